@@ -1,0 +1,48 @@
+"""The exceptions edge_fiqa raises on purpose. Everything else is a bug.
+
+EdgeFiqaError
+├── ConfigError            the caller asked for something impossible: flag, recipe, exit, policy
+├── CheckpointError        a weights file that is not the ViT-FIQA it should be
+├── BundleError            a bundle that is missing, damaged, foreign or too new
+├── BackendMissing         the library or the hardware a backend needs is not here
+├── EngineFailed           a backend accepted the work and could not do it
+└── ImageRefused(code)     one image that cannot be scored; becomes a record, never ends a run
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+FailureCode = Literal["unreadable", "no_face", "too_small", "not_finite", "timeout"]
+
+
+class EdgeFiqaError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(EdgeFiqaError, ValueError):
+    """The caller asked for something that cannot be."""
+
+
+class CheckpointError(EdgeFiqaError):
+    """The weights file is not a ViT-FIQA of the stated shape."""
+
+
+class BundleError(EdgeFiqaError):
+    """The bundle is missing, damaged, foreign, or written by a newer edge_fiqa."""
+
+
+class BackendMissing(EdgeFiqaError):
+    """The library or hardware that a backend needs is not on this machine."""
+
+
+class EngineFailed(EdgeFiqaError):
+    """A backend failed while loading or running a segment."""
+
+
+class ImageRefused(EdgeFiqaError):
+    """One image cannot be scored; `code` goes into its record."""
+
+    def __init__(self, code: FailureCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code: FailureCode = code

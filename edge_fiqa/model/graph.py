@@ -1,0 +1,221 @@
+"""One segment as an ONNX graph, written node by node from the folded weights. Needs no torch.
+
+Graph inputs and outputs (the contract that every backend relies on):
+    image   (N, 112, 112, 3) uint8 RGB   input of a segment that starts at block 1
+    tokens  (N, T, D) float32            input of every other segment
+    tokens_out (N, T, D) float32         output of a body; a tail has none
+    scores  (N, blocks) float32          raw score after each block of the segment
+Names inside are stable, so that ranges and reports can speak of `block3/fc1`.
+
+Opset 17, for LayerNormalization; every TensorRT from 10.3 parses it. Precision is in the graph:
+half precision casts the inputs of linear layers and attention, while the residual stream, the
+normalisations and the scores stay float32. The softmax scale is folded into the query weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.model.fold import fold_head, fold_stem
+from edge_fiqa.model.weights import Weights
+from edge_fiqa.types import IMAGE, PATCH, Array, Precision, Segment, VitConfig
+
+OPSET, IR_VERSION = 17, 8
+LN_EPS = 1e-5
+HALF: Mapping[Precision, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+LINEAR_LAYERS = ("stem", "qkv", "q", "kv", "proj", "fc1", "fc2")
+PIXELS = "stem/pixels"  # the one activation whose INT8 scale is known exactly: 1
+
+
+def segment_graph(
+    weights: Weights, segment: Segment, precision: Precision = "fp32", batch: int | None = None
+) -> onnx.ModelProto:
+    """The checked ONNX model of one segment. `batch` None leaves N dynamic.
+
+    "int8" is not made here but by `quantise.quantise_segment` from the fp32 graph.
+    """
+    check_segment(segment, weights.config)
+    if precision == "int8":
+        raise ConfigError("an int8 graph is made from the fp32 graph by quantise_segment")
+    return _SegmentBuilder(weights, segment, HALF.get(precision), batch).build()
+
+
+def check_segment(segment: Segment, config: VitConfig) -> None:
+    if segment.last > config.depth:
+        raise ConfigError(f"segment {segment.name} ends after the last block, {config.depth}")
+    if segment.tail and config.mode != "token":
+        raise ConfigError(f"{config.mode} mode has no tails: its head reads every token")
+
+
+class _SegmentBuilder:
+    def __init__(
+        self, weights: Weights, segment: Segment, half: int | None, batch: int | None
+    ) -> None:
+        self.weights, self.config, self.segment = weights.arrays, weights.config, segment
+        self.half, self.batch = half, batch
+        self.head = fold_head(weights.arrays, weights.config)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def build(self) -> onnx.ModelProto:
+        segment, d = self.segment, self.config.width
+        n: int | str = self.batch or "N"
+        first = segment.first == 1
+        x = self._stem("image") if first else "tokens"
+        scores = []
+        for number in range(segment.first, segment.last + 1):
+            tail = segment.tail and number == segment.last
+            last_of_body = number == segment.last and not segment.tail
+            x = self._block(x, number, tail, "tokens_out" if last_of_body else None)
+            scores.append(self._score(x, number, only_token=tail))
+        if len(scores) > 1:
+            self._add("Concat", scores, "scores", axis=1)
+        else:
+            self._add("Identity", scores, "scores")
+        tokens = [n, self.config.tokens, d]
+        source = ("image", TensorProto.UINT8, [n, IMAGE, IMAGE, 3])
+        inputs = [source if first else ("tokens", TensorProto.FLOAT, tokens)]
+        outputs = [("scores", TensorProto.FLOAT, [n, segment.last - segment.first + 1])]
+        if not segment.tail:
+            outputs.insert(0, ("tokens_out", TensorProto.FLOAT, tokens))
+        graph = helper.make_graph(
+            self.nodes,
+            segment.name,
+            [helper.make_tensor_value_info(*spec) for spec in inputs],
+            [helper.make_tensor_value_info(*spec) for spec in outputs],
+            list(self.constants.values()),
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        model.ir_version, model.producer_name = IR_VERSION, "edge_fiqa"
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    # ---- layers
+
+    def _stem(self, image: str) -> str:
+        w, c = fold_stem(self.weights, self.config)
+        side = IMAGE // PATCH
+        x = self._add("Slice", [image, *(self._ints(v) for v in ([0, 0], [side * PATCH] * 2, [1, 2]))])
+        x = self._add("Reshape", [x, self._ints([-1, side, PATCH, side, PATCH, 3])])
+        x = self._add("Transpose", [x], perm=[0, 1, 3, 2, 4, 5])
+        x = self._add("Reshape", [x, self._ints([-1, side * side, PATCH * PATCH * 3])])
+        x = self._add("Cast", [x], to=TensorProto.FLOAT)
+        x = self._add("Sub", [x, self._constant("stem/centre", np.float32(128))], PIXELS)
+        x = self._matmul(x, "stem", w)
+        x = self._float(x, "stem/float")
+        if self.config.has_quality_token:  # a zero row in front; its values are in c
+            pads = self._ints([0, 1, 0, 0, 0, 0])
+            x = self._add("Pad", [x, pads, self._constant("zero", np.float32(0))])
+        return self._add("Add", [x, self._constant("stem/c", c)], "block0/out")
+
+    def _block(self, x: str, number: int, tail: bool, out: str | None) -> str:
+        key, name = f"blocks.{number - 1}.", f"block{number}/"
+        normed = self._norm(x, key + "norm1", name + "norm1")
+        attended = self._attention(normed, key, name, tail)
+        if tail:
+            x = self._first_token(x, name + "token")
+        y = self._add("Add", [x, attended], name + "mid")
+        z = self._norm(y, key + "norm2", name + "norm2")
+        z = self._linear(z, name + "fc1", key + "mlp.fc1")
+        z = self._add("Clip", [z, self._half("zero", 0.0), self._half("six", 6.0)], name + "relu6")
+        z = self._float(self._linear(z, name + "fc2", key + "mlp.fc2"), name + "mlp")
+        return self._add("Add", [y, z], out or name + "out")
+
+    def _attention(self, x: str, key: str, name: str, tail: bool) -> str:
+        d, heads, t = self.config.width, self.config.heads, self.config.tokens
+        size = d // heads
+        qkv = self.weights[key + "attn.qkv.weight"].T.copy()  # (D, 3D)
+        qkv[:, :d] *= np.float32(size**-0.5)
+        if tail:
+            first = self._first_token(x, name + "norm1/token")
+            q = self._matmul(first, name + "q", qkv[:, :d])
+            kv = self._matmul(x, name + "kv", qkv[:, d:])
+            q = self._split_heads(q, [-1, 1, heads, size], [0, 2, 1, 3])
+            k, v = self._parts(kv, 2, t)
+        else:
+            q, k, v = self._parts(self._matmul(x, name + "qkv", qkv), 3, t)
+        k = self._add("Transpose", [k], perm=[0, 1, 3, 2])
+        weights = self._add("Softmax", [self._add("MatMul", [q, k], name + "logits")], axis=-1)
+        mixed = self._add("MatMul", [weights, v], name + "mixed")
+        mixed = self._add("Transpose", [mixed], perm=[0, 2, 1, 3])
+        mixed = self._add("Reshape", [mixed, self._ints([-1, 1 if tail else t, d])], name + "heads")
+        return self._float(self._linear(mixed, name + "proj", key + "attn.proj"), name + "attended")
+
+    def _parts(self, x: str, count: int, tokens: int) -> list[str]:
+        """(N, T, count D) -> count tensors (N, heads, T, size)."""
+        d, heads = self.config.width, self.config.heads
+        outputs = [f"{x}/{part}" for part in range(count)]
+        split = self._ints([d] * count)
+        self.nodes.append(helper.make_node("Split", [x, split], outputs, f"{x}/split", axis=2))
+        shape = [-1, tokens, heads, d // heads]
+        return [self._split_heads(part, shape, [0, 2, 1, 3]) for part in outputs]
+
+    def _split_heads(self, x: str, shape: list[int], perm: list[int]) -> str:
+        return self._add("Transpose", [self._add("Reshape", [x, self._ints(shape)])], perm=perm)
+
+    def _score(self, x: str, number: int, only_token: bool) -> str:
+        """<a, xhat> + b in float32. x: (N, T, D), or (N, 1, D) from a tail."""
+        name, d, h = f"exit{number}/", self.config.width, self.config.head_tokens
+        if self.config.mode == "token" and not only_token:
+            x = self._first_token(x, name + "token")
+        ones, zeros = np.ones(d, np.float32), np.zeros(d, np.float32)
+        parameters = [self._constant("ones", ones), self._constant("zeros", zeros)]
+        x = self._add("LayerNormalization", [x, *parameters], name + "xhat", epsilon=LN_EPS)
+        x = self._add("Reshape", [x, self._ints([-1, h * d])])
+        a = self._constant("head/a", self.head.a.reshape(-1, 1))
+        x = self._add("MatMul", [x, a], name + "dot")
+        return self._add("Add", [x, self._constant("head/b", np.float32([self.head.b]))], name + "score")
+
+    def _norm(self, x: str, key: str, name: str) -> str:
+        scale = self._constant(key + ".weight", self.weights[key + ".weight"])
+        bias = self._constant(key + ".bias", self.weights[key + ".bias"])
+        return self._add("LayerNormalization", [x, scale, bias], name, epsilon=LN_EPS)
+
+    def _first_token(self, x: str, name: str) -> str:
+        return self._add("Slice", [x, *(self._ints(v) for v in ([0], [1], [1]))], name)
+
+    def _linear(self, x: str, name: str, key: str) -> str:
+        x = self._matmul(x, name, self.weights[key + ".weight"].T)
+        return self._add("Add", [x, self._half(key + ".bias", self.weights[key + ".bias"])])
+
+    def _matmul(self, x: str, name: str, weight: Array) -> str:
+        if self.half is not None and not x.endswith(("relu6", "heads")):
+            x = self._add("Cast", [x], to=self.half)
+        return self._add("MatMul", [x, self._half(name + ".weight", weight)], name)
+
+    # ---- nodes and constants
+
+    def _add(self, op: str, inputs: list[str], out: str | None = None, **attributes: Any) -> str:
+        out = out or f"{inputs[0]}/{op.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [out], out, **attributes))
+        return out
+
+    def _float(self, x: str, out: str) -> str:
+        return x if self.half is None else self._add("Cast", [x], out, to=TensorProto.FLOAT)
+
+    def _constant(self, name: str, value: Array | np.float32) -> str:
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def _half(self, name: str, value: Array | float) -> str:
+        """A constant in the graph's compute precision."""
+        if self.half is None:
+            return self._constant(name, np.asarray(value, np.float32))
+        name += "/half"
+        if name not in self.constants:
+            dtype = helper.tensor_dtype_to_np_dtype(self.half)
+            array = np.ascontiguousarray(np.asarray(value, np.float32).astype(dtype))
+            self.constants[name] = helper.make_tensor(
+                name, self.half, array.shape, array.tobytes(), raw=True
+            )
+        return name
+
+    def _ints(self, values: list[int]) -> str:
+        return self._constant(f"ints/{','.join(map(str, values))}", np.array(values, np.int64))

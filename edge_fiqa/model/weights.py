@@ -1,0 +1,179 @@
+"""Read and verify checkpoints: official ViT-FIQA files, ours, or anybody's of another size.
+
+`.safetensors` needs numpy alone; `.pt` and `.pth` need torch and are opened weights-only, so a
+checkpoint can never run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_fiqa.errors import BackendMissing, CheckpointError, ConfigError
+from edge_fiqa.types import PATCH, PATCHES, Array, VitConfig
+
+UNUSED = re.compile(r"mask_token$|early_norms\.|\.num_batches_tracked$|^num_batches_tracked$")
+"""Keys that official checkpoints carry and no score depends on."""
+
+OFFICIAL_WIDTH, OFFICIAL_HEADS = 512, 8
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A verified checkpoint: exactly the arrays that the scores depend on, float32."""
+
+    config: VitConfig
+    arrays: Mapping[str, Array]
+    fingerprint: str
+
+
+def load_weights(path: Path, heads: int | None = None) -> Weights:
+    """Read a checkpoint. `heads` is needed when the file does not tell and the width is not 512.
+
+    Raises CheckpointError naming what is missing, unexpected or of a wrong shape.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    arrays, stated = _read(path)
+    arrays = {key.removeprefix("module."): value for key, value in arrays.items()}
+    try:
+        config = infer_config(arrays, heads or stated)
+    except ConfigError as exc:
+        raise CheckpointError(f"{path}: {exc}") from exc
+    return verify(arrays, config, str(path))
+
+
+def verify(arrays: Mapping[str, Array], config: VitConfig, name: str) -> Weights:
+    """Check every key, shape and value against `config`; keep what scoring needs."""
+    wanted = expected_shapes(config)
+    found = {key for key in arrays if not _ignored(key, config)}
+    problems = [f"missing {key} {shape}" for key, shape in wanted.items() if key not in arrays]
+    problems += [f"unexpected {key}" for key in sorted(found - wanted.keys())]
+    problems += [
+        f"{key} has shape {arrays[key].shape}, expected {shape}"
+        for key, shape in wanted.items()
+        if key in arrays and arrays[key].shape != shape
+    ]
+    if not problems:
+        kept = {key: np.ascontiguousarray(arrays[key], np.float32) for key in wanted}
+        problems = [f"{k} holds NaN or infinity" for k, v in kept.items() if not np.isfinite(v).all()]
+    if problems:
+        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if problems[4:] else "")
+        raise CheckpointError(f"{name} is not a {config.mode} ViT-FIQA: {shown}")
+    return Weights(config, kept, fingerprint(kept, config))
+
+
+def expected_shapes(config: VitConfig) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every array that the scores of this network depend on."""
+    d, hidden = config.width, config.mlp_ratio * config.width
+    shapes: dict[str, tuple[int, ...]] = {"pos_embed": (1, config.tokens, d)}
+    if config.has_quality_token:
+        shapes["qs_token"] = (1, 1, d)
+    shapes |= {"patch_embed.proj.weight": (d, 3, PATCH, PATCH), "patch_embed.proj.bias": (d,)}
+    for index in range(config.depth):
+        block = {
+            "norm1.weight": (d,),
+            "norm1.bias": (d,),
+            "attn.qkv.weight": (3 * d, d),
+            "attn.proj.weight": (d, d),
+            "attn.proj.bias": (d,),
+            "norm2.weight": (d,),
+            "norm2.bias": (d,),
+            "mlp.fc1.weight": (hidden, d),
+            "mlp.fc1.bias": (hidden,),
+            "mlp.fc2.weight": (d, hidden),
+            "mlp.fc2.bias": (d,),
+        }
+        shapes |= {f"blocks.{index}.{key}": shape for key, shape in block.items()}
+    shapes |= {"norm.weight": (d,), "norm.bias": (d,)}
+    if config.mode != "token":
+        shapes |= {"feature.0.weight": (d, config.tokens * d), "feature.2.weight": (d, d)}
+        shapes |= _batch_norm("feature.1", d) | _batch_norm("feature.3", d)
+    return shapes | _batch_norm("head_qs.0", d) | {"head_qs.1.weight": (1, d)}
+
+
+def _batch_norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": (width,) for part in parts}
+
+
+def infer_config(arrays: Mapping[str, Array], heads: int | None = None) -> VitConfig:
+    """The network's shape from its arrays; the head count is the one thing they do not show."""
+    for key in ("pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"):
+        if key not in arrays:
+            raise CheckpointError(f"not a ViT-FIQA: {key} is missing")
+    width = arrays["patch_embed.proj.weight"].shape[0]
+    if heads is None:
+        if width != OFFICIAL_WIDTH:
+            raise CheckpointError(
+                f"width {width} is not the official {OFFICIAL_WIDTH} and the file does not say "
+                "how many attention heads it has; give --heads"
+            )
+        heads = OFFICIAL_HEADS
+    numbers = [int(m[1]) for key in arrays if (m := re.match(r"blocks\.(\d+)\.", key))]
+    with_all_tokens = "feature.0.weight" in arrays and arrays["feature.0.weight"].shape[1:] == (
+        (PATCHES + 1) * width,
+    )
+    return VitConfig(
+        mode="crfiqa" if "qs_token" not in arrays else "full" if with_all_tokens else "token",
+        width=width,
+        depth=max(numbers) + 1,
+        heads=heads,
+        mlp_ratio=max(1, arrays["blocks.0.mlp.fc1.weight"].shape[0] // width),
+    )
+
+
+def fingerprint(arrays: Mapping[str, Array], config: VitConfig) -> str:
+    """`sha256:` + hash of the shape and every array: equal networks, equal fingerprint."""
+    digest = hashlib.sha256(repr(config).encode())
+    for key in sorted(arrays):
+        digest.update(key.encode() + arrays[key].tobytes())
+    return "sha256:" + digest.hexdigest()
+
+
+def _ignored(key: str, config: VitConfig) -> bool:
+    recognition_only = config.mode == "token" and key.startswith("feature.")
+    return bool(UNUSED.search(key)) or recognition_only
+
+
+def _read(path: Path) -> tuple[dict[str, Array], int | None]:
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in (".pt", ".pth"):
+        return _read_torch(path), None
+    raise CheckpointError(f"{path}: unknown kind of checkpoint; expected .safetensors, .pt or .pth")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Array], int | None]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            stated = (file.metadata() or {}).get("heads")
+            return {key: file.get_tensor(key) for key in file.keys()}, stated and int(stated)
+    except (SafetensorError, ValueError, OSError) as exc:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({exc})") from exc
+
+
+def _read_torch(path: Path) -> dict[str, Array]:
+    try:
+        import torch
+    except ImportError as exc:
+        raise BackendMissing(f"{path}: reading it needs torch ({exc}); pip install torch") from exc
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as exc:
+        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise CheckpointError(f"{path}: not a weights-only torch checkpoint ({reason})") from exc
+    for wrapper in ("state_dict", "model", "backbone"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise CheckpointError(f"{path}: expected a dictionary of tensors")
+    return {str(key): value.float().numpy() for key, value in state.items()}
