@@ -1,0 +1,44 @@
+"""Backends are rows of a table, imported when chosen."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from edge_fiqa.errors import BackendMissing, ConfigError
+
+if TYPE_CHECKING:
+    from edge_fiqa.bundle import Bundle
+    from edge_fiqa.engines.base import Engine
+
+BACKENDS = {
+    "ov": "edge_fiqa.engines.ov:OpenVINO",
+    "ort": "edge_fiqa.engines.ort:OnnxRuntime",
+    "pt": "edge_fiqa.engines.pt:Torch",
+}
+
+MAX_BATCH = 64
+
+
+def open_engine(
+    bundle: Bundle, backend: str | None = None, threads: int | None = None
+) -> Engine:
+    """Load a bundle on one backend (the bundle's own where none is named).
+
+    threads: how many CPU threads one engine may use; None leaves it to the machine's core count.
+    Raises ConfigError for an unknown name, BackendMissing where its library or hardware is absent,
+    EngineFailed where the library refuses the bundle.
+    """
+    name = backend or bundle.manifest.backend
+    if name not in BACKENDS:
+        raise ConfigError(f"backend {name!r} is not one of {', '.join(BACKENDS)}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    module, attribute = BACKENDS[name].split(":")
+    try:
+        engine: Engine = getattr(import_module(module), attribute)(bundle, threads)
+    except ImportError as exc:
+        raise BackendMissing(
+            f"backend {name!r}: {exc}; run pip install 'edge-fiqa[{name}]'"
+        ) from exc
+    return engine

@@ -77,5 +77,18 @@ def fold_stem(arrays: Mapping[str, Array], config: VitConfig) -> tuple[Array, Ar
     return w.astype(np.float32), c.astype(np.float32)
 
 
+def fold_norm(arrays: Mapping[str, Array], norm: str, layer: str) -> tuple[Array, Array]:
+    """A LayerNorm's affine moved into the linear layer behind it: layer(norm(x)) = xhat @ w + b.
+
+    Returns w (in, out) and b (out,); a layer without bias gets one.
+    """
+    weight = _f64(arrays[f"{layer}.weight"]).T
+    bias = _f64(arrays[f"{norm}.bias"]) @ weight
+    if f"{layer}.bias" in arrays:
+        bias = bias + arrays[f"{layer}.bias"]
+    weight = weight * _f64(arrays[f"{norm}.weight"])[:, None]
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
 def _f64(array: Array) -> Floats:
     return np.asarray(array, np.float64)

@@ -9,7 +9,7 @@ Names inside are stable, so that ranges and reports can speak of `block3/fc1`.
 
 Opset 17, for LayerNormalization; every TensorRT from 10.3 parses it. Precision is in the graph:
 half precision casts the inputs of linear layers and attention, while the residual stream, the
-normalisations and the scores stay float32. The softmax scale is folded into the query weights.
+normalisations and the scores stay float32. Softmax scale and norm affines are in the weights.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.model.fold import fold_head, fold_stem
+from edge_fiqa.model.fold import fold_head, fold_norm, fold_stem
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import IMAGE, PATCH, Array, Precision, Segment, VitConfig
 
 OPSET, IR_VERSION = 17, 8
 LN_EPS = 1e-5
 HALF: Mapping[Precision, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-LINEAR_LAYERS = ("stem", "qkv", "q", "kv", "proj", "fc1", "fc2")
+LINEAR_LAYERS = ("stem", "q", "k", "v", "proj", "fc1", "fc2")
 PIXELS = "stem/pixels"  # the one activation whose INT8 scale is known exactly: 1
 
 
@@ -116,73 +116,67 @@ class _SegmentBuilder:
 
     def _block(self, x: str, number: int, tail: bool, out: str | None) -> str:
         key, name = f"blocks.{number - 1}.", f"block{number}/"
-        normed = self._norm(x, key + "norm1", name + "norm1")
-        attended = self._attention(normed, key, name, tail)
+        attended = self._attention(self._xhat(x, name + "norm1"), key, name, tail)
         if tail:
             x = self._first_token(x, name + "token")
         y = self._add("Add", [x, attended], name + "mid")
-        z = self._norm(y, key + "norm2", name + "norm2")
-        z = self._linear(z, name + "fc1", key + "mlp.fc1")
+        fc1 = fold_norm(self.weights, key + "norm2", key + "mlp.fc1")
+        z = self._linear(self._xhat(y, name + "norm2"), name + "fc1", *fc1)
         z = self._add("Clip", [z, self._half("zero", 0.0), self._half("six", 6.0)], name + "relu6")
-        z = self._float(self._linear(z, name + "fc2", key + "mlp.fc2"), name + "mlp")
+        z = self._float(self._linear(z, name + "fc2", *self._layer(key + "mlp.fc2")), name + "mlp")
         return self._add("Add", [y, z], out or name + "out")
 
     def _attention(self, x: str, key: str, name: str, tail: bool) -> str:
-        d, heads, t = self.config.width, self.config.heads, self.config.tokens
-        size = d // heads
-        qkv = self.weights[key + "attn.qkv.weight"].T.copy()  # (D, 3D)
-        qkv[:, :d] *= np.float32(size**-0.5)
-        if tail:
-            first = self._first_token(x, name + "norm1/token")
-            q = self._matmul(first, name + "q", qkv[:, :d])
-            kv = self._matmul(x, name + "kv", qkv[:, d:])
-            q = self._split_heads(q, [-1, 1, heads, size], [0, 2, 1, 3])
-            k, v = self._parts(kv, 2, t)
-        else:
-            q, k, v = self._parts(self._matmul(x, name + "qkv", qkv), 3, t)
-        k = self._add("Transpose", [k], perm=[0, 1, 3, 2])
-        weights = self._add("Softmax", [self._add("MatMul", [q, k], name + "logits")], axis=-1)
-        mixed = self._add("MatMul", [weights, v], name + "mixed")
-        mixed = self._add("Transpose", [mixed], perm=[0, 2, 1, 3])
-        mixed = self._add("Reshape", [mixed, self._ints([-1, 1 if tail else t, d])], name + "heads")
-        return self._float(self._linear(mixed, name + "proj", key + "attn.proj"), name + "attended")
-
-    def _parts(self, x: str, count: int, tokens: int) -> list[str]:
-        """(N, T, count D) -> count tensors (N, heads, T, size)."""
+        """Query, key and value are three products: a body and a tail then share their weights."""
         d, heads = self.config.width, self.config.heads
-        outputs = [f"{x}/{part}" for part in range(count)]
-        split = self._ints([d] * count)
-        self.nodes.append(helper.make_node("Split", [x, split], outputs, f"{x}/split", axis=2))
-        shape = [-1, tokens, heads, d // heads]
-        return [self._split_heads(part, shape, [0, 2, 1, 3]) for part in outputs]
-
-    def _split_heads(self, x: str, shape: list[int], perm: list[int]) -> str:
-        return self._add("Transpose", [self._add("Reshape", [x, self._ints(shape)])], perm=perm)
+        size = d // heads
+        weight, bias = fold_norm(self.weights, key + "norm1", key + "attn.qkv")
+        weight[:, :d] *= np.float32(size**-0.5)
+        bias[:d] *= np.float32(size**-0.5)
+        source = self._first_token(x, name + "norm1/token") if tail else x
+        parts = []
+        for index, part in enumerate(("q", "k", "v")):
+            columns = slice(index * d, (index + 1) * d)
+            product = self._linear(
+                source if part == "q" else x, name + part, weight[:, columns], bias[columns]
+            )
+            count = 1 if tail and part == "q" else self.config.tokens
+            product = self._add("Reshape", [product, self._ints([-1, count, heads, size])])
+            parts.append(self._add("Transpose", [product], perm=[0, 2, 1, 3]))
+        q, k, v = parts
+        k = self._add("Transpose", [k], perm=[0, 1, 3, 2])
+        shares = self._add("Softmax", [self._add("MatMul", [q, k], name + "logits")], axis=-1)
+        mixed = self._add("MatMul", [shares, v], name + "mixed")
+        mixed = self._add("Transpose", [mixed], perm=[0, 2, 1, 3])
+        tokens = 1 if tail else self.config.tokens
+        mixed = self._add("Reshape", [mixed, self._ints([-1, tokens, d])], name + "heads")
+        proj = self._linear(mixed, name + "proj", *self._layer(key + "attn.proj"))
+        return self._float(proj, name + "attended")
 
     def _score(self, x: str, number: int, only_token: bool) -> str:
         """<a, xhat> + b in float32. x: (N, T, D), or (N, 1, D) from a tail."""
         name, d, h = f"exit{number}/", self.config.width, self.config.head_tokens
         if self.config.mode == "token" and not only_token:
             x = self._first_token(x, name + "token")
-        ones, zeros = np.ones(d, np.float32), np.zeros(d, np.float32)
-        parameters = [self._constant("ones", ones), self._constant("zeros", zeros)]
-        x = self._add("LayerNormalization", [x, *parameters], name + "xhat", epsilon=LN_EPS)
-        x = self._add("Reshape", [x, self._ints([-1, h * d])])
+        x = self._add("Reshape", [self._xhat(x, name + "xhat"), self._ints([-1, h * d])])
         a = self._constant("head/a", self.head.a.reshape(-1, 1))
         x = self._add("MatMul", [x, a], name + "dot")
         return self._add("Add", [x, self._constant("head/b", np.float32([self.head.b]))], name + "score")
 
-    def _norm(self, x: str, key: str, name: str) -> str:
-        scale = self._constant(key + ".weight", self.weights[key + ".weight"])
-        bias = self._constant(key + ".bias", self.weights[key + ".bias"])
-        return self._add("LayerNormalization", [x, scale, bias], name, epsilon=LN_EPS)
+    def _xhat(self, x: str, name: str) -> str:
+        """Normalised tokens; the affine that follows lives in the next layer's weights."""
+        ones = self._constant("ones", np.ones(self.config.width, np.float32))
+        return self._add("LayerNormalization", [x, ones], name, epsilon=LN_EPS)
 
     def _first_token(self, x: str, name: str) -> str:
         return self._add("Slice", [x, *(self._ints(v) for v in ([0], [1], [1]))], name)
 
-    def _linear(self, x: str, name: str, key: str) -> str:
-        x = self._matmul(x, name, self.weights[key + ".weight"].T)
-        return self._add("Add", [x, self._half(key + ".bias", self.weights[key + ".bias"])])
+    def _layer(self, key: str) -> tuple[Array, Array]:
+        return self.weights[key + ".weight"].T, self.weights[key + ".bias"]
+
+    def _linear(self, x: str, name: str, weight: Array, bias: Array) -> str:
+        x = self._matmul(x, name, weight)
+        return self._add("Add", [x, self._half(name + ".bias", bias)], name + "/biased")
 
     def _matmul(self, x: str, name: str, weight: Array) -> str:
         if self.half is not None and not x.endswith(("relu6", "heads")):

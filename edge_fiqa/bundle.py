@@ -1,0 +1,187 @@
+"""The bundle: one directory with a model's segments and everything known about them.
+
+    manifest.json          what it is (below), with the SHA-256 of every other file
+    body-01-01.onnx ...    one graph per segment, without large constants
+    weights.bin            the constants of all graphs, each stored once
+    model.safetensors      the float weights, where the bundle carries them (torch needs them)
+
+Opening verifies the schema and every hash before anything is handed to a backend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edge_fiqa.calibration.scale import Moments
+from edge_fiqa.cost import CostTable
+from edge_fiqa.errors import BundleError, ConfigError
+from edge_fiqa.types import Mode, Precision, Segment, VitConfig
+
+SCHEMA = "edge-fiqa-bundle/1"
+MANIFEST, WEIGHTS, FLOAT_WEIGHTS = "manifest.json", "weights.bin", "model.safetensors"
+
+Positive = Annotated[int, Meta(ge=1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Network(Struct, frozen=True, forbid_unknown_fields=True):
+    mode: Mode
+    width: Positive
+    depth: Positive
+    heads: Positive
+    mlp_ratio: Positive
+
+
+class SegmentFile(Struct, frozen=True, forbid_unknown_fields=True):
+    first: Positive
+    last: Positive
+    tail: bool
+    file: FileName
+
+
+class ExitParity(Struct, frozen=True, forbid_unknown_fields=True):
+    """This bundle against the float32 reference, at one exit."""
+
+    exit: int
+    max_abs_difference: float
+    spearman: float | None
+
+
+class Parity(Struct, frozen=True, forbid_unknown_fields=True):
+    reference: str
+    faces: int
+    images: str  # what the faces were
+    exits: tuple[ExitParity, ...]
+
+
+class SegmentCost(Struct, frozen=True, forbid_unknown_fields=True):
+    first: int
+    last: int
+    tail: bool
+    ms: float
+
+
+class Costs(Struct, frozen=True, forbid_unknown_fields=True):
+    """Median ms of each segment for one face, and where that was measured."""
+
+    device: str
+    backend: str
+    backend_version: str
+    threads: int
+    segments: tuple[SegmentCost, ...]
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    schema: Literal["edge-fiqa-bundle/1"] = SCHEMA
+    name: str
+    edge_fiqa: str  # version that built it
+    fingerprint: str
+    network: Network
+    colour: Literal["RGB"] = "RGB"
+    precision: Precision
+    backend: str
+    exits: tuple[int, ...]
+    segments: tuple[SegmentFile, ...]
+    files: dict[FileName, Sha256]
+    parity: Parity | None
+    costs: Costs | None
+    scale: dict[str, Moments] | None
+
+
+class Bundle:
+    """An opened, verified bundle."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        network = manifest.network
+        self.config = VitConfig(
+            mode=network.mode,
+            width=network.width,
+            depth=network.depth,
+            heads=network.heads,
+            mlp_ratio=network.mlp_ratio,
+        )
+        self._files = {Segment(s.first, s.last, s.tail): s.file for s in manifest.segments}
+        self.segments = tuple(self._files)
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Read and verify. Raises BundleError, one line that says what is wrong and what to do."""
+        path = folder / MANIFEST
+        try:
+            text = path.read_bytes()
+        except OSError:
+            raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None
+        manifest = _parse(path, text)
+        for name, digest in manifest.files.items():
+            _verify(folder / name, digest)
+        needed = {segment.file for segment in manifest.segments}
+        if missing := needed - manifest.files.keys():
+            raise BundleError(f"{path}: {min(missing)} is a segment but has no hash; rebuild it")
+        try:
+            return cls(folder, manifest)
+        except ConfigError as exc:
+            raise BundleError(f"{path}: {exc}; rebuild the bundle") from exc
+
+    def file_of(self, segment: Segment) -> Path:
+        return self.folder / self._files[segment]
+
+    def float_weights(self) -> Path:
+        """The float weights. Raises BundleError if this bundle was built without them."""
+        if FLOAT_WEIGHTS not in self.manifest.files:
+            raise BundleError(
+                f"{self.folder} carries no float weights, which the torch engine needs; "
+                "build it with --backend pt"
+            )
+        return self.folder / FLOAT_WEIGHTS
+
+    @cached_property
+    def costs(self) -> CostTable:
+        found = self.manifest.costs
+        rows = {Segment(s.first, s.last, s.tail): s.ms for s in (found.segments if found else ())}
+        return CostTable.of(self.config, self.segments, rows)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(path: Path, text: bytes) -> Manifest:
+    try:
+        schema = msgspec.json.decode(text, type=_SchemaOnly).schema
+    except msgspec.MsgspecError as exc:
+        raise BundleError(f"{path} is damaged: {exc}") from exc
+    if schema != SCHEMA:
+        kind, _, number = schema.rpartition("/")
+        if kind == SCHEMA.rpartition("/")[0] and number.isdigit() and int(number) > 1:
+            raise BundleError(
+                f"{path} has schema {schema}, newer than this edge_fiqa reads ({SCHEMA}); upgrade it"
+            )
+        raise BundleError(f"{path} has schema {schema!r}; this is not an edge_fiqa bundle ({SCHEMA})")
+    try:
+        return msgspec.json.decode(text, type=Manifest)
+    except msgspec.MsgspecError as exc:
+        raise BundleError(f"{path} is damaged: {exc}; rebuild the bundle") from exc
+
+
+def _verify(path: Path, digest: str) -> None:
+    try:
+        found = sha256(path)
+    except OSError as exc:
+        raise BundleError(f"{path} is missing or unreadable ({exc.strerror}); rebuild the bundle") from exc
+    if found != digest:
+        raise BundleError(
+            f"{path} is damaged or was changed: SHA-256 {found[:12]}..., manifest says {digest[:12]}..."
+        )
+
+
+class _SchemaOnly(Struct):
+    schema: str

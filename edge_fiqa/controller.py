@@ -1,0 +1,151 @@
+"""The loop: run a segment, fuse, ask the policies, drop the finished faces, repeat."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa import route
+from edge_fiqa.cost import CostTable, LoadFactor
+from edge_fiqa.engines.base import Engine
+from edge_fiqa.fusion import Fusion, fuse
+from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason, first_to_stop
+from edge_fiqa.types import Array, Bytes
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What N faces got and what it cost. E exits; everything else is (N,).
+
+    trail: (N, E) float32 raw scores, NaN where an exit was not run. score: fused over exits 1..depth,
+    NaN if a score was not finite. ms: the face's share of the time its batches took.
+    """
+
+    trail: Array
+    depth: npt.NDArray[np.intp]
+    score: Array
+    reason: list[Reason]
+    ms: npt.NDArray[np.float64]
+    gflops: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.depth)
+
+
+class Controller:
+    """Assesses batches of faces on one engine. Not thread-safe, like its engine.
+
+    `clock` returns seconds. The load factor follows how much slower than `costs` the machine is.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        costs: CostTable | None = None,
+        fusion: Fusion = "FW",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.engine, self.fusion, self.clock = engine, fusion, clock
+        self.costs = costs or CostTable.of(engine.config, engine.segments, {})
+        self.exits = route.exits(engine.segments)
+        self.load = LoadFactor()
+        self._routes = {
+            (depth, watched): route.route_to(engine.segments, depth, may_stop_before=watched)
+            for depth in self.exits
+            for watched in (False, True)
+        }
+
+    def forecast(self) -> Forecast:
+        """Cost of stopping at each exit, at the present load."""
+        routes = [self._routes[depth, False] for depth in self.exits]
+        ms = [self.costs.ms_of(r) for r in routes]
+        known = [m * self.load.value for m in ms if m is not None]
+        return Forecast(
+            self.exits,
+            tuple(self.costs.gflops_of(r) for r in routes),
+            tuple(known) if len(known) == len(ms) else None,
+        )
+
+    def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:
+        """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch."""
+        forecast = self.forecast()
+        limits = [policy.limit(forecast) for policy in policies]
+        depth = min(limits)
+        # Of policies with the same limit, one that chose it before the default full depth.
+        reason = next(p.reason for p, k in zip(policies, limits, strict=True) if k == depth)
+        if depth == self.exits[-1]:
+            reason = "full" if reason != "fixed" else reason
+        watching = [policy for policy in policies if policy.watches]
+        run = _Run(self, len(faces), watching, self._routes[depth, bool(watching)])
+        for start in range(0, len(faces), self.engine.max_batch):
+            rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
+            run.batch(faces, rows, reason)
+        score = fuse(run.trail, run.depth, self.fusion)
+        return Assessment(run.trail, run.depth, score, run.reason, run.ms, run.gflops)
+
+
+class _Run:
+    """The state of one call of `assess`."""
+
+    def __init__(
+        self, controller: Controller, faces: int, watching: Sequence[Policy], steps: route.Route
+    ) -> None:
+        self.controller, self.watching, self.steps = controller, watching, steps
+        self.begin = controller.clock()
+        self.trail = np.full((faces, controller.engine.config.depth), np.nan, np.float32)
+        self.depth = np.zeros(faces, np.intp)
+        self.reason: list[Reason] = ["full"] * faces
+        self.ms, self.gflops = np.zeros(faces), np.zeros(faces)
+
+    def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
+        engine = self.controller.engine
+        x, estimates = faces[rows[0] : rows[-1] + 1], np.empty((len(rows), 0), np.float32)
+        for number, segment in enumerate(self.steps):
+            start = self.controller.clock()
+            tokens, scores = engine.run(segment, x)
+            self._account(segment, rows, 1e3 * (self.controller.clock() - start))
+            self.trail[rows, segment.exits] = scores
+            self.depth[rows] = segment.last
+            if number == len(self.steps) - 1:
+                break
+            fused = fuse(self.trail[rows], segment.last, self.controller.fusion)
+            estimates = np.column_stack((estimates, fused))
+            going_on = self._decide(rows, estimates, number)
+            if not going_on.size:
+                return
+            if len(going_on) < len(rows):
+                tokens = engine.keep(tokens, going_on)
+                rows, estimates = rows[going_on], estimates[going_on]
+            x = tokens
+        for row in rows:
+            broken = not np.isfinite(self.trail[row, : self.depth[row]]).all()
+            self.reason[row] = "not_finite" if broken else reason_at_end
+
+    def _decide(
+        self, rows: npt.NDArray[np.intp], estimates: Array, number: int
+    ) -> npt.NDArray[np.intp]:
+        """Positions within `rows` that go on; the others get their reason."""
+        following = self.controller.costs.ms_of(self.steps[number + 1 : number + 2])
+        progress = Progress(
+            estimates,
+            self.steps[number].last,
+            1e3 * (self.controller.clock() - self.begin),
+            None if following is None else following * self.controller.load.value * len(rows),
+        )
+        reasons = first_to_stop(self.watching, progress)
+        for position in np.flatnonzero(np.isnan(estimates[:, -1])):
+            reasons[position] = "not_finite"
+        for row, reason in zip(rows, reasons, strict=True):
+            self.reason[row] = reason or self.reason[row]
+        return np.flatnonzero([reason is None for reason in reasons])
+
+    def _account(self, segment: route.Segment, rows: npt.NDArray[np.intp], ms: float) -> None:
+        costs = self.controller.costs
+        self.ms[rows] += ms / len(rows)
+        self.gflops[rows] += costs.gflops[segment]
+        if (predicted := costs.ms_of((segment,))) is not None:
+            self.controller.load.observe(predicted * len(rows), ms)

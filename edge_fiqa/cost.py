@@ -1,0 +1,59 @@
+"""What reaching an exit costs: GFLOPs by formula, milliseconds by measurement. Pure.
+
+One multiply-add counts as two FLOPs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from edge_fiqa.types import PATCH, PATCHES, Segment, VitConfig
+
+
+def segment_gflops(config: VitConfig, segment: Segment) -> float:
+    """GFLOPs of one face through a segment: matrix products of its blocks, and stem if it is first."""
+    t, d, r = config.tokens, config.width, config.mlp_ratio
+    block = t * d * d * (4 + 2 * r) + 2 * t * t * d
+    tail = d * d * (2 * t + 2 + 2 * r) + 2 * t * d  # K and V of all tokens, the rest of one
+    macs = (segment.last - segment.first) * block + (tail if segment.tail else block)
+    macs += (segment.last - segment.first + 1) * config.head_tokens * d
+    if segment.first == 1:
+        macs += PATCHES * 3 * PATCH * PATCH * d
+    return 2e-9 * macs
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Milliseconds and GFLOPs of each segment for one face, on one device."""
+
+    ms: Mapping[Segment, float]
+    gflops: Mapping[Segment, float]
+
+    @classmethod
+    def of(cls, config: VitConfig, segments: Iterable[Segment], ms: Mapping[Segment, float]) -> CostTable:
+        return cls(ms, {segment: segment_gflops(config, segment) for segment in segments})
+
+    def ms_of(self, route: Iterable[Segment]) -> float | None:
+        """Predicted ms of a route, or None if one of its segments was never measured."""
+        times = [self.ms.get(segment) for segment in route]
+        return None if None in times else float(sum(t for t in times if t is not None))
+
+    def gflops_of(self, route: Iterable[Segment]) -> float:
+        return sum(self.gflops[segment] for segment in route)
+
+
+class LoadFactor:
+    """How much slower than its cost table the machine is just now: a running geometric mean.
+
+    Starts at 1. `share` is the weight of the newest observation; one outlier (a page fault, a
+    scheduler pause) moves the factor by at most 4 ** share.
+    """
+
+    def __init__(self, share: float = 0.1) -> None:
+        self.share, self.value = share, 1.0
+
+    def observe(self, predicted_ms: float, actual_ms: float) -> None:
+        if predicted_ms > 0 and actual_ms > 0:
+            ratio = actual_ms / predicted_ms / self.value
+            self.value *= min(max(ratio, 0.25), 4.0) ** self.share

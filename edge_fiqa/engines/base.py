@@ -1,0 +1,109 @@
+"""The Engine protocol: one quality model, cut at its exits, loaded by one backend on one device.
+
+The contract in words, which `tests/engines/test_contract.py` holds every backend to:
+
+- `run(segment, x)` executes one segment. The first segment takes images (N, 112, 112, 3) uint8 RGB;
+  every other one takes the `Tokens` that the segment before it returned. A tail returns no tokens.
+- `Tokens` are a handle. What is behind it (an OpenVINO tensor, an OrtValue, a CUDA address) belongs
+  to the engine, stays on its device, and is valid until the same segment runs again.
+- Scores come back as a fresh (N, blocks) float32 array that the caller owns.
+- `keep(tokens, rows)` is compaction: the same tokens for a subset of the faces, in that order,
+  without a visit to the host where the device can do it.
+- 1 <= N <= max_batch; anything else is a ConfigError. Failures inside a backend are EngineFailed.
+- An engine is not thread-safe: one thread at a time, one engine per worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.types import IMAGE, Array, Bytes, Segment, VitConfig
+
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of `faces` faces, waiting behind block `block` on the engine's device."""
+
+    faces: int
+    block: int
+    buffer: Any
+
+
+class Engine(Protocol):
+    """See the module's docstring for the contract."""
+
+    config: VitConfig
+    segments: Sequence[Segment]
+    backend: str
+    device: str
+    threads: int
+    max_batch: int
+
+    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]: ...
+
+    def keep(self, tokens: Tokens, rows: Rows) -> Tokens: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class EngineBase:
+    """What every backend checks in the same way."""
+
+    config: VitConfig
+    segments: Sequence[Segment]
+    max_batch: int
+
+    def faces_in(self, segment: Segment, x: Bytes | Tokens) -> int:
+        """N, after checking that x is what `segment` takes. Raises ConfigError."""
+        if segment not in self.segments:
+            raise ConfigError(f"this engine has no segment {segment.name}")
+        if isinstance(x, Tokens):
+            if x.block != segment.first - 1:
+                raise ConfigError(f"tokens behind block {x.block} cannot enter {segment.name}")
+            faces = x.faces
+        elif segment.first != 1:
+            raise ConfigError(f"segment {segment.name} takes tokens, not images")
+        elif x.ndim != 4 or x.shape[1:] != (IMAGE, IMAGE, 3) or x.dtype != np.uint8:
+            raise ConfigError(f"images must be (N, 112, 112, 3) uint8, got {x.shape} {x.dtype}")
+        else:
+            faces = len(x)
+        if not 1 <= faces <= self.max_batch:
+            raise ConfigError(f"a batch holds 1 to {self.max_batch} faces, got {faces}")
+        return faces
+
+    def close(self) -> None:
+        """Free what the backend holds. Safe to call twice."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def bucket_for(faces: int, max_batch: int) -> int:
+    """The static batch size that serves `faces`: the next power of two, at most max_batch."""
+    return min(1 << (faces - 1).bit_length(), max_batch)

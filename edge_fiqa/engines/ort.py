@@ -1,0 +1,83 @@
+"""ONNX Runtime: the portable engine. Tokens stay in OrtValues that one session hands to the next."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.engines import MAX_BATCH
+from edge_fiqa.engines.base import EngineBase, Rows, Tokens
+from edge_fiqa.errors import BackendMissing, EngineFailed
+from edge_fiqa.types import Array, Bytes, Segment
+
+
+class OnnxRuntime(EngineBase):
+    backend = "ort"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        if bundle.manifest.precision == "bf16":
+            raise BackendMissing(
+                "ONNX Runtime has no bfloat16 kernels on CPU; "
+                "use --backend ov, or build the bundle as fp32, fp16 or int8"
+            )
+        self.bundle, self.config = bundle, bundle.config
+        self.segments, self.max_batch = bundle.segments, MAX_BATCH
+        self.threads = threads or os.cpu_count() or 1
+        self.device = "CPU"
+        self._sessions: dict[Segment, Any] = {}
+        self._outputs: dict[tuple[Segment, int], Any] = {}
+
+    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+        faces = self.faces_in(segment, x)
+        session = self._sessions.get(segment) or self._load(segment)
+        binding = session.io_binding()
+        if isinstance(x, Tokens):
+            binding.bind_ortvalue_input("tokens", x.buffer)
+        else:
+            binding.bind_cpu_input("image", np.ascontiguousarray(x))
+        scores = np.empty((faces, segment.last - segment.first + 1), np.float32)
+        binding.bind_ortvalue_output("scores", ort.OrtValue.ortvalue_from_numpy(scores))
+        out = None if segment.tail else self._output(segment, faces)
+        if out is not None:
+            binding.bind_ortvalue_output("tokens_out", out)
+        try:
+            session.run_with_iobinding(binding)
+        except Exception as exc:  # onnxruntime raises its own bare exceptions
+            raise EngineFailed(f"ONNX Runtime failed in {segment.name}: {exc}") from exc
+        return (None if out is None else Tokens(faces, segment.last, out)), scores
+
+    def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        kept = np.ascontiguousarray(tokens.buffer.numpy()[rows])
+        return Tokens(len(rows), tokens.block, ort.OrtValue.ortvalue_from_numpy(kept))
+
+    def close(self) -> None:
+        self._sessions.clear()
+        self._outputs.clear()
+
+    def _output(self, segment: Segment, faces: int) -> Any:
+        if (segment, faces) not in self._outputs:
+            shape = (faces, self.config.tokens, self.config.width)
+            self._outputs[segment, faces] = ort.OrtValue.ortvalue_from_numpy(
+                np.empty(shape, np.float32)
+            )
+        return self._outputs[segment, faces]
+
+    def _load(self, segment: Segment) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        # Every session has its own threads: none may spin while another one works.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        path = self.bundle.file_of(segment)
+        try:
+            session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as exc:  # onnxruntime raises its own bare exceptions
+            raise EngineFailed(f"ONNX Runtime cannot load {path}: {exc}") from exc
+        self._sessions[segment] = session
+        return session

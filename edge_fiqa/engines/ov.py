@@ -1,0 +1,108 @@
+"""OpenVINO: the default engine on CPU.
+
+Tokens stay in the output tensor of the request that made them; the next request reads it in place.
+Models are specialised per batch bucket and compiled on first use; compiled forms are cached on disk
+(`EDGE_FIQA_CACHE`, else the user's cache directory), so that a second start only reads them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.engines import MAX_BATCH
+from edge_fiqa.engines.base import EngineBase, Rows, Tokens, bucket_for
+from edge_fiqa.errors import EngineFailed
+from edge_fiqa.types import IMAGE, Array, Bytes, Segment
+
+
+class OpenVINO(EngineBase):
+    backend = "ov"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self.bundle, self.config = bundle, bundle.config
+        self.segments, self.max_batch = bundle.segments, MAX_BATCH
+        self.threads = threads or os.cpu_count() or 1
+        self._core = ov.Core()
+        self.device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
+        self._requests: dict[tuple[Segment, int], Any] = {}
+        self._sources: dict[tuple[Segment, int], Any] = {}
+        self._outputs: dict[tuple[Segment, int], Any] = {}
+
+    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+        faces = self.faces_in(segment, x)
+        bucket = x.buffer.shape[0] if isinstance(x, Tokens) else bucket_for(faces, MAX_BATCH)
+        request = self._requests.get((segment, bucket)) or self._load(segment, bucket)
+        try:
+            if isinstance(x, Tokens):
+                if self._sources.get((segment, bucket)) is not x.buffer:
+                    request.set_input_tensor(x.buffer)
+                    self._sources[segment, bucket] = x.buffer
+            else:
+                request.get_input_tensor().data[:faces] = x
+            request.infer(share_inputs=True, share_outputs=True)
+        except RuntimeError as exc:
+            raise EngineFailed(f"OpenVINO failed in {segment.name}: {exc}") from exc
+        scores = request.get_tensor("scores").data[:faces].copy()
+        if segment.tail:
+            return None, scores
+        return Tokens(faces, segment.last, self._outputs[segment, bucket]), scores
+
+    def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        bucket = bucket_for(len(rows), MAX_BATCH)
+        kept = ov.Tensor(ov.Type.f32, ov.Shape([bucket, *tokens.buffer.shape[1:]]))
+        kept.data[: len(rows)] = tokens.buffer.data[rows]
+        kept.data[len(rows) :] = 0
+        return Tokens(len(rows), tokens.block, kept)
+
+    def close(self) -> None:
+        self._requests.clear()
+        self._sources.clear()
+        self._outputs.clear()
+
+    def _load(self, segment: Segment, bucket: int) -> Any:
+        path = self.bundle.file_of(segment)
+        try:
+            model = self._core.read_model(path)
+            entry = model.input(0)
+            shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
+            model.reshape({entry: ov.PartialShape(shape)})
+            request = self._core.compile_model(model, "CPU", self._properties()).create_infer_request()
+        except RuntimeError as exc:
+            raise EngineFailed(f"OpenVINO cannot load {path}: {exc}") from exc
+        if segment.first == 1:
+            request.set_input_tensor(ov.Tensor(np.zeros(shape, np.uint8)))
+        if not segment.tail:
+            self._outputs[segment, bucket] = request.get_tensor("tokens_out")
+        self._requests[segment, bucket] = request
+        return request
+
+    def _token_shape(self, bucket: int) -> list[int]:
+        return [bucket, self.config.tokens, self.config.width]
+
+    def _properties(self) -> dict[str, Any]:
+        properties = {
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.threads,
+            "INFERENCE_PRECISION_HINT": "f32",  # precision is in the graph
+        }
+        if (cache := cache_folder()) is not None:
+            properties["CACHE_DIR"] = str(cache)
+        return properties
+
+
+def cache_folder() -> Path | None:
+    """Where compiled models are kept; None if nothing can be written there."""
+    base = os.environ.get("EDGE_FIQA_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    folder = Path(base) if base else Path.home() / ".cache"
+    folder = folder / "edge_fiqa" / f"openvino-{ov.__version__.split('-')[0]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None

@@ -1,0 +1,119 @@
+"""INT8 segments: symmetric per-channel QDQ on the linear layers, ranges from calibration faces.
+
+onnxruntime's quantiser does the work. Attention products, normalisations, the residual stream and
+the scores stay float: quantising those four linear layers a block is the safe and fast choice, and
+zero points are 0 so that TensorRT accepts the same file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.model.graph import LINEAR_LAYERS, PIXELS, segment_graph
+from edge_fiqa.model.weights import Weights
+from edge_fiqa.types import Bytes, Segment
+
+RangeMethod = Literal["minmax", "percentile", "entropy"]
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+
+
+def quantised_segments(
+    weights: Weights, segments: Sequence[Segment], faces: Bytes, method: RangeMethod = "minmax"
+) -> Iterator[tuple[Segment, onnx.ModelProto]]:
+    """INT8 graphs of `segments`, made one at a time; ranges are seen on `faces` (N, 112, 112, 3).
+
+    Each segment is calibrated on the float tokens that really reach it. Bodies must chain from
+    block 1; a tail starts where a body starts.
+    """
+    if not len(faces):
+        raise ConfigError("INT8 needs calibration images: give --calibration-images DIR")
+    inputs: Sequence[np.ndarray] = [face[None] for face in faces]
+    first = 1
+    while group := [segment for segment in segments if segment.first == first]:
+        for segment in group:
+            yield segment, quantise_segment(segment_graph(weights, segment), inputs, method)
+        bodies = [segment for segment in group if not segment.tail]
+        if not bodies:
+            return
+        body = min(bodies, key=lambda segment: segment.last)
+        session = _session(segment_graph(weights, body))
+        name = session.get_inputs()[0].name
+        inputs = [session.run(["tokens_out"], {name: x})[0] for x in inputs]
+        first = body.last + 1
+
+
+def quantise_segment(
+    graph: onnx.ModelProto, inputs: Sequence[np.ndarray], method: RangeMethod = "minmax"
+) -> onnx.ModelProto:
+    """QDQ version of one float32 segment; `inputs` are what it will be fed, batch 1 each."""
+    linear = [n.name for n in graph.graph.node if n.op_type == "MatMul" and _is_linear(n.name)]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(graph, str(source))
+        quantize_static(
+            str(source),
+            str(target),
+            _Reader(graph.graph.input[0].name, inputs),
+            quant_format=QuantFormat.QDQ,
+            calibrate_method=METHODS[method],
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=linear,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "TensorQuantOverrides": _exact_pixels(graph),
+            },
+        )
+        model = onnx.load(str(target))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _is_linear(name: str) -> bool:
+    return name.rsplit("/", 1)[-1] in LINEAR_LAYERS
+
+
+def _exact_pixels(graph: onnx.ModelProto) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Centred pixels are whole numbers in [-128, 127]: scale 1 loses nothing."""
+    if not any(PIXELS in node.output for node in graph.graph.node):
+        return {}
+    return {PIXELS: [{"scale": np.array(1, np.float32), "zero_point": np.array(0, np.int8)}]}
+
+
+def _session(graph: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, name: str, inputs: Sequence[np.ndarray]) -> None:
+        self.rows = iter([{name: x} for x in inputs])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.rows, None)

@@ -1,0 +1,160 @@
+"""Policies: how deep to go, and when to stop. Pure: numbers in, decisions out, no clock, no I/O.
+
+A policy says two things. Before anything runs, `limit` names the deepest exit worth planning for:
+then the route can end in a cheap tail. After each segment, `stop` marks the faces that are done;
+only policies that `watches` are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.types import Array, Mask
+
+Reason = Literal["fixed", "full", "convergence", "budget", "deadline", "gate", "not_finite"]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What stopping at each exit would cost one face. exits rises; ms is None where not measured."""
+
+    exits: tuple[int, ...]
+    gflops: tuple[float, ...]
+    ms: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of the faces still running, after a segment.
+
+    estimates: (N, P) fused score at each of the P decision points so far, newest last.
+    elapsed_ms: since the call began. next_ms: predicted for the next segment, None if not measured.
+    """
+
+    estimates: Array
+    depth: int
+    elapsed_ms: float
+    next_ms: float | None
+
+
+class Policy(Protocol):
+    @property
+    def reason(self) -> Reason: ...
+
+    @property
+    def watches(self) -> bool: ...
+
+    def limit(self, forecast: Forecast) -> int: ...
+
+    def stop(self, progress: Progress) -> Mask: ...
+
+
+class _Planned:
+    """A policy whose depth is known before it starts."""
+
+    watches = False
+
+    def stop(self, progress: Progress) -> Mask:
+        return np.zeros(len(progress.estimates), bool)
+
+
+@dataclass(frozen=True)
+class Fixed(_Planned):
+    """Stop after block `depth`; None is the full network."""
+
+    depth: int | None = None
+
+    @property
+    def reason(self) -> Reason:
+        return "full" if self.depth is None else "fixed"
+
+    def limit(self, forecast: Forecast) -> int:
+        deepest = forecast.exits[-1]
+        if self.depth is None:
+            return deepest
+        if self.depth not in forecast.exits:
+            known = ", ".join(map(str, forecast.exits))
+            raise ConfigError(f"exit {self.depth} does not exist; this bundle can stop at {known}")
+        return self.depth
+
+
+@dataclass(frozen=True)
+class Budget(_Planned):
+    """Stop at the deepest exit whose predicted cost fits. Where none fits, at the first one."""
+
+    ms: float | None = None
+    gflops: float | None = None
+    reason: Reason = "budget"
+
+    def __post_init__(self) -> None:
+        if self.ms is None and self.gflops is None:
+            raise ConfigError("a budget needs ms or GFLOPs: --budget-ms or --budget-gflops")
+        for name, value in (("ms", self.ms), ("GFLOPs", self.gflops)):
+            if value is not None and not value > 0:
+                raise ConfigError(f"a budget in {name} must be positive, got {value}")
+
+    def limit(self, forecast: Forecast) -> int:
+        fits = np.ones(len(forecast.exits), bool)
+        if self.gflops is not None:
+            fits &= np.array(forecast.gflops) <= self.gflops
+        if self.ms is not None:
+            if forecast.ms is None:
+                raise ConfigError("a budget in ms needs the bundle's measured cost table")
+            fits &= np.array(forecast.ms) <= self.ms
+        return forecast.exits[int(np.flatnonzero(fits)[-1]) if fits.any() else 0]
+
+
+class _Watching:
+    watches = True
+
+    def limit(self, forecast: Forecast) -> int:
+        return forecast.exits[-1]
+
+
+@dataclass(frozen=True)
+class Convergence(_Watching):
+    """Stop once the estimate moved less than `eps` at each of the last `patience` decisions."""
+
+    eps: float = 0.05
+    patience: int = 2
+    reason: Reason = "convergence"
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0 or self.patience < 1:
+            raise ConfigError(f"convergence needs eps > 0 and patience >= 1, got {self}")
+
+    def stop(self, progress: Progress) -> Mask:
+        if progress.estimates.shape[1] <= self.patience:
+            return np.zeros(len(progress.estimates), bool)
+        moves = np.abs(np.diff(progress.estimates[:, -self.patience - 1 :], axis=1))
+        return np.asarray((moves < self.eps).all(axis=1))
+
+
+@dataclass(frozen=True)
+class Deadline(_Watching):
+    """Stop when the next segment would end after `ms` from the start of the call."""
+
+    ms: float
+    reason: Reason = "deadline"
+
+    def __post_init__(self) -> None:
+        if not self.ms > 0:
+            raise ConfigError(f"a deadline in ms must be positive, got {self.ms}")
+
+    def stop(self, progress: Progress) -> Mask:
+        late = progress.elapsed_ms + (progress.next_ms or 0.0) > self.ms
+        return np.full(len(progress.estimates), late)
+
+
+def first_to_stop(policies: Sequence[Policy], progress: Progress) -> list[Reason | None]:
+    """Per face: the reason of the first policy that stops it, or None to go on."""
+    reasons: list[Reason | None] = [None] * len(progress.estimates)
+    for policy in policies:
+        for row in np.flatnonzero(policy.stop(progress)):
+            reasons[row] = reasons[row] or policy.reason
+    return reasons

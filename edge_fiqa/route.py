@@ -1,0 +1,75 @@
+"""Which segments to run to reach an exit. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.types import Segment
+
+Route = tuple[Segment, ...]
+
+
+def segments_for(boundaries: Sequence[int], tails: bool) -> tuple[Segment, ...]:
+    """Every segment that a bundle with these segment ends holds.
+
+    One body per span, its tail where the mode has tails, and the whole network as one segment: the
+    fastest way when it is known that nothing stops before the end.
+    """
+    starts = [1, *(end + 1 for end in boundaries[:-1])]
+    bodies = [Segment(first, last) for first, last in zip(starts, boundaries, strict=True)]
+    found = [*bodies, Segment(1, boundaries[-1], tail=tails)]
+    if tails:
+        found += [Segment(body.first, body.last, tail=True) for body in bodies]
+    return tuple(sorted(set(found)))
+
+
+def parse_boundaries(text: str, depth: int) -> tuple[int, ...]:
+    """`12` (that many equal segments) or `3,6,9,12` (their last blocks) -> the last blocks."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"segments {text!r}: expected a count, or last blocks like 3,6,9,12") from None
+    if len(numbers) == 1:
+        count = numbers[0]
+        if not 1 <= count <= depth or depth % count:
+            raise ConfigError(f"{count} segments do not divide {depth} blocks evenly; list their last blocks")
+        size = depth // count
+        return tuple(range(size, depth + 1, size))
+    if sorted(set(numbers)) != numbers or numbers[0] < 1 or numbers[-1] != depth:
+        raise ConfigError(f"segment ends {text} must rise and end with the last block, {depth}")
+    return tuple(numbers)
+
+
+def exits(segments: Iterable[Segment]) -> tuple[int, ...]:
+    """The exits where execution can stop: the ends of segments that a chain from block 1 reaches."""
+    reachable = {0}
+    for segment in sorted(segments):
+        if segment.first - 1 in reachable:
+            reachable.add(segment.last)
+    return tuple(sorted(reachable - {0}))
+
+
+def route_to(segments: Iterable[Segment], depth: int, *, may_stop_before: bool = False) -> Route:
+    """Segments that end at exit `depth`.
+
+    When nothing may stop earlier, the shortest chain (one segment, if there is one that spans it
+    all) wins. The last step is a tail wherever there is one: no tokens are needed behind it.
+    """
+    found = sorted(segments)
+    steps: list[Segment] = []
+    while (done := steps[-1].last if steps else 0) < depth:
+        onward = [s for s in found if s.first == done + 1 and s.last <= depth and _fits(s, depth)]
+        if not onward:
+            raise ConfigError(
+                f"exit {depth} is not the end of a segment; this bundle can stop at exits "
+                f"{', '.join(map(str, exits(found)))}"
+            )
+        reach = min if may_stop_before else max
+        last = reach(s.last for s in onward)
+        steps.append(max((s for s in onward if s.last == last), key=lambda s: s.tail))
+    return tuple(steps)
+
+
+def _fits(segment: Segment, depth: int) -> bool:
+    return not segment.tail or segment.last == depth
