@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,6 +15,7 @@ import onnx
 from edge_fiqa import __version__
 from edge_fiqa.bundle import (
     FLOAT_WEIGHTS,
+    GOLDEN_FACES,
     MANIFEST,
     WEIGHTS,
     Bundle,
@@ -26,35 +24,22 @@ from edge_fiqa.bundle import (
     Manifest,
     Network,
     Parity,
-    SegmentCost,
     SegmentFile,
     sha256,
 )
 from edge_fiqa.calibration.scale import measure_moments
+from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
-from edge_fiqa.engines.base import Engine
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.measure import all_exits, measure_costs, synthetic_faces
 from edge_fiqa.model.graph import segment_graph
-from edge_fiqa.model.quantise import RangeMethod, quantised_segments
+from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights
-from edge_fiqa.route import route_to, segments_for
-from edge_fiqa.types import IMAGE, Array, Bytes, Precision, Segment
+from edge_fiqa.route import parse_boundaries, segments_for
+from edge_fiqa.types import Array, Bytes, Segment
 
 LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRecipe:
-    """What to build. `boundaries` are the last blocks of the segments."""
-
-    backend: str = "ov"
-    precision: Precision = "fp32"
-    boundaries: tuple[int, ...] | None = None  # None: every block
-    ranges: RangeMethod = "minmax"
-    range_faces: int = 128  # how many calibration faces set INT8 ranges
-    threads: int | None = None
-    measure: bool = True  # parity and cost; without them budgets in ms are refused
 
 
 def build_bundle(
@@ -84,10 +69,9 @@ def build_bundle(
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         _write(weights, folder, recipe, faces, name or target.name)
-        if recipe.measure:
-            images = synthetic_faces(16) if faces is None else faces
-            described = "synthetic images" if faces is None else faces_are
-            _measure(weights, folder, recipe, images, described, scale=faces is not None)
+        images = synthetic_faces(16) if faces is None else faces
+        described = "synthetic images" if faces is None else faces_are
+        _measure(weights, folder, recipe, images, described, scale=faces is not None)
         folder.chmod(0o755)
         _swap(folder, target)
     except BaseException:
@@ -96,53 +80,11 @@ def build_bundle(
     return Bundle.open(target)
 
 
-def synthetic_faces(count: int, seed: int = 0) -> Bytes:
-    """(count, 112, 112, 3) blocky noise: not faces, but every activation is exercised."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (count, 14, 14, 3))
-    images = np.kron(small, np.ones((1, 8, 8, 1))) + rng.normal(0, 8, (count, IMAGE, IMAGE, 3))
-    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
-
-
-def all_exits(engine: Engine, faces: Bytes) -> Array:
-    """(N, E) raw score of every face at every exit, in one pass of bodies and the last tail."""
-    steps = route_to(engine.segments, engine.config.depth, may_stop_before=True)
-    trail = np.empty((len(faces), engine.config.depth), np.float32)
-    for row in range(len(faces)):
-        x = faces[row : row + 1]
-        for segment in steps:
-            tokens, trail[row : row + 1, segment.exits] = engine.run(segment, x)
-            x = tokens
-    return trail
-
-
-def measure_costs(engine: Engine, repeats: int = 20) -> tuple[SegmentCost, ...]:
-    """Median ms per segment for one face, each run where it stands in a real pass."""
-    face, depth = synthetic_faces(1), engine.config.depth
-    times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}
-    steps = [s for s in engine.segments if not s.tail and (s.last < depth or s.first > 1)]
-    for repeat in range(repeats + 3):
-        x = face
-        for body in steps or list(engine.segments):
-            for segment in (s for s in engine.segments if s.first == body.first):
-                start = time.perf_counter()
-                tokens, _ = engine.run(segment, x)
-                if repeat >= 3:
-                    times[segment].append(1e3 * (time.perf_counter() - start))
-                if segment == body:
-                    following = tokens
-            x = following
-    return tuple(
-        SegmentCost(s.first, s.last, s.tail, round(statistics.median(ms), 4))
-        for s, ms in times.items()
-    )
-
-
 def _write(
     weights: Weights, folder: Path, recipe: BuildRecipe, faces: Bytes | None, name: str
 ) -> None:
     config = weights.config
-    ends = recipe.boundaries or tuple(range(1, config.depth + 1))
+    ends = parse_boundaries(recipe.segments or str(config.depth), config.depth)
     segments = segments_for(ends, tails=config.mode == "token")
     files = []
     store = WeightStore(folder, WEIGHTS)
@@ -165,8 +107,9 @@ def _write(
         exits=ends,
         segments=tuple(sorted(files, key=lambda f: (f.first, f.last, f.tail))),
         files={path.name: sha256(path) for path in sorted(folder.iterdir())},
-        parity=None,
-        costs=None,
+        parity=Parity("not measured", 0, "", ()),
+        costs=Costs("not measured", "", "", 0, ()),
+        golden=(),
         scale=None,
     )
     _save(manifest, folder)
@@ -191,6 +134,7 @@ def _measure(
         reference = _reference(weights, recipe, Path(place), faces)
     with open_engine(Bundle.open(folder), threads=recipe.threads) as engine:
         found = all_exits(engine, faces)
+        golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
         costs = Costs(
             engine.device,
             recipe.backend,
@@ -199,13 +143,18 @@ def _measure(
             measure_costs(engine),
         )
     rows = tuple(
-        ExitParity(k + 1, float(np.abs(found[:, k] - reference[:, k]).max()), _spearman(found[:, k], reference[:, k]))
+        ExitParity(
+            k + 1,
+            float(np.abs(found[:, k] - reference[:, k]).max()),
+            _spearman(found[:, k], reference[:, k]),
+        )
         for k in range(found.shape[1])
     )
     manifest = msgspec.structs.replace(
         Bundle.open(folder).manifest,
         parity=Parity("onnxruntime fp32", len(faces), faces_are, rows),
         costs=costs,
+        golden=tuple(tuple(float(score) for score in row) for row in golden),
         scale=measure_moments(found) if scale else None,
     )
     _save(manifest, folder)
@@ -213,7 +162,7 @@ def _measure(
 
 def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes) -> Array:
     """Float32 scores from ONNX Runtime, whose graph the tests compare with torch."""
-    plain = BuildRecipe(backend="ort", precision="fp32", boundaries=recipe.boundaries)
+    plain = BuildRecipe(backend="ort", precision="fp32", segments=recipe.segments)
     _write(weights, folder, plain, None, "reference")
     with open_engine(Bundle.open(folder), "ort") as engine:
         return all_exits(engine, faces)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -23,7 +23,8 @@ from edge_fiqa.cost import CostTable
 from edge_fiqa.errors import BundleError, ConfigError
 from edge_fiqa.types import Mode, Precision, Segment, VitConfig
 
-SCHEMA = "edge-fiqa-bundle/1"
+SCHEMA: Final = "edge-fiqa-bundle/1"
+GOLDEN_FACES = 2  # the first synthetic faces, whose scores every bundle keeps for self-tests
 MANIFEST, WEIGHTS, FLOAT_WEIGHTS = "manifest.json", "weights.bin", "model.safetensors"
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -90,8 +91,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     exits: tuple[int, ...]
     segments: tuple[SegmentFile, ...]
     files: dict[FileName, Sha256]
-    parity: Parity | None
-    costs: Costs | None
+    parity: Parity
+    costs: Costs
+    golden: tuple[tuple[float, ...], ...]  # all exits of GOLDEN_FACES synthetic faces, when built
     scale: dict[str, Moments] | None
 
 
@@ -145,7 +147,7 @@ class Bundle:
     @cached_property
     def costs(self) -> CostTable:
         found = self.manifest.costs
-        rows = {Segment(s.first, s.last, s.tail): s.ms for s in (found.segments if found else ())}
+        rows = {Segment(s.first, s.last, s.tail): s.ms for s in found.segments}
         return CostTable.of(self.config, self.segments, rows)
 
 
@@ -165,7 +167,9 @@ def _parse(path: Path, text: bytes) -> Manifest:
             raise BundleError(
                 f"{path} has schema {schema}, newer than this edge_fiqa reads ({SCHEMA}); upgrade it"
             )
-        raise BundleError(f"{path} has schema {schema!r}; this is not an edge_fiqa bundle ({SCHEMA})")
+        raise BundleError(
+            f"{path} has schema {schema!r}; this is not an edge_fiqa bundle ({SCHEMA})"
+        )
     try:
         return msgspec.json.decode(text, type=Manifest)
     except msgspec.MsgspecError as exc:
@@ -176,7 +180,9 @@ def _verify(path: Path, digest: str) -> None:
     try:
         found = sha256(path)
     except OSError as exc:
-        raise BundleError(f"{path} is missing or unreadable ({exc.strerror}); rebuild the bundle") from exc
+        raise BundleError(
+            f"{path} is missing or unreadable ({exc.strerror}); rebuild the bundle"
+        ) from exc
     if found != digest:
         raise BundleError(
             f"{path} is damaged or was changed: SHA-256 {found[:12]}..., manifest says {digest[:12]}..."

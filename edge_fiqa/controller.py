@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from edge_fiqa import route
 from edge_fiqa.cost import CostTable, LoadFactor
-from edge_fiqa.engines.base import Engine
+from edge_fiqa.engines.base import Engine, Tokens, behind
 from edge_fiqa.fusion import Fusion, fuse
 from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason, first_to_stop
-from edge_fiqa.types import Array, Bytes
+from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,33 @@ class Controller:
             tuple(known) if len(known) == len(ms) else None,
         )
 
-    def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:
-        """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch."""
+    def plan(self, policies: Sequence[Policy]) -> tuple[int, Reason]:
+        """The deepest exit that the policies allow, and the reason for stopping there.
+
+        Raises ConfigError if one of them asks for an exit that this bundle does not have.
+        """
         forecast = self.forecast()
         limits = [policy.limit(forecast) for policy in policies]
         depth = min(limits)
-        # Of policies with the same limit, one that chose it before the default full depth.
         reason = next(p.reason for p, k in zip(policies, limits, strict=True) if k == depth)
-        if depth == self.exits[-1]:
-            reason = "full" if reason != "fixed" else reason
+        return depth, "full" if depth == self.exits[-1] and reason != "fixed" else reason
+
+    def prepare(self, policies: Sequence[Policy] = (Fixed(),)) -> None:
+        """Load and warm every segment that these policies may run, so that no face pays for it.
+
+        A budget in ms may choose any exit, so all of them are warmed. The load factor starts anew.
+        """
+        watched = any(policy.watches for policy in policies)
+        depths = self.exits if any(policy.needs_ms for policy in policies) else ()
+        face = np.zeros((1, IMAGE, IMAGE, 3), np.uint8)
+        for depth in {*depths, self.plan(policies)[0]}:
+            run = _Run(self, 1, (), self._routes[depth, watched])
+            run.batch(face, np.arange(1), "full")
+        self.load = LoadFactor()
+
+    def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:
+        """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch."""
+        depth, reason = self.plan(policies)
         watching = [policy for policy in policies if policy.watches]
         run = _Run(self, len(faces), watching, self._routes[depth, bool(watching)])
         for start in range(0, len(faces), self.engine.max_batch):
@@ -103,7 +121,8 @@ class _Run:
 
     def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
         engine = self.controller.engine
-        x, estimates = faces[rows[0] : rows[-1] + 1], np.empty((len(rows), 0), np.float32)
+        x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
+        estimates: Array = np.empty((len(rows), 0), np.float32)
         for number, segment in enumerate(self.steps):
             start = self.controller.clock()
             tokens, scores = engine.run(segment, x)
@@ -117,10 +136,10 @@ class _Run:
             going_on = self._decide(rows, estimates, number)
             if not going_on.size:
                 return
+            x = behind(tokens)
             if len(going_on) < len(rows):
-                tokens = engine.keep(tokens, going_on)
+                x = engine.keep(x, going_on)
                 rows, estimates = rows[going_on], estimates[going_on]
-            x = tokens
         for row in rows:
             broken = not np.isfinite(self.trail[row, : self.depth[row]]).all()
             self.reason[row] = "not_finite" if broken else reason_at_end
@@ -143,7 +162,7 @@ class _Run:
             self.reason[row] = reason or self.reason[row]
         return np.flatnonzero([reason is None for reason in reasons])
 
-    def _account(self, segment: route.Segment, rows: npt.NDArray[np.intp], ms: float) -> None:
+    def _account(self, segment: Segment, rows: npt.NDArray[np.intp], ms: float) -> None:
         costs = self.controller.costs
         self.ms[rows] += ms / len(rows)
         self.gflops[rows] += costs.gflops[segment]

@@ -31,7 +31,9 @@ class CostTable:
     gflops: Mapping[Segment, float]
 
     @classmethod
-    def of(cls, config: VitConfig, segments: Iterable[Segment], ms: Mapping[Segment, float]) -> CostTable:
+    def of(
+        cls, config: VitConfig, segments: Iterable[Segment], ms: Mapping[Segment, float]
+    ) -> CostTable:
         return cls(ms, {segment: segment_gflops(config, segment) for segment in segments})
 
     def ms_of(self, route: Iterable[Segment]) -> float | None:

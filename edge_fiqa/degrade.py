@@ -54,7 +54,8 @@ def jpeg(face: Bytes, strength: float, rng: np.random.Generator) -> Bytes:
     if strength <= 0:
         return face
     quality = [cv2.IMWRITE_JPEG_QUALITY, round(95 - 92 * strength)]
-    return cv2.imdecode(cv2.imencode(".jpg", face, quality)[1], cv2.IMREAD_COLOR)
+    coded = cv2.imencode(".jpg", face, quality)[1]
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
 
 
 def exposure(face: Bytes, strength: float, rng: np.random.Generator) -> Bytes:

@@ -7,7 +7,7 @@ NaN or infinity makes the whole fused score NaN: a broken score is never average
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ def fuse(trail: Array, depth: npt.NDArray[np.intp] | int, rule: Fusion = "FW") -
     if isinstance(rule, str):
         if rule not in RULES:
             raise ConfigError(f"fusion {rule!r} is not one of {', '.join(RULES)}")
-        if rule in ("last", "max", "median"):
+        if rule in _PICK:
             return _selected(trail, ran, rule)
         weights = np.ones(exits) if rule == "F" else np.arange(1.0, exits + 1)
     else:
@@ -75,12 +75,18 @@ def fuse(trail: Array, depth: npt.NDArray[np.intp] | int, rule: Fusion = "FW") -
     return _finite(fused)
 
 
+_PICK: dict[str, Callable[[Array], np.floating]] = {
+    "last": lambda scores: scores[-1],
+    "max": lambda scores: scores.max(),
+    "median": lambda scores: np.median(scores),
+}
+
+
 def _selected(trail: Array, ran: npt.NDArray[np.bool_], rule: str) -> Array:
     out = np.full(len(trail), np.nan, np.float32)
     for row, (scores, seen) in enumerate(zip(trail, ran, strict=True)):
         if (known := scores[seen]).size:
-            pick = {"last": lambda s: s[-1], "max": np.max, "median": np.median}[rule]
-            out[row] = pick(known) if np.isfinite(known).all() else np.nan
+            out[row] = _PICK[rule](known) if np.isfinite(known).all() else np.nan
     return _finite(out)
 
 

@@ -2,7 +2,7 @@
 
 A policy says two things. Before anything runs, `limit` names the deepest exit worth planning for:
 then the route can end in a cheap tail. After each segment, `stop` marks the faces that are done;
-only policies that `watches` are asked.
+only policies that `watches` are asked. One that `needs_ms` reads the cost table's milliseconds.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class Policy(Protocol):
     @property
     def watches(self) -> bool: ...
 
+    @property
+    def needs_ms(self) -> bool: ...
+
     def limit(self, forecast: Forecast) -> int: ...
 
     def stop(self, progress: Progress) -> Mask: ...
@@ -68,6 +71,7 @@ class Fixed(_Planned):
     """Stop after block `depth`; None is the full network."""
 
     depth: int | None = None
+    needs_ms = False
 
     @property
     def reason(self) -> Reason:
@@ -98,6 +102,10 @@ class Budget(_Planned):
             if value is not None and not value > 0:
                 raise ConfigError(f"a budget in {name} must be positive, got {value}")
 
+    @property
+    def needs_ms(self) -> bool:
+        return self.ms is not None
+
     def limit(self, forecast: Forecast) -> int:
         fits = np.ones(len(forecast.exits), bool)
         if self.gflops is not None:
@@ -123,6 +131,7 @@ class Convergence(_Watching):
     eps: float = 0.05
     patience: int = 2
     reason: Reason = "convergence"
+    needs_ms = False
 
     def __post_init__(self) -> None:
         if not self.eps > 0 or self.patience < 1:
@@ -141,6 +150,7 @@ class Deadline(_Watching):
 
     ms: float
     reason: Reason = "deadline"
+    needs_ms = True
 
     def __post_init__(self) -> None:
         if not self.ms > 0:

@@ -36,8 +36,9 @@ class Recogniser:
         left, right = self.columns
         rows = []
         for start in range(0, len(faces), batch):
-            x = faces[start : start + batch, :, left:right].astype(np.float32)
-            x = (x - np.float32(self.mean)) / np.float32(self.std)
+            x: Array = faces[start : start + batch, :, left:right].astype(np.float32)
+            x -= np.array(self.mean, np.float32)
+            x /= np.array(self.std, np.float32)
             embedding = session.run(None, {name: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0]
             rows.append(embedding / np.linalg.norm(embedding, axis=1, keepdims=True))
         return np.concatenate(rows).astype(np.float32)

@@ -29,11 +29,15 @@ def parse_boundaries(text: str, depth: int) -> tuple[int, ...]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"segments {text!r}: expected a count, or last blocks like 3,6,9,12") from None
+        raise ConfigError(
+            f"segments {text!r}: expected a count, or last blocks like 3,6,9,12"
+        ) from None
     if len(numbers) == 1:
         count = numbers[0]
         if not 1 <= count <= depth or depth % count:
-            raise ConfigError(f"{count} segments do not divide {depth} blocks evenly; list their last blocks")
+            raise ConfigError(
+                f"{count} segments do not divide {depth} blocks evenly; list their last blocks"
+            )
         size = depth // count
         return tuple(range(size, depth + 1, size))
     if sorted(set(numbers)) != numbers or numbers[0] < 1 or numbers[-1] != depth:

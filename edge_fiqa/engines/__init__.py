@@ -20,9 +20,7 @@ BACKENDS = {
 MAX_BATCH = 64
 
 
-def open_engine(
-    bundle: Bundle, backend: str | None = None, threads: int | None = None
-) -> Engine:
+def open_engine(bundle: Bundle, backend: str | None = None, threads: int | None = None) -> Engine:
     """Load a bundle on one backend (the bundle's own where none is named).
 
     threads: how many CPU threads one engine may use; None leaves it to the machine's core count.

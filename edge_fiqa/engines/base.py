@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment, VitConfig
 
 Rows = npt.NDArray[np.intp]
@@ -102,6 +102,13 @@ class EngineBase:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def behind(tokens: Tokens | None) -> Tokens:
+    """The tokens that the next segment takes. Raises EngineFailed after a tail, which has none."""
+    if tokens is None:
+        raise EngineFailed("no segment can follow a tail: it leaves no tokens")
+    return tokens
 
 
 def bucket_for(faces: int, max_batch: int) -> int:

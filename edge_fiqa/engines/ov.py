@@ -72,7 +72,9 @@ class OpenVINO(EngineBase):
             entry = model.input(0)
             shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
             model.reshape({entry: ov.PartialShape(shape)})
-            request = self._core.compile_model(model, "CPU", self._properties()).create_infer_request()
+            request = self._core.compile_model(
+                model, "CPU", self._properties()
+            ).create_infer_request()
         except RuntimeError as exc:
             raise EngineFailed(f"OpenVINO cannot load {path}: {exc}") from exc
         if segment.first == 1:
@@ -90,6 +92,8 @@ class OpenVINO(EngineBase):
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.threads,
             "INFERENCE_PRECISION_HINT": "f32",  # precision is in the graph
+            # Pinned, every one-thread engine would sit on the same first core.
+            "ENABLE_CPU_PINNING": False,
         }
         if (cache := cache_folder()) is not None:
             properties["CACHE_DIR"] = str(cache)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 
@@ -10,6 +12,7 @@ from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Rows, Tokens
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.model.vit import Block
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.types import Array, Bytes, Segment
 
@@ -43,7 +46,7 @@ class Torch(EngineBase):
                 tokens = x.buffer if isinstance(x, Tokens) else self._stem(x)
                 scores = []
                 for number in range(segment.first, segment.last + 1):
-                    block = self._vit.blocks[number - 1]
+                    block = cast(Block, self._vit.blocks[number - 1])
                     last = segment.tail and number == segment.last
                     tokens = (block.tail(tokens) if last else block(tokens)).float()
                     with torch.autocast(self.device, enabled=False):

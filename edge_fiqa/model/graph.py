@@ -101,7 +101,9 @@ class _SegmentBuilder:
     def _stem(self, image: str) -> str:
         w, c = fold_stem(self.weights, self.config)
         side = IMAGE // PATCH
-        x = self._add("Slice", [image, *(self._ints(v) for v in ([0, 0], [side * PATCH] * 2, [1, 2]))])
+        x = self._add(
+            "Slice", [image, *(self._ints(v) for v in ([0, 0], [side * PATCH] * 2, [1, 2]))]
+        )
         x = self._add("Reshape", [x, self._ints([-1, side, PATCH, side, PATCH, 3])])
         x = self._add("Transpose", [x], perm=[0, 1, 3, 2, 4, 5])
         x = self._add("Reshape", [x, self._ints([-1, side * side, PATCH * PATCH * 3])])
@@ -161,7 +163,11 @@ class _SegmentBuilder:
         x = self._add("Reshape", [self._xhat(x, name + "xhat"), self._ints([-1, h * d])])
         a = self._constant("head/a", self.head.a.reshape(-1, 1))
         x = self._add("MatMul", [x, a], name + "dot")
-        return self._add("Add", [x, self._constant("head/b", np.float32([self.head.b]))], name + "score")
+        return self._add(
+            "Add",
+            [x, self._constant("head/b", np.array([self.head.b], np.float32))],
+            name + "score",
+        )
 
     def _xhat(self, x: str, name: str) -> str:
         """Normalised tokens; the affine that follows lives in the next layer's weights."""

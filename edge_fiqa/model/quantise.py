@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -23,12 +22,12 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from edge_fiqa.config import RangeMethod
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.model.graph import LINEAR_LAYERS, PIXELS, segment_graph
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import Bytes, Segment
 
-RangeMethod = Literal["minmax", "percentile", "entropy"]
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
@@ -111,7 +110,7 @@ def _session(graph: onnx.ModelProto) -> ort.InferenceSession:
     )
 
 
-class _Reader(CalibrationDataReader):
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, name: str, inputs: Sequence[np.ndarray]) -> None:
         self.rows = iter([{name: x} for x in inputs])
 

@@ -27,7 +27,7 @@ class Attention(nn.Module):
         """(N, T, D) -> (N, T, D), or (N, 1, D) when only the first token's output is wanted."""
         n, t, d = x.shape
         if first_token_only:
-            w_q, w_kv = self.qkv.weight.split((d, 2 * d))
+            w_q, w_kv = self.qkv.weight[:d], self.qkv.weight[d:]
             q = F.linear(x[:, :1], w_q).view(n, 1, self.heads, -1).transpose(1, 2)
             k, v = F.linear(x, w_kv).view(n, t, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         else:
@@ -105,9 +105,7 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(d, eps=LN_EPS)
         if config.mode != "token":
             self.feature = feature_layers(config.tokens, d)
-        self.head_qs = nn.Sequential(
-            nn.BatchNorm1d(d, eps=BN_EPS), nn.Linear(d, 1, bias=False)
-        )
+        self.head_qs = nn.Sequential(nn.BatchNorm1d(d, eps=BN_EPS), nn.Linear(d, 1, bias=False))
 
     def stem(self, images: Tensor) -> Tensor:
         """(N, 3, 112, 112) float RGB in [-1, 1] -> tokens (N, T, D)."""

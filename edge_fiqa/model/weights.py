@@ -62,9 +62,13 @@ def verify(arrays: Mapping[str, Array], config: VitConfig, name: str) -> Weights
     ]
     if not problems:
         kept = {key: np.ascontiguousarray(arrays[key], np.float32) for key in wanted}
-        problems = [f"{k} holds NaN or infinity" for k, v in kept.items() if not np.isfinite(v).all()]
+        problems = [
+            f"{k} holds NaN or infinity" for k, v in kept.items() if not np.isfinite(v).all()
+        ]
     if problems:
-        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if problems[4:] else "")
+        shown = "; ".join(problems[:4]) + (
+            f"; and {len(problems) - 4} more" if problems[4:] else ""
+        )
         raise CheckpointError(f"{name} is not a {config.mode} ViT-FIQA: {shown}")
     return Weights(config, kept, fingerprint(kept, config))
 
@@ -156,7 +160,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], int | None]:
     try:
         with safe_open(path, framework="np") as file:
             stated = (file.metadata() or {}).get("heads")
-            return {key: file.get_tensor(key) for key in file.keys()}, stated and int(stated)
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return arrays, int(stated) if stated else None
     except (SafetensorError, ValueError, OSError) as exc:
         raise CheckpointError(f"{path}: not a readable safetensors file ({exc})") from exc
 

@@ -1,0 +1,39 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both install into .venv when needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The CPU build of torch is enough for everything here; the default one brings gigabytes of CUDA.
+TORCH ?= torch==2.13.0
+JOBS ?= 2
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test check bench golden clean
+help:
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/demo.ok: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/dev.ok: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/demo.ok
+
+demo: $(VENV)/demo.ok  ## install, and score a real face exit by exit
+	$(BIN)/edge-fiqa demo
+
+test: $(VENV)/dev.ok  ## install, and run every test
+	$(BIN)/pytest -q -n $(JOBS)
+
+check: $(VENV)/dev.ok  ## format, lint, types, and the fast tests
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -q -n $(JOBS) -m "not slow and not gpu"
+
+bench: $(VENV)/dev.ok  ## measure this machine; results go to benchmarks/results
+	$(BIN)/python benchmarks/vit_s.py
+	$(BIN)/python benchmarks/command.py
+
+clean:  ## remove the virtual environment
+	rm -rf $(VENV)

@@ -1,0 +1,50 @@
+"""The command line: `edge-fiqa COMMAND`. One module per command, imported when it is called.
+
+Exit status: 0 everything was done; 1 some faces could not be scored; 2 nothing could be done (usage,
+missing bundle, missing backend); 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from edge_fiqa import __version__
+from edge_fiqa.errors import EdgeFiqaError
+
+COMMANDS = {
+    "score": "quality of faces: files, folders, or a list on standard input",
+    "demo": "score a real portrait and worse and worse versions of it, exit by exit",
+    "build": "make a bundle from a checkpoint",
+    "info": "what a bundle is: model, segments, parity, costs",
+    "doctor": "what is installed, which engines run, and a self-test",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Expected errors become one line on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="edge-fiqa", description="Face image quality with early exits.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"edge-fiqa {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name == chosen:
+            import_module(f"edge_fiqa.cli.{name}").add_arguments(command)
+    options = parser.parse_args(arguments)
+    try:
+        return int(import_module(f"edge_fiqa.cli.{options.command}").run(options))
+    except EdgeFiqaError as exc:
+        print(f"edge-fiqa {options.command}: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"edge-fiqa {options.command}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,147 @@
+"""edge-fiqa demo: a real portrait, made worse step by step, scored exit by exit."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_fiqa import __version__
+from edge_fiqa.align import align
+from edge_fiqa.cli.options import add_engine_arguments, open_bundle
+from edge_fiqa.degrade import DEGRADATIONS
+from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.fusion import fuse
+from edge_fiqa.images import decode
+from edge_fiqa.policy import Fixed
+from edge_fiqa.scorer import Scorer
+from edge_fiqa.types import Bytes
+
+PORTRAIT = "grace_hopper.jpg"
+"""Official U.S. Navy portrait of Grace Hopper, public domain; matplotlib ships it."""
+LANDMARKS = ((224.3, 197.3), (306.8, 195.6), (265.4, 238.9), (229.8, 274.0), (304.4, 272.3))
+SHOWN = {"defocus": (0.2, 0.4, 0.7), "downsample": (0.5, 0.75, 0.9), "occlusion": (0.3, 0.6, 0.9)}
+REPEATS = 15
+
+
+@dataclass(frozen=True)
+class Version:
+    """The portrait at one strength of one degradation, and its quality after each exit."""
+
+    name: str
+    face: Bytes
+    quality: list[int]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_engine_arguments(parser)
+    parser.add_argument("--output", type=Path, default=Path("demo.png"), help="plot (demo.png)")
+
+
+def run(options: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    faces = _versions(portrait())
+    with Scorer.open(
+        open_bundle(options), backend=options.backend, threads=options.threads
+    ) as scorer:
+        versions = [Version(name, face, _quality(scorer, face)) for name, face in faces.items()]
+        ms = [_ms_to(scorer, depth) for depth in scorer.controller.exits]
+        engine = scorer.engine
+        print(
+            f"edge-fiqa {__version__}: {scorer.bundle.manifest.name} on {engine.backend}, "
+            f"{engine.device.strip()}, {engine.threads} threads\n"
+            "Grace Hopper's portrait, made worse step by step. Quality 0-100 if we stop at exit:\n"
+        )
+        _print_table(versions, ms, scorer.controller.exits)
+    print(
+        f"\n{len(versions)} faces x 12 exits in {time.perf_counter() - started:.1f} s, loading included"
+    )
+    try:
+        plot(versions, options.output)
+    except OSError as exc:
+        raise ConfigError(f"{options.output} cannot be written: {exc.strerror}") from exc
+    print(f"plot: {options.output}   next: edge-fiqa score FOLDER")
+    return 0
+
+
+def portrait() -> Bytes:
+    """The aligned face (112, 112, 3). Raises BackendMissing where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError as exc:
+        raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[demo]'") from exc
+    path = Path(matplotlib.get_data_path()) / "sample_data" / PORTRAIT
+    return align(decode(path), LANDMARKS)
+
+
+def _versions(face: Bytes) -> dict[str, Bytes]:
+    found = {"as taken": face}
+    for kind, strengths in SHOWN.items():
+        for strength in strengths:
+            rng = np.random.default_rng(3)  # the same random choices at every strength
+            found[f"{kind} {strength:.0%}"] = DEGRADATIONS[kind](face, strength, rng)
+    return found
+
+
+def _quality(scorer: Scorer, face: Bytes) -> list[int]:
+    if scorer.moments is None:
+        raise ConfigError(
+            f"{scorer.bundle.folder} has no 0-100 scale; build it with calibration images"
+        )
+    trail = scorer.assess(face[None]).trail
+    exits = scorer.controller.exits
+    return [scorer.moments.quality(float(fuse(trail, k, "FW")[0]), k) for k in exits]
+
+
+def _ms_to(scorer: Scorer, depth: int) -> float:
+    """Median ms of one face stopped at exit `depth`, as `--exit` would."""
+    face = np.zeros((1, 112, 112, 3), np.uint8)
+    return statistics.median(
+        float(scorer.assess(face, [Fixed(depth)]).ms[0]) for _ in range(REPEATS)
+    )
+
+
+def _print_table(versions: list[Version], ms: list[float], exits: tuple[int, ...]) -> None:
+    print(f"{'exit':<16}" + "".join(f"{k:>5}" for k in exits))
+    for version in versions:
+        print(f"{version.name:<16}" + "".join(f"{q:>5}" for q in version.quality))
+    print(f"{'ms':<16}" + "".join(f"{t:>5.2f}" for t in ms))
+
+
+def plot(versions: list[Version], target: Path) -> None:
+    """Faces above, quality against exit below; one column per degradation."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    clean, others = versions[0], versions[1:]
+    figure = pyplot.figure(figsize=(12, 6.2), layout="constrained")
+    columns = figure.subfigures(1, len(SHOWN))
+    colours = ("#1b7837", "#7fbf7b", "#e08214", "#b2182b")
+    for column, kind in zip(columns, SHOWN, strict=True):
+        shown = [clean, *(v for v in others if v.name.startswith(kind))]
+        pictures, lines = column.subfigures(2, 1, height_ratios=(1, 1.9))
+        for axis, version, colour in zip(pictures.subplots(1, 4), shown, colours, strict=True):
+            axis.imshow(version.face)
+            axis.set_title(str(version.quality[-1]), color=colour, fontweight="bold", fontsize=15)
+            axis.set_xlabel(version.name.removeprefix(f"{kind} "), fontsize=9)
+            axis.set(xticks=[], yticks=[])
+        axis = lines.subplots()
+        for version, colour in zip(shown, colours, strict=True):
+            depth = range(1, len(version.quality) + 1)
+            axis.plot(depth, version.quality, "o-", color=colour, markersize=4)
+        axis.set(
+            ylim=(-2, 102), xticks=range(1, len(clean.quality) + 1), xlabel="exit (blocks run)"
+        )
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        column.suptitle(kind, fontsize=13)
+        if kind == next(iter(SHOWN)):
+            axis.set_ylabel("quality, 0-100")
+    figure.savefig(target, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,81 @@
+"""edge-fiqa doctor: what is installed, which engines run here and why not, and a self-test."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge_fiqa import __version__
+from edge_fiqa.bundle import GOLDEN_FACES, Bundle
+from edge_fiqa.cli.options import cores
+from edge_fiqa.engines import BACKENDS, open_engine
+from edge_fiqa.errors import EdgeFiqaError
+from edge_fiqa.measure import all_exits, synthetic_faces
+from edge_fiqa.scorer import DEFAULT_BUNDLE
+
+PACKAGES = {
+    "numpy": "needed",
+    "opencv-python": "needed",
+    "msgspec": "needed",
+    "openvino": "engine ov, the default",
+    "onnxruntime": "engine ort; INT8 building",
+    "torch": "engine pt; checkpoints; training",
+    "onnx": "building bundles",
+    "matplotlib": "the demonstration's plot",
+    "tensorrt": "engine trt (not part of this version)",
+    "pycuda": "engine trt (not part of this version)",
+}
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
+"""Largest honest difference to the machine that built the bundle: other kernels round otherwise."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE)
+
+
+def run(options: argparse.Namespace) -> int:
+    print(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"{cores()} processors usable\n\npackages")
+    for name, purpose in PACKAGES.items():
+        print(f"  {name:<14} {_version(name):<16} {purpose}")
+    bundle = Bundle.open(options.bundle)
+    print(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
+    print("\nengines")
+    verdicts = {name: _try_engine(name, bundle) for name in BACKENDS}
+    for name, (_, text) in verdicts.items():
+        print(f"  {name:<4} {text}")
+    usable = [name for name, (works, _) in verdicts.items() if works]
+    if not usable:
+        print("\nno engine can score this bundle here", file=sys.stderr)
+        return 2
+    print(f"\nready: scoring works with {', '.join(usable)}")
+    return 0
+
+
+def _version(name: str) -> str:
+    for candidate in (name, f"{name}-headless", f"{name}-gpu"):
+        try:
+            return importlib.metadata.version(candidate)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def _try_engine(name: str, bundle: Bundle) -> tuple[bool, str]:
+    """(usable, what to print)."""
+    try:
+        with open_engine(bundle, name, threads=1) as engine:
+            found = all_exits(engine, synthetic_faces(GOLDEN_FACES))
+    except EdgeFiqaError as exc:
+        return False, f"no: {exc}"
+    golden = np.array(bundle.manifest.golden)
+    difference = float(np.abs(found - golden).max())
+    limit = TOLERANCE[bundle.manifest.precision]
+    if not difference <= limit:
+        return False, f"runs but is WRONG: scores differ by {difference:.1e} (limit {limit:.0e})"
+    return True, f"yes: every exit agrees with the golden scores, to {difference:.1e}"

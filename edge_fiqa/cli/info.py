@@ -1,0 +1,70 @@
+"""edge-fiqa info: what a bundle is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.cost import CostTable
+from edge_fiqa.route import route_to
+from edge_fiqa.scorer import DEFAULT_BUNDLE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE)
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+
+
+def run(options: argparse.Namespace) -> int:
+    bundle = Bundle.open(options.bundle)
+    if options.format == "json":
+        print(msgspec.json.encode(bundle.manifest).decode())
+    else:
+        describe(bundle, sys.stdout)
+    return 0
+
+
+def describe(bundle: Bundle, out: TextIO) -> None:
+    """The bundle for people: identity, then one line per exit with its cost and parity."""
+    manifest, network = bundle.manifest, bundle.manifest.network
+    size = sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6
+    lines = [
+        f"{manifest.name}  ({bundle.folder})",
+        f"  model       {network.mode} ViT-FIQA, width {network.width}, {network.depth} blocks, "
+        f"{network.heads} heads",
+        f"  fingerprint {manifest.fingerprint[:23]}",
+        f"  engine      {manifest.backend}, {manifest.precision}, {len(manifest.exits)} segments, "
+        f"{size:.1f} MB, input {manifest.colour}, built by edge_fiqa {manifest.edge_fiqa}",
+    ]
+    costs, parity = manifest.costs, manifest.parity
+    lines += [
+        f"  costs       {costs.device.strip()}, {costs.backend} {costs.backend_version}, "
+        f"{costs.threads} threads, one face",
+        f"  parity      against {parity.reference}, {parity.faces} {parity.images}",
+    ]
+    scale = "none: records have no 0-100 quality" if manifest.scale is None else "moments (0-100)"
+    lines += [f"  scale       {scale}", "", *_exit_table(bundle)]
+    out.write("\n".join(lines) + "\n")
+
+
+def _exit_table(bundle: Bundle) -> list[str]:
+    table: CostTable = bundle.costs
+    parity = {row.exit: row for row in bundle.manifest.parity.exits}
+    lines = ["  exit  gflops      ms  max diff  spearman"]
+    for depth in bundle.manifest.exits:
+        steps = route_to(bundle.segments, depth)
+        ms, row = table.ms_of(steps), parity.get(depth)
+        cells = [
+            f"{depth:>6}",
+            f"{table.gflops_of(steps):7.3f}",
+            f"{'NA':>7}" if ms is None else f"{ms:7.2f}",
+            f"{'NA':>9}" if row is None else f"{row.max_abs_difference:9.1e}",
+            f"{'NA':>9}" if row is None or row.spearman is None else f"{row.spearman:9.5f}",
+        ]
+        lines.append(" ".join(cells))
+    return lines

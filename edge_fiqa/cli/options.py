@@ -1,0 +1,104 @@
+"""Flags that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.engines import BACKENDS
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.fusion import RULES
+from edge_fiqa.policy import Budget, Convergence, Deadline, Fixed, Policy
+from edge_fiqa.scorer import DEFAULT_BUNDLE
+
+POLICIES = ("fixed", "convergence", "gate", "budget", "deadline")
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, help="bundle directory (default: the model inside)")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, help="library that computes (default: the bundle's)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of one engine")
+
+
+def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("when to stop (several of these compose)")
+    group.add_argument(
+        "--policy", choices=POLICIES, help="default: what the flags below imply, else full depth"
+    )
+    group.add_argument("--exit", type=int, metavar="K", help="fixed: stop after block K")
+    group.add_argument(
+        "--budget-ms", type=float, metavar="MS", help="deepest exit predicted to fit"
+    )
+    group.add_argument("--budget-gflops", type=float, metavar="G", help="deepest exit that fits")
+    group.add_argument(
+        "--budget-mj", type=float, metavar="MJ", help="deepest exit predicted to fit"
+    )
+    group.add_argument("--deadline-ms", type=float, metavar="MS", help="answer with what is there")
+    group.add_argument(
+        "--eps", type=float, help="convergence: largest move that counts as still (0.05)"
+    )
+    group.add_argument(
+        "--patience", type=int, metavar="P", help="convergence: that often in a row (2)"
+    )
+    group.add_argument("--all-exits", action="store_true", help="full depth, and show every exit")
+    group.add_argument(
+        "--fusion", default="FW", help=f"{', '.join(RULES)}, or one weight per exit (default: FW)"
+    )
+
+
+def open_bundle(options: argparse.Namespace) -> Bundle:
+    return Bundle.open(options.bundle or DEFAULT_BUNDLE)
+
+
+def cores() -> int:
+    """Processors this process may use (fewer than the machine's inside a container or taskset)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def policies_of(options: argparse.Namespace) -> list[Policy]:
+    """The policies that the flags ask for. Raises ConfigError where flags contradict each other."""
+    given = {name for name in _FLAGS if getattr(options, name) is not None}
+    if options.budget_mj is not None:
+        raise ConfigError(
+            "--budget-mj: this bundle has no energy table; use --budget-ms or -gflops"
+        )
+    if options.policy == "gate":
+        raise ConfigError(
+            "--policy gate needs a calibrated risk, which this version does not make yet; "
+            "--gate Q alone marks faces as accepted or rejected at full depth"
+        )
+    if options.all_exits:
+        if given or options.policy not in (None, "fixed"):
+            raise ConfigError("--all-exits runs to full depth and takes no stopping policy")
+        return [Fixed()]
+    missing = _NEEDED.get(options.policy, "")
+    if missing and options.policy not in {_FLAGS[name] for name in given}:
+        raise ConfigError(f"--policy {options.policy} needs {missing}")
+    policies: list[Policy] = []
+    if options.exit is not None:
+        policies.append(Fixed(options.exit))
+    if options.budget_ms is not None or options.budget_gflops is not None:
+        policies.append(Budget(options.budget_ms, options.budget_gflops))
+    if "eps" in given or "patience" in given or options.policy == "convergence":
+        stated = {key: getattr(options, key) for key in ("eps", "patience") if key in given}
+        policies.append(Convergence(**stated))
+    if options.deadline_ms is not None:
+        policies.append(Deadline(options.deadline_ms))
+    return policies or [Fixed()]
+
+
+_FLAGS = {
+    "exit": "fixed",
+    "budget_ms": "budget",
+    "budget_gflops": "budget",
+    "budget_mj": "budget",
+    "deadline_ms": "deadline",
+    "eps": "convergence",
+    "patience": "convergence",
+}
+
+_NEEDED = {"budget": "--budget-ms or --budget-gflops", "deadline": "--deadline-ms"}

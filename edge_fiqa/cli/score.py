@@ -1,0 +1,134 @@
+"""edge-fiqa score: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from edge_fiqa.cli.options import (
+    add_engine_arguments,
+    add_policy_arguments,
+    cores,
+    open_bundle,
+    policies_of,
+)
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.fusion import parse_fusion
+from edge_fiqa.landmarks import read_landmarks
+from edge_fiqa.output import CsvWriter, NdjsonWriter, TableWriter, Writer
+from edge_fiqa.pipeline import score_files
+from edge_fiqa.resume import Form, ResumableFile
+from edge_fiqa.scorer import Scorer
+from edge_fiqa.sources import FaceReader, expand
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", metavar="PATH", help="files, folders, or - for a list on stdin"
+    )
+    add_engine_arguments(parser)
+    add_policy_arguments(parser)
+    parser.add_argument(
+        "--gate", type=int, metavar="Q", help="mark faces of quality >= Q as accepted"
+    )
+    faces = parser.add_argument_group("finding faces (without these, images are aligned crops)")
+    faces.add_argument("--detector", type=Path, metavar="YUNET.onnx", help="score every face found")
+    faces.add_argument(
+        "--landmarks", type=Path, metavar="FILE", help="CSV or JSON with 5 points a face"
+    )
+    faces.add_argument("--min-eye-px", type=float, default=10.0, help="smallest eye distance (10)")
+    out = parser.add_argument_group("output")
+    out.add_argument(
+        "--output", type=Path, metavar="FILE", help="append here; a second run resumes"
+    )
+    out.add_argument("--overwrite", action="store_true", help="start --output afresh")
+    out.add_argument("--format", choices=("table", "ndjson", "csv"))
+    out.add_argument(
+        "--jobs", type=int, metavar="N", help="files scored side by side (default: cores)"
+    )
+    out.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
+    if options.overwrite and options.output is None:
+        raise ConfigError("--overwrite is about --output FILE, which is not given")
+    policies = policies_of(options)
+    bundle = open_bundle(options)
+    landmarks = read_landmarks(options.landmarks) if options.landmarks else None
+    reader = FaceReader(options.detector, landmarks, options.min_eye_px)
+    paths = expand(options.inputs, sys.stdin)
+    single = len(options.inputs) == 1 and Path(options.inputs[0]).is_file()
+    timed = options.budget_ms is not None or options.deadline_ms is not None
+    # One thread per file gives the most faces/s; all threads on one file, the shortest answer.
+    jobs = 1 if single else options.jobs or (1 if timed else cores())
+    threads = options.threads or max(1, cores() // jobs)
+    fusion = parse_fusion(options.fusion, bundle.config.depth)
+    scorers = [
+        Scorer.open(
+            bundle, backend=options.backend, threads=threads, fusion=fusion, gate=options.gate
+        )
+        for _ in range(jobs)
+    ]
+    for scorer in scorers:  # also finds out, before the first file, that an exit does not exist
+        scorer.prepare(policies)
+    writer, done = _writer(options, scorers[0])
+    todo: Iterable[Path] = (path for path in paths if str(path) not in done)
+    failed = total = 0
+    try:
+        for records in score_files(
+            _with_progress(todo, options, single), reader.faces_of, scorers, policies
+        ):
+            writer.write(records)
+            total += len(records)
+            failed += sum(record.quality.code != "ok" for record in records)
+    except KeyboardInterrupt:
+        where = (
+            f" to {options.output}; the same command goes on from there" if options.output else ""
+        )
+        print(f"edge-fiqa score: stopped; {total} faces written{where}", file=sys.stderr)
+        return 130
+    finally:
+        if isinstance(writer, ResumableFile):
+            writer.close()
+    if not total and not done:
+        raise ConfigError(f"no images in {' '.join(options.inputs)}")
+    if options.output is not None and not options.quiet:
+        skipped = f", {len(done)} files were there already" if done else ""
+        print(f"{total} faces written to {options.output} ({failed} NA{skipped})", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _writer(options: argparse.Namespace, scorer: Scorer) -> tuple[Writer, set[str]]:
+    if options.output is None:
+        if options.format in (None, "table"):
+            return TableWriter(sys.stdout, options.all_exits, options.gate is not None), set()
+        return (
+            CsvWriter(sys.stdout) if options.format == "csv" else NdjsonWriter(sys.stdout)
+        ), set()
+    if options.format == "table":
+        raise ConfigError("--format table is for the terminal; --output takes ndjson or csv")
+    kind: Form = options.format or ("csv" if options.output.suffix == ".csv" else "ndjson")
+    file = ResumableFile(
+        options.output,
+        kind,
+        fingerprint=scorer.bundle.manifest.fingerprint,
+        fusion=scorer.fusion,
+        overwrite=options.overwrite,
+    )
+    return file, file.done
+
+
+def _with_progress(
+    paths: Iterable[Path], options: argparse.Namespace, single: bool
+) -> Iterator[Path]:
+    shown = sys.stderr.isatty() and not options.quiet and not single
+    if not shown or (options.output is None and sys.stdout.isatty()):
+        return iter(paths)
+    from tqdm import tqdm
+
+    known = list(paths)
+    return iter(tqdm(known, unit="file", file=sys.stderr, dynamic_ncols=True))

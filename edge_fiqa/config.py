@@ -1,0 +1,60 @@
+"""Recipes: frozen dataclasses that YAML files fill and the command line overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.types import Precision
+
+RangeMethod = Literal["minmax", "percentile", "entropy"]
+BackendName = Literal["ov", "ort", "pt"]
+
+
+class BuildRecipe(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What `edge-fiqa build` makes of a checkpoint.
+
+    segments: how many equal ones, or their last blocks as in "3,6,9,12"; None is one per block.
+    ranges, range_faces: how INT8 ranges are found, and on how many calibration faces.
+    """
+
+    backend: BackendName = "ov"
+    precision: Precision = "fp32"
+    segments: str | None = None
+    ranges: RangeMethod = "minmax"
+    range_faces: int = 128
+    threads: int | None = None
+
+
+def load_recipe(path: Path | None, overrides: Mapping[str, Any]) -> BuildRecipe:
+    """The recipe file, if there is one, with what was said on the command line on top.
+
+    Raises ConfigError naming file and key.
+    """
+    stated: dict[str, Any] = {}
+    if path is not None:
+        stated = _read_yaml(path)
+    try:
+        return msgspec.convert({**stated, **overrides}, BuildRecipe)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{path or 'recipe'}: {exc}") from exc
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = msgspec.yaml.decode(path.read_bytes())
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror}") from exc
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{path}: expected keys like `precision: int8`, found {type(found).__name__}"
+        )
+    return found

@@ -1,0 +1,93 @@
+"""Measure an engine: the scores of all its exits, and the time of each of its segments."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+
+from edge_fiqa.bundle import SegmentCost
+from edge_fiqa.cost import CostTable
+from edge_fiqa.engines.base import Engine, Tokens, behind
+from edge_fiqa.route import route_to
+from edge_fiqa.types import IMAGE, Array, Bytes, Segment
+
+
+def synthetic_faces(count: int, seed: int = 0) -> Bytes:
+    """(count, 112, 112, 3) blocky noise: not faces, but every activation is exercised."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (count, 14, 14, 3))
+    images = np.kron(small, np.ones((1, 8, 8, 1))) + rng.normal(0, 8, (count, IMAGE, IMAGE, 3))
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def all_exits(engine: Engine, faces: Bytes) -> Array:
+    """(N, E) raw score of every face at every exit, in one pass of bodies and the last tail."""
+    steps = route_to(engine.segments, engine.config.depth, may_stop_before=True)
+    trail = np.empty((len(faces), engine.config.depth), np.float32)
+    for row in range(len(faces)):
+        x: Bytes | Tokens = faces[row : row + 1]
+        for segment in steps:
+            tokens, trail[row : row + 1, segment.exits] = engine.run(segment, x)
+            if segment is not steps[-1]:
+                x = behind(tokens)
+    return trail
+
+
+def measure_costs(engine: Engine, repeats: int = 20, warm_up: int = 3) -> tuple[SegmentCost, ...]:
+    """Median ms of each segment for one face, run where it stands: behind the bodies before it.
+
+    Bodies are timed in a plain pass, tails in passes of their own, so that none finds caches warmed
+    by another that a real run would not have run.
+    """
+    chain = _chain(engine)
+    others = [segment for segment in engine.segments if segment not in chain]
+    times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}
+    face = synthetic_faces(1)
+    for _ in range(repeats + warm_up):
+        _timed_pass(engine, chain, face, times, timed=chain)
+        _timed_pass(engine, chain, face, times, timed=others)
+    return tuple(
+        SegmentCost(s.first, s.last, s.tail, round(statistics.median(ms[warm_up:]), 4))
+        for s, ms in times.items()
+    )
+
+
+def cost_table(engine: Engine, repeats: int = 10) -> CostTable:
+    """The cost table of this engine, measured now."""
+    rows = measure_costs(engine, repeats)
+    ms = {Segment(row.first, row.last, row.tail): row.ms for row in rows}
+    return CostTable.of(engine.config, engine.segments, ms)
+
+
+def _chain(engine: Engine) -> list[Segment]:
+    """The shortest bodies, one behind the other, through the whole network."""
+    chain: list[Segment] = []
+    bodies = [segment for segment in engine.segments if not segment.tail]
+    while onward := [b for b in bodies if b.first == (chain[-1].last if chain else 0) + 1]:
+        chain.append(min(onward, key=lambda b: b.last))
+    return chain
+
+
+def _timed_pass(
+    engine: Engine,
+    chain: list[Segment],
+    face: Bytes,
+    times: dict[Segment, list[float]],
+    timed: list[Segment],
+) -> None:
+    x: Bytes | Tokens = face
+    for body in chain:
+        for segment in (s for s in timed if s.first == body.first and s is not body):
+            _timed_run(engine, segment, x, times)
+        x = behind(_timed_run(engine, body, x, times) if body in timed else engine.run(body, x)[0])
+
+
+def _timed_run(
+    engine: Engine, segment: Segment, x: Bytes | Tokens, times: dict[Segment, list[float]]
+) -> Tokens | None:
+    start = time.perf_counter()
+    tokens, _ = engine.run(segment, x)
+    times[segment].append(1e3 * (time.perf_counter() - start))
+    return tokens

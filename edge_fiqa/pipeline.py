@@ -1,0 +1,63 @@
+"""Many files through several scorers: decoding and scoring side by side, records in order.
+
+Each worker thread owns one scorer with its own engine; it reads, decodes and scores whole files.
+OpenCV and the engines release Python's lock, so workers run at the same time. At most a few files per
+worker are in flight, whatever the length of the list.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from edge_fiqa.policy import Policy
+from edge_fiqa.record import Record
+from edge_fiqa.scorer import Scorer
+from edge_fiqa.sources import FaceCrop, RefusedFace
+
+CHUNK = 4  # files a worker takes at once
+AHEAD = 4  # chunks in flight per worker
+
+ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
+
+
+def score_files(
+    paths: Iterable[Path], read: ReadFaces, scorers: Sequence[Scorer], policies: Sequence[Policy]
+) -> Iterator[list[Record]]:
+    """The records of one file at a time, in the order of `paths`; never empty.
+
+    A file that cannot be scored gives one record with its code. EngineFailed ends the iteration.
+    """
+    free: SimpleQueue[Scorer] = SimpleQueue()
+    for scorer in scorers:
+        free.put(scorer)
+
+    def work(chunk: Sequence[Path]) -> list[list[Record]]:
+        scorer = free.get()
+        try:
+            return [scorer.score(read(path), policies) for path in chunk]
+        finally:
+            free.put(scorer)
+
+    chunks = _batched(paths, CHUNK if len(scorers) > 1 else 1)
+    with ThreadPoolExecutor(len(scorers), thread_name_prefix="score") as pool:
+        waiting: deque[Future[list[list[Record]]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(work, chunk))
+                if len(waiting) >= AHEAD * len(scorers):
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batched(paths: Iterable[Path], size: int) -> Iterator[tuple[Path, ...]]:
+    rest = iter(paths)
+    while chunk := tuple(itertools.islice(rest, size)):
+        yield chunk

@@ -1,0 +1,106 @@
+"""The record: what is said of one face, in the form that others script against (edge-fiqa/1).
+
+Unknown values are null, never invented. A face that could not be scored keeps its record, with
+`quality.scalar: null` and a code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+SCHEMA: Final = "edge-fiqa/1"
+
+Code = Literal["ok", "unreadable", "no_face", "too_small", "not_finite", "timeout"]
+Point = tuple[float, float]
+
+
+class Algorithm(Struct, frozen=True):
+    name: str
+    version: str
+    fingerprint: str
+
+
+class Quality(Struct, frozen=True):
+    """scalar: 0..100, higher is better (ISO/IEC 29794-1). raw: fused score on the model's scale."""
+
+    scalar: int | None
+    raw: float | None
+    interval: tuple[int, int] | None
+    code: Code
+    algorithm: Algorithm
+    calibration: str | None
+
+
+class Exit(Struct, frozen=True):
+    """depth: blocks run. scores[k-1]: raw score of exit k, null where it was not run."""
+
+    depth: int | None
+    reason: str | None
+    scores: tuple[float | None, ...]
+    fusion: str
+
+
+class Cost(Struct, frozen=True):
+    gflops: float | None
+    ms: float | None
+    mj: float | None
+
+
+class Decision(Struct, frozen=True):
+    gate: int | None
+    accepted: bool | None
+    risk: float | None
+    confidence: float | None
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    schema: Literal["edge-fiqa/1"] = SCHEMA
+    id: str
+    source: str
+    frame_time: float | None = None
+    box: tuple[float, float, float, float] | None
+    landmarks: tuple[Point, ...] | None
+    quality: Quality
+    exit: Exit
+    cost: Cost
+    decision: Decision
+    warnings: tuple[str, ...]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def to_json(record: Record) -> bytes:
+    """One NDJSON line, without the newline."""
+    return _encoder.encode(record)
+
+
+def flatten(record: Record) -> dict[str, Any]:
+    """The same record as one row of a table: `quality.scalar`, `exit.scores.1`, ...
+
+    Lists become one column per element where their length is known (box, landmarks, interval,
+    scores); warnings are joined by `;`.
+    """
+    row: dict[str, Any] = {}
+    tree = msgspec.to_builtins(record)
+    tree["warnings"] = ";".join(tree["warnings"])
+    tree["box"] = dict(zip("xywh", tree["box"] or [None] * 4, strict=True))
+    points = tree["landmarks"] or [(None, None)] * 5
+    tree["landmarks"] = {str(i + 1): dict(zip("xy", p, strict=True)) for i, p in enumerate(points)}
+    low_high = tree["quality"]["interval"] or (None, None)
+    tree["quality"]["interval"] = dict(zip(("low", "high"), low_high, strict=True))
+    tree["exit"]["scores"] = {str(k + 1): v for k, v in enumerate(tree["exit"]["scores"])}
+    _flatten_into(row, "", tree)
+    return row
+
+
+def _flatten_into(row: dict[str, Any], prefix: str, tree: Mapping[str, Any]) -> None:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            _flatten_into(row, f"{prefix}{key}.", value)
+        else:
+            row[prefix + key] = value

@@ -1,0 +1,111 @@
+"""A record file that the next run of the same command goes on filling.
+
+The records of one image are written together. What a crash cut off, a last line without its end, is
+removed with the other faces of the same image, and that image is scored again.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.output import CsvWriter, NdjsonWriter
+from edge_fiqa.record import Record
+
+Form = Literal["ndjson", "csv"]
+
+
+class ResumableFile:
+    """Open for appending; `done` holds the sources whose records are already there.
+
+    Raises ConfigError if the file cannot be written, is something else, or was written by another
+    model or fusion.
+    """
+
+    def __init__(
+        self, path: Path, form: Form, *, fingerprint: str, fusion: str, overwrite: bool = False
+    ) -> None:
+        self.path = path
+        try:
+            if overwrite or not path.exists():
+                path.write_bytes(b"")
+            self.done = _take_up(path, form, (fingerprint, fusion))
+            self._out = path.open("a", encoding="utf-8", newline="")
+            header = path.stat().st_size == 0
+        except OSError as exc:
+            raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
+        self._writer = CsvWriter(self._out, header) if form == "csv" else NdjsonWriter(self._out)
+
+    def write(self, records: Sequence[Record]) -> None:
+        try:
+            self._writer.write(records)
+        except OSError as exc:
+            raise ConfigError(f"{self.path} cannot be written: {exc.strerror}") from exc
+
+    def close(self) -> None:
+        self._out.close()
+
+
+def _take_up(path: Path, form: Form, maker: tuple[str, str]) -> set[str]:
+    lines = path.read_bytes().splitlines(keepends=True)
+    cut = bool(lines) and not lines[-1].endswith(b"\n")
+    whole = lines[:-1] if cut else lines
+    try:
+        read = _csv_rows if form == "csv" else _ndjson_rows
+        rows = read([line.decode("utf-8") for line in whole])
+    except (ValueError, KeyError, csv.Error) as exc:
+        raise ConfigError(
+            f"{path} exists and is not a {form} file of edge_fiqa; "
+            "choose another --output or give --overwrite"
+        ) from exc
+    for _, found in rows:
+        if found != maker:
+            raise ConfigError(
+                f"{path} was written with another model or fusion; "
+                "choose another --output or give --overwrite"
+            )
+    if cut:
+        half = rows[-1][0] if rows else None
+        keep = len(rows)
+        while keep and rows[keep - 1][0] == half:
+            keep -= 1
+        whole, rows = whole[: len(whole) - (len(rows) - keep)], rows[:keep]
+        with path.open("r+b") as file:
+            file.truncate(sum(map(len, whole)))
+    return {source for source, _ in rows}
+
+
+class _Algorithm(Struct):
+    fingerprint: str
+
+
+class _Quality(Struct):
+    algorithm: _Algorithm
+
+
+class _Exit(Struct):
+    fusion: str
+
+
+class _Row(Struct):
+    source: str
+    quality: _Quality
+    exit: _Exit
+
+
+def _ndjson_rows(lines: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
+    rows = [msgspec.json.decode(line, type=_Row) for line in lines]
+    return [(r.source, (r.quality.algorithm.fingerprint, r.exit.fusion)) for r in rows]
+
+
+def _csv_rows(lines: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
+    return [
+        (row["source"], (row["quality.algorithm.fingerprint"], row["exit.fusion"]))
+        for row in csv.DictReader(lines, strict=True)
+    ]

@@ -1,0 +1,50 @@
+"""Packaging of edge_fiqa. Tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "edge_fiqa/__init__.py").read_text())[1]
+
+EXTRAS = {
+    "ov": ["openvino>=2025.0"],
+    "ort": ["onnxruntime>=1.20"],
+    "pt": ["torch>=2.4", "safetensors>=0.5"],
+    "build": ["onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5", "scipy>=1.11"],
+    "train": ["torch>=2.4", "onnxruntime>=1.20", "safetensors>=0.5"],
+    "demo": ["matplotlib>=3.8"],
+}
+EXTRAS["dev"] = sorted(
+    {*EXTRAS["pt"], *EXTRAS["build"], *EXTRAS["demo"]}
+    | {"hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
+)
+
+setup(
+    name="edge-fiqa",
+    version=VERSION,
+    description="Face image quality with early exits, from one engine per transformer segment",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["edge_fiqa", "edge_fiqa.*"]),
+    package_data={"edge_fiqa": ["py.typed", "models/*/*", "models/*.md"]},
+    install_requires=[
+        "numpy>=1.26",
+        "opencv-python>=4.9",
+        "msgspec>=0.19",
+        "pyyaml>=6",
+        "tqdm>=4.66",
+        *EXTRAS["ov"],
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["edge-fiqa = edge_fiqa.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Typing :: Typed",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
