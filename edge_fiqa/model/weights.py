@@ -44,7 +44,7 @@ def load_weights(path: Path, heads: int | None = None) -> Weights:
     arrays = {key.removeprefix("module."): value for key, value in arrays.items()}
     try:
         config = infer_config(arrays, heads or stated)
-    except ConfigError as exc:
+    except (CheckpointError, ConfigError) as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
     return verify(arrays, config, str(path))
 

@@ -1,0 +1,78 @@
+"""Seeded tiny networks, images, bundles, and the optional shared data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from edge_fiqa.build import build_bundle
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.config import BuildRecipe
+from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.model.weights import Weights, expected_shapes, verify
+from edge_fiqa.types import Bytes, VitConfig
+
+ROOT = Path(__file__).parents[1]
+TINY = VitConfig(mode="token", width=32, depth=4, heads=2)
+TINY_C = VitConfig(mode="crfiqa", width=16, depth=2, heads=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["EDGE_FIQA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real faces, models and parity data; tests that need it skip without it."""
+    folder = Path(os.environ.get("EDGE_FIQA_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder} (set EDGE_FIQA_SHARED)")
+    return folder
+
+
+def random_weights(config: VitConfig, seed: int = 0) -> Weights:
+    """A seeded network whose scores vary: weights scaled by fan-in, norms near 1."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for key, shape in expected_shapes(config).items():
+        if key.endswith("running_var"):
+            arrays[key] = 0.5 + rng.random(shape)
+        elif len(shape) == 1:
+            arrays[key] = key.endswith("weight") + 0.1 * rng.standard_normal(shape)
+        else:
+            arrays[key] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+    return verify({k: v.astype(np.float32) for k, v in arrays.items()}, config, "random")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Weights:
+    return random_weights(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_c() -> Weights:
+    return random_weights(TINY_C)
+
+
+@pytest.fixture(scope="session")
+def faces() -> Bytes:
+    return synthetic_faces(6, seed=5)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tiny: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_file(dict(tiny.arrays), str(path), {"heads": str(TINY.heads)})
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint: Path, faces: Bytes, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny network, float32, with a scale and with float weights for every backend."""
+    target = tmp_path_factory.mktemp("bundle") / "tiny"
+    return build_bundle(checkpoint, target, BuildRecipe(backend="pt"), faces=faces)

@@ -1,0 +1,199 @@
+"""One contract, every backend, every precision it can run."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from edge_fiqa.build import build_bundle
+from edge_fiqa.config import BuildRecipe
+from edge_fiqa.engines import BACKENDS, open_engine
+from edge_fiqa.engines.base import bucket_for
+from edge_fiqa.engines.fake import FakeEngine
+from edge_fiqa.errors import BackendMissing, BundleError, ConfigError
+from edge_fiqa.measure import all_exits
+from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.route import route_to
+from edge_fiqa.types import Segment
+
+ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2, "int8": 0.25}
+RUNS = {"ov": ("fp32", "fp16", "bf16", "int8"), "ort": ("fp32", "fp16", "int8"), "pt": ("fp32", "bf16")}
+
+
+def open_or_skip(bundle, backend, **options):
+    try:
+        return open_engine(bundle, backend, **options)
+    except BackendMissing as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="module")
+def reference(tiny, faces):
+    x = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        return load_vit(tiny)(x).numpy()
+
+
+@pytest.fixture(scope="module", params=[*BACKENDS, "fake"])
+def engine(request, bundle, reference):
+    if request.param == "fake":
+        fake = FakeEngine(reference)
+        fake.config = bundle.config
+        yield fake
+    else:
+        with open_or_skip(bundle, request.param, threads=1) as opened:
+            yield opened
+
+
+@pytest.fixture
+def images(engine, faces):
+    return engine.faces if isinstance(engine, FakeEngine) else faces
+
+
+def run_route(engine, images, depth, watched):
+    x, found = images, []
+    for segment in route_to(engine.segments, depth, may_stop_before=watched):
+        x, scores = engine.run(segment, x)
+        found.append(scores)
+    return np.hstack(found), x
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("watched", [True, False])
+def test_every_exit_matches_the_reference(engine, images, reference, depth, watched):
+    scores, tokens = run_route(engine, images, depth, watched)
+    np.testing.assert_allclose(scores, reference[:, :depth], atol=ATOL["fp32"])
+    assert scores.dtype == np.float32
+    assert tokens is None  # token mode always ends in a tail
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"), [(b, p) for b, ps in RUNS.items() for p in ps if p != "fp32"]
+)
+def test_every_precision_stays_in_its_bounds(
+    backend, precision, checkpoint, faces, reference, tmp_path
+):
+    recipe = BuildRecipe(backend=backend, precision=precision)
+    with open_or_skip(build_bundle(checkpoint, tmp_path / "b", recipe, faces=faces), backend) as engine:
+        found = all_exits(engine, faces)
+    error = np.abs(found - reference).max()
+    assert 0 < error < ATOL[precision]
+
+
+def test_crfiqa_mode(tiny_c, faces, tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file(dict(tiny_c.arrays), str(tmp_path / "c.safetensors"), {"heads": "2"})
+    bundle = build_bundle(tmp_path / "c.safetensors", tmp_path / "b", BuildRecipe(backend="pt"))
+    x = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        expected = load_vit(tiny_c)(x).numpy()
+    for backend in BACKENDS:
+        with open_or_skip(bundle, backend) as engine:
+            np.testing.assert_allclose(all_exits(engine, faces), expected, atol=1e-5)
+
+
+def test_a_batch_equals_its_faces_one_by_one(engine, images):
+    together, _ = run_route(engine, images[:3], 4, True)
+    alone = [run_route(engine, images[i : i + 1], 4, True)[0] for i in range(3)]
+    np.testing.assert_allclose(together, np.vstack(alone), atol=1e-5)
+
+
+def test_keep_selects_and_reorders(engine, images, reference):
+    tokens, _ = engine.run(Segment(1, 1), images)
+    kept = engine.keep(tokens, np.array([4, 0, 2]))
+    assert (kept.faces, kept.block) == (3, 1)
+    tokens, scores = engine.run(Segment(2, 2), kept)
+    np.testing.assert_allclose(scores[:, 0], reference[[4, 0, 2], 1], atol=1e-5)
+    again = engine.keep(tokens, np.array([1]))
+    np.testing.assert_allclose(engine.run(Segment(3, 3), again)[1][0, 0], reference[0, 2], atol=1e-5)
+
+
+def test_tokens_may_feed_two_segments(engine, images, reference):
+    tokens, _ = engine.run(Segment(1, 1), images[:2])
+    _, tail = engine.run(Segment(2, 2, tail=True), tokens)
+    _, body = engine.run(Segment(2, 2), tokens)
+    np.testing.assert_allclose(tail, body, atol=1e-5)
+    np.testing.assert_allclose(body[:, 0], reference[:2, 1], atol=1e-5)
+
+
+def test_the_caller_owns_the_scores(engine, images):
+    _, first = engine.run(Segment(1, 1), images[:1])
+    kept = first.copy()
+    engine.run(Segment(1, 1), images[1:2])
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0  # writing into them must not reach the engine
+    np.testing.assert_array_equal(engine.run(Segment(1, 1), images[:1])[1], kept)
+
+
+def test_what_does_not_fit_is_refused(engine, images):
+    tokens, _ = engine.run(Segment(1, 1), images[:1])
+    for segment, x in [
+        (Segment(2, 2), images),  # images where tokens belong
+        (Segment(3, 3), tokens),  # a block left out
+        (Segment(1, 1), tokens),  # tokens where images belong
+        (Segment(9, 9), tokens),  # no such segment
+        (Segment(1, 1), images[:0]),
+        (Segment(1, 1), np.repeat(images[:1], engine.max_batch + 1, axis=0)),
+        (Segment(1, 1), images.astype(np.float32)),
+        (Segment(1, 1), images[:, :96]),
+        (Segment(1, 1), images[0]),
+    ]:
+        with pytest.raises(ConfigError):
+            engine.run(segment, x)
+
+
+def test_a_view_of_the_images_is_fine(engine, images, reference):
+    if isinstance(engine, FakeEngine):
+        pytest.skip("the fake reads row numbers, not pixels")
+    reversed_columns = np.ascontiguousarray(images[:, :, ::-1])[:, :, ::-1]
+    scores = engine.run(Segment(1, 1), reversed_columns)[1]
+    np.testing.assert_allclose(scores[:, 0], reference[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_engines_work_at_the_same_time(backend, bundle, faces, reference):
+    results = {}
+
+    def work(name):
+        with open_or_skip(bundle, backend, threads=1) as engine:
+            results[name] = [all_exits(engine, faces) for _ in range(3)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for found in (scores for result in results.values() for scores in result):
+        np.testing.assert_allclose(found, reference, atol=1e-5)
+    assert len(results) == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_closing_twice(backend, bundle):
+    engine = open_or_skip(bundle, backend)
+    engine.close()
+    engine.close()
+
+
+def test_refused_at_the_door(bundle, checkpoint, faces, tmp_path):
+    with pytest.raises(ConfigError, match="backend 'tpu' is not one of ov, ort, pt"):
+        open_engine(bundle, "tpu")
+    with pytest.raises(ConfigError, match="threads"):
+        open_engine(bundle, "ov", threads=0)
+    int8 = BuildRecipe(backend="ort", precision="int8")
+    int8_bundle = build_bundle(checkpoint, tmp_path / "i", int8, faces=faces)
+    with pytest.raises(ConfigError, match="torch engine runs fp32"):
+        open_engine(int8_bundle, "pt")
+    plain = build_bundle(checkpoint, tmp_path / "f", BuildRecipe(backend="ort"))
+    with pytest.raises(BundleError, match="carries no float weights"):
+        open_engine(plain, "pt")
+    bf16 = build_bundle(checkpoint, tmp_path / "h", BuildRecipe(backend="ov", precision="bf16"))
+    with pytest.raises(BackendMissing, match="no bfloat16 kernels"):
+        open_engine(bf16, "ort")
+
+
+def test_buckets_are_powers_of_two():
+    assert [bucket_for(n, 64) for n in (1, 2, 3, 4, 5, 33, 64)] == [1, 2, 4, 4, 8, 64, 64]
+    assert bucket_for(5, 6) == 6

@@ -1,0 +1,80 @@
+"""INT8: symmetric, per channel, linear layers only."""
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.model.graph import segment_graph
+from edge_fiqa.model.quantise import quantise_segment, quantised_segments
+from edge_fiqa.route import segments_for
+from edge_fiqa.types import Segment
+
+SEGMENT = Segment(1, 2)
+
+
+@pytest.fixture(scope="module")
+def model(tiny, faces):
+    return quantise_segment(segment_graph(tiny, SEGMENT), [face[None] for face in faces])
+
+
+def test_zero_points_are_zero_and_int8(model):
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert nodes
+    for node in nodes:
+        zero = constants[node.input[2]]
+        assert zero.dtype == np.int8
+        assert not zero.any()
+
+
+def test_weights_have_a_scale_per_output_channel(model):
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    found = {n.input[0]: n for n in model.graph.node if n.input and n.input[0] in constants}
+    node = found["block1/fc1.weight_quantized"]
+    assert constants[node.input[0]].dtype == np.int8
+    assert constants[node.input[0]].shape == (32, 128)
+    assert constants[node.input[1]].shape == (128,)
+    assert next(a.i for a in node.attribute if a.name == "axis") == 1
+
+
+def test_only_the_linear_layers_are_quantised(model):
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        if node.op_type == "MatMul":
+            sources = {made_by[i].op_type for i in node.input if i in made_by}
+            linear = node.name.rsplit("/", 1)[-1] in ("stem", "q", "k", "v", "proj", "fc1", "fc2")
+            assert (sources == {"DequantizeLinear"}) == linear, node.name
+
+
+def test_centred_pixels_keep_scale_one(model):
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    node = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and "pixels" in n.input[0])
+    assert constants[node.input[1]] == 1.0
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+def test_scores_stay_close(tiny, faces, method):
+    plain = segment_graph(tiny, SEGMENT)
+    quantised = quantise_segment(plain, [face[None] for face in faces], method)
+    exact, found = (
+        onnxruntime.InferenceSession(m.SerializeToString()).run(["scores"], {"image": faces})[0]
+        for m in (plain, quantised)
+    )
+    spread = np.ptp(exact, axis=0)
+    assert np.abs(found - exact).max() < 0.25 * spread.min()
+    assert not np.array_equal(found, exact)
+
+
+def test_every_segment_is_made_once(tiny, tiny_c, faces):
+    for weights, tails in ((tiny, True), (tiny_c, False)):
+        ends = (1, weights.config.depth)
+        wanted = segments_for(ends, tails)
+        made = [segment for segment, _ in quantised_segments(weights, wanted, faces[:2])]
+        assert sorted(made) == sorted(wanted)
+
+
+def test_no_faces_no_ranges(tiny, faces):
+    with pytest.raises(ConfigError, match="--calibration-images"):
+        list(quantised_segments(tiny, [SEGMENT], faces[:0]))
