@@ -57,8 +57,8 @@ def _from_json(file: Path, text: str) -> dict[str, list[Face]]:
     faces: dict[str, list[Face]] = {}
     try:
         for path, raw in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items():
-            several = bytes(raw).replace(b" ", b"").replace(b"\n", b"").startswith(b"[[[")
-            kind = list[Face] if several else Face
+            opening = b"".join(bytes(raw).split())[:3]  # faces in a list, or the points of one?
+            kind = list[Face] if opening.startswith((b"[[[", b"[]")) else Face
             try:
                 found = msgspec.json.decode(raw, type=kind)
             except msgspec.ValidationError as exc:

@@ -105,7 +105,9 @@ def _ndjson_rows(lines: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
 
 
 def _csv_rows(lines: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
-    return [
-        (row["source"], (row["quality.algorithm.fingerprint"], row["exit.fusion"]))
-        for row in csv.DictReader(lines, strict=True)
-    ]
+    reader = csv.DictReader(lines, strict=True)
+    columns = ("source", "quality.algorithm.fingerprint", "exit.fusion")
+    if lines and not set(columns) <= set(reader.fieldnames or ()):
+        raise ValueError("other columns")
+    found = [tuple(row[column] for column in columns) for row in reader]
+    return [(source, (fingerprint, fusion)) for source, fingerprint, fusion in found]

@@ -39,7 +39,12 @@ def test_convergence_lets_each_face_leave_at_its_own_exit():
     )
     assert result.depth.tolist() == [4, 2, 4]
     assert result.reason == ["full", "convergence", "full"]
-    assert engine.calls == [("body-01-01", 3), ("body-02-02", 3), ("body-03-03", 2), ("tail-04-04", 2)]
+    assert engine.calls == [
+        ("body-01-01", 3),
+        ("body-02-02", 3),
+        ("body-03-03", 2),
+        ("tail-04-04", 2),
+    ]
 
 
 def test_compaction_keeps_scores_with_their_faces():

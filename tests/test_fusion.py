@@ -26,7 +26,14 @@ def test_every_rule_at_full_depth(rule, expected):
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [("FW", 5 / 3), ("F", 1.5), ("last", 2.0), ("max", 2.0), ("median", 1.5), ((3.0, 1, 9, 9), 1.25)],
+    [
+        ("FW", 5 / 3),
+        ("F", 1.5),
+        ("last", 2.0),
+        ("max", 2.0),
+        ("median", 1.5),
+        ((3.0, 1, 9, 9), 1.25),
+    ],
 )
 def test_weights_are_renormalised_over_the_exits_that_ran(rule, expected):
     stopped = TRAIL.copy()

@@ -18,7 +18,9 @@ FORECAST = Forecast(exits=(3, 6, 9), gflops=(1.0, 2.0, 3.0), ms=(10.0, 20.0, 30.
 UNMEASURED = Forecast(exits=(3, 6, 9), gflops=(1.0, 2.0, 3.0), ms=None)
 
 
-def progress(*estimates: list[float], elapsed: float = 0.0, following: float | None = None) -> Progress:
+def progress(
+    *estimates: list[float], elapsed: float = 0.0, following: float | None = None
+) -> Progress:
     return Progress(np.array(estimates, np.float32), 1, elapsed, following)
 
 

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     timed = options.budget_ms is not None or options.deadline_ms is not None
     # One thread per file gives the most faces/s; all threads on one file, the shortest answer.
     jobs = 1 if single else options.jobs or (1 if timed else cores())
-    threads = options.threads or max(1, cores() // jobs)
+    threads = max(1, cores() // jobs) if options.threads is None else options.threads
     fusion = parse_fusion(options.fusion, bundle.config.depth)
     scorers = [
         Scorer.open(

@@ -18,7 +18,11 @@ from edge_fiqa.route import route_to
 from edge_fiqa.types import Segment
 
 ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2, "int8": 0.25}
-RUNS = {"ov": ("fp32", "fp16", "bf16", "int8"), "ort": ("fp32", "fp16", "int8"), "pt": ("fp32", "bf16")}
+RUNS = {
+    "ov": ("fp32", "fp16", "bf16", "int8"),
+    "ort": ("fp32", "fp16", "int8"),
+    "pt": ("fp32", "bf16"),
+}
 
 
 def open_or_skip(bundle, backend, **options):
@@ -75,7 +79,9 @@ def test_every_precision_stays_in_its_bounds(
     backend, precision, checkpoint, faces, reference, tmp_path
 ):
     recipe = BuildRecipe(backend=backend, precision=precision)
-    with open_or_skip(build_bundle(checkpoint, tmp_path / "b", recipe, faces=faces), backend) as engine:
+    with open_or_skip(
+        build_bundle(checkpoint, tmp_path / "b", recipe, faces=faces), backend
+    ) as engine:
         found = all_exits(engine, faces)
     error = np.abs(found - reference).max()
     assert 0 < error < ATOL[precision]
@@ -107,7 +113,9 @@ def test_keep_selects_and_reorders(engine, images, reference):
     tokens, scores = engine.run(Segment(2, 2), kept)
     np.testing.assert_allclose(scores[:, 0], reference[[4, 0, 2], 1], atol=1e-5)
     again = engine.keep(tokens, np.array([1]))
-    np.testing.assert_allclose(engine.run(Segment(3, 3), again)[1][0, 0], reference[0, 2], atol=1e-5)
+    np.testing.assert_allclose(
+        engine.run(Segment(3, 3), again)[1][0, 0], reference[0, 2], atol=1e-5
+    )
 
 
 def test_tokens_may_feed_two_segments(engine, images, reference):

@@ -68,7 +68,9 @@ def test_half_precision_keeps_norms_residual_and_scores_in_float32(tiny, precisi
     for node in model.graph.node:
         if node.op_type == "LayerNormalization" or node.name.endswith(("/mid", "/out", "scores")):
             assert types[node.output[0]] == TensorProto.FLOAT, node.name
-        if node.op_type == "MatMul" and node.name.endswith(("/q", "/k", "/v", "/proj", "/fc1", "/fc2")):
+        if node.op_type == "MatMul" and node.name.endswith(
+            ("/q", "/k", "/v", "/proj", "/fc1", "/fc2")
+        ):
             assert weights[node.input[1]] == kind, node.name
             assert types[node.output[0]] == kind, node.name
         if node.op_type in ("Softmax", "Clip"):

@@ -50,7 +50,9 @@ def test_only_the_linear_layers_are_quantised(model):
 
 def test_centred_pixels_keep_scale_one(model):
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    node = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and "pixels" in n.input[0])
+    node = next(
+        n for n in model.graph.node if n.op_type == "QuantizeLinear" and "pixels" in n.input[0]
+    )
     assert constants[node.input[1]] == 1.0
 
 

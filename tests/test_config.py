@@ -1,0 +1,48 @@
+"""Recipes: YAML with the command line on top; mistakes are named."""
+
+import pytest
+
+from edge_fiqa.config import BuildRecipe, load_recipe
+from edge_fiqa.errors import ConfigError
+
+
+def test_the_command_line_wins(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("precision: int8\nsegments: 3,6,9,12\nrange_faces: 64\n")
+    assert load_recipe(file, {"precision": "bf16"}) == BuildRecipe(
+        precision="bf16", segments="3,6,9,12", range_faces=64
+    )
+    assert load_recipe(None, {}) == BuildRecipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("precision: int4", "precision"),
+        ("precison: int8", "precison"),
+        ("threads: two", "threads"),
+        ("- a\n- b", "expected keys"),
+        ("a: [1", "not YAML"),
+        ("", "expected keys"),
+    ],
+)
+def test_mistakes_name_file_and_key(tmp_path, text, message):
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_recipe(file, {})
+    assert str(file) in str(caught.value)
+
+
+def test_an_absent_recipe(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        load_recipe(tmp_path / "absent.yaml", {})
+
+
+def test_shipped_recipes_are_valid():
+    from pathlib import Path
+
+    found = list((Path(__file__).parents[1] / "engines/recipes").rglob("*.yaml"))
+    assert found
+    for file in found:
+        load_recipe(file, {})

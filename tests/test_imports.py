@@ -1,0 +1,93 @@
+"""Promises about structure: what importing loads, and which way imports flow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import edge_fiqa
+
+PACKAGE = Path(edge_fiqa.__file__).parent
+
+LAYERS = [
+    {"errors", "types"},
+    {"config", "cost", "fusion", "policy", "record", "route", "calibration", "degrade"},
+    {"images", "align", "landmarks", "detect"},
+    {"sources", "bundle", "model"},
+    {"engines"},
+    {"controller", "measure"},
+    {"scorer", "build", "recognition"},
+    {"output", "resume", "pipeline", "training"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def layer_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_import_loads_no_backend():
+    heavy = {"torch", "tensorrt", "onnxruntime", "openvino", "onnx", "cv2", "matplotlib"}
+    code = f"import sys, edge_fiqa; print(*({heavy!r} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
+
+
+def test_scoring_needs_neither_torch_nor_onnx(bundle, tmp_path):
+    code = f"""
+import sys
+for name in ("torch", "onnx", "onnxruntime", "scipy", "safetensors", "matplotlib", "PIL"):
+    sys.modules[name] = None  # importing any of them fails from now on
+import numpy as np
+from edge_fiqa import Scorer, Fixed
+from pathlib import Path
+with Scorer.open(Path({str(bundle.folder)!r}), backend="ov") as scorer:
+    print(scorer.score_face(np.zeros((112, 112, 3), np.uint8), [Fixed(2)]).exit.depth)
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "2"
+
+
+def test_imports_flow_one_way():
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        own = parts[0]
+        if own == "__init__":
+            continue
+        assert own in LEVEL, f"{own} has no place in the order of layers"
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.ImportFrom)
+                and node.module
+                and node.module.startswith("edge_fiqa")
+            ):
+                for target in {layer_of(node.module)} - {"", own}:
+                    assert LEVEL[target] <= LEVEL[own], f"{path.name} imports {node.module}"
+
+
+def test_every_library_is_touched_in_its_own_place():
+    """OpenVINO, ONNX Runtime and torch each have one engine; nothing else runs them at scoring."""
+    allowed = {
+        "openvino": {"engines/ov.py"},
+        "torch": {
+            "engines/pt.py",
+            "model/vit.py",
+            "model/build_torch.py",
+            "model/weights.py",
+            "training/loop.py",
+        },
+        "onnxruntime": {"engines/ort.py", "model/quantise.py", "recognition.py"},
+    }
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for module in modules:
+                library = module.split(".")[0]
+                assert name in allowed.get(library, {name}), f"{name} imports {library}"
+
+
+def test_public_names_resolve():
+    for name in edge_fiqa.__all__:
+        assert getattr(edge_fiqa, name) is not None

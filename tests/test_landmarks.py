@@ -1,0 +1,73 @@
+"""Landmark files, and what is wrong with them."""
+
+import json
+
+import pytest
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.landmarks import read_landmarks
+
+FACE = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10.5]]
+ROW = "1,2,3,4,5,6,7,8,9,10.5"
+EXPECTED = tuple(tuple(float(v) for v in point) for point in FACE)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("header", ["", "path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5\n"])
+def test_csv(tmp_path, header):
+    file = write(tmp_path / "l.csv", f"{header}a.jpg,{ROW}\n\nb.jpg,{ROW}\nb.jpg,{ROW}\n")
+    found = read_landmarks(file)
+    assert list(found.of(tmp_path / "a.jpg")) == [EXPECTED]
+    assert len(found.of(tmp_path / "b.jpg")) == 2
+    assert len(found.of(tmp_path / "c.jpg")) == 0
+
+
+def test_json_with_one_face_or_several(tmp_path):
+    text = json.dumps({"a.jpg": FACE, "b.jpg": [FACE, FACE], "c.jpg": []}, indent=2)
+    found = read_landmarks(write(tmp_path / "l.json", text))
+    assert list(found.of(tmp_path / "a.jpg")) == [EXPECTED]
+    assert list(found.of(tmp_path / "b.jpg")) == [EXPECTED, EXPECTED]
+
+
+def test_three_ways_to_name_an_image(tmp_path, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    image = folder / "a.jpg"
+    for name in (str(image), "photos/a.jpg"):
+        found = read_landmarks(write(tmp_path / "l.csv", f"{name},{ROW}\n"))
+        assert len(found.of(image)) == 1
+    monkeypatch.chdir(folder)
+    from pathlib import Path
+
+    assert len(found.of(Path("a.jpg"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", f"a.jpg,{ROW}\nb.jpg,1,2\n", "line 2: expected path,x1,y1"),
+        ("l.csv", "a.jpg,1,2,3,4,5,6,7,8,9,ten\n", "line 1"),
+        ("l.csv", f"a.jpg,{ROW},11\n", "line 1"),
+        ("l.csv", "", "names no faces"),
+        ("l.json", "{", "l.json"),
+        ("l.json", "[]", "l.json"),
+        ("l.json", '{"a.jpg": [[1, 2]]}', "'a.jpg'"),
+        ("l.json", '{"a.jpg": "x"}', "'a.jpg'"),
+        ("l.json", '{"a.jpg": [[1, 2], [3, 4], [5, 6], [7, 8], [9, "x"]]}', "'a.jpg'"),
+    ],
+)
+def test_mistakes_are_located(tmp_path, name, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_landmarks(write(tmp_path / name, text))
+
+
+def test_a_file_that_is_not_there_or_not_text(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        read_landmarks(tmp_path / "absent.csv")
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01\x80")
+    with pytest.raises(ConfigError, match="not text"):
+        read_landmarks(tmp_path / "b.csv")

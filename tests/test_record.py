@@ -1,0 +1,87 @@
+"""The record: the published form, in JSON and as a row."""
+
+import json
+import math
+
+import msgspec
+import pytest
+
+from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record, flatten, to_json
+
+ALGORITHM = Algorithm("nano", "1.0", "sha256:ab")
+GOOD = Record(
+    id="photos/a.jpg#0",
+    source="photos/a.jpg",
+    box=(1.0, 2.0, 3.0, 4.0),
+    landmarks=tuple((float(i), float(i) + 0.5) for i in range(5)),
+    quality=Quality(73, 1.184, (68, 78), "ok", ALGORITHM, "moments"),
+    exit=Exit(2, "gate", (0.91, 1.02, None), "FW"),
+    cost=Cost(4.8, 7.9, None),
+    decision=Decision(45, True, 0.01, 0.95),
+    warnings=("one", "two"),
+)
+FAILED = Record(
+    id="b#0",
+    source="b",
+    box=None,
+    landmarks=None,
+    quality=Quality(None, None, None, "unreadable", ALGORITHM, None),
+    exit=Exit(None, None, (None, None, None), "FW"),
+    cost=Cost(None, None, None),
+    decision=Decision(None, None, None, None),
+    warnings=(),
+)
+
+
+def test_json_has_the_published_keys_in_their_order():
+    found = json.loads(to_json(GOOD))
+    assert list(found) == [
+        "schema",
+        "id",
+        "source",
+        "frame_time",
+        "box",
+        "landmarks",
+        "quality",
+        "exit",
+        "cost",
+        "decision",
+        "warnings",
+    ]
+    assert found["schema"] == "edge-fiqa/1"
+    assert found["quality"]["algorithm"] == {
+        "name": "nano",
+        "version": "1.0",
+        "fingerprint": "sha256:ab",
+    }
+    assert found["exit"] == {
+        "depth": 2,
+        "reason": "gate",
+        "scores": [0.91, 1.02, None],
+        "fusion": "FW",
+    }
+    assert found["cost"] == {"gflops": 4.8, "ms": 7.9, "mj": None}
+    assert msgspec.json.decode(to_json(GOOD), type=Record) == GOOD
+
+
+def test_unknown_values_are_null_never_invented():
+    found = json.loads(to_json(FAILED))
+    assert found["quality"]["scalar"] is None
+    assert found["quality"]["code"] == "unreadable"
+    assert found["exit"]["scores"] == [None, None, None]
+    assert b"NaN" not in to_json(FAILED)
+
+
+def test_rows_have_the_same_columns_whatever_happened():
+    good, failed = flatten(GOOD), flatten(FAILED)
+    assert list(good) == list(failed)
+    assert good["exit.scores.2"] == 1.02
+    assert (good["box.w"], good["landmarks.5.y"], good["quality.interval.low"]) == (3.0, 4.5, 68)
+    assert good["warnings"] == "one;two"
+    assert failed["quality.scalar"] is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_none_would_be_null(value):
+    cost = msgspec.json.decode(msgspec.json.encode(Cost(value, None, None)))
+    assert cost["gflops"] is None
