@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         recipe,
         heads=options.heads,
         faces=faces,
-        faces_are=f"{options.calibration_images}" if faces is not None else "",
+        faces_are=f"faces of {options.calibration_images.name}" if faces is not None else "",
         force=options.force,
         name=options.name,
     )

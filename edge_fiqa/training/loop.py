@@ -26,6 +26,8 @@ from edge_fiqa.model.vit import ViT
 from edge_fiqa.training.faces import TrainingFaces
 from edge_fiqa.types import PATCHES, VitConfig
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
@@ -39,6 +41,7 @@ class TrainingRecipe:
     kept_patches: int = 72  # PatchDropout (arXiv:2208.07220): 144 keeps all
     full_patches_from: float = 0.75  # share of the steps after which all patches are kept
     distil: float = 1.0  # weight of the embedding term
+    grey: float = 0.0  # share of the faces shown without colour, as night cameras give them
     ema: float = 0.998
     seed: int = 0
 
@@ -87,7 +90,10 @@ def exit_loss(scores: Tensor, quality: Tensor) -> Tensor:
 
 
 class Trainer:
-    """Runs the recipe; a kill costs at most `checkpoint_every` steps."""
+    """Runs the recipe; a kill costs at most `checkpoint_every` steps.
+
+    start: another run's checkpoint, whose averaged weights this run begins with.
+    """
 
     def __init__(
         self,
@@ -96,6 +102,7 @@ class Trainer:
         faces: TrainingFaces,
         folder: Path,
         checkpoint_every: int = 100,
+        start: Path | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.faces, self.folder = recipe, faces, folder
@@ -103,6 +110,9 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         sizes = [table.shape[1] for table in faces.embeddings]
         self.student = Student(config, sizes).to(self.device)
+        if start is not None:
+            state = torch.load(start, map_location=self.device, weights_only=True)
+            self.student.load_state_dict(state["average"])
         self.student.vit.head_qs.eval()  # LayerNorm has normalised already: keep BN an affine map
         self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
         decayed = [p for p in self.student.parameters() if p.ndim > 1]
@@ -185,6 +195,8 @@ class Trainer:
         batch = self.faces.images[rows]
         flip = rng.random(len(rows)) < 0.5
         batch[flip] = batch[flip, :, ::-1]
+        grey = rng.random(len(rows)) < self.recipe.grey
+        batch[grey] = (batch[grey] @ LUMA).astype(np.uint8)[..., None]
         x = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
         return x.float().div_(127.5).sub_(1)
 

@@ -198,7 +198,8 @@ def test_a_list_on_standard_input(bundle, photos):
 
 
 def test_a_reader_that_goes_away_is_no_error(bundle, photos):
-    command = f"{sys.executable} -m edge_fiqa score --bundle {bundle.folder} --backend ov {photos} | head -1"
+    program = f"{sys.executable} -m edge_fiqa score --bundle {bundle.folder} --backend ov"
+    command = f"{program} {photos} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
@@ -246,7 +247,7 @@ def test_a_photo_with_a_detector_and_without(score, shared):
     assert status == 1
     assert "give --detector" in lines(out)[0]["warnings"][0]
     detector = shared / "data/models/yunet_n_640_640.onnx"
-    status, out, err = score(PORTRAIT, "--detector", detector, "--format", "ndjson")
+    status, out, _err = score(PORTRAIT, "--detector", detector, "--format", "ndjson")
     (record,) = lines(out)
     assert (status, record["quality"]["code"]) == (0, "ok")
     assert len(record["box"]) == 4

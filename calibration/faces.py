@@ -1,0 +1,41 @@
+"""Faces for building a bundle: aligned crops of a split, each as it is and once degraded at random.
+
+    python calibration/faces.py DATA/splits/calibration.csv DATA OUT [--limit 400]
+
+INT8 ranges must cover bad faces too, and the 0-100 scale needs them: on clean faces alone an average
+camera face would score 0. Degradations are those of edge_fiqa.degrade, seeded by the face's number.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_fiqa.degrade import random_mixture
+from edge_fiqa.images import decode
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("split", type=Path)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--limit", type=int, default=400, help="faces taken from the split (400)")
+    options = parser.parse_args()
+    with options.split.open(newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    options.out.mkdir(parents=True, exist_ok=True)
+    chosen = np.linspace(0, len(paths) - 1, min(options.limit, len(paths))).astype(int)
+    for number, index in enumerate(chosen):
+        face = decode(options.root / paths[index])
+        worse = random_mixture(face, np.random.default_rng((7, number)))
+        for kind, image in (("clean", face), ("worse", worse)):
+            target = options.out / f"{number:05}-{kind}.png"
+            cv2.imwrite(str(target), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    print(f"{2 * len(chosen)} faces in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Error versus discard: how the false non-match rate falls as the worst pairs are left out. Pure.
+
+Protocol `fixed` (arXiv:2303.13294): mated pairs only; the threshold is set once, with nothing
+discarded, and never moved; a pair's quality is the lower of its two faces; pairs of equal quality
+leave together; a pair is a non-match if and only if its similarity is below the threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa.errors import ConfigError
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Edc:
+    """A step curve: `fnmr[i]` holds from `discard[i]` until `discard[i + 1]`; starts at discard 0."""
+
+    discard: Floats
+    fnmr: Floats
+
+    def at(self, discard: float) -> float:
+        """FNMR of the pairs left when at most the fraction `discard` has been left out."""
+        return float(self.fnmr[np.searchsorted(self.discard, discard, side="right") - 1])
+
+    def pauc(self, limit: float) -> float:
+        """Area under the steps from discard 0 to `limit`; lower is better."""
+        if not 0 < limit <= 1:
+            raise ConfigError(f"a discard limit lies in (0, 1], got {limit}")
+        ends = np.minimum(np.append(self.discard[1:], 1.0), limit)
+        widths = np.maximum(ends - np.minimum(self.discard, limit), 0)
+        return float((self.fnmr * widths).sum())
+
+
+def edc_fixed(similarity: npt.ArrayLike, pair_quality: npt.ArrayLike, threshold: float) -> Edc:
+    """EDC of mated pairs at a fixed threshold. similarity, pair_quality: (P,), higher is better.
+
+    Raises ConfigError if there are no pairs, the lengths differ or a value is not finite.
+    """
+    s, q = np.asarray(similarity, np.float64), np.asarray(pair_quality, np.float64)
+    if s.ndim != 1 or s.shape != q.shape or not s.size:
+        raise ConfigError(f"need as many similarities as qualities, got {s.shape} and {q.shape}")
+    if not (np.isfinite(s).all() and np.isfinite(q).all()):
+        raise ConfigError("similarities and qualities must be finite; leave failed pairs out first")
+    order = np.argsort(q, kind="stable")
+    errors = (s < threshold)[order]
+    sorted_q = q[order]
+    firsts = np.flatnonzero(np.append(True, sorted_q[1:] > sorted_q[:-1]))  # of each quality level
+    errors_left = errors[::-1].cumsum()[::-1][firsts]
+    left = s.size - firsts
+    discard = np.append(firsts / s.size, 1.0)
+    return Edc(discard, np.append(errors_left / left, 0.0))
+
+
+def threshold_at_fmr(impostor: npt.ArrayLike, fmr: float) -> float:
+    """Smallest threshold at which at most the fraction `fmr` of impostor pairs matches.
+
+    A pair matches if its similarity reaches the threshold. Raises ConfigError if the impostor pairs
+    are too few to resolve the rate (fewer than 10 / fmr).
+    """
+    s = np.sort(np.asarray(impostor, np.float64))[::-1]
+    if s.size * fmr < 10:
+        raise ConfigError(f"{s.size} impostor pairs cannot resolve an FMR of {fmr:g}")
+    return float(np.nextafter(s[int(fmr * s.size)], np.inf))
+
+
+def theoretical_best(fnmr: float, limit: float) -> float:
+    """Area under the best possible curve: every error leaves first, at a cost of its own share."""
+    reach = min(fnmr, limit)
+    return fnmr * reach - reach**2 / 2 if reach < 1 else 0.5
+
+
+def threshold_at_fnmr(genuine: npt.ArrayLike, fnmr: float) -> float:
+    """Threshold below which the fraction `fnmr` of mated pairs lies."""
+    s = np.sort(np.asarray(genuine, np.float64))
+    return float(s[min(int(fnmr * s.size), s.size - 1)])

@@ -1,0 +1,80 @@
+"""EDC by hand, and against an independent implementation's numbers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.edc import (
+    Edc,
+    edc_fixed,
+    theoretical_best,
+    threshold_at_fmr,
+    threshold_at_fnmr,
+)
+
+
+def test_the_worst_pair_goes_first():
+    curve = edc_fixed([0.9, 0.2, 0.8, 0.1], [4, 1, 3, 2], threshold=0.5)
+    assert [curve.at(d) for d in (0, 0.25, 0.49, 0.5, 0.75, 1)] == [2 / 4, 1 / 3, 1 / 3, 0, 0, 0]
+
+
+def test_equal_qualities_leave_together():
+    curve = edc_fixed([0.1, 0.9, 0.9, 0.1], [1, 1, 2, 2], threshold=0.5)
+    assert curve.discard.tolist() == [0, 0.5, 1]
+    assert curve.fnmr.tolist() == [0.5, 0.5, 0]
+
+
+def test_pauc_is_the_area_under_the_steps():
+    curve = Edc(np.array([0, 0.1, 0.4, 1.0]), np.array([0.5, 0.2, 0.1, 0]))
+    assert curve.pauc(0.3) == pytest.approx(0.1 * 0.5 + 0.2 * 0.2)
+    assert curve.pauc(1.0) == pytest.approx(0.05 + 0.06 + 0.06)
+    with pytest.raises(ConfigError):
+        curve.pauc(0)
+
+
+def test_a_perfect_quality_reaches_the_theoretical_best():
+    similarity = np.linspace(0, 1, 1000)
+    curve = edc_fixed(similarity, similarity, threshold=0.2)
+    assert curve.at(0) == pytest.approx(0.2)
+    wrong_share = 0.2
+    exact = np.mean([max(wrong_share - d, 0) / (1 - d) for d in np.linspace(0, 0.999, 20_000)])
+    assert curve.pauc(1.0) == pytest.approx(exact, abs=1e-3)
+
+
+@pytest.mark.parametrize("limit", ["0.1", "0.2", "0.3", "0.5", "1.0"])
+def test_parity(shared, limit):
+    folder = shared / "reference/parity"
+    data = np.load(folder / "edc_fixed.npz")
+    quality = np.minimum(data["quality_a"], data["quality_b"])
+    for expected in json.loads((folder / "edc_fixed.json").read_text())["curves"]:
+        error = expected["args"].get("starting_error")
+        threshold = expected["args"].get("similarity_score_threshold")
+        if error is not None:
+            threshold = threshold_at_fnmr(data["similarity"], error)
+        curve = edc_fixed(data["similarity"], quality, threshold)
+        np.testing.assert_allclose(curve.discard, expected["discard_fractions"], atol=1e-12)
+        np.testing.assert_allclose(curve.fnmr, expected["error_fractions"], atol=1e-12)
+        assert curve.pauc(float(limit)) == pytest.approx(expected["pauc"][limit], abs=1e-9)
+        best = theoretical_best(curve.at(0), float(limit))
+        assert best == pytest.approx(expected["theoretical_best"][limit], abs=1e-9)
+
+
+def test_thresholds():
+    impostor = np.arange(1000) / 1000
+    threshold = threshold_at_fmr(impostor, 0.01)
+    assert (impostor >= threshold).mean() == pytest.approx(0.01)
+    tied = np.repeat([0.1, 0.9], [900, 100])
+    assert (tied >= threshold_at_fmr(tied, 0.05)).mean() <= 0.05
+    with pytest.raises(ConfigError, match="cannot resolve"):
+        threshold_at_fmr(impostor, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "quality"),
+    [([], []), ([1, 2], [1]), ([1, np.nan], [1, 2]), ([1, 2], [1, np.inf])],
+)
+def test_what_has_no_curve(similarity, quality):
+    with pytest.raises(ConfigError):
+        edc_fixed(similarity, quality, 0.5)
