@@ -36,6 +36,7 @@ setup(
         "numpy>=1.26",
         "opencv-python>=4.9",
         "msgspec>=0.19",
+        "pillow>=10",
         "pyyaml>=6",
         "tqdm>=4.66",
         *EXTRAS["ov"],

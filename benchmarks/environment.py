@@ -10,10 +10,10 @@ def environment() -> dict[str, object]:
     """CPU, its instruction sets that matter here, cores, and the versions that compute."""
     info = Path("/proc/cpuinfo")
     fields = (
-        dict(
-            (key.strip(), value.strip())
+        {
+            key.strip(): value.strip()
             for key, _, value in (line.partition(":") for line in info.read_text().splitlines())
-        )
+        }
         if info.exists()
         else {}
     )

@@ -22,6 +22,8 @@ TEMPLATE = np.array(
 )
 """ArcFace (arXiv:1801.07698), pixels (x, y) in a 112x112 crop."""
 
+FARTHEST = 1e6  # pixels from the origin; larger coordinates are a mistake, and would overflow
+
 
 def similarity(landmarks: npt.ArrayLike) -> Floats:
     """(2, 3) rotation, scale and shift that brings (5, 2) landmarks closest to the template.
@@ -32,8 +34,8 @@ def similarity(landmarks: npt.ArrayLike) -> Floats:
     points are not finite or all the same.
     """
     points = np.asarray(landmarks, np.float64)
-    if points.shape != (5, 2) or not np.isfinite(points).all():
-        raise ImageRefused("no_face", "the five landmarks are not finite points")
+    if points.shape != (5, 2) or not (np.abs(points) < FARTHEST).all():  # NaN is not smaller
+        raise ImageRefused("no_face", "the five landmarks are not finite points of a picture")
     source, target = points @ (1, 1j), TEMPLATE @ (1, 1j)
     centred = source - source.mean()
     spread = float((np.abs(centred) ** 2).sum())
@@ -57,7 +59,7 @@ def align(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> B
 
     A face more than twice the size of the crop is reduced by area averaging first, so that fine
     detail does not turn into noise. Raises ImageRefused("too_small") if the eyes are closer than
-    `min_eye_px`, ("no_face") for impossible landmarks.
+    `min_eye_px`, ("no_face") for impossible landmarks and for a face outside the picture.
     """
     move = similarity(landmarks)
     if (distance := eye_distance(landmarks)) < min_eye_px:
@@ -66,6 +68,8 @@ def align(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> B
             f"the eyes are {distance:.1f} pixels apart, below the limit of {min_eye_px:g}",
         )
     shrink = 1 / float(np.hypot(move[0, 0], move[1, 0]))  # source pixels per crop pixel
+    if _outside(move, image.shape[1], image.shape[0]):
+        raise ImageRefused("no_face", "the five landmarks lie outside the picture")
     if shrink > 2:
         height, width = image.shape[:2]
         size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
@@ -74,3 +78,10 @@ def align(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> B
         x, y = width / size[0], height / size[1]
         move = move @ np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
     return cv2.warpAffine(image, move, (IMAGE, IMAGE), flags=cv2.INTER_LINEAR)
+
+
+def _outside(move: Floats, width: int, height: int) -> bool:
+    """Whether the crop, whose place in the picture `move` (2, 3) gives, reads none of it."""
+    corners = np.array([[0, 0], [IMAGE, 0], [0, IMAGE], [IMAGE, IMAGE]]) - move[:, 2]
+    reached = corners @ np.linalg.inv(move[:, :2]).T
+    return bool((reached.max(0) < 0).any() or (reached.min(0) > (width, height)).any())

@@ -9,9 +9,11 @@ Order: eye on the image's left, other eye, nose, mouth corner on the image's lef
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import msgspec
 
@@ -19,6 +21,8 @@ from edge_fiqa.errors import ConfigError
 
 Point = tuple[float, float]
 Face = tuple[Point, Point, Point, Point, Point]
+
+SEVERAL = re.compile(rb"\s*\[\s*(\]|\[\s*\[)")  # a list of faces, which may be empty
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,17 @@ class Landmarks:
 
     def of(self, path: Path) -> Sequence[Face]:
         """Faces of an image, named as in the file, absolutely, or relative to the file's folder."""
-        for name in (str(path), path.as_posix(), str(path.resolve())):
-            if name in self.faces:
-                return self.faces[name]
-        folder = self.file.resolve().parent
-        if path.resolve().is_relative_to(folder):
-            return self.faces.get(path.resolve().relative_to(folder).as_posix(), ())
+        for name in (path, path.absolute(), path.resolve()):
+            if name.as_posix() in self.faces:
+                return self.faces[name.as_posix()]
+        for image, file in (
+            (path.absolute(), self.file.absolute()),
+            (path.resolve(), self.file.resolve()),
+        ):
+            if image.is_relative_to(file.parent):
+                name = image.relative_to(file.parent)
+                if name.as_posix() in self.faces:
+                    return self.faces[name.as_posix()]
         return ()
 
 
@@ -57,13 +66,12 @@ def _from_json(file: Path, text: str) -> dict[str, list[Face]]:
     faces: dict[str, list[Face]] = {}
     try:
         for path, raw in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items():
-            opening = b"".join(bytes(raw).split())[:3]  # faces in a list, or the points of one?
-            kind = list[Face] if opening.startswith((b"[[[", b"[]")) else Face
+            kind = list[Face] if SEVERAL.match(bytes(raw)) else Face
             try:
                 found = msgspec.json.decode(raw, type=kind)
             except msgspec.ValidationError as exc:
                 raise ConfigError(f"{file}, {path!r}: {exc}") from exc
-            faces[path] = found if isinstance(found, list) else [found]
+            faces.setdefault(_key(path), []).extend(found if isinstance(found, list) else [found])
     except msgspec.MsgspecError as exc:
         raise ConfigError(f"{file}: {exc}") from exc
     return faces
@@ -71,15 +79,23 @@ def _from_json(file: Path, text: str) -> dict[str, list[Face]]:
 
 def _from_csv(file: Path, text: str) -> dict[str, list[Face]]:
     faces: dict[str, list[Face]] = {}
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
-        if not row or (number == 1 and row[0].strip().lower() == "path"):
-            continue
-        try:
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
+            if not row or (reader.line_num == 1 and row[0].strip().lower() == "path"):
+                continue
             path, *values = row
             x1, y1, x2, y2, x3, y3, x4, y4, x5, y5 = map(float, values)
-        except ValueError:
-            raise ConfigError(
-                f"{file}, line {number}: expected path,x1,y1,...,x5,y5 (a path and ten numbers)"
-            ) from None
-        faces.setdefault(path, []).append(((x1, y1), (x2, y2), (x3, y3), (x4, y4), (x5, y5)))
+            points = ((x1, y1), (x2, y2), (x3, y3), (x4, y4), (x5, y5))
+            faces.setdefault(_key(path), []).append(points)
+    except (ValueError, csv.Error) as exc:
+        raise ConfigError(
+            f"{file}, line {reader.line_num}: expected path,x1,y1,...,x5,y5 "
+            "(a path and ten numbers)"
+        ) from exc
     return faces
+
+
+def _key(path: str) -> str:
+    """`./a.jpg` and `a.jpg` are one image."""
+    return PurePath(path).as_posix()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -14,7 +14,7 @@ import cv2
 from edge_fiqa.align import align
 from edge_fiqa.detect import YuNet
 from edge_fiqa.errors import FailureCode, ImageRefused
-from edge_fiqa.images import decode
+from edge_fiqa.images import decode, printable
 from edge_fiqa.landmarks import Landmarks
 from edge_fiqa.types import IMAGE, Bytes
 
@@ -54,20 +54,32 @@ class RefusedFace:
 def expand(inputs: Iterable[str], stdin: TextIO) -> Iterator[Path]:
     """Files as they are, images under folders in sorted order, and for `-` the lines of `stdin`.
 
-    Each path once. A path that does not exist is passed on: it becomes a record, not the run's end.
+    Each path once, however it is spelt. A path that does not exist is passed on: it becomes a
+    record, not the run's end. Hidden entries and links to folders are not followed. Memory does not
+    grow with the number of images where one folder is all there is to expand.
     """
+    if isinstance(inputs, Sequence) and len(inputs) == 1 and inputs[0] != "-":
+        yield from _images_under(Path(inputs[0]))
+        return
     seen: set[str] = set()
     for entry in inputs:
-        lines = (line.rstrip("\r\n") for line in stdin) if entry == "-" else (entry,)
-        for line in filter(None, lines):
+        for line in _lines(stdin) if entry == "-" else (entry,):
             for path in _images_under(Path(line)):
-                if str(path) not in seen:
-                    seen.add(str(path))
+                place = str(path.absolute())
+                if place not in seen:
+                    seen.add(place)
                     yield path
 
 
+def _lines(stdin: TextIO) -> Iterator[str]:
+    """Lines that are not empty. File names are bytes: those that are not UTF-8 pass unharmed."""
+    raw = getattr(stdin, "buffer", None)
+    lines = map(os.fsdecode, raw) if raw is not None else stdin
+    yield from filter(None, (line.rstrip("\r\n") for line in lines))
+
+
 def _images_under(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112, Path.is_dir raises for long and forbidden names
         yield path
         return
     try:
@@ -116,15 +128,16 @@ class FaceReader:
                 for number, (box, points) in enumerate(self._found(image, path))
             ]
         except ImageRefused as refusal:
-            return [RefusedFace(f"{path}#0", str(path), refusal.code, str(refusal))]
+            name = printable(path)
+            return [RefusedFace(f"{name}#0", name, refusal.code, str(refusal))]
 
     def _found(self, image: Bytes, path: Path) -> list[tuple[Box | None, tuple[Point, ...]]]:
         if self.landmarks is not None:
             if not (known := self.landmarks.of(path)):
-                raise ImageRefused("no_face", f"{path}: not in {self.landmarks.file}")
+                raise ImageRefused("no_face", f"{printable(path)}: not in {self.landmarks.file}")
             return [(None, points) for points in known]
         if not (faces := self._yunet().detect(image)):
-            raise ImageRefused("no_face", f"{path}: no face found")
+            raise ImageRefused("no_face", f"{printable(path)}: no face found")
         return [
             (face.box, tuple((float(x), float(y)) for x, y in face.landmarks)) for face in faces
         ]
@@ -139,25 +152,27 @@ class FaceReader:
     def _aligned(
         self, image: Bytes, path: Path, number: int, box: Box | None, points: tuple[Point, ...]
     ) -> FaceCrop | RefusedFace:
-        name = f"{path}#{number}"
+        source = printable(path)
+        name = f"{source}#{number}"
         try:
             crop = align(image, points, self.min_eye_px)
         except ImageRefused as refusal:
-            return RefusedFace(name, str(path), refusal.code, f"{name}: {refusal}", box, points)
-        return FaceCrop(name, str(path), crop, box, points)
+            return RefusedFace(name, source, refusal.code, f"{name}: {refusal}", box, points)
+        return FaceCrop(name, source, crop, box, points)
 
 
 def _as_crop(image: Bytes, path: Path) -> FaceCrop:
     height, width = image.shape[:2]
+    name = printable(path)
     warnings: tuple[str, ...] = ()
     if height != width or height < SMALLEST_SIDE:
         raise ImageRefused(
             "no_face",
-            f"{path} is {width}x{height}, not an aligned {IMAGE}x{IMAGE} face; "
+            f"{name} is {width}x{height}, not an aligned {IMAGE}x{IMAGE} face; "
             "give --detector YUNET.onnx or --landmarks FILE",
         )
     if height != IMAGE:
         method = cv2.INTER_AREA if height > IMAGE else cv2.INTER_LINEAR
         image = cv2.resize(image, (IMAGE, IMAGE), interpolation=method)
         warnings = (f"resized from {width}x{height}",)
-    return FaceCrop(f"{path}#0", str(path), image, warnings=warnings)
+    return FaceCrop(f"{name}#0", name, image, warnings=warnings)

@@ -87,3 +87,14 @@ def test_strong_reduction_does_not_alias():
     stripes[:, ::2] = 255
     face = align(stripes, moved(TEMPLATE, 0, 7.3, (20, 20)))
     assert face[20:90, 20:90].std() < 8
+
+
+@pytest.mark.parametrize("shift", [(-500, 0), (500, 0), (0, -500), (0, 500), (1e8, 1e8)])
+def test_a_face_outside_the_picture_is_no_face(shift):
+    with pytest.raises(ImageRefused) as caught:
+        align(np.zeros((200, 200, 3), np.uint8), TEMPLATE + shift)
+    assert caught.value.code == "no_face"
+
+
+def test_a_face_across_the_edge_is_aligned():
+    assert align(np.full((200, 200, 3), 9, np.uint8), TEMPLATE - 60).any()

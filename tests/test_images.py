@@ -1,6 +1,7 @@
 """Files of every kind become RGB, or are refused with a reason."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -154,3 +155,63 @@ def test_no_damage_raises_anything_but_a_refusal(seed, data):
         return
     assert image.ndim == 3
     assert image.shape[2] == 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_camera_appends_to_a_jpeg_does_not_matter(seed):
+    """Motion photos carry a film behind the picture, where any marker may occur by chance."""
+    film = np.random.default_rng(seed).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+    whole = encoded(RED, "JPEG")
+    assert decode_bytes(whole + film, "a").shape == (30, 40, 3)
+    assert "cut short" in refusal(whole[:-2] + b"\0" * 64)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_is_refused_wherever_it_is_cut(progressive):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "JPEG", progressive=progressive)
+    for length in range(len(data)):
+        refusal(data[:length])
+
+
+def test_a_png_is_whole_up_to_its_end_chunk():
+    data = encoded(RED)
+    assert decode_bytes(data + b"x" * 5000, "a").shape == (30, 40, 3)
+    damaged = bytearray(data)
+    damaged[data.index(b"IDAT") + 8] ^= 1
+    assert "checksum" in refusal(bytes(damaged))
+
+
+def test_a_transparent_colour_of_a_png_is_laid_over_black():
+    assert not decode_bytes(encoded(RED, transparency=(255, 0, 0)), "a").any()
+
+
+def test_postscript_is_not_run():
+    assert "not an image" in refusal(encoded(RED, "EPS"))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_without_a_known_white_are_refused(kind):
+    values = (np.arange(64).reshape(8, 8) * 1_000_000).astype(kind)
+    assert "no known white" in refusal(encoded(Image.fromarray(values), "TIFF"))
+
+
+def test_no_size_is_too_large_to_say_our_limit():
+    bmp = bytearray(encoded(RED, "BMP"))
+    bmp[18:26] = struct.pack("<ii", 60_000, 60_000)
+    assert "3600 megapixels, above the limit of 50" in refusal(bytes(bmp))
+
+
+def test_a_pipe_is_refused_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageRefused, match="not a regular file"):
+        decode(tmp_path / "a.jpg")
+
+
+def test_permission_denied(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (tmp_path / "a.png").write_bytes(encoded(RED))
+    (tmp_path / "a.png").chmod(0)
+    with pytest.raises(ImageRefused, match="Permission denied"):
+        decode(tmp_path / "a.png")

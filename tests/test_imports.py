@@ -16,7 +16,7 @@ LAYERS = [
     {"sources", "bundle", "model"},
     {"engines"},
     {"controller", "measure"},
-    {"scorer", "build", "recognition"},
+    {"scorer", "build", "recognition", "evaluation"},
     {"output", "resume", "pipeline", "training"},
     {"cli"},
     {"__main__"},

@@ -71,3 +71,27 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path):
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01\x80")
     with pytest.raises(ConfigError, match="not text"):
         read_landmarks(tmp_path / "b.csv")
+
+
+def test_a_dot_in_front_names_the_same_image(tmp_path):
+    found = read_landmarks(write(tmp_path / "l.csv", f"./a.jpg,{ROW}\n"))
+    assert len(found.of(tmp_path / "a.jpg")) == 1
+
+
+def test_an_absolute_path_through_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    found = read_landmarks(write(tmp_path / "l.csv", f"{tmp_path}/link/a.jpg,{ROW}\n"))
+    assert len(found.of(tmp_path / "link/a.jpg")) == 1
+
+
+def test_names_with_line_breaks_keep_the_line_numbers_right(tmp_path):
+    file = write(tmp_path / "l.csv", f'"a\nb.jpg",{ROW}\nc\u2028d.jpg,{ROW}\n')
+    assert list(read_landmarks(file).faces) == ["a\nb.jpg", "c\u2028d.jpg"]
+    with pytest.raises(ConfigError, match="line 3"):
+        read_landmarks(write(tmp_path / "l.csv", f'"a\nb.jpg",{ROW}\nc.jpg,1\n'))
+
+
+def test_a_field_beyond_the_csv_readers_limit(tmp_path):
+    with pytest.raises(ConfigError, match="line 1"):
+        read_landmarks(write(tmp_path / "l.csv", "a.jpg," + "1" * 200_000))

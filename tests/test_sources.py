@@ -1,6 +1,7 @@
 """From paths to faces: what is found, what is passed on, what is refused."""
 
 import io
+import os
 from pathlib import Path
 
 import matplotlib
@@ -125,3 +126,29 @@ def test_a_detector_finds_faces_in_several_threads(shared, tmp_path):
         assert face.box is not None
     (nothing,) = reader.faces_of(save(tmp_path / "grey.png", (300, 300), (128, 128, 128)))
     assert nothing.code == "no_face"
+
+
+def test_names_no_system_accepts_become_records(tmp_path):
+    long = "x" * 5000
+    assert found("-", stdin=f"{long}\na.png") == [long, "a.png"]
+    (face,) = FaceReader().faces_of(Path(long))
+    assert face.code == "unreadable"
+
+
+def test_names_that_are_not_utf8_can_be_written_to_a_record(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    stdin = io.TextIOWrapper(io.BytesIO(b"caf\xe9.png\n"), encoding="utf-8")
+    assert list(expand(["-"], stdin)) == [Path(name)]
+    try:
+        save(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for path in (tmp_path / name, tmp_path / f"no{name}"):
+        (face,) = FaceReader().faces_of(path)
+        assert face.source.encode().endswith(b"\\udce9.png")
+
+
+def test_one_file_spelt_twice_comes_once(tmp_path, monkeypatch):
+    a = save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert found("a.png", "./a.png", a) == ["a.png"]

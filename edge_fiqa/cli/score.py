@@ -16,6 +16,7 @@ from edge_fiqa.cli.options import (
 )
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import parse_fusion
+from edge_fiqa.images import printable
 from edge_fiqa.landmarks import read_landmarks
 from edge_fiqa.output import CsvWriter, NdjsonWriter, TableWriter, Writer
 from edge_fiqa.pipeline import score_files
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     for scorer in scorers:  # also finds out, before the first file, that an exit does not exist
         scorer.prepare(policies)
     writer, done = _writer(options, scorers[0])
-    todo: Iterable[Path] = (path for path in paths if str(path) not in done)
+    todo: Iterable[Path] = (path for path in paths if printable(path) not in done)
     failed = total = 0
     try:
         for records in score_files(
