@@ -54,14 +54,24 @@ class Controller:
         self.exits = route.exits(engine.segments)
         self.load = LoadFactor()
         self._routes = {
-            (depth, watched): route.route_to(engine.segments, depth, may_stop_before=watched)
+            (depth, in_steps): route.route_to(engine.segments, depth, in_steps=in_steps)
             for depth in self.exits
-            for watched in (False, True)
+            for in_steps in (False, True)
         }
 
-    def forecast(self) -> Forecast:
+    def route(self, depth: int, policies: Sequence[Policy]) -> route.Route:
+        """The segments to run to exit `depth` under these policies.
+
+        In steps where something may stop before, and where a budget in ms may choose another exit
+        for the next face: then one set of loaded segments serves every depth.
+        """
+        watched = any(policy.watches for policy in policies)
+        chosen_each_time = any(policy.needs_ms for policy in policies) and depth < self.exits[-1]
+        return self._routes[depth, watched or chosen_each_time]
+
+    def forecast(self, policies: Sequence[Policy] = ()) -> Forecast:
         """Cost of stopping at each exit, at the present load."""
-        routes = [self._routes[depth, False] for depth in self.exits]
+        routes = [self.route(depth, policies) for depth in self.exits]
         ms = [self.costs.ms_of(r) for r in routes]
         known = [m * self.load.value for m in ms if m is not None]
         return Forecast(
@@ -75,7 +85,7 @@ class Controller:
 
         Raises ConfigError if one of them asks for an exit that this bundle does not have.
         """
-        forecast = self.forecast()
+        forecast = self.forecast(policies)
         limits = [policy.limit(forecast) for policy in policies]
         depth = min(limits)
         reason = next(p.reason for p, k in zip(policies, limits, strict=True) if k == depth)
@@ -86,11 +96,10 @@ class Controller:
 
         A budget in ms may choose any exit, so all of them are warmed. The load factor starts anew.
         """
-        watched = any(policy.watches for policy in policies)
         depths = self.exits if any(policy.needs_ms for policy in policies) else ()
         face = np.zeros((1, IMAGE, IMAGE, 3), np.uint8)
         for depth in {*depths, self.plan(policies)[0]}:
-            run = _Run(self, 1, (), self._routes[depth, watched])
+            run = _Run(self, 1, (), self.route(depth, policies))
             run.batch(face, np.arange(1), "full")
         self.load = LoadFactor()
 
@@ -98,7 +107,7 @@ class Controller:
         """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch."""
         depth, reason = self.plan(policies)
         watching = [policy for policy in policies if policy.watches]
-        run = _Run(self, len(faces), watching, self._routes[depth, bool(watching)])
+        run = _Run(self, len(faces), watching, self.route(depth, policies))
         for start in range(0, len(faces), self.engine.max_batch):
             rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
             run.batch(faces, rows, reason)

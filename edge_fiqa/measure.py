@@ -24,7 +24,7 @@ def synthetic_faces(count: int, seed: int = 0) -> Bytes:
 
 def all_exits(engine: Engine, faces: Bytes) -> Array:
     """(N, E) raw score of every face at every exit, in one pass of bodies and the last tail."""
-    steps = route_to(engine.segments, engine.config.depth, may_stop_before=True)
+    steps = route_to(engine.segments, engine.config.depth, in_steps=True)
     trail = np.empty((len(faces), engine.config.depth), np.float32)
     for row in range(len(faces)):
         x: Bytes | Tokens = faces[row : row + 1]

@@ -13,12 +13,12 @@ Route = tuple[Segment, ...]
 def segments_for(boundaries: Sequence[int], tails: bool) -> tuple[Segment, ...]:
     """Every segment that a bundle with these segment ends holds.
 
-    One body per span, its tail where the mode has tails, and the whole network as one segment: the
-    fastest way when it is known that nothing stops before the end.
+    To stop anywhere: one body per span, and its tail where the mode has tails. For a depth that is
+    known before it starts: everything up to each exit as one segment, the fastest way there.
     """
     starts = [1, *(end + 1 for end in boundaries[:-1])]
     bodies = [Segment(first, last) for first, last in zip(starts, boundaries, strict=True)]
-    found = [*bodies, Segment(1, boundaries[-1], tail=tails)]
+    found = [*bodies, *(Segment(1, end, tail=tails) for end in boundaries)]
     if tails:
         found += [Segment(body.first, body.last, tail=True) for body in bodies]
     return tuple(sorted(set(found)))
@@ -54,11 +54,10 @@ def exits(segments: Iterable[Segment]) -> tuple[int, ...]:
     return tuple(sorted(reachable - {0}))
 
 
-def route_to(segments: Iterable[Segment], depth: int, *, may_stop_before: bool = False) -> Route:
-    """Segments that end at exit `depth`.
+def route_to(segments: Iterable[Segment], depth: int, *, in_steps: bool = False) -> Route:
+    """Segments that end at exit `depth`: the fewest, or with `in_steps` one per decision point.
 
-    When nothing may stop earlier, the shortest chain (one segment, if there is one that spans it
-    all) wins. The last step is a tail wherever there is one: no tokens are needed behind it.
+    The last is a tail wherever there is one: no tokens are needed behind it.
     """
     found = sorted(segments)
     steps: list[Segment] = []
@@ -69,7 +68,7 @@ def route_to(segments: Iterable[Segment], depth: int, *, may_stop_before: bool =
                 f"exit {depth} is not the end of a segment; this bundle can stop at exits "
                 f"{', '.join(map(str, exits(found)))}"
             )
-        reach = min if may_stop_before else max
+        reach = min if in_steps else max
         last = reach(s.last for s in onward)
         steps.append(max((s for s in onward if s.last == last), key=lambda s: s.tail))
     return tuple(steps)

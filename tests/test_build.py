@@ -17,7 +17,7 @@ def test_parity_and_costs_are_measured(bundle, faces):
     assert manifest.parity.faces == len(faces)
     assert all(row.max_abs_difference < 1e-4 for row in manifest.parity.exits)
     assert all(row.spearman > 0.99 for row in manifest.parity.exits)
-    assert len(manifest.costs.segments) == 9
+    assert len(manifest.costs.segments) == 11
     assert all(row.ms > 0 for row in manifest.costs.segments)
     assert np.array(manifest.golden).shape == (2, 4)
     ms = {(s.first, s.last, s.tail): s.ms for s in manifest.costs.segments}

@@ -11,23 +11,31 @@ def names(route):
     return [segment.name for segment in route]
 
 
-def test_a_known_depth_ends_in_a_tail():
+def test_a_known_depth_is_one_segment():
     segments = segments_for((1, 2, 3, 4), tails=True)
-    assert names(route_to(segments, 3)) == ["body-01-01", "body-02-02", "tail-03-03"]
-    assert names(route_to(segments, 1)) == ["tail-01-01"]
+    for depth in (1, 2, 3, 4):
+        assert names(route_to(segments, depth)) == [f"tail-01-0{depth}"]
 
 
-def test_full_depth_is_one_segment_if_nothing_may_stop_before():
+def test_in_steps_bodies_come_first_and_the_last_is_a_tail():
+    segments = segments_for((1, 2, 3, 4), tails=True)
+    steps = names(route_to(segments, 3, in_steps=True))
+    assert steps == ["body-01-01", "body-02-02", "tail-03-03"]
     segments = segments_for((2, 4), tails=True)
-    assert names(route_to(segments, 4)) == ["tail-01-04"]
-    watched = route_to(segments, 4, may_stop_before=True)
-    assert names(watched) == ["body-01-02", "tail-03-04"]
+    assert names(route_to(segments, 4, in_steps=True)) == ["body-01-02", "tail-03-04"]
+    assert names(route_to(segments, 2, in_steps=True)) == ["tail-01-02"]
+
+
+def test_the_fewest_segments_where_none_spans_it_all():
+    segments = [Segment(1, 1), Segment(2, 2), Segment(2, 3), Segment(4, 4, tail=True)]
+    assert names(route_to(segments, 4)) == ["body-01-01", "body-02-03", "tail-04-04"]
 
 
 def test_modes_without_tails_use_bodies():
     segments = segments_for((1, 2), tails=False)
     assert names(route_to(segments, 1)) == ["body-01-01"]
-    assert names(route_to(segments, 2, may_stop_before=True)) == ["body-01-01", "body-02-02"]
+    assert names(route_to(segments, 2)) == ["body-01-02"]
+    assert names(route_to(segments, 2, in_steps=True)) == ["body-01-01", "body-02-02"]
 
 
 def test_exits_are_the_ends_that_a_chain_reaches():

@@ -57,7 +57,7 @@ def images(engine, faces):
 
 def run_route(engine, images, depth, watched):
     x, found = images, []
-    for segment in route_to(engine.segments, depth, may_stop_before=watched):
+    for segment in route_to(engine.segments, depth, in_steps=watched):
         x, scores = engine.run(segment, x)
         found.append(scores)
     return np.hstack(found), x
