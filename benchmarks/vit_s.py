@@ -91,22 +91,21 @@ def measure(folder: Path, rounds: int, threads: int) -> dict[str, np.ndarray]:
         "torch eager fp32, a pass per exit": eager_every_exit,
     }
     for precision in ("fp32", "bf16", "int8"):
-        bundle = build_bundle(
-            checkpoint,
-            folder / precision,
-            BuildRecipe(precision=precision, range_faces=8),
-            faces=faces,
-        )
-        controller = Controller(open_engine(bundle, "ov", threads))
-        ours = {
-            "one segment": [Fixed()],
-            "12 segments": [NEVER],
-            "exit 1": [Fixed(1)],
-            "exit 6": [Fixed(6)],
-        }
-        for name, policies in ours.items():
-            controller.prepare(policies)
-            contenders[f"{precision} {name}"] = lambda c=controller, p=policies: c.assess(face, p)
+        for segments in ("12", "4"):
+            recipe = BuildRecipe(precision=precision, segments=segments, range_faces=8)
+            bundle = build_bundle(
+                checkpoint, folder / f"{precision}-{segments}", recipe, faces=faces
+            )
+            controller = Controller(open_engine(bundle, "ov", threads), bundle.costs)
+            ours = {f"{segments} segments": [NEVER]}
+            if segments == "12":
+                ours |= {"one segment": [Fixed()], "exit 1": [Fixed(1)], "exit 6": [Fixed(6)]}
+                ours["exit 6 in steps"] = [Fixed(6), NEVER]
+            for name, policies in ours.items():
+                controller.prepare(policies)
+                contenders[f"{precision} {name}"] = lambda c=controller, p=policies: c.assess(
+                    face, p
+                )
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 3):
         for name, run in contenders.items():
@@ -129,8 +128,12 @@ def ratios(ms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found[f"{precision}: one segment, x faster than torch eager"] = eager / one
         found[f"{precision}: all exits, x faster than a pass per exit"] = per_exit / segments
         found[f"{precision}: 12 segments over one segment"] = segments / one
+        found[f"{precision}: 4 segments over one segment"] = ms[f"{precision} 4 segments"] / one
         found[f"{precision}: exit 1 over full depth"] = ms[f"{precision} exit 1"] / one
         found[f"{precision}: exit 6 over full depth"] = ms[f"{precision} exit 6"] / one
+        found[f"{precision}: exit 6 over full depth, both in steps"] = (
+            ms[f"{precision} exit 6 in steps"] / segments
+        )
     return found
 
 

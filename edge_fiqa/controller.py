@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edge_fiqa import route
 from edge_fiqa.cost import CostTable, LoadFactor
 from edge_fiqa.engines.base import Engine, Tokens, behind
-from edge_fiqa.fusion import Fusion, fuse
+from edge_fiqa.fusion import Fusion, check_weights, fuse
 from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason, first_to_stop
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
@@ -49,14 +49,28 @@ class Controller:
         fusion: Fusion = "FW",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if not isinstance(fusion, str):
+            check_weights(fusion, engine.config.depth)
         self.engine, self.fusion, self.clock = engine, fusion, clock
-        self.costs = costs or CostTable.of(engine.config, engine.segments, {})
         self.exits = route.exits(engine.segments)
         self.load = LoadFactor()
         self._routes = {
             (depth, in_steps): route.route_to(engine.segments, depth, in_steps=in_steps)
             for depth in self.exits
             for in_steps in (False, True)
+        }
+        self.costs = costs or CostTable.of(engine.config, engine.segments, {})
+
+    @property
+    def costs(self) -> CostTable:
+        return self._costs
+
+    @costs.setter
+    def costs(self, costs: CostTable) -> None:
+        self._costs = costs
+        self._cost_of = {
+            chosen: (costs.gflops_of(chosen), costs.ms_of(chosen))
+            for chosen in self._routes.values()
         }
 
     def route(self, depth: int, policies: Sequence[Policy]) -> route.Route:
@@ -71,13 +85,12 @@ class Controller:
 
     def forecast(self, policies: Sequence[Policy] = ()) -> Forecast:
         """Cost of stopping at each exit, at the present load."""
-        routes = [self.route(depth, policies) for depth in self.exits]
-        ms = [self.costs.ms_of(r) for r in routes]
-        known = [m * self.load.value for m in ms if m is not None]
+        costs = [self._cost_of[self.route(depth, policies)] for depth in self.exits]
+        ms = [ms * self.load.value for _, ms in costs if ms is not None]
         return Forecast(
             self.exits,
-            tuple(self.costs.gflops_of(r) for r in routes),
-            tuple(known) if len(known) == len(ms) else None,
+            tuple(gflops for gflops, _ in costs),
+            tuple(ms) if len(ms) == len(costs) else None,
         )
 
     def plan(self, policies: Sequence[Policy]) -> tuple[int, Reason]:
@@ -91,16 +104,16 @@ class Controller:
         reason = next(p.reason for p, k in zip(policies, limits, strict=True) if k == depth)
         return depth, "full" if depth == self.exits[-1] and reason != "fixed" else reason
 
-    def prepare(self, policies: Sequence[Policy] = (Fixed(),)) -> None:
+    def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
         A budget in ms may choose any exit, so all of them are warmed. The load factor starts anew.
         """
         depths = self.exits if any(policy.needs_ms for policy in policies) else ()
-        face = np.zeros((1, IMAGE, IMAGE, 3), np.uint8)
+        faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
         for depth in {*depths, self.plan(policies)[0]}:
-            run = _Run(self, 1, (), self.route(depth, policies))
-            run.batch(face, np.arange(1), "full")
+            run = _Run(self, batch, (), self.route(depth, policies))
+            run.batch(faces, np.arange(batch), "full")
         self.load = LoadFactor()
 
     def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:

@@ -7,7 +7,8 @@ NaN or infinity makes the whole fused score NaN: a broken score is never average
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -58,37 +59,40 @@ def fuse(trail: Array, depth: npt.NDArray[np.intp] | int, rule: Fusion = "FW") -
 
     Only columns 0..depth-1 are read. Depth 0 gives NaN.
     """
-    exits = trail.shape[1]
-    ran = np.arange(exits) < np.broadcast_to(depth, len(trail))[:, None]
-    if isinstance(rule, str):
-        if rule not in RULES:
-            raise ConfigError(f"fusion {rule!r} is not one of {', '.join(RULES)}")
-        if rule in _PICK:
-            return _selected(trail, ran, rule)
-        weights = np.ones(exits) if rule == "F" else np.arange(1.0, exits + 1)
+    if isinstance(depth, (int, np.integer)):
+        return _fuse_columns(trail[:, :depth], rule)
+    out = np.empty(len(trail), np.float32)
+    for reached in set(depth.tolist()):
+        rows = depth == reached
+        out[rows] = _fuse_columns(trail[rows, :reached], rule)
+    return out
+
+
+def _fuse_columns(scores: Array, rule: Fusion) -> Array:
+    """(N, d) scores of the exits that were run -> (N,)."""
+    depth = scores.shape[1]
+    if depth == 0:
+        return np.full(len(scores), np.nan, np.float32)
+    if rule == "last":
+        fused = scores[:, -1].copy()
+    elif rule == "max":
+        fused = scores.max(1)
+    elif rule == "median":
+        fused = np.median(scores, axis=1).astype(np.float32)
     else:
-        weights = np.array(check_weights(rule, exits))
-    used = np.where(ran, weights, 0.0)
-    total = used.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        fused = (np.where(ran, trail, 0.0) * used).sum(1) / total
-    return _finite(fused)
+        fused = scores @ _weights(rule, depth)
+    fused[~np.isfinite(scores).all(1)] = np.nan
+    return fused
 
 
-_PICK: dict[str, Callable[[Array], np.floating]] = {
-    "last": lambda scores: scores[-1],
-    "max": lambda scores: scores.max(),
-    "median": lambda scores: np.median(scores),
-}
-
-
-def _selected(trail: Array, ran: npt.NDArray[np.bool_], rule: str) -> Array:
-    out = np.full(len(trail), np.nan, np.float32)
-    for row, (scores, seen) in enumerate(zip(trail, ran, strict=True)):
-        if (known := scores[seen]).size:
-            out[row] = _PICK[rule](known) if np.isfinite(known).all() else np.nan
-    return _finite(out)
-
-
-def _finite(fused: npt.NDArray[np.floating]) -> Array:
-    return np.where(np.isfinite(fused), fused, np.nan).astype(np.float32)
+@lru_cache(maxsize=256)
+def _weights(rule: Fusion, depth: int) -> Array:
+    """(depth,) weights of a linear rule that sum to 1."""
+    if rule == "FW":
+        return depth_weights(depth)
+    if rule == "F":
+        return np.full(depth, 1 / depth, np.float32)
+    if isinstance(rule, str):
+        raise ConfigError(f"fusion {rule!r} is not one of {', '.join(RULES)}")
+    weights = np.array(check_weights(rule, len(rule))[:depth], np.float64)
+    return (weights / weights.sum()).astype(np.float32)

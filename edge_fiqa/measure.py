@@ -42,7 +42,7 @@ def measure_costs(engine: Engine, repeats: int = 20, warm_up: int = 3) -> tuple[
     by another that a real run would not have run.
     """
     chain = _chain(engine)
-    others = [segment for segment in engine.segments if segment not in chain]
+    others = sorted(engine.segments - set(chain))
     times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}
     face = synthetic_faces(1)
     for _ in range(repeats + warm_up):
@@ -50,7 +50,7 @@ def measure_costs(engine: Engine, repeats: int = 20, warm_up: int = 3) -> tuple[
         _timed_pass(engine, chain, face, times, timed=others)
     return tuple(
         SegmentCost(s.first, s.last, s.tail, round(statistics.median(ms[warm_up:]), 4))
-        for s, ms in times.items()
+        for s, ms in sorted(times.items())
     )
 
 

@@ -19,14 +19,18 @@ from edge_fiqa.record import Record
 from edge_fiqa.scorer import Scorer
 from edge_fiqa.sources import FaceCrop, RefusedFace
 
-CHUNK = 4  # files a worker takes at once
-AHEAD = 4  # chunks in flight per worker
+TOGETHER = 8  # files a worker takes at once, their faces one batch for its engine
+AHEAD = 3  # such chunks in flight per worker
 
 ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
 
 
 def score_files(
-    paths: Iterable[Path], read: ReadFaces, scorers: Sequence[Scorer], policies: Sequence[Policy]
+    paths: Iterable[Path],
+    read: ReadFaces,
+    scorers: Sequence[Scorer],
+    policies: Sequence[Policy],
+    together: int = TOGETHER,
 ) -> Iterator[list[Record]]:
     """The records of one file at a time, in the order of `paths`; never empty.
 
@@ -37,17 +41,18 @@ def score_files(
         free.put(scorer)
 
     def work(chunk: Sequence[Path]) -> list[list[Record]]:
+        found = [read(path) for path in chunk]
         scorer = free.get()
         try:
-            return [scorer.score(read(path), policies) for path in chunk]
+            records = iter(scorer.score([face for faces in found for face in faces], policies))
         finally:
             free.put(scorer)
+        return [list(itertools.islice(records, len(faces))) for faces in found]
 
-    chunks = _batched(paths, CHUNK if len(scorers) > 1 else 1)
     with ThreadPoolExecutor(len(scorers), thread_name_prefix="score") as pool:
         waiting: deque[Future[list[list[Record]]]] = deque()
         try:
-            for chunk in chunks:
+            for chunk in _batched(paths, together):
                 waiting.append(pool.submit(work, chunk))
                 if len(waiting) >= AHEAD * len(scorers):
                     yield from waiting.popleft().result()

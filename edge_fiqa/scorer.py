@@ -68,7 +68,7 @@ class Scorer:
         name = backend or available_backend(bundle)
         return cls(bundle, open_engine(bundle, name, threads), fusion, gate)
 
-    def prepare(self, policies: Sequence[Policy] = (Fixed(),)) -> None:
+    def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm what these policies need, so that the first face is as fast as the rest.
 
         Policies in ms need a cost table of *this* engine: where the bundle's was measured on another
@@ -83,7 +83,7 @@ class Scorer:
             engine.threads,
         ):
             self.controller.costs = cost_table(engine)
-        self.controller.prepare(policies)
+        self.controller.prepare(policies, batch)
 
     def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:
         """(N, 112, 112, 3) uint8 RGB aligned crops -> arrays, the fastest form."""

@@ -72,6 +72,9 @@ class Segment:
     last: int
     tail: bool = False
 
+    def __hash__(self) -> int:  # looked up several times a segment run: no tuple, no generated code
+        return self.first * 4096 + self.last * 2 + self.tail
+
     def __post_init__(self) -> None:
         if not 1 <= self.first <= self.last:
             raise ConfigError(f"segment {self.first}..{self.last}: blocks count from 1, in order")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edge_fiqa.cli.options import (
@@ -19,7 +19,8 @@ from edge_fiqa.fusion import parse_fusion
 from edge_fiqa.images import printable
 from edge_fiqa.landmarks import read_landmarks
 from edge_fiqa.output import CsvWriter, NdjsonWriter, TableWriter, Writer
-from edge_fiqa.pipeline import score_files
+from edge_fiqa.pipeline import TOGETHER, score_files
+from edge_fiqa.policy import Policy
 from edge_fiqa.resume import Form, ResumableFile
 from edge_fiqa.scorer import Scorer
 from edge_fiqa.sources import FaceReader, expand
@@ -57,32 +58,17 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
     if options.overwrite and options.output is None:
         raise ConfigError("--overwrite is about --output FILE, which is not given")
-    policies = policies_of(options)
-    bundle = open_bundle(options)
     landmarks = read_landmarks(options.landmarks) if options.landmarks else None
     reader = FaceReader(options.detector, landmarks, options.min_eye_px)
-    paths = expand(options.inputs, sys.stdin)
     single = len(options.inputs) == 1 and Path(options.inputs[0]).is_file()
-    timed = options.budget_ms is not None or options.deadline_ms is not None
-    # One thread per file gives the most faces/s; all threads on one file, the shortest answer.
-    jobs = 1 if single else options.jobs or (1 if timed else cores())
-    threads = max(1, cores() // jobs) if options.threads is None else options.threads
-    fusion = parse_fusion(options.fusion, bundle.config.depth)
-    scorers = [
-        Scorer.open(
-            bundle, backend=options.backend, threads=threads, fusion=fusion, gate=options.gate
-        )
-        for _ in range(jobs)
-    ]
-    for scorer in scorers:  # also finds out, before the first file, that an exit does not exist
-        scorer.prepare(policies)
+    policies = policies_of(options)
+    scorers, together = _scorers(options, policies, single)
     writer, done = _writer(options, scorers[0])
-    todo: Iterable[Path] = (path for path in paths if printable(path) not in done)
+    paths = (p for p in expand(options.inputs, sys.stdin) if printable(p) not in done)
+    shown = _with_progress(paths, options, single)
     failed = total = 0
     try:
-        for records in score_files(
-            _with_progress(todo, options, single), reader.faces_of, scorers, policies
-        ):
+        for records in score_files(shown, reader.faces_of, scorers, policies, together):
             writer.write(records)
             total += len(records)
             failed += sum(record.quality.code != "ok" for record in records)
@@ -101,6 +87,31 @@ def run(options: argparse.Namespace) -> int:
         skipped = f", {len(done)} files were there already" if done else ""
         print(f"{total} faces written to {options.output} ({failed} NA{skipped})", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _scorers(
+    options: argparse.Namespace, policies: Sequence[Policy], single: bool
+) -> tuple[list[Scorer], int]:
+    """Warm scorers, and how many files one takes at once.
+
+    One thread per scorer and a scorer per core give the most faces/s. All cores on one face give the
+    shortest answer, which is what a single file or a policy in ms asks for.
+    """
+    timed = any(policy.needs_ms for policy in policies)
+    jobs = 1 if single else options.jobs or (1 if timed else cores())
+    together = 1 if single or timed else TOGETHER
+    threads = max(1, cores() // jobs) if options.threads is None else options.threads
+    bundle = open_bundle(options)
+    fusion = parse_fusion(options.fusion, bundle.config.depth)
+    scorers = [
+        Scorer.open(
+            bundle, backend=options.backend, threads=threads, fusion=fusion, gate=options.gate
+        )
+        for _ in range(jobs)
+    ]
+    for scorer in scorers:  # also finds out, before the first file, that an exit does not exist
+        scorer.prepare(policies, together)
+    return scorers, together
 
 
 def _writer(options: argparse.Namespace, scorer: Scorer) -> tuple[Writer, set[str]]:

@@ -15,7 +15,7 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -42,7 +42,7 @@ class Engine(Protocol):
     """See the module's docstring for the contract."""
 
     config: VitConfig
-    segments: Sequence[Segment]
+    segments: Set[Segment]
     backend: str
     device: str
     threads: int
@@ -68,7 +68,7 @@ class EngineBase:
     """What every backend checks in the same way."""
 
     config: VitConfig
-    segments: Sequence[Segment]
+    segments: Set[Segment]
     max_batch: int
 
     def faces_in(self, segment: Segment, x: Bytes | Tokens) -> int:

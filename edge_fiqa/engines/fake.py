@@ -33,7 +33,9 @@ class FakeEngine(EngineBase):
         ends = list(boundaries or range(1, depth + 1))
         starts = [1, *(end + 1 for end in ends[:-1])]
         bodies = [Segment(a, b) for a, b in zip(starts, ends, strict=True)]
-        self.segments = bodies + [Segment(s.first, s.last, tail=True) for s in bodies if tails]
+        self.segments = frozenset(
+            bodies + [Segment(s.first, s.last, tail=True) for s in bodies if tails]
+        )
         self.config = VitConfig(mode="token" if tails else "crfiqa", width=8, depth=depth, heads=1)
         self.on_run, self.max_batch = on_run, max_batch
         self.calls: list[tuple[str, int]] = []

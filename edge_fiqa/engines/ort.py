@@ -25,7 +25,7 @@ class OnnxRuntime(EngineBase):
                 "use --backend ov, or build the bundle as fp32, fp16 or int8"
             )
         self.bundle, self.config = bundle, bundle.config
-        self.segments, self.max_batch = bundle.segments, MAX_BATCH
+        self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
         self.device = "CPU"
         self._sessions: dict[Segment, Any] = {}

@@ -26,7 +26,7 @@ class OpenVINO(EngineBase):
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.bundle, self.config = bundle, bundle.config
-        self.segments, self.max_batch = bundle.segments, MAX_BATCH
+        self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
         self._core = ov.Core()
         self.device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))

@@ -28,7 +28,8 @@ class Torch(EngineBase):
                 f"the torch engine runs fp32, bf16 and fp16, not {bundle.manifest.precision}; "
                 "use --backend ov or --backend ort for this bundle"
             )
-        self.config, self.segments, self.max_batch = bundle.config, bundle.segments, MAX_BATCH
+        self.config, self.max_batch = bundle.config, MAX_BATCH
+        self.segments = frozenset(bundle.segments)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads is not None:
             torch.set_num_threads(threads)

@@ -1,0 +1,118 @@
+"""The command as a user meets it: start-up, memory, and a folder of 2,000 faces.
+
+    python benchmarks/command.py FACES [-o benchmarks/results/NAME.json]
+
+FACES is a folder of aligned faces. Whole processes are timed from outside; peak memory is the
+operating system's figure. The engine's own rate is measured between two runs of the folder.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from environment import environment
+
+from edge_fiqa import Scorer
+from edge_fiqa.images import decode
+from edge_fiqa.sources import expand
+
+COMMAND = [sys.executable, "-m", "edge_fiqa", "score"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("-n", type=int, default=2000, help="faces in the folder run (2000)")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    paths = list(expand([str(options.faces)], sys.stdin))[: options.n]
+    with tempfile.TemporaryDirectory() as place:
+        folder, cache = Path(place) / "faces", Path(place) / "cache"
+        folder.mkdir()
+        for number, path in enumerate(paths):
+            (folder / f"{number:05}{path.suffix}").write_bytes(path.read_bytes())
+        environ = {**os.environ, "EDGE_FIQA_CACHE": str(cache)}
+        one = [*COMMAND, str(next(folder.iterdir()))]
+        first = timed(one, environ)
+        again = [timed(one, environ) for _ in range(9)]
+        whole = [*COMMAND, str(folder), "--output", str(Path(place) / "o.ndjson"), "--overwrite"]
+        timed(whole, environ)
+        rounds = []
+        faces = np.stack([decode(path) for path in paths])
+        for _ in range(5):
+            run = timed(whole, environ)
+            start = statistics.median(row["s"] for row in again)
+            rounds.append(
+                {
+                    "faces_per_s": len(paths) / run["s"],
+                    "without_start": len(paths) / (run["s"] - start),
+                    "engine": engine_rate(faces),
+                    "peak_mb": run["peak_mb"],
+                }
+            )
+    share = [row["without_start"] / row["engine"] for row in rounds]
+    result = {
+        "what": "edge-fiqa score with the default model; medians of whole processes",
+        "environment": environment(),
+        "one_face": {
+            "first_start_s": round(first["s"], 3),
+            "second_start_s": round(statistics.median(row["s"] for row in again), 3),
+            "second_start_s_range": [round(f(row["s"] for row in again), 3) for f in (min, max)],
+            "peak_mb": round(statistics.median(row["peak_mb"] for row in again), 1),
+        },
+        "folder": {
+            "faces": len(paths),
+            **{k: round(statistics.median(r[k] for r in rounds), 1) for k in rounds[0]},
+            "share_of_engine": round(statistics.median(share), 3),
+            "share_of_engine_range": [round(min(share), 3), round(max(share), 3)],
+        },
+    }
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+
+
+def timed(command: list[str], environ: dict[str, str]) -> dict[str, float]:
+    """Wall seconds and peak resident megabytes of one process."""
+    start = time.perf_counter()
+    silent = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+    child = os.posix_spawn(command[0], command, environ, file_actions=silent)
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+    return {"s": time.perf_counter() - start, "peak_mb": usage.ru_maxrss / 1024}
+
+
+def engine_rate(faces: np.ndarray) -> float:
+    """Faces/s of the engines alone: decoded faces, one thread per core, no records."""
+    cores = len(os.sched_getaffinity(0))
+    scorers = [Scorer.open(threads=1) for _ in range(cores)]
+    for scorer in scorers:
+        scorer.prepare()
+
+    def work(scorer: Scorer, rows: range) -> None:
+        whole = scorer.controller.route(scorer.controller.exits[-1], ())[0]
+        for row in rows:
+            scorer.engine.run(whole, faces[row : row + 1])
+
+    threads = [
+        threading.Thread(target=work, args=(scorer, range(k, len(faces), cores)))
+        for k, scorer in enumerate(scorers)
+    ]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(faces) / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
