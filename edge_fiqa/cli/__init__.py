@@ -7,6 +7,7 @@ missing bundle, missing backend); 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +27,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Expected errors become one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # what matters of it is in our records
     parser = argparse.ArgumentParser(
         prog="edge-fiqa", description="Face image quality with early exits.", allow_abbrev=False
     )

@@ -43,23 +43,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    started = time.perf_counter()
     faces = _versions(portrait())
     with Scorer.open(
         open_bundle(options), backend=options.backend, threads=options.threads
     ) as scorer:
+        scorer.prepare()
+        started = time.perf_counter()
         versions = [Version(name, face, _quality(scorer, face)) for name, face in faces.items()]
-        ms = [_ms_to(scorer, depth) for depth in scorer.controller.exits]
-        engine = scorer.engine
+        took = 1e3 * (time.perf_counter() - started)
+        exits, engine = scorer.controller.exits, scorer.engine
+        ms = [_ms_to(scorer, depth) for depth in exits]
         print(
             f"edge-fiqa {__version__}: {scorer.bundle.manifest.name} on {engine.backend}, "
             f"{engine.device.strip()}, {engine.threads} threads\n"
             "Grace Hopper's portrait, made worse step by step. Quality 0-100 if we stop at exit:\n"
         )
-        _print_table(versions, ms, scorer.controller.exits)
-    print(
-        f"\n{len(versions)} faces x 12 exits in {time.perf_counter() - started:.1f} s, loading included"
-    )
+        _print_table(versions, ms, exits)
+    print(f"\n{len(versions)} faces, every exit of each: {took:.0f} ms of computing")
     try:
         plot(versions, options.output)
     except OSError as exc:
@@ -109,7 +109,7 @@ def _print_table(versions: list[Version], ms: list[float], exits: tuple[int, ...
     print(f"{'exit':<16}" + "".join(f"{k:>5}" for k in exits))
     for version in versions:
         print(f"{version.name:<16}" + "".join(f"{q:>5}" for q in version.quality))
-    print(f"{'ms':<16}" + "".join(f"{t:>5.2f}" for t in ms))
+    print(f"{'ms to stop there':<16}" + "".join(f"{t:>5.1f}" for t in ms))
 
 
 def plot(versions: list[Version], target: Path) -> None:

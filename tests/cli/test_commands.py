@@ -124,7 +124,7 @@ def test_demo(capsys, bundle, tmp_path):
     assert status == 0, err
     with Image.open(target) as picture:
         assert picture.size[0] > 1000
-    rows = [line for line in out.splitlines() if line.startswith(("as taken", "defocus", "ms"))]
+    rows = [line for line in out.splitlines() if line.startswith(("as taken", "defocus", "ms to"))]
     assert len(rows) == 5
     assert all(len(row.split()) >= 5 for row in rows)
     assert run(capsys, "demo", "--bundle", bundle.folder, "--output", tmp_path / "no/x.png")[0] == 2
