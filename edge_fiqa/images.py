@@ -171,7 +171,9 @@ def _with_pillow(data: bytes, name: str) -> Bytes:
         size = f"{int(pixels[0]) / 1e6:.0f} megapixels," if pixels else "it is"
         raise _too_large(size, name) from exc
     except UnidentifiedImageError as exc:
-        raise _refused(name, "it is not an image that can be read") from exc
+        raise _refused(
+            name, "it is not an image that can be read; convert it to JPEG or PNG"
+        ) from exc
     except Exception as exc:  # Pillow raises what its many decoders raise
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise _refused(name, f"it is damaged ({reason}); copy it again") from exc

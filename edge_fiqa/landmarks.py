@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,10 +42,12 @@ class Landmarks:
             (path.absolute(), self.file.absolute()),
             (path.resolve(), self.file.resolve()),
         ):
-            if image.is_relative_to(file.parent):
-                name = image.relative_to(file.parent)
-                if name.as_posix() in self.faces:
-                    return self.faces[name.as_posix()]
+            try:  # also ../photos/a.jpg, for images that are not below the file's folder
+                name = Path(os.path.relpath(image, file.parent))
+            except ValueError:  # another drive
+                continue
+            if name.as_posix() in self.faces:
+                return self.faces[name.as_posix()]
         return ()
 
 

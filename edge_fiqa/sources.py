@@ -134,7 +134,8 @@ class FaceReader:
     def _found(self, image: Bytes, path: Path) -> list[tuple[Box | None, tuple[Point, ...]]]:
         if self.landmarks is not None:
             if not (known := self.landmarks.of(path)):
-                raise ImageRefused("no_face", f"{printable(path)}: not in {self.landmarks.file}")
+                file = self.landmarks.file
+                raise ImageRefused("no_face", f"{printable(path)}: {file} has no landmarks for it")
             return [(None, points) for points in known]
         if not (faces := self._yunet().detect(image)):
             raise ImageRefused("no_face", f"{printable(path)}: no face found")

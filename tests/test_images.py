@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.images import MAX_PIXELS, decode, decode_bytes
@@ -83,6 +83,20 @@ def test_exif_rotation_is_applied():
     assert image[-4].mean() < 15
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_in_every_format_that_has_one(form, orientation):
+    image = Image.new("RGB", (48, 24), "black")
+    image.paste("white", (0, 0, 16, 8))  # one corner tells all eight apart
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    data = encoded(image, form, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    found = decode_bytes(data, "a")
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() < 40
+
+
 def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (12, 12), c) for c in ("white", "black")]
     for form in ("GIF", "WEBP"):
@@ -129,6 +143,15 @@ def test_a_huge_image_is_refused_before_it_is_decoded():
     bmp = bytearray(encoded(RED, "BMP"))
     bmp[18:26] = struct.pack("<ii", 10_000, 10_000)
     assert "100 megapixels" in refusal(bytes(bmp))
+
+
+def test_a_huge_frame_in_a_small_gif_is_refused():
+    screen, frame = (
+        struct.pack("<HHBBB", 1, 1, 0, 0, 0),
+        struct.pack("<HHHHB", 0, 0, 8000, 8000, 128),
+    )
+    gif = b"GIF89a" + screen + b"," + frame + b"\0\0\0\xff\xff\xff\x02\x02\x4c\x01\0;"
+    assert "64 megapixels, above the limit of 50" in refusal(gif)
 
 
 def test_files_that_cannot_be_opened(tmp_path):
@@ -187,7 +210,7 @@ def test_a_transparent_colour_of_a_png_is_laid_over_black():
 
 
 def test_postscript_is_not_run():
-    assert "not an image" in refusal(encoded(RED, "EPS"))
+    assert "not an image that can be read; convert it" in refusal(encoded(RED, "EPS"))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])

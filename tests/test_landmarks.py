@@ -46,6 +46,13 @@ def test_three_ways_to_name_an_image(tmp_path, monkeypatch):
     assert len(found.of(Path("a.jpg"))) == 1
 
 
+def test_images_beside_the_files_folder(tmp_path):
+    (tmp_path / "marks").mkdir()
+    found = read_landmarks(write(tmp_path / "marks/l.csv", f"../photos/a.jpg,{ROW}\n"))
+    assert len(found.of(tmp_path / "photos/a.jpg")) == 1
+    assert len(found.of(tmp_path / "a.jpg")) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

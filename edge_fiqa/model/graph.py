@@ -101,14 +101,14 @@ class _SegmentBuilder:
     def _stem(self, image: str) -> str:
         w, c = fold_stem(self.weights, self.config)
         side = IMAGE // PATCH
-        x = self._add(
-            "Slice", [image, *(self._ints(v) for v in ([0, 0], [side * PATCH] * 2, [1, 2]))]
-        )
+        # The cast comes first: TensorRT takes uint8 as a network input, but no layer computes on it.
+        x = self._add("Cast", [image], to=TensorProto.FLOAT)
+        x = self._add("Sub", [x, self._constant("stem/centre", np.float32(128))])
+        used = [self._ints(v) for v in ([0, 0], [side * PATCH] * 2, [1, 2])]
+        x = self._add("Slice", [x, *used])
         x = self._add("Reshape", [x, self._ints([-1, side, PATCH, side, PATCH, 3])])
         x = self._add("Transpose", [x], perm=[0, 1, 3, 2, 4, 5])
-        x = self._add("Reshape", [x, self._ints([-1, side * side, PATCH * PATCH * 3])])
-        x = self._add("Cast", [x], to=TensorProto.FLOAT)
-        x = self._add("Sub", [x, self._constant("stem/centre", np.float32(128))], PIXELS)
+        x = self._add("Reshape", [x, self._ints([-1, side * side, PATCH * PATCH * 3])], PIXELS)
         x = self._matmul(x, "stem", w)
         x = self._float(x, "stem/float")
         if self.config.has_quality_token:  # a zero row in front; its values are in c

@@ -133,7 +133,7 @@ class Trainer:
             self._resume(latest)
 
     def run(self) -> Path:
-        """Train to the end; returns the averaged weights as a safetensors file."""
+        """Train to the end; returns the averaged weights, in float16, as a safetensors file."""
         log = (self.folder / "log.ndjson").open("a")
         start, first = time.monotonic(), self.step
         bar = tqdm(total=self.recipe.steps, initial=self.step, unit="step", mininterval=5)
@@ -222,9 +222,9 @@ class Trainer:
         from safetensors.torch import save_file
 
         weights = {
-            key.removeprefix("vit."): value.contiguous().cpu()
+            key.removeprefix("vit."): value.half().contiguous().cpu()
             for key, value in self.average.items()
-            if key.startswith("vit.")
+            if key.startswith("vit.") and value.is_floating_point()
         }
         target = self.folder / "model.safetensors"
         heads = str(self.student.vit.config.heads)

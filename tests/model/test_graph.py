@@ -36,6 +36,14 @@ def test_inputs_and_outputs(tiny):
     assert [(v.name, shape(v)) for v in tail.output] == [("scores", ["N", 2])]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_pixels_are_cast_before_anything_is_computed(tiny, precision):
+    """TensorRT converts a uint8 network input and computes on it nowhere else."""
+    model = segment_graph(tiny, Segment(1, 1), precision)
+    users = [node for node in model.graph.node if "image" in node.input]
+    assert [node.op_type for node in users] == ["Cast"]
+
+
 def test_opset_and_static_batch(tiny):
     model = segment_graph(tiny, Segment(1, 1), batch=4)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
