@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -27,7 +28,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Expected errors become one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # what matters of it is in our records
+    # What libraries have to say of a bad file is in its record.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    warnings.filterwarnings("ignore", module="PIL")
     parser = argparse.ArgumentParser(
         prog="edge-fiqa", description="Face image quality with early exits.", allow_abbrev=False
     )

@@ -56,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
+    if "" in options.inputs:  # an unset shell variable; Path("") would be the current folder
+        raise ConfigError("one of the paths is empty")
     if options.overwrite and options.output is None:
         raise ConfigError("--overwrite is about --output FILE, which is not given")
     landmarks = read_landmarks(options.landmarks) if options.landmarks else None

@@ -156,6 +156,12 @@ def test_a_bad_file_costs_one_record_and_status_1(score, photos, tmp_path):
     assert "NA unreadable" in out
 
 
+def test_an_unset_shell_variable_is_not_the_current_folder(score):
+    status, out, err = score("")
+    assert (status, out) == (2, "")
+    assert "one of the paths is empty" in err
+
+
 def test_an_empty_folder(score, tmp_path):
     status, _, err = score(tmp_path)
     assert status == 2
