@@ -120,12 +120,12 @@ def plot(versions: list[Version], target: Path) -> None:
     from matplotlib import pyplot
 
     clean, others = versions[0], versions[1:]
-    figure = pyplot.figure(figsize=(12, 6.2), layout="constrained")
+    figure = pyplot.figure(figsize=(12, 5.4), layout="constrained")
     columns = figure.subfigures(1, len(SHOWN))
     colours = ("#1b7837", "#7fbf7b", "#e08214", "#b2182b")
     for column, kind in zip(columns, SHOWN, strict=True):
         shown = [clean, *(v for v in others if v.name.startswith(kind))]
-        pictures, lines = column.subfigures(2, 1, height_ratios=(1, 1.9))
+        pictures, lines = column.subfigures(2, 1, height_ratios=(1, 2.1))
         for axis, version, colour in zip(pictures.subplots(1, 4), shown, colours, strict=True):
             axis.imshow(version.face)
             axis.set_title(str(version.quality[-1]), color=colour, fontweight="bold", fontsize=15)
