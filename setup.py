@@ -6,7 +6,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "edge_fiqa/__init__.py").read_text())[1]
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "edge_fiqa/__init__.py").read_text(encoding="utf-8")
+)[1]
 
 EXTRAS = {
     "ov": ["openvino>=2025.0"],
@@ -25,7 +27,7 @@ setup(
     name="edge-fiqa",
     version=VERSION,
     description="Face image quality with early exits, from one engine per transformer segment",
-    long_description=(ROOT / "README.md").read_text(),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

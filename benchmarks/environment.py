@@ -9,7 +9,7 @@ from pathlib import Path
 def environment() -> dict[str, object]:
     """CPU, its instruction sets that matter here, cores, and the versions that compute."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
     flags = set(fields.get("flags", "").split())
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")

@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for name in LISTS:
-        with (options.data / f"pairs/{name}.csv").open(newline="") as file:
+        with (options.data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
             pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
         paths = sorted({path for a, b, _ in pairs for path in (a, b)})
         index = {path: number for number, path in enumerate(paths)}
@@ -91,7 +91,7 @@ def main() -> None:
     }
     result = {"limit": 0.3, "unit": "pAUC x 1e-3, lower is better", "mean": mean, "rows": rows}
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({"mean": mean}))
 
 

@@ -59,7 +59,7 @@ def main() -> None:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     result = {"what": "faces/s of engines alone", "environment": environment(), "rows": rows}
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result))
 
 

@@ -55,7 +55,7 @@ def main() -> None:
         for name, row in result[group].items():
             print(f"  {name:<52} {row['median']:8.3f}  [{row['q1']:.3f}, {row['q3']:.3f}]")
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result))
 
 

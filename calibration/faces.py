@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--limit", type=int, default=400, help="faces taken from the split (400)")
     options = parser.parse_args()
-    with options.split.open(newline="") as file:
+    with options.split.open(newline="", encoding="utf-8") as file:
         paths = [row["path"] for row in csv.DictReader(file)]
     options.out.mkdir(parents=True, exist_ok=True)
     chosen = np.linspace(0, len(paths) - 1, min(options.limit, len(paths))).astype(int)

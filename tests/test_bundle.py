@@ -18,9 +18,9 @@ def copy(bundle, tmp_path):
 
 def edit(folder, **changes):
     path = folder / MANIFEST
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest.update(changes)
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def refused(folder):
@@ -60,7 +60,7 @@ def test_a_missing_file_is_named(copy):
 
 
 def test_a_segment_without_a_hash_is_refused(copy):
-    files = json.loads((copy / MANIFEST).read_text())["files"]
+    files = json.loads((copy / MANIFEST).read_text(encoding="utf-8"))["files"]
     del files["body-03-03.onnx"]
     edit(copy, files=files)
     assert "body-03-03.onnx is a segment but has no hash" in refused(copy)
@@ -96,7 +96,7 @@ def test_foreign_and_damaged_manifests(copy, changes, message):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00", '{"schema": "edge-fiqa-bundle/1"}'])
 def test_a_manifest_that_is_no_manifest(copy, text):
-    (copy / MANIFEST).write_text(text)
+    (copy / MANIFEST).write_text(text, encoding="utf-8")
     assert MANIFEST in refused(copy)
 
 

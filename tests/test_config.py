@@ -8,7 +8,7 @@ from edge_fiqa.errors import ConfigError
 
 def test_the_command_line_wins(tmp_path):
     file = tmp_path / "r.yaml"
-    file.write_text("precision: int8\nsegments: 3,6,9,12\nrange_faces: 64\n")
+    file.write_text("precision: int8\nsegments: 3,6,9,12\nrange_faces: 64\n", encoding="utf-8")
     assert load_recipe(file, {"precision": "bf16"}) == BuildRecipe(
         precision="bf16", segments="3,6,9,12", range_faces=64
     )
@@ -28,7 +28,7 @@ def test_the_command_line_wins(tmp_path):
 )
 def test_mistakes_name_file_and_key(tmp_path, text, message):
     file = tmp_path / "r.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message) as caught:
         load_recipe(file, {})
     assert str(file) in str(caught.value)

@@ -55,7 +55,7 @@ def test_imports_flow_one_way():
         if own == "__init__":
             continue
         assert own in LEVEL, f"{own} has no place in the order of layers"
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.ImportFrom)
                 and node.module
@@ -80,7 +80,7 @@ def test_every_library_is_touched_in_its_own_place():
     }
     for path in PACKAGE.rglob("*.py"):
         name = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for module in modules:

@@ -13,7 +13,7 @@ EXPECTED = tuple(tuple(float(v) for v in point) for point in FACE)
 
 
 def write(path, text):
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

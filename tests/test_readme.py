@@ -8,7 +8,7 @@ import pytest
 from edge_fiqa.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and ".git" not in p.parts]
 
 
@@ -24,23 +24,25 @@ def test_every_flag_in_the_readme_exists(capsys):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(document):
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_result_files_that_are_named_exist(document):
-    for target in re.findall(r"benchmarks/results/[\w.-]+\.json", document.read_text()):
+    for target in re.findall(
+        r"benchmarks/results/[\w.-]+\.json", document.read_text(encoding="utf-8")
+    ):
         assert (ROOT / target).is_file(), target
 
 
 def test_the_two_commands_are_in_the_makefile():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for command in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert f"\n{command}:" in makefile
 
 
 def test_documents_do_not_name_one_machines_paths():
     for document in DOCUMENTS:
-        assert not re.search(r"/(work|root|home)/", document.read_text())
+        assert not re.search(r"/(work|root|home)/", document.read_text(encoding="utf-8"))

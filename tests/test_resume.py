@@ -45,8 +45,8 @@ def test_a_second_run_knows_what_is_done(tmp_path, form):
     assert path.read_bytes() == before
     fill(path, form, [record("c")])
     assert path.read_bytes().startswith(before)
-    assert path.read_text().count("sha256:ab") == 4
-    assert path.read_text().count("quality.scalar") == (1 if form == "csv" else 0)
+    assert path.read_text(encoding="utf-8").count("sha256:ab") == 4
+    assert path.read_text(encoding="utf-8").count("quality.scalar") == (1 if form == "csv" else 0)
 
 
 @pytest.mark.parametrize("lost", [1, 20, 60])
@@ -86,10 +86,10 @@ def test_another_models_file_is_not_mixed(tmp_path, form):
 @pytest.mark.parametrize("text", ["hello\n", "1,2,3\n4,5,6\n", '{"a": 1}\n'])
 def test_a_foreign_file_is_left_alone(tmp_path, form, text):
     path = tmp_path / "out"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match="--overwrite"):
         ResumableFile(path, form, **MAKER)
-    assert path.read_text() == text
+    assert path.read_text(encoding="utf-8") == text
 
 
 def test_what_cannot_be_written(tmp_path, form):

@@ -34,7 +34,9 @@ def test_folders_are_walked_in_order(tmp_path):
         ".hidden/z.png",
         ".z.png",
     ):
-        save(tmp_path / name) if "txt" not in name else (tmp_path / name).write_text("")
+        save(tmp_path / name) if "txt" not in name else (tmp_path / name).write_text(
+            "", encoding="utf-8"
+        )
     relative = [Path(p).relative_to(tmp_path).as_posix() for p in found(tmp_path)]
     assert relative == ["a/x.JPG", "b/10.png", "b/2.png", "c.jpeg"]
 

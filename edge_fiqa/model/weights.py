@@ -7,7 +7,6 @@ checkpoint can never run code.
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,6 +111,8 @@ def infer_config(arrays: Mapping[str, Array], heads: int | None = None) -> VitCo
     for key in ("pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"):
         if key not in arrays:
             raise CheckpointError(f"not a ViT-FIQA: {key} is missing")
+        if not arrays[key].size or arrays[key].ndim < 2:
+            raise CheckpointError(f"not a ViT-FIQA: {key} has shape {arrays[key].shape}")
     width = arrays["patch_embed.proj.weight"].shape[0]
     if heads is None:
         if width != OFFICIAL_WIDTH:
@@ -121,6 +122,8 @@ def infer_config(arrays: Mapping[str, Array], heads: int | None = None) -> VitCo
             )
         heads = OFFICIAL_HEADS
     numbers = [int(m[1]) for key in arrays if (m := re.match(r"blocks\.(\d+)\.", key))]
+    if max(numbers) >= len(arrays):
+        raise CheckpointError(f"not a ViT-FIQA: block {max(numbers)} in {len(arrays)} arrays")
     with_all_tokens = "feature.0.weight" in arrays and arrays["feature.0.weight"].shape[1:] == (
         (PATCHES + 1) * width,
     )
@@ -162,7 +165,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], int | None]:
             stated = (file.metadata() or {}).get("heads")
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return arrays, int(stated) if stated else None
-    except (SafetensorError, ValueError, OSError) as exc:
+    except (SafetensorError, ValueError, TypeError, OSError) as exc:
         raise CheckpointError(f"{path}: not a readable safetensors file ({exc})") from exc
 
 
@@ -171,9 +174,11 @@ def _read_torch(path: Path) -> dict[str, Array]:
         import torch
     except ImportError as exc:
         raise BackendMissing(f"{path}: reading it needs torch ({exc}); pip install torch") from exc
+    # A damaged or hostile file makes torch's reader fail in any way whatever (KeyError, IndexError,
+    # AttributeError, ...), so everything it raises means the same: this is not a checkpoint.
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as exc:
+    except Exception as exc:
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
         raise CheckpointError(f"{path}: not a weights-only torch checkpoint ({reason})") from exc
     for wrapper in ("state_dict", "model", "backbone"):
@@ -181,4 +186,9 @@ def _read_torch(path: Path) -> dict[str, Array]:
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise CheckpointError(f"{path}: expected a dictionary of tensors")
-    return {str(key): value.float().numpy() for key, value in state.items()}
+    arrays: dict[str, Array] = {}
+    for key, value in state.items():
+        if value.layout is not torch.strided or value.is_complex() or value.is_meta:
+            raise CheckpointError(f"{path}: {key} is not a dense tensor of real numbers")
+        arrays[str(key)] = value.detach().float().numpy()
+    return arrays

@@ -35,7 +35,7 @@ def prepare(
 
     Everything is computed once and kept in `cache`; a second call only opens the files.
     """
-    with split.open(newline="") as file:
+    with split.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ConfigError(f"{split}: no faces listed; expected columns path,dataset,identity")

@@ -134,7 +134,7 @@ class Trainer:
 
     def run(self) -> Path:
         """Train to the end; returns the averaged weights, in float16, as a safetensors file."""
-        log = (self.folder / "log.ndjson").open("a")
+        log = (self.folder / "log.ndjson").open("a", encoding="utf-8")
         start, first = time.monotonic(), self.step
         bar = tqdm(total=self.recipe.steps, initial=self.step, unit="step", mininterval=5)
         while self.step < self.recipe.steps:

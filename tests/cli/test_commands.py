@@ -107,9 +107,9 @@ def test_doctor_notices_an_engine_that_scores_wrongly(capsys, bundle, tmp_path):
     import shutil
 
     copy = shutil.copytree(bundle.folder, tmp_path / "copy")
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["golden"][1][2] += 0.01
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     status, out, err = run(capsys, "doctor", "--bundle", copy)
     assert status == 2
     assert out.count("WRONG") == 3

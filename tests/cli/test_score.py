@@ -188,9 +188,9 @@ def test_output_resumes(score, photos, tmp_path):
     assert "6 faces written" in err
     assert "2 files were there already" in err
     assert out.read_bytes().startswith(before)
-    assert len(lines(out.read_text())) == 8
+    assert len(lines(out.read_text(encoding="utf-8"))) == 8
     assert score(photos, "--output", out)[0] == 0
-    assert len(lines(out.read_text())) == 8
+    assert len(lines(out.read_text(encoding="utf-8"))) == 8
     assert score(photos, "--output", out, "--fusion", "F")[0] == 2
     assert score(photos, "--output", out, "--fusion", "F", "--overwrite")[0] == 0
 
@@ -230,18 +230,18 @@ def test_ctrl_c_keeps_what_was_written_and_the_run_resumes(bundle, tmp_path):
     assert process.returncode == 130
     assert "the same command goes on from there" in err
     assert "Traceback" not in err
-    written = len(lines(out.read_text()))
+    written = len(lines(out.read_text(encoding="utf-8")))
     assert 0 < written < 3000
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{written} files were there already" in done.stderr
-    assert len({r["source"] for r in lines(out.read_text())}) == 3000
+    assert len({r["source"] for r in lines(out.read_text(encoding="utf-8"))}) == 3000
 
 
 def test_a_photo_with_landmarks(score, tmp_path):
     from edge_fiqa.cli.demo import LANDMARKS
 
     file = tmp_path / "l.json"
-    file.write_text(json.dumps({str(PORTRAIT): LANDMARKS}))
+    file.write_text(json.dumps({str(PORTRAIT): LANDMARKS}), encoding="utf-8")
     status, out, _ = score(PORTRAIT, "--landmarks", file, "--format", "ndjson")
     (record,) = lines(out)
     assert status == 0

@@ -48,7 +48,7 @@ def test_parity(shared, limit):
     folder = shared / "reference/parity"
     data = np.load(folder / "edc_fixed.npz")
     quality = np.minimum(data["quality_a"], data["quality_b"])
-    for expected in json.loads((folder / "edc_fixed.json").read_text())["curves"]:
+    for expected in json.loads((folder / "edc_fixed.json").read_text(encoding="utf-8"))["curves"]:
         error = expected["args"].get("starting_error")
         threshold = expected["args"].get("similarity_score_threshold")
         if error is not None:

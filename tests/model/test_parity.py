@@ -50,7 +50,9 @@ def _image(seed, i):
 def case(request, shared):
     """(weights, images (4, 112, 112, 3), reference scores (4, E))."""
     mode, width = request.param.split("-")
-    cases = json.loads((shared / "reference/parity/vitfiqa_scores.json").read_text())
+    cases = json.loads(
+        (shared / "reference/parity/vitfiqa_scores.json").read_text(encoding="utf-8")
+    )
     found = next(c for c in cases if (c["mode"], c["embed_dim"]) == (mode, int(width)))
     arrays = {k: _weight(found["seed"], k, tuple(s)) for k, s in found["keys"].items()}
     weights = verify(arrays, infer_config(arrays, found["num_heads"]), request.param)

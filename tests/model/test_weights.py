@@ -123,3 +123,57 @@ def test_the_fingerprint_sees_one_weight_and_the_heads(tiny):
     assert fingerprint(arrays, tiny.config) != tiny.fingerprint
     other = VitConfig(mode="token", width=32, depth=4, heads=4)
     assert verify(tiny.arrays, other, "x").fingerprint != tiny.fingerprint
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_damage_is_a_checkpoint_error_whatever_it_does(tiny, tmp_path, suffix):
+    path = tmp_path / f"damaged{suffix}"
+    if suffix == ".pt":
+        torch.save({k: torch.from_numpy(v) for k, v in tiny.arrays.items()}, path)
+    else:
+        save(path, tiny.arrays, heads=2)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(7)
+    messages = []
+    for trial in range(150):
+        data = bytearray(whole)
+        if trial % 3 == 0:
+            data = data[: int(rng.integers(len(data)))]
+        else:  # headers live at both ends of a file
+            near = int(rng.integers(min(4000, len(data))))
+            data[near if trial % 3 == 1 else -1 - near] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        try:
+            load_weights(path, heads=2)
+        except CheckpointError as exc:
+            messages.append(str(exc))
+    assert len(messages) > 50
+    assert all(str(path) in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"pos_embed": torch.ones(3, 3).to_sparse()},
+        {"pos_embed": torch.ones(3, dtype=torch.complex64)},
+        {"pos_embed": torch.ones(3, device="meta")},
+        {k: torch.tensor(1.0) for k in ("pos_embed", "patch_embed.proj.weight")},
+        {
+            "pos_embed": torch.ones(1, 144, 8),
+            "patch_embed.proj.weight": torch.ones(0, 3, 9, 9),
+            "blocks.0.mlp.fc1.weight": torch.ones(8, 8),
+        },
+        {
+            "pos_embed": torch.ones(1, 144, 512),
+            "patch_embed.proj.weight": torch.ones(512, 3, 9, 9),
+            "blocks.0.mlp.fc1.weight": torch.ones(8, 512),
+            "blocks.99999999.norm1.weight": torch.ones(8),
+        },
+        [1, 2],
+        {"state_dict": {"a": "text"}},
+    ],
+)
+def test_strange_torch_files_are_refused_by_name(tmp_path, state):
+    torch.save(state, tmp_path / "strange.pt")
+    with pytest.raises(CheckpointError, match="strange"):
+        load_weights(tmp_path / "strange.pt")

@@ -157,7 +157,7 @@ def test_faces_are_prepared_once(tmp_path):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
         rows.append(f"{number}.png,set,{number // 2}")
     split = tmp_path / "train.csv"
-    split.write_text("\n".join(rows))
+    split.write_text("\n".join(rows), encoding="utf-8")
     teacher = Recogniser(path=save_recogniser(tmp_path / "r.onnx"))
     one = prepare(split, tmp_path, tmp_path / "cache", [teacher], 2, seed=0)
     assert one.images.shape == (18, 112, 112, 3)
