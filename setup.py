@@ -15,11 +15,11 @@ EXTRAS = {
     "ort": ["onnxruntime>=1.20"],
     "pt": ["torch>=2.4", "safetensors>=0.5"],
     "build": ["onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5", "scipy>=1.11"],
-    "train": ["torch>=2.4", "onnxruntime>=1.20", "safetensors>=0.5"],
     "demo": ["matplotlib>=3.8"],
 }
+EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kornia>=0.8"})
 EXTRAS["dev"] = sorted(
-    {*EXTRAS["pt"], *EXTRAS["build"], *EXTRAS["demo"]}
+    {*EXTRAS["train"]}
     | {"hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
 )
 
@@ -33,7 +33,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["edge_fiqa", "edge_fiqa.*"]),
-    package_data={"edge_fiqa": ["py.typed", "models/*/*", "models/*.md"]},
+    package_data={
+        "edge_fiqa": ["py.typed", "models/*/*", "models/*.md", "training/recipes/*.yaml"]
+    },
     install_requires=[
         "numpy>=1.26",
         "opencv-python>=4.9",

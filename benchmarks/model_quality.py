@@ -1,9 +1,10 @@
-"""What the default model's scores are worth: EDC on test faces, per exit, beside baselines.
+"""What scores are worth: EDC on test faces, every exit and fusion beside baselines, in one run.
 
-    python benchmarks/model_quality.py DATA [--bundle DIR] [-o benchmarks/results/NAME.json]
+    python benchmarks/model_quality.py DATA --bundle nano=DIR --bundle small=DIR -o RESULT.json
 
 Protocol fixed (arXiv:2303.13294), pAUC to a discard of 0.3 at FMR 1e-2 and 1e-3, thresholds set on
-each list's own impostor pairs. Recognisers marked unseen taught the model nothing.
+each list's own impostor pairs. Intervals: 95 %, bootstrap over identities, thresholds kept.
+Recognisers marked unseen taught the models nothing. A picture is written beside the result.
 """
 
 import argparse
@@ -11,114 +12,187 @@ import csv
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
+from baselines import HAND_MADE, LIGHTQNET, LISTS, RECOGNISERS, UNSEEN, hand_made, lightqnets
 
 from edge_fiqa import Scorer
+from edge_fiqa.evaluation.bootstrap import interval, resample_identities
 from edge_fiqa.evaluation.edc import edc_fixed, threshold_at_fmr
 from edge_fiqa.fusion import fuse
 from edge_fiqa.images import decode
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.recognition import Recogniser, unit
 
-HALF = {"mean": (127.5,) * 3, "std": (128.0,) * 3}
-IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-RECOGNISERS = {
-    "insightface_mobilefacenet_y1": {},
-    "mobilefacenet_foamliu": IMAGENET,
-    "mobilefacenet_casia_112x96": {**HALF, "columns": (8, 104)},
-    "mobileface_id_v2": {},
-}
-UNSEEN = ("mobilefacenet_casia_112x96", "mobileface_id_v2")
-LISTS = ("celeba10k_gen_test", "lfw_gen_test", "orl_gen_test")
+LIMIT = 0.3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--bundle", action="append", metavar="NAME=DIR", required=True)
+    parser.add_argument("--times", type=int, default=300, help="bootstrap resamples (300)")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    bundles = dict(text.split("=", 1) for text in options.bundle)
+    rows = [
+        row for name in LISTS for row in evaluate_list(options.data, name, bundles, options.times)
+    ]
+    result = {
+        "limit": LIMIT,
+        "unit": "pAUC x 1e-3, lower is better",
+        "intervals": f"95 %, {options.times} resamples of identities",
+        "mean": means(rows),
+        "verdicts": verdicts(rows, list(bundles)),
+        "rows": rows,
+    }
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        plot(result, list(bundles), options.output.with_suffix(".png"))
+    print(json.dumps({key: result[key] for key in ("mean", "verdicts")}))
+
+
+def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) -> list[dict]:
+    with (data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
+        pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
+    paths = sorted({path for a, b, _ in pairs for path in (a, b)})
+    index = {path: number for number, path in enumerate(paths)}
+    a, b = (np.array([index[pair[side]] for pair in pairs]) for side in (0, 1))
+    same = np.array([pair[2] for pair in pairs])
+    identity = np.array([str(Path(pair[0]).parent) for pair in pairs])[same]
+    faces = np.stack([decode(data / path) for path in paths])
+    qualities = {**hand_made(faces), **lightqnets(data / "models", faces)}
+    for bundle, folder in bundles.items():
+        trail = score(Path(folder), faces)
+        depth = trail.shape[1]
+        qualities |= {f"{bundle} exit {k + 1}": trail[:, k] for k in range(depth)}
+        qualities |= {f"{bundle} {rule}": fuse(trail, depth, rule) for rule in ("F", "FW")}
+    resamples = list(resample_identities(identity, times))
     rows = []
-    for name in LISTS:
-        with (options.data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
-            pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
-        paths = sorted({path for a, b, _ in pairs for path in (a, b)})
-        index = {path: number for number, path in enumerate(paths)}
-        a, b = (np.array([index[pair[side]] for pair in pairs]) for side in (0, 1))
-        same = np.array([pair[2] for pair in pairs])
-        faces = np.stack([decode(options.data / path) for path in paths])
-        qualities = scores(faces, options)
-        for recogniser, feeding in RECOGNISERS.items():
-            path = options.data / f"models/{recogniser}.onnx"
-            embedding = Recogniser(path=path, **feeding).embed(faces)
-            similarity = (embedding[a] * embedding[b]).sum(1)
-            for fmr in (1e-2, 1e-3):
-                threshold = threshold_at_fmr(similarity[~same], fmr)
-                row = {
-                    "list": name,
-                    "recogniser": recogniser,
-                    "unseen": recogniser in UNSEEN,
-                    "fmr": fmr,
-                }
-                row["pauc_e3"] = {
-                    method: round(
-                        1e3
-                        * edc_fixed(similarity[same], np.minimum(q[a], q[b])[same], threshold).pauc(
-                            0.3
-                        ),
-                        3,
-                    )
-                    for method, q in qualities.items()
-                }
-                row["fnmr_pct"] = round(100 * float((similarity[same] < threshold).mean()), 2)
-                rows.append(row)
-                print(name, recogniser, fmr, row["fnmr_pct"], row["pauc_e3"], flush=True)
-    methods = rows[0]["pauc_e3"]
-    mean = {
+    for recogniser, feeding in RECOGNISERS.items():
+        model = Recogniser(path=data / f"models/{recogniser}.onnx", **feeding)
+        raw = np.concatenate([embedding for embedding, _ in model.look(faces)])
+        qualities["embedding norm"] = np.linalg.norm(raw, axis=1)
+        embedding = unit(raw)
+        similarity = (embedding[a] * embedding[b]).sum(1)
+        genuine = similarity[same]
+        worse = {method: np.minimum(q[a], q[b])[same] for method, q in qualities.items()}
+        for fmr in (1e-2, 1e-3):
+            threshold = threshold_at_fmr(similarity[~same], fmr)
+            row = {"list": name, "recogniser": recogniser, "unseen": recogniser in UNSEEN}
+            row |= {"fmr": fmr, "fnmr_pct": round(100 * float((genuine < threshold).mean()), 2)}
+            samples = {
+                method: np.array([pauc(genuine[r], q[r], threshold) for r in resamples])
+                for method, q in worse.items()
+            }
+            row["pauc_e3"] = {m: round(pauc(genuine, q, threshold), 3) for m, q in worse.items()}
+            row["interval"] = {m: rounded(interval(s)) for m, s in samples.items()}
+            row["difference"] = {
+                f"{bundle} {judged} - {other}": rounded(
+                    interval(samples[f"{bundle} {judged}"] - samples[other])
+                )
+                for bundle in bundles
+                for judged in ("FW", "exit 6")
+                for other in (*HAND_MADE, *LIGHTQNET)
+            }
+            rows.append(row)
+            shown = {m: v for m, v in row["pauc_e3"].items() if "exit" not in m}
+            print(name, recogniser, fmr, row["fnmr_pct"], shown, flush=True)
+    return rows
+
+
+def score(folder: Path, faces: np.ndarray) -> np.ndarray:
+    with Scorer.open(folder) as scorer:
+        return np.concatenate([scorer.assess(face[None]).trail for face in faces])
+
+
+def pauc(similarity: np.ndarray, quality: np.ndarray, threshold: float) -> float:
+    return 1e3 * edc_fixed(similarity, quality, threshold).pauc(LIMIT)
+
+
+def rounded(values: tuple[float, float]) -> list[float]:
+    return [round(value, 3) for value in values]
+
+
+def means(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Mean pAUC over lists and recognisers, per FMR and kind of recogniser."""
+    return {
         f"{kind} fmr {fmr:g}": {
-            m: round(
+            method: round(
                 float(
                     np.mean(
-                        [r["pauc_e3"][m] for r in rows if r["fmr"] == fmr and r["unseen"] == unseen]
+                        [
+                            row["pauc_e3"][method]
+                            for row in rows
+                            if row["fmr"] == fmr and row["unseen"] == unseen
+                        ]
                     )
                 ),
                 3,
             )
-            for m in methods
+            for method in rows[0]["pauc_e3"]
         }
         for fmr in (1e-2, 1e-3)
         for kind, unseen in (("unseen", True), ("teachers", False))
     }
-    result = {"limit": 0.3, "unit": "pAUC x 1e-3, lower is better", "mean": mean, "rows": rows}
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({"mean": mean}))
 
 
-def scores(faces: np.ndarray, options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Quality of every face by each method, higher is better."""
-    with Scorer.open(options.bundle) as scorer:
-        trail = np.concatenate([scorer.assess(faces[i : i + 1]).trail for i in range(len(faces))])
-    found = {f"exit {k + 1}": trail[:, k] for k in range(trail.shape[1])}
-    found |= {rule: fuse(trail, trail.shape[1], rule) for rule in ("F", "FW")}
-    found["random"] = np.random.default_rng(0).random(len(faces))
-    grey = [cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in faces]
-    found["sharpness"] = np.array([cv2.Laplacian(g, cv2.CV_64F).var() for g in grey])
-    for size in ("100", "050", "025"):
-        found[f"LightQNet {size}"] = lightqnet(
-            options.data / f"models/lightqnet_dm{size}.onnx", faces
-        )
+def verdicts(rows: list[dict], bundles: list[str]) -> dict[str, dict[str, str]]:
+    """Of how many rows of a list (recogniser x FMR) each hand-made baseline is beaten with an
+    interval of the difference below 0, at FW and exit 6; and how exit 6 stands to the best exit."""
+    found: dict[str, dict[str, str]] = {}
+    for bundle in bundles:
+        for name in LISTS:
+            own = [row for row in rows if row["list"] == name]
+            said = {}
+            for judged in ("FW", "exit 6"):
+                for other in (*HAND_MADE, *LIGHTQNET):
+                    gaps = [row["difference"][f"{bundle} {judged} - {other}"] for row in own]
+                    below = sum(high < 0 for _, high in gaps)
+                    above = sum(low > 0 for low, _ in gaps)
+                    said[f"{judged} - {other}"] = f"{below} below, {above} above, of {len(gaps)}"
+            exits = [m for m in own[0]["pauc_e3"] if m.startswith(f"{bundle} exit")]
+            mean = {m: np.mean([row["pauc_e3"][m] for row in own]) for m in exits}
+            best = min(mean, key=lambda m: mean[m])
+            gap = 100 * (mean[f"{bundle} exit 6"] / mean[best] - 1)
+            said["exit 6 against the best exit"] = f"{gap:+.1f} % (best: {best.split()[-1]})"
+            found[f"{bundle} {name}"] = said
     return found
 
 
-def lightqnet(model: Path, faces: np.ndarray) -> np.ndarray:
-    import onnxruntime
+def plot(result: dict, bundles: list[str], target: Path) -> None:
+    """pAUC per exit, unseen recognisers, FMR 1e-2, as a share of discarding at random."""
+    from matplotlib.figure import Figure
 
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    small = np.stack([cv2.resize(face, (96, 96)) for face in faces])[..., ::-1]
-    x = ((small.astype(np.float32) - 128) / 128).transpose(0, 3, 1, 2)
-    batches = [np.ascontiguousarray(x[i : i + 64]) for i in range(0, len(x), 64)]
-    return np.concatenate([session.run(None, {"input": batch})[0][:, 0] for batch in batches])
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 3), LISTS, strict=True):
+        rows = [r for r in result["rows"] if r["list"] == name and r["unseen"] and r["fmr"] == 1e-2]
+
+        def share(method: str, key: str = "pauc_e3", end: int | None = None, rows=rows) -> float:
+            values = [
+                (r[key][method] if end is None else r[key][method][end]) / r["pauc_e3"]["random"]
+                for r in rows
+            ]
+            return 100 * float(np.mean(values))
+
+        exits = range(1, 1 + sum(m.startswith(f"{bundles[0]} exit") for m in rows[0]["pauc_e3"]))
+        for bundle, colour in zip(bundles, ("#2166ac", "#b2182b", "#1b7837"), strict=False):
+            names = [f"{bundle} exit {k}" for k in exits]
+            axes.plot(exits, [share(m) for m in names], "o-", color=colour, ms=4, label=bundle)
+            axes.fill_between(
+                exits,
+                [share(m, "interval", 0) for m in names],
+                [share(m, "interval", 1) for m in names],
+                color=colour,
+                alpha=0.12,
+            )
+            fused = share(f"{bundle} FW")
+            axes.axhline(fused, color=colour, lw=1, ls="--", label=f"{bundle} FW")
+        for other, style in (("LightQNet 100", "-"), ("sharpness", ":"), ("embedding norm", "-.")):
+            axes.axhline(share(other), color="0.35", lw=1, ls=style, label=other)
+        axes.set(title=name.removesuffix("_gen_test"), xlabel="exit (blocks run)", xticks=exits)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("pAUC, % of random discarding (lower is better)")
+    figure.axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(target, dpi=110)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python calibration/faces.py DATA/splits/calibration.csv DATA OUT [--limit 400]
 
 INT8 ranges must cover bad faces too, and the 0-100 scale needs them: on clean faces alone an average
-camera face would score 0. Degradations are those of edge_fiqa.degrade, seeded by the face's number.
+camera face would score 0. Degradations are those of training, seeded by the face's number.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fiqa.degrade import random_mixture
 from edge_fiqa.images import decode
+from edge_fiqa.training.degradations import random_mixture
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     chosen = np.linspace(0, len(paths) - 1, min(options.limit, len(paths))).astype(int)
     for number, index in enumerate(chosen):
         face = decode(options.root / paths[index])
-        worse = random_mixture(face, np.random.default_rng((7, number)))
+        worse = random_mixture(face, seed=7_000_000 + number)
         for kind, image in (("clean", face), ("worse", worse)):
             target = options.out / f"{number:05}-{kind}.png"
             cv2.imwrite(str(target), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

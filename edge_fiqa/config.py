@@ -39,14 +39,15 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any]) -> BuildRecipe:
     """
     stated: dict[str, Any] = {}
     if path is not None:
-        stated = _read_yaml(path)
+        stated = read_yaml(path)
     try:
         return msgspec.convert({**stated, **overrides}, BuildRecipe)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{path or 'recipe'}: {exc}") from exc
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file. ConfigError naming the file if it holds anything else."""
     try:
         found = msgspec.yaml.decode(path.read_bytes())
     except OSError as exc:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_fiqa.errors import BackendMissing
+from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.types import Array, Bytes
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,24 +26,55 @@ class Recogniser:
     columns: tuple[int, int] = (0, 112)
     threads: int = 2
 
+    @property
+    def feeding(self) -> tuple[object, ...]:
+        """Everything besides the file that an embedding depends on."""
+        return self.mean, self.std, self.columns
+
     def embed(self, faces: Bytes, batch: int = 64) -> Array:
         """(N, 112, 112, 3) uint8 RGB -> (N, F) float32 of unit length."""
+        return unit(np.concatenate([embedding for embedding, _ in self.look(faces, batch=batch)]))
+
+    def look(
+        self, faces: Bytes, inner: str | None = None, batch: int = 64
+    ) -> Iterator[tuple[Array, Array | None]]:
+        """Batch by batch: embeddings (n, F) as the network gives them, not normalised, and, if its
+        name is given, an inner tensor (n, C, h, w). ConfigError if there is none of that name."""
+        session = self._session(inner)
+        name = session.get_inputs()[0].name
+        wanted = [session.get_outputs()[0].name] + ([inner] if inner else [])
+        left, right = self.columns
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        for start in range(0, len(faces), batch):
+            x: Array = (faces[start : start + batch, :, left:right] - mean) / std
+            found = session.run(wanted, {name: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})
+            yield found[0].reshape(len(x), -1), found[1] if inner else None
+
+    def _session(self, inner: str | None) -> onnxruntime.InferenceSession:
         try:
             import onnxruntime
         except ImportError as exc:
             raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[ort]'") from exc
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
-        session = onnxruntime.InferenceSession(
-            str(self.path), options, providers=["CPUExecutionProvider"]
-        )
-        name = session.get_inputs()[0].name
-        left, right = self.columns
-        rows = []
-        for start in range(0, len(faces), batch):
-            x: Array = faces[start : start + batch, :, left:right].astype(np.float32)
-            x -= np.array(self.mean, np.float32)
-            x /= np.array(self.std, np.float32)
-            embedding = session.run(None, {name: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0]
-            rows.append(embedding / np.linalg.norm(embedding, axis=1, keepdims=True))
-        return np.concatenate(rows).astype(np.float32)
+        model: str | bytes = str(self.path)
+        if inner is not None:
+            model = self._with_output(inner)
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def _with_output(self, inner: str) -> bytes:
+        """The model with one of its inner tensors as a second output."""
+        try:
+            import onnx
+        except ImportError as exc:
+            raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[train]'") from exc
+        model = onnx.load(str(self.path))
+        if not any(inner in node.output for node in model.graph.node):
+            raise ConfigError(f"{self.path}: the model has no inner tensor {inner!r}")
+        model.graph.output.append(onnx.ValueInfoProto(name=inner))
+        return bytes(model.SerializeToString())
+
+
+def unit(embeddings: Array) -> Array:
+    """(N, F) float32 rows of length 1."""
+    return (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)

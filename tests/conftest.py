@@ -76,3 +76,24 @@ def bundle(checkpoint: Path, faces: Bytes, tmp_path_factory: pytest.TempPathFact
     """The tiny network, float32, with a scale and with float weights for every backend."""
     target = tmp_path_factory.mktemp("bundle") / "tiny"
     return build_bundle(checkpoint, target, BuildRecipe(backend="pt"), faces=faces)
+
+
+@pytest.fixture
+def recogniser_file(tmp_path):
+    """An ONNX "recogniser" whose embedding is the mean colour, so that feeding can be checked."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["data"], ["pooled"], axes=[2, 3], keepdims=1),
+            helper.make_node("Flatten", ["pooled"], ["embedding"]),
+        ],
+        "mean",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["n", 3, 112, "w"])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, str(tmp_path / "recogniser.onnx"))
+    return tmp_path / "recogniser.onnx"

@@ -95,13 +95,13 @@ def test_policies_in_ms_measure_an_engine_that_the_bundle_does_not_know(bundle, 
 
 def test_the_default_model_is_there_and_knows_faces_from_noise():
     from edge_fiqa.cli.demo import portrait
-    from edge_fiqa.degrade import defocus
+    from edge_fiqa.cli.effects import defocus
 
     face, rng = portrait(), np.random.default_rng(0)
     with Scorer.open(threads=1) as scorer:
         clean, blurred, noise = (
             scorer.score_face(image).quality.scalar
-            for image in (face, defocus(face, 0.8, rng), rng.integers(0, 256, face.shape, np.uint8))
+            for image in (face, defocus(face, 0.8), rng.integers(0, 256, face.shape, np.uint8))
         )
     assert clean > 60
     assert blurred < 20

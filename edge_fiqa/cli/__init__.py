@@ -20,6 +20,7 @@ COMMANDS = {
     "score": "quality of faces: files, folders, or a list on standard input",
     "demo": "score a real portrait and worse and worse versions of it, exit by exit",
     "build": "make a bundle from a checkpoint",
+    "train": "a model from faces grouped by person, with every exit supervised",
     "info": "what a bundle is: model, segments, parity, costs",
     "doctor": "what is installed, which engines run, and a self-test",
 }

@@ -12,8 +12,8 @@ import numpy as np
 
 from edge_fiqa import __version__
 from edge_fiqa.align import align
+from edge_fiqa.cli.effects import EFFECTS
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
-from edge_fiqa.degrade import DEGRADATIONS
 from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.fusion import fuse
 from edge_fiqa.images import decode
@@ -82,8 +82,7 @@ def _versions(face: Bytes) -> dict[str, Bytes]:
     found = {"as taken": face}
     for kind, strengths in SHOWN.items():
         for strength in strengths:
-            rng = np.random.default_rng(3)  # the same random choices at every strength
-            found[f"{kind} {strength:.0%}"] = DEGRADATIONS[kind](face, strength, rng)
+            found[f"{kind} {strength:.0%}"] = EFFECTS[kind](face, strength)
     return found
 
 

@@ -1,9 +1,9 @@
 """Train a ViT-FIQA so that *every* exit is a quality score, not only the last one.
 
-Loss of one batch: smooth-L1 between the label and the score of each exit, deeper exits weighted more
-(the FW weights of EX-FIQA, arXiv:2604.22842), plus the distance between the teachers' embeddings
-and what the mean patch token predicts of them. The second term is the far richer signal: one scalar
-a face teaches little about faces.
+Loss of one batch: regression to the label and pair-wise ranking at every exit, deeper exits weighted
+more (the FW weights of EX-FIQA, arXiv:2604.22842); every exit following the fused score; and what
+the patch tokens predict of the teachers' embeddings and inner maps. The last is the far richer
+signal: one scalar a face teaches little about faces.
 """
 
 from __future__ import annotations
@@ -11,86 +11,30 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from edge_fiqa.fusion import depth_weights
-from edge_fiqa.model.vit import ViT
+from edge_fiqa.errors import CheckpointError
+from edge_fiqa.fusion import depth_weights, fuse
+from edge_fiqa.training import losses
+from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.faces import TrainingFaces
-from edge_fiqa.types import PATCHES, VitConfig
+from edge_fiqa.training.recipe import Schedule
+from edge_fiqa.training.student import Student, widen
+from edge_fiqa.types import Array, VitConfig
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRecipe:
-    """Everything that shapes the weights besides the faces. Equal recipes give equal weights."""
-
-    steps: int = 1500
-    batch: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05  # share of the steps
-    kept_patches: int = 72  # PatchDropout (arXiv:2208.07220): 144 keeps all
-    full_patches_from: float = 0.75  # share of the steps after which all patches are kept
-    distil: float = 1.0  # weight of the embedding term
-    grey: float = 0.0  # share of the faces shown without colour, as night cameras give them
-    ema: float = 0.998
-    seed: int = 0
-
-
-class Student(nn.Module):
-    """A ViT, and the training-only layer that predicts the teachers' embeddings."""
-
-    def __init__(self, config: VitConfig, embedding_sizes: list[int]) -> None:
-        super().__init__()
-        self.vit = ViT(config)
-        self.sizes = embedding_sizes
-        self.recognise = nn.Linear(config.width, sum(embedding_sizes))
-        initialise(self.vit)
-
-    def forward(self, images: Tensor, kept: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """-> scores (N, E) and one predicted embedding (N, F) per teacher."""
-        vit = self.vit
-        x = vit.stem(images)
-        if kept is not None:
-            x = torch.cat((x[:, :1], x[:, 1:][:, kept]), dim=1)
-        scores = []
-        for block in vit.blocks:
-            x = block(x)
-            scores.append(vit.head(x))
-        embedding = self.recognise(vit.norm(x[:, 1:]).mean(1))
-        return torch.stack(scores, 1), list(embedding.split(self.sizes, 1))
-
-
-def initialise(vit: ViT) -> None:
-    """Truncated normal weights (0.02), zero biases; residual outputs scaled down by depth."""
-    for name, parameter in vit.named_parameters():
-        if parameter.ndim > 1:
-            nn.init.trunc_normal_(parameter, std=0.02)
-            if name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
-                parameter.data /= math.sqrt(2 * vit.config.depth)
-        elif name.endswith(".bias"):
-            nn.init.zeros_(parameter)
-
-
-def exit_loss(scores: Tensor, quality: Tensor) -> Tensor:
-    """Depth-weighted smooth-L1 over exits; faces without a label (NaN) do not count."""
-    known = ~torch.isnan(quality)
-    scores, target = scores[known], quality[known, None].expand(-1, scores.shape[1])
-    each = F.smooth_l1_loss(scores, target, reduction="none").mean(0)
-    return each @ torch.from_numpy(depth_weights(scores.shape[1])).to(each)
+LOG_EVERY = 20  # steps
 
 
 class Trainer:
-    """Runs the recipe; a kill costs at most `checkpoint_every` steps.
+    """Runs the schedule; a kill costs at most `checkpoint_every` steps.
 
     start: another run's checkpoint, whose averaged weights this run begins with.
     """
@@ -98,107 +42,157 @@ class Trainer:
     def __init__(
         self,
         config: VitConfig,
-        recipe: TrainingRecipe,
+        schedule: Schedule,
         faces: TrainingFaces,
         folder: Path,
         checkpoint_every: int = 100,
         start: Path | None = None,
     ) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.faces, self.folder = recipe, faces, folder
+        torch.manual_seed(schedule.seed)
+        self.schedule, self.folder = schedule, folder
         self.checkpoint_every = checkpoint_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        sizes = [table.shape[1] for table in faces.embeddings]
-        self.student = Student(config, sizes).to(self.device)
+        self.batches = Batches(faces, schedule, self.device)
+        self.student = Student(
+            config,
+            [table.shape[1] for table in faces.embeddings],
+            [table.shape[1] for table in faces.maps],
+        ).to(self.device)
+        self.weights = supervision(schedule.supervision, config.depth).to(self.device)
         if start is not None:
-            state = torch.load(start, map_location=self.device, weights_only=True)
-            self.student.load_state_dict(state["average"])
-        self.student.vit.head_qs.eval()  # LayerNorm has normalised already: keep BN an affine map
+            self._begin_with(start)
         self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
-        decayed = [p for p in self.student.parameters() if p.ndim > 1]
-        others = [p for p in self.student.parameters() if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(
-            groups,
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            betas=(0.9, 0.98),
-        )
-        self.step = 0
+        self.optimiser = self._optimiser()
+        self.step, self.best, self.unimproved = 0, -1.0, 0
         self.folder.mkdir(parents=True, exist_ok=True)
         if (latest := self.folder / "latest.pt").exists():
             self._resume(latest)
 
     def run(self) -> Path:
         """Train to the end; returns the averaged weights, in float16, as a safetensors file."""
-        log = (self.folder / "log.ndjson").open("a", encoding="utf-8")
         start, first = time.monotonic(), self.step
-        bar = tqdm(total=self.recipe.steps, initial=self.step, unit="step", mininterval=5)
-        while self.step < self.recipe.steps:
-            row = self._one_step()
-            bar.update()
-            if self.step % 20 == 0:
-                done = (self.step - first) * self.recipe.batch
-                row["faces_per_s"] = done / (time.monotonic() - start)
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-                bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k != "step"})
-            if self.step % self.checkpoint_every == 0 or self.step == self.recipe.steps:
-                self._checkpoint()
-        log.close()
+        bar = tqdm(total=self.schedule.steps, initial=self.step, unit="step", mininterval=5)
+        with (self.folder / "log.ndjson").open("a", encoding="utf-8") as log:
+            while self.step < self.schedule.steps and not self._given_up:
+                row: dict[str, Any] = self._one_step()
+                bar.update()
+                ends = self.step == self.schedule.steps
+                if self.step % LOG_EVERY == 0:
+                    done = (self.step - first) * self.schedule.batch
+                    row["faces_per_s"] = done / (time.monotonic() - start)
+                    bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k != "step"})
+                if self.step % self.schedule.validate_every == 0 or ends:
+                    row["validation"] = self._validate()
+                if self.step % LOG_EVERY == 0 or "validation" in row:
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                if self.step % self.checkpoint_every == 0 or ends or self._given_up:
+                    self._checkpoint()
         return self._export()
 
+    @property
+    def _given_up(self) -> bool:
+        return 0 < self.schedule.patience <= self.unimproved
+
     def _one_step(self) -> dict[str, float]:
-        recipe = self.recipe
-        rng = np.random.default_rng((recipe.seed, self.step))
-        rows = np.sort(rng.choice(len(self.faces.images), recipe.batch, replace=False))
-        images = self._images(rows, rng)
-        quality = torch.from_numpy(self.faces.quality[rows]).to(self.device)
-        teachers = [
-            torch.from_numpy(np.array(table[rows], np.float32)).to(self.device)
-            for table in self.faces.embeddings
-        ]
-        progress = self.step / recipe.steps
-        kept = None
-        if recipe.kept_patches < PATCHES and progress < recipe.full_patches_from:
-            kept = torch.from_numpy(rng.permutation(PATCHES)[: recipe.kept_patches])
+        schedule = self.schedule
+        progress = self.step / schedule.steps
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * schedule(progress, recipe.warmup)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            scores, embeddings = self.student(images, kept)
-        quality_loss = exit_loss(scores.float(), quality)
-        distil_loss = sum(
-            (1 - F.cosine_similarity(found.float(), wanted)).mean()
-            for found, wanted in zip(embeddings, teachers, strict=True)
-        ) / max(len(teachers), 1)
-        loss = quality_loss + recipe.distil * distil_loss
+            group["lr"] = schedule.learning_rate * pace(progress, schedule.warmup)
+        terms = self._terms(self.batches[self.step])
         self.optimiser.zero_grad(set_to_none=True)
+        loss = sum(terms.values(), torch.zeros((), device=self.device))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
-        rate = min(recipe.ema, (1 + self.step) / (10 + self.step))
+        rate = min(schedule.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for key, value in self.student.state_dict().items():
                 if value.is_floating_point():
                     self.average[key].lerp_(value, 1 - rate)
-        return {
-            "step": self.step,
-            "quality": float(quality_loss.detach()),
-            "distil": float(torch.as_tensor(distil_loss).detach()),
-        }
+        return {"step": self.step} | {name: float(term.detach()) for name, term in terms.items()}
 
-    def _images(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        batch = self.faces.images[rows]
-        flip = rng.random(len(rows)) < 0.5
-        batch[flip] = batch[flip, :, ::-1]
-        grey = rng.random(len(rows)) < self.recipe.grey
-        batch[grey] = (batch[grey] @ LUMA).astype(np.uint8)[..., None]
-        x = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-        return x.float().div_(127.5).sub_(1)
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted terms of the loss that are switched on."""
+        schedule, weights = self.schedule, self.weights
+        with torch.autocast(self.device.type, torch.bfloat16):
+            scores, embeddings, maps = self.student(batch.images, batch.kept)
+        scores = scores.float()
+        terms = {"quality": losses.regression(scores, batch.quality, weights)}
+        if schedule.ranking:
+            terms["ranking"] = schedule.ranking * losses.ranking(scores, batch.quality, weights)
+        if schedule.agreement and schedule.supervision != "last":
+            terms["agreement"] = schedule.agreement * losses.agreement(scores, weights)
+        for name, weight, found, wanted in (
+            ("distil", schedule.distil, embeddings, batch.embeddings),
+            ("maps", schedule.maps, maps, batch.maps),
+        ):
+            if weight and found:
+                each = [losses.direction(f.float(), w) for f, w in zip(found, wanted, strict=True)]
+                terms[name] = weight * torch.stack(each).mean()
+        return terms
+
+    def _validate(self) -> dict[str, float]:
+        """Rank correlation with the label on held-out identities: first, middle, last exit, FW."""
+        rows = self.batches.held_out
+        if len(rows) < 3:
+            return {}
+        rows = rows[:: max(1, len(rows) // 1024)]
+        trail = self._trail(rows)
+        quality = self.batches.faces.quality[rows]
+        depth = trail.shape[1]
+        found = {
+            f"exit {k}": _agree(trail[:, k - 1], quality)
+            for k in sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
+        }
+        found["FW"] = _agree(fuse(trail, depth), quality)
+        clean = rows % self.batches.faces.versions == 0
+        if clean.sum() > 2:
+            found["FW clean"] = _agree(fuse(trail[clean], depth), quality[clean])
+        self.unimproved = 0 if found["FW"] > self.best else self.unimproved + 1
+        self.best = max(self.best, found["FW"])
+        return found
+
+    def _trail(self, rows: np.ndarray) -> Array:
+        """(N, E) scores of the averaged weights."""
+        current = {k: v.clone() for k, v in self.student.state_dict().items()}
+        self.student.load_state_dict(self.average)
+        self.student.eval()
+        parts = []
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
+            for start in range(0, len(rows), 128):
+                images = self.batches.tensor(self.batches.faces.images[rows[start : start + 128]])
+                parts.append(self.student.vit(images).float().cpu().numpy())
+        self.student.load_state_dict(current)
+        self.student.train()
+        return np.concatenate(parts)
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.student.parameters() if p.ndim > 1]},
+            {"params": [p for p in self.student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        schedule = self.schedule
+        return torch.optim.AdamW(
+            groups,
+            lr=schedule.learning_rate,
+            weight_decay=schedule.weight_decay,
+            betas=(0.9, 0.98),
+        )
+
+    def _begin_with(self, start: Path) -> None:
+        state = self._load(start)
+        generator = torch.Generator().manual_seed(self.schedule.seed)
+        wanted = self.student.state_dict()
+        self.student.load_state_dict(widen(state["average"], wanted, 0.02, generator))
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as exc:  # torch's reader raises anything on a damaged file
+            raise CheckpointError(f"{path}: not a readable training checkpoint: {exc}") from exc
+        return state
 
     def _checkpoint(self) -> None:
         partial = self.folder / "partial.pt"
@@ -207,16 +201,24 @@ class Trainer:
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
-            "recipe": asdict(self.recipe),
+            "best": self.best,
+            "unimproved": self.unimproved,
+            "schedule": msgspec.to_builtins(self.schedule),
         }
         torch.save(state, partial)
         partial.rename(self.folder / "latest.pt")
 
     def _resume(self, path: Path) -> None:
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = self._load(path)
+        if state["schedule"] != msgspec.to_builtins(self.schedule):
+            raise CheckpointError(
+                f"{path} is of another schedule; choose another output folder, "
+                "or start a new run from it with `start:`"
+            )
         self.student.load_state_dict(state["student"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.step = state["average"], state["step"]
+        self.best, self.unimproved = state["best"], state["unimproved"]
 
     def _export(self) -> Path:
         from safetensors.torch import save_file
@@ -232,8 +234,26 @@ class Trainer:
         return target
 
 
-def schedule(progress: float, warmup: float) -> float:
+def supervision(kind: str, depth: int) -> Tensor:
+    """(E,) weights of the exits in the loss, summing to 1."""
+    if kind == "depth":
+        return torch.from_numpy(depth_weights(depth))
+    if kind == "equal":
+        return torch.full((depth,), 1 / depth)
+    weights = torch.zeros(depth)
+    weights[-1] = 1
+    return weights
+
+
+def pace(progress: float, warmup: float) -> float:
     """Linear warm-up, then half a cosine down to 1 % of the peak."""
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
     return 0.01 + 0.99 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+def _agree(scores: Array, quality: Array) -> float:
+    """Spearman's rank correlation; 0 where one side is constant and it is undefined."""
+    if np.ptp(scores) == 0 or np.ptp(quality) == 0:
+        return 0.0
+    return float(spearmanr(scores, quality).statistic)

@@ -1,0 +1,66 @@
+"""edge-fiqa train: faces grouped by person and frozen recognisers become a model with exits."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_fiqa.errors import BackendMissing
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", required=True, metavar="FILE.yaml", help="or a recipe's name: nano, small"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="what its paths are relative to (.)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model, log, curve and checkpoints; the same command again goes on where it stopped",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="prepared faces and labels (OUTPUT/cache)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+
+
+def run(options: argparse.Namespace) -> int:
+    try:
+        import torch
+
+        from edge_fiqa.training.curve import plot_curve
+        from edge_fiqa.training.faces import list_faces, prepare
+        from edge_fiqa.training.loop import Trainer
+        from edge_fiqa.training.recipe import load_config
+    except ImportError as exc:
+        raise BackendMissing(
+            f"training needs {exc.name}; run pip install 'edge-fiqa[train]'"
+        ) from exc
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = load_config(options.config)
+    root: Path = options.data
+    teachers = [(teacher.recogniser(root), teacher.map) for teacher in config.teachers]
+    faces = prepare(
+        list_faces(root / config.faces, root),
+        options.cache or options.output / "cache",
+        teachers,
+        config.variants,
+        config.schedule.seed,
+        config.label,
+    )
+    start = root / config.start if config.start else None
+    trainer = Trainer(config.model.config(), config.schedule, faces, options.output, start=start)
+    weights = trainer.run()
+    curve = plot_curve(options.output / "log.ndjson")
+    print(f"{weights}\n{curve}\nnext: edge-fiqa build {weights} -o BUNDLE --precision int8 ...")
+    return 0

@@ -1,0 +1,37 @@
+"""The terms of the training loss. Scores are (N, E), labels (N,) with NaN where unknown."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def regression(scores: Tensor, quality: Tensor, weights: Tensor) -> Tensor:
+    """Smooth-L1 to the label, exits weighted by `weights` (E,)."""
+    known = ~torch.isnan(quality)
+    target = quality[known, None].expand(-1, scores.shape[1])
+    return F.smooth_l1_loss(scores[known], target, reduction="none").mean(0) @ weights
+
+
+def ranking(scores: Tensor, quality: Tensor, weights: Tensor) -> Tensor:
+    """RankNet over all pairs of the batch, pairs weighted by how far their labels are apart (up to 1):
+    what counts is which face goes first, and near-equal labels are noise."""
+    known = ~torch.isnan(quality)
+    scores, quality = scores[known], quality[known]
+    gap = quality[:, None] - quality[None]
+    importance = gap.clamp(0, 1)
+    apart = scores[:, None] - scores[None]  # (N, N, E)
+    each = (F.softplus(-2 * apart) * importance[..., None]).sum((0, 1))
+    return each @ weights / importance.sum().clamp_min(1e-6)
+
+
+def agreement(scores: Tensor, weights: Tensor) -> Tensor:
+    """Every exit follows the fused score of all exits, which is the better judge."""
+    fused = (scores @ weights).detach()
+    return F.smooth_l1_loss(scores, fused[:, None].expand_as(scores))
+
+
+def direction(found: Tensor, wanted: Tensor) -> Tensor:
+    """1 - cosine over the last axis, averaged over the others."""
+    return (1 - F.cosine_similarity(found, wanted, dim=-1)).mean()

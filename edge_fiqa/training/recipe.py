@@ -1,0 +1,127 @@
+"""What `edge-fiqa train` is told: faces, teachers, the model's shape, and how to train it."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edge_fiqa.config import read_yaml
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.recognition import Recogniser
+from edge_fiqa.types import PATCHES, Mode, VitConfig
+
+LabelName = Literal["certainty_ratio", "centre_cosine"]
+
+
+class Teacher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen recogniser, and how it is fed: (pixel - mean) / std, RGB, columns [first, end).
+
+    map: name of an inner tensor (N, C, h, w) that the patch tokens learn beside the embedding.
+    """
+
+    path: str
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    columns: tuple[int, int] = (0, 112)
+    map: str | None = None
+
+    def recogniser(self, root: Path) -> Recogniser:
+        path = root / self.path
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such recogniser; paths are relative to --data")
+        return Recogniser(path=path, mean=self.mean, std=self.std, columns=self.columns)
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of the network. Width must divide by heads."""
+
+    mode: Mode = "token"
+    width: int = 128
+    depth: int = 12
+    heads: int = 4
+
+    def config(self) -> VitConfig:
+        return VitConfig(mode=self.mode, width=self.width, depth=self.depth, heads=self.heads)
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long, how fast, on what. Equal schedules on equal faces give equal weights on one machine.
+
+    supervision: weight of each exit's loss: by depth (l / sum, EX-FIQA's FW), all equal, or only the
+    last one (for comparison).
+    """
+
+    steps: int = 2400
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05  # share of the steps
+    kept_patches: int = 72  # PatchDropout (arXiv:2208.07220): 144 keeps all
+    full_patches_from: float = 0.8  # share of the steps after which all patches are kept
+    clean: float = 0.4  # share of a batch that is faces as they are, not degraded
+    grey: float = 0.1  # share of the faces shown without colour, as night cameras give them
+    ema: float = 0.998
+    supervision: Literal["depth", "equal", "last"] = "depth"
+    ranking: float = 1.0  # weight of the pair-wise ranking loss, beside 1 for the regression
+    agreement: float = 0.5  # weight of shallow exits following the fused score
+    distil: float = 1.0  # weight of the teachers' embeddings
+    maps: float = 1.0  # weight of the teachers' maps
+    held_out: float = 0.03  # share of the identities kept for validation
+    validate_every: int = 200  # steps
+    patience: int = 0  # validations without a better one before stopping; 0 runs to the end
+    seed: int = 0
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """faces: a CSV (path, dataset, identity) or a folder with one folder a person; paths are relative
+    to the data root. start: a `latest.pt` to begin from, narrower ones are widened."""
+
+    faces: str
+    teachers: tuple[Teacher, ...]
+    label: LabelName = "certainty_ratio"
+    variants: int = 6  # degraded versions of every face
+    model: Shape = Shape()
+    start: str | None = None
+    schedule: Schedule = Schedule()
+
+    def __post_init__(self) -> None:
+        self.model.config()
+        if not self.teachers:
+            raise ConfigError("teachers: at least one recogniser is needed to label faces")
+        if self.variants < 0:
+            raise ConfigError(f"variants must not be negative, got {self.variants}")
+        kept = self.schedule.kept_patches
+        if not 1 <= kept <= PATCHES:
+            raise ConfigError(f"schedule.kept_patches is {kept}, expected 1 to {PATCHES}")
+        if self.model.mode != "token" and kept != PATCHES:
+            raise ConfigError(
+                f"model.mode {self.model.mode} reads every patch: set schedule.kept_patches to 144"
+            )
+        for name in ("steps", "batch", "validate_every"):
+            if getattr(self.schedule, name) < 1:
+                raise ConfigError(f"schedule.{name} must be at least 1")
+        for name in ("clean", "grey", "held_out", "warmup", "full_patches_from"):
+            if not 0 <= getattr(self.schedule, name) <= 1:
+                raise ConfigError(f"schedule.{name} is a share: 0 to 1")
+
+
+def load_config(name: str) -> TrainConfig:
+    """A YAML file, or the name of a recipe that comes with the package: nano, small.
+
+    Raises ConfigError naming file and key.
+    """
+    path = Path(name)
+    if not path.suffix:
+        recipes = Path(str(files("edge_fiqa.training") / "recipes"))
+        path = recipes / f"{name}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(found.stem for found in recipes.glob("*.yaml")))
+            raise ConfigError(f"{name!r} is neither a YAML file nor one of the recipes: {known}")
+    stated: dict[str, Any] = read_yaml(path)
+    try:
+        return msgspec.convert(stated, TrainConfig)
+    except (msgspec.ValidationError, ConfigError) as exc:
+        raise ConfigError(f"{path}: {exc}") from exc

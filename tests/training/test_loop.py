@@ -1,0 +1,118 @@
+"""The loop: a kill changes nothing, seeds repeat, every exit learns, early stopping stops."""
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from edge_fiqa.errors import CheckpointError
+from edge_fiqa.model.weights import load_weights
+from edge_fiqa.training.curve import plot_curve, read_log
+from edge_fiqa.training.faces import TrainingFaces
+from edge_fiqa.training.loop import Trainer
+from edge_fiqa.training.recipe import Schedule
+from edge_fiqa.types import VitConfig
+
+CONFIG = VitConfig(width=16, depth=2, heads=2)
+SCHEDULE = Schedule(steps=6, batch=8, held_out=0.2, validate_every=3)
+
+
+@pytest.fixture
+def faces():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 112, 112, 3), dtype=np.uint8)
+    images[1::2] //= 4  # every second version is dark, and bad
+    quality = np.tile(np.array([1, -1], np.float32), 20)
+    quality[3] = np.nan
+    return TrainingFaces(
+        images,
+        quality,
+        np.arange(40) // 4,
+        (rng.normal(size=(40, 4)).astype(np.float16),),
+        (rng.normal(size=(40, 5, 7, 7)).astype(np.float16),),
+        versions=2,
+    )
+
+
+def test_a_killed_run_ends_with_the_same_weights(faces, tmp_path):
+    torch.set_num_threads(1)
+    whole = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a", checkpoint_every=3).run()
+    interrupted = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "b", checkpoint_every=3)
+    for _ in range(4):
+        interrupted._one_step()
+        if interrupted.step == 3:
+            interrupted._checkpoint()
+    resumed = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "b", checkpoint_every=3)
+    assert resumed.step == 3
+    found, expected = load_weights(resumed.run()), load_weights(whole)
+    assert found.fingerprint == expected.fingerprint
+    assert found.config == CONFIG
+
+
+def test_another_seed_gives_other_weights(faces, tmp_path):
+    other = msgspec.structs.replace(SCHEDULE, seed=1)
+    one = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").run()
+    two = Trainer(CONFIG, other, faces, tmp_path / "b").run()
+    assert load_weights(one).fingerprint != load_weights(two).fingerprint
+
+
+def test_a_checkpoint_of_another_schedule_is_not_continued(faces, tmp_path):
+    Trainer(CONFIG, SCHEDULE, faces, tmp_path).run()
+    with pytest.raises(CheckpointError, match="another schedule"):
+        Trainer(CONFIG, msgspec.structs.replace(SCHEDULE, steps=9), faces, tmp_path)
+    (tmp_path / "latest.pt").write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match="latest"):
+        Trainer(CONFIG, SCHEDULE, faces, tmp_path)
+
+
+def test_a_wider_model_starts_from_a_narrower_run(faces, tmp_path):
+    Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").run()
+    wide = VitConfig(width=32, depth=2, heads=4)
+    grown = Trainer(wide, SCHEDULE, faces, tmp_path / "b", start=tmp_path / "a/latest.pt")
+    assert load_weights(grown.run()).config == wide
+
+
+def test_held_out_persons_are_never_trained_on(faces, tmp_path):
+    batches = Trainer(CONFIG, SCHEDULE, faces, tmp_path).batches
+    held = set(faces.identity[batches.held_out])
+    assert len(held) == 2
+    drawn = np.concatenate([batches._rows(np.random.default_rng(s)) for s in range(200)])
+    assert held.isdisjoint(faces.identity[drawn])
+    assert set(drawn) == set(np.flatnonzero(~np.isin(faces.identity, list(held))))
+    assert np.mean(drawn % 2 == 0) == pytest.approx(0.4, abs=0.05)
+
+
+def test_the_same_step_sees_the_same_batch(faces, tmp_path):
+    batches = Trainer(CONFIG, SCHEDULE, faces, tmp_path).batches
+    one, again, other = batches[2], batches[2], batches[3]
+    assert torch.equal(one.images, again.images)
+    assert not torch.equal(one.images, other.images)
+    assert one.maps[0].shape == (8, 72, 5)
+    assert batches[5].kept is None  # the last fifth of the steps reads every patch
+
+
+def test_early_stopping_and_the_curve(faces, tmp_path):
+    still = msgspec.structs.replace(
+        SCHEDULE, steps=500, validate_every=1, patience=2, learning_rate=0.0
+    )
+    Trainer(CONFIG, still, faces, tmp_path).run()
+    rows = read_log(tmp_path / "log.ndjson")
+    assert len(rows) == 3  # one validation sets the mark, two do not pass it
+    assert set(rows[0]["validation"]) == {"exit 1", "exit 2", "FW", "FW clean"}
+    assert plot_curve(tmp_path / "log.ndjson").stat().st_size > 5000
+
+
+def test_only_the_last_exit_is_supervised_when_asked(faces, tmp_path):
+    only = msgspec.structs.replace(SCHEDULE, supervision="last", distil=0.0, maps=0.0)
+    trainer = Trainer(CONFIG, only, faces, tmp_path)
+    terms = trainer._terms(trainer.batches[0])
+    assert set(terms) == {"quality", "ranking"}
+
+
+@pytest.mark.slow
+def test_every_exit_learns(faces, tmp_path):
+    schedule = Schedule(steps=60, batch=16, kept_patches=144, learning_rate=3e-3, held_out=0)
+    trainer = Trainer(CONFIG, schedule, faces, tmp_path)
+    trainer.run()
+    trail = trainer._trail(np.arange(40))
+    assert (trail[::2].mean(0) > trail[1::2].mean(0) + 0.5).all()
