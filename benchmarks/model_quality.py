@@ -51,14 +51,7 @@ def main() -> None:
 
 
 def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) -> list[dict]:
-    with (data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
-        pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
-    paths = sorted({path for a, b, _ in pairs for path in (a, b)})
-    index = {path: number for number, path in enumerate(paths)}
-    a, b = (np.array([index[pair[side]] for pair in pairs]) for side in (0, 1))
-    same = np.array([pair[2] for pair in pairs])
-    identity = np.array([str(Path(pair[0]).parent) for pair in pairs])[same]
-    faces = np.stack([decode(data / path) for path in paths])
+    faces, a, b, same, identity = read_list(data, name)
     qualities = {**hand_made(faces), **lightqnets(data / "models", faces)}
     for bundle, folder in bundles.items():
         trail = score(Path(folder), faces)
@@ -97,6 +90,20 @@ def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) ->
             shown = {m: v for m, v in row["pauc_e3"].items() if "exit" not in m}
             print(name, recogniser, fmr, row["fnmr_pct"], shown, flush=True)
     return rows
+
+
+def read_list(data: Path, name: str) -> tuple[np.ndarray, ...]:
+    """Faces (N, 112, 112, 3); of every pair the rows of its two faces, and whether they are of one
+    person; of every genuine pair the person."""
+    with (data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
+        pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
+    paths = sorted({path for a, b, _ in pairs for path in (a, b)})
+    index = {path: number for number, path in enumerate(paths)}
+    a, b = (np.array([index[pair[side]] for pair in pairs]) for side in (0, 1))
+    same = np.array([pair[2] for pair in pairs])
+    identity = np.array([str(Path(pair[0]).parent) for pair in pairs])[same]
+    faces = np.stack([decode(data / path) for path in paths])
+    return faces, a, b, same, identity
 
 
 def score(folder: Path, faces: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.base import Engine
 from edge_fiqa.measure import synthetic_faces
 from edge_fiqa.route import route_to
-from edge_fiqa.scorer import DEFAULT_BUNDLE
 
 FACES = 512
 
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    bundle, faces = Bundle.open(DEFAULT_BUNDLE), synthetic_faces(64)
+    bundle, faces = Bundle.open(), synthetic_faces(64)
     rows = []
     for backend in ("ov", "ort"):
         for engines, threads in ((1, 2), (2, 1)):

@@ -25,6 +25,8 @@ from edge_fiqa.types import Mode, Precision, Segment, VitConfig
 
 SCHEMA: Final = "edge-fiqa-bundle/1"
 GOLDEN_FACES = 2  # the first synthetic faces, whose scores every bundle keeps for self-tests
+SHIPPED = {name: Path(__file__).parent / "models" / f"{name}-int8" for name in ("nano", "small")}
+"""The models that come with the package, by the name under which they are opened."""
 MANIFEST, WEIGHTS, FLOAT_WEIGHTS = "manifest.json", "weights.bin", "model.safetensors"
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -114,8 +116,14 @@ class Bundle:
         self.segments = tuple(self._files)
 
     @classmethod
-    def open(cls, folder: Path) -> Bundle:
-        """Read and verify. Raises BundleError, one line that says what is wrong and what to do."""
+    def open(cls, bundle: Path | str = "nano") -> Bundle:
+        """Read and verify a directory, or the model of that name that comes with the package.
+
+        Raises BundleError, one line that says what is wrong and what to do.
+        """
+        folder = Path(bundle)
+        if not folder.is_dir():
+            folder = SHIPPED.get(str(bundle), folder)
         path = folder / MANIFEST
         try:
             text = path.read_bytes()

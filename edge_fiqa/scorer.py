@@ -26,7 +26,6 @@ from edge_fiqa.record import Algorithm, Code, Cost, Decision, Exit, Quality, Rec
 from edge_fiqa.sources import FaceCrop, RefusedFace
 from edge_fiqa.types import Array, Bytes
 
-DEFAULT_BUNDLE = Path(__file__).parent / "models" / "nano-int8"
 PORTABLE_BACKENDS = {"ov": "openvino", "ort": "onnxruntime"}
 
 
@@ -52,19 +51,19 @@ class Scorer:
     @classmethod
     def open(
         cls,
-        bundle: Bundle | Path | None = None,
+        bundle: Bundle | Path | str = "nano",
         *,
         backend: str | None = None,
         threads: int | None = None,
         fusion: Fusion = "FW",
         gate: int | None = None,
     ) -> Scorer:
-        """Open a bundle (the default model where none is given) on a backend.
+        """Open a bundle, or a shipped model by its name, on a backend.
 
         Raises BundleError, BackendMissing, EngineFailed or ConfigError.
         """
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle or DEFAULT_BUNDLE)
+            bundle = Bundle.open(bundle)
         name = backend or available_backend(bundle)
         return cls(bundle, open_engine(bundle, name, threads), fusion, gate)
 

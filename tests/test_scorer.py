@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from edge_fiqa import Budget, Fixed, Scorer
+from edge_fiqa.bundle import SHIPPED
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import BundleError, ConfigError
 from edge_fiqa.measure import all_exits
-from edge_fiqa.scorer import DEFAULT_BUNDLE, available_backend
+from edge_fiqa.scorer import available_backend
 from edge_fiqa.sources import FaceCrop, RefusedFace
 
 
@@ -93,12 +94,13 @@ def test_policies_in_ms_measure_an_engine_that_the_bundle_does_not_know(bundle, 
         assert scorer.score_face(faces[0], [Budget(ms=1e-6)]).exit.depth == 1
 
 
-def test_the_default_model_is_there_and_knows_faces_from_noise():
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_models_are_there_and_know_faces_from_noise(name):
     from edge_fiqa.cli.demo import portrait
     from edge_fiqa.cli.effects import defocus
 
     face, rng = portrait(), np.random.default_rng(0)
-    with Scorer.open(threads=1) as scorer:
+    with Scorer.open(name, threads=1) as scorer:
         clean, blurred, noise = (
             scorer.score_face(image).quality.scalar
             for image in (face, defocus(face, 0.8), rng.integers(0, 256, face.shape, np.uint8))
@@ -106,7 +108,7 @@ def test_the_default_model_is_there_and_knows_faces_from_noise():
     assert clean > 60
     assert blurred < 20
     assert noise < 20
-    assert sum(p.stat().st_size for p in DEFAULT_BUNDLE.iterdir()) < 12e6
+    assert sum(p.stat().st_size for p in SHIPPED[name].iterdir()) < 12e6
 
 
 def test_opening_what_is_not_there(tmp_path):

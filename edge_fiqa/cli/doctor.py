@@ -6,7 +6,6 @@ import argparse
 import importlib.metadata
 import platform
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from edge_fiqa.cli.options import cores
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.measure import all_exits, synthetic_faces
-from edge_fiqa.scorer import DEFAULT_BUNDLE
 
 PACKAGES = {
     "numpy": "needed",
@@ -35,7 +33,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE)
+    parser.add_argument("--bundle", default="nano", metavar="DIR")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TextIO
 
 import msgspec
@@ -12,11 +11,10 @@ import msgspec
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.cost import CostTable
 from edge_fiqa.route import route_to
-from edge_fiqa.scorer import DEFAULT_BUNDLE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE)
+    parser.add_argument("bundle", nargs="?", default="nano", metavar="DIR|nano|small")
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import RULES
 from edge_fiqa.policy import Budget, Convergence, Deadline, Fixed, Policy
-from edge_fiqa.scorer import DEFAULT_BUNDLE
 
 POLICIES = ("fixed", "convergence", "gate", "budget", "deadline")
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", type=Path, help="bundle directory (default: the model inside)")
+    parser.add_argument(
+        "--bundle", default="nano", metavar="DIR", help="or a shipped model: nano (default), small"
+    )
     parser.add_argument(
         "--backend", choices=BACKENDS, help="library that computes (default: the bundle's)"
     )
@@ -51,7 +51,7 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_bundle(options: argparse.Namespace) -> Bundle:
-    return Bundle.open(options.bundle or DEFAULT_BUNDLE)
+    return Bundle.open(options.bundle)
 
 
 def cores() -> int:

@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
         config.variants,
         config.schedule.seed,
         config.label,
+        config.smoothing,
     )
     start = root / config.start if config.start else None
     trainer = Trainer(config.model.config(), config.schedule, faces, options.output, start=start)

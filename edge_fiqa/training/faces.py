@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.recognition import Recogniser, unit
+from edge_fiqa.training.critic import critic, features_of
 from edge_fiqa.training.degradations import random_mixture
 from edge_fiqa.training.labels import LABELS, Ints, standardise
 from edge_fiqa.types import IMAGE, Array, Bytes
@@ -91,10 +92,12 @@ def prepare(
     variants: int,
     seed: int,
     label: str = "certainty_ratio",
+    smoothing: float = 0.0,
 ) -> TrainingFaces:
     """Each clean face and `variants` degraded ones, labelled by the mean of the teachers' labels.
 
-    teachers: a recogniser, and the name of the inner tensor to keep, if any.
+    teachers: a recogniser, and the name of the inner tensor to keep, if any. smoothing: the critic's
+    share of the label; where a face has no label, the critic's word is all of it.
     """
     told = f"{variants} {seed} {[str(path) for path in faces.paths]} {faces.identity.tolist()}"
     folder = cache / hashlib.sha256(told.encode()).hexdigest()[:12]
@@ -102,18 +105,40 @@ def prepare(
     images = _images(faces.paths, folder / "images.npy", variants, seed)
     flat = images.reshape(-1, IMAGE, IMAGE, 3)
     seen = [_views(teacher, inner, flat, folder) for teacher, inner in teachers]
-    labels = []
-    for embedding, _ in seen:
-        table = embedding.astype(np.float32).reshape(len(faces.paths), variants + 1, -1)
-        labels.append(standardise(LABELS[label](table[:, 0], table, faces.identity)))
+    identity = faces.identity.repeat(variants + 1)
+    told = (
+        f"{label} {smoothing} {seed} {[(t.path.name, t.feeding, inner) for t, inner in teachers]}"
+    )
+    target = folder / f"labels-{hashlib.sha256(told.encode()).hexdigest()[:8]}.npy"
+    if not target.exists():
+        quality = _labels([embedding for embedding, _ in seen], faces.identity, label)
+        if smoothing:
+            features = np.concatenate([features_of(*views) for views in seen], axis=1)
+            clean = np.arange(0, len(flat), variants + 1)
+            smooth = critic(features, quality, identity, clean, seed)
+            mixed = (1 - smoothing) * quality + smoothing * smooth
+            quality = standardise(np.where(np.isnan(quality), smooth, mixed))
+        partial = target.with_suffix(".partial.npy")
+        np.save(partial, quality)
+        partial.rename(target)
+    quality = np.load(target)
     return TrainingFaces(
         flat,
-        standardise(np.mean(labels, axis=0)).ravel(),
-        faces.identity.repeat(variants + 1),
+        quality,
+        identity,
         tuple(embedding for embedding, _ in seen),
         tuple(inner for _, inner in seen if inner is not None),
         variants + 1,
     )
+
+
+def _labels(embeddings: Sequence[Array], identity: Ints, label: str) -> Array:
+    """(M,) mean of the teachers' labels, each standardised; NaN where undefined."""
+    found = []
+    for embedding in embeddings:
+        table = unit(embedding.astype(np.float32)).reshape(len(identity), -1, embedding.shape[1])
+        found.append(standardise(LABELS[label](table[:, 0], table, identity)))
+    return standardise(np.mean(found, axis=0)).ravel()
 
 
 def _images(paths: Sequence[Path], target: Path, variants: int, seed: int) -> Bytes:
@@ -155,7 +180,7 @@ def _read(path: Path) -> Bytes:
 def _views(
     teacher: Recogniser, inner: str | None, faces: Bytes, folder: Path
 ) -> tuple[Array, Array | None]:
-    """What a teacher makes of every face: unit embeddings and, where wanted, an inner map."""
+    """What a teacher makes of every face: raw embeddings and, where wanted, an inner map."""
     told = teacher.path.read_bytes() + repr((teacher.feeding, inner)).encode()
     stem = f"{teacher.path.stem}-{hashlib.sha256(told).hexdigest()[:8]}"
     target, target_map = folder / f"{stem}.npy", folder / f"{stem}-map.npy"
@@ -171,7 +196,7 @@ def _views(
                         partial_map, mode="w+", dtype=np.float16, shape=shape
                     )
                 maps[bar.n : bar.n + len(found)] = found
-            parts.append(unit(embedding).astype(np.float16))
+            parts.append(embedding.astype(np.float16))
             bar.update(len(embedding))
         bar.close()
         if maps is not None:

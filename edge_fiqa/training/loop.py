@@ -28,7 +28,7 @@ from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.faces import TrainingFaces
 from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.training.student import Student, widen
-from edge_fiqa.types import Array, VitConfig
+from edge_fiqa.types import Array, Bytes, VitConfig
 
 LOG_EVERY = 20  # steps
 
@@ -139,7 +139,7 @@ class Trainer:
         if len(rows) < 3:
             return {}
         rows = rows[:: max(1, len(rows) // 1024)]
-        trail = self._trail(rows)
+        trail = self.trail(self.batches.faces.images[rows])
         quality = self.batches.faces.quality[rows]
         depth = trail.shape[1]
         found = {
@@ -154,16 +154,16 @@ class Trainer:
         self.best = max(self.best, found["FW"])
         return found
 
-    def _trail(self, rows: np.ndarray) -> Array:
-        """(N, E) scores of the averaged weights."""
+    def trail(self, images: Bytes) -> Array:
+        """(N, E) scores of faces (N, 112, 112, 3) by the averaged weights."""
         current = {k: v.clone() for k, v in self.student.state_dict().items()}
         self.student.load_state_dict(self.average)
         self.student.eval()
         parts = []
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
-            for start in range(0, len(rows), 128):
-                images = self.batches.tensor(self.batches.faces.images[rows[start : start + 128]])
-                parts.append(self.student.vit(images).float().cpu().numpy())
+            for start in range(0, len(images), 128):
+                x = self.batches.tensor(images[start : start + 128])
+                parts.append(self.student.vit(x).float().cpu().numpy())
         self.student.load_state_dict(current)
         self.student.train()
         return np.concatenate(parts)

@@ -82,6 +82,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     faces: str
     teachers: tuple[Teacher, ...]
     label: LabelName = "certainty_ratio"
+    smoothing: float = 0.0  # share of the label that the critic gives (0 to 1)
     variants: int = 6  # degraded versions of every face
     model: Shape = Shape()
     start: str | None = None
@@ -93,6 +94,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError("teachers: at least one recogniser is needed to label faces")
         if self.variants < 0:
             raise ConfigError(f"variants must not be negative, got {self.variants}")
+        if not 0 <= self.smoothing <= 1:
+            raise ConfigError(f"smoothing is a share: 0 to 1, got {self.smoothing}")
         kept = self.schedule.kept_patches
         if not 1 <= kept <= PATCHES:
             raise ConfigError(f"schedule.kept_patches is {kept}, expected 1 to {PATCHES}")

@@ -114,5 +114,5 @@ def test_every_exit_learns(faces, tmp_path):
     schedule = Schedule(steps=60, batch=16, kept_patches=144, learning_rate=3e-3, held_out=0)
     trainer = Trainer(CONFIG, schedule, faces, tmp_path)
     trainer.run()
-    trail = trainer._trail(np.arange(40))
+    trail = trainer.trail(faces.images)
     assert (trail[::2].mean(0) > trail[1::2].mean(0) + 0.5).all()
