@@ -75,6 +75,7 @@ def test_every_library_is_touched_in_its_own_place():
             "model/build_torch.py",
             "model/weights.py",
             "training/batches.py",
+            "training/critic.py",
             "training/degradations.py",
             "training/loop.py",
             "training/losses.py",
