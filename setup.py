@@ -14,9 +14,12 @@ EXTRAS = {
     "ov": ["openvino>=2025.0"],
     "ort": ["onnxruntime>=1.20"],
     "pt": ["torch>=2.4", "safetensors>=0.5"],
-    "build": ["onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5", "scipy>=1.11"],
+    "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
 }
+EXTRAS["build"] = sorted(
+    {*EXTRAS["calibrate"], "onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5"}
+)
 EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kornia>=0.8"})
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"]}

@@ -90,7 +90,7 @@ def plot(result: dict, target: Path) -> None:
             values = result[supervision][key]
             axes.plot(range(1, len(values) + 1), values, "o-", color=colour, label=label)
     ranks.set(ylabel="Spearman with the label, held-out persons")
-    areas.set(ylabel="pAUC x 1e-3, CelebA, unseen recognisers (lower is better)")
+    areas.set(ylabel="CelebA, pAUC x 1e-3 (lower is better)")
     for axes in (ranks, areas):
         axes.set(xlabel="exit (blocks run)", xticks=range(1, len(values) + 1))
         axes.grid(alpha=0.3)

@@ -1,7 +1,8 @@
-"""Faces for building a bundle: aligned crops of a split, each as it is and once degraded at random.
+"""Faces to calibrate on: aligned crops of a split, each as it is and once degraded at random.
 
-    python calibration/faces.py DATA/splits/calibration.csv DATA OUT [--limit 400]
+    python calibration/faces.py DATA/splits/calibration.csv DATA OUT [--limit N]
 
+One folder a person, so that a calibration holds whole persons out.
 INT8 ranges must cover bad faces too, and the 0-100 scale needs them: on clean faces alone an average
 camera face would score 0. Degradations are those of training, seeded by the face's number.
 """
@@ -22,17 +23,19 @@ def main() -> None:
     parser.add_argument("split", type=Path)
     parser.add_argument("root", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--limit", type=int, default=400, help="faces taken from the split (400)")
+    parser.add_argument("--limit", type=int, help="faces taken from the split (all)")
     options = parser.parse_args()
     with options.split.open(newline="", encoding="utf-8") as file:
-        paths = [row["path"] for row in csv.DictReader(file)]
-    options.out.mkdir(parents=True, exist_ok=True)
-    chosen = np.linspace(0, len(paths) - 1, min(options.limit, len(paths))).astype(int)
+        rows = list(csv.DictReader(file))
+    limit = len(rows) if options.limit is None else min(options.limit, len(rows))
+    chosen = np.linspace(0, len(rows) - 1, limit).astype(int)
     for number, index in enumerate(chosen):
-        face = decode(options.root / paths[index])
+        face = decode(options.root / rows[index]["path"])
+        person = options.out / f"{rows[index]['dataset']}-{rows[index]['identity']}"
+        person.mkdir(parents=True, exist_ok=True)
         worse = random_mixture(face, seed=7_000_000 + number)
         for kind, image in (("clean", face), ("worse", worse)):
-            target = options.out / f"{number:05}-{kind}.png"
+            target = person / f"{number:05}-{kind}.png"
             cv2.imwrite(str(target), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     print(f"{2 * len(chosen)} faces in {options.out}")
 

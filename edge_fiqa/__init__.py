@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_fiqa.bundle import Bundle as Bundle
     from edge_fiqa.errors import EdgeFiqaError as EdgeFiqaError
+    from edge_fiqa.gate import Gate as Gate
     from edge_fiqa.policy import Budget as Budget
     from edge_fiqa.policy import Convergence as Convergence
     from edge_fiqa.policy import Deadline as Deadline
     from edge_fiqa.policy import Fixed as Fixed
     from edge_fiqa.record import Record as Record
     from edge_fiqa.scorer import Scorer as Scorer
+    from edge_fiqa.service import GateService as GateService
     from edge_fiqa.sources import FaceReader as FaceReader
 
 __version__ = "0.1.0"
@@ -33,6 +35,8 @@ _HOMES = {
     "EdgeFiqaError": "errors",
     "FaceReader": "sources",
     "Fixed": "policy",
+    "Gate": "gate",
+    "GateService": "service",
     "Record": "record",
     "Scorer": "scorer",
 }

@@ -20,14 +20,14 @@ from edge_fiqa.bundle import (
     WEIGHTS,
     Bundle,
     Costs,
-    ExitParity,
     Manifest,
     Network,
     Parity,
     SegmentFile,
     sha256,
 )
-from edge_fiqa.calibration.scale import measure_moments
+from edge_fiqa.calibration.artefact import FILE as CALIBRATION
+from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import ConfigError
@@ -36,8 +36,9 @@ from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights
+from edge_fiqa.precision import check_precision, compare
 from edge_fiqa.route import parse_boundaries, segments_for
-from edge_fiqa.types import Array, Bytes, Segment
+from edge_fiqa.types import Array, Bytes, FaceSet, Segment
 
 LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch"}
 
@@ -48,30 +49,28 @@ def build_bundle(
     recipe: BuildRecipe,
     *,
     heads: int | None = None,
-    faces: Bytes | None = None,
-    faces_are: str = "calibration images",
+    faces: FaceSet | None = None,
     force: bool = False,
     name: str | None = None,
 ) -> Bundle:
     """Build `target` from `checkpoint` and open it.
 
-    faces: (N, 112, 112, 3) uint8 RGB calibration images, for INT8 ranges, parity and the 0-100
-    scale; without them parity is measured on synthetic images and there is no scale.
+    faces: aligned calibration faces, for INT8 ranges, parity and the calibration; without them parity
+    is measured on synthetic images, and fewer than 100 make no calibration.
     Nothing appears at `target` unless everything went well. Raises ConfigError if it exists and
-    `force` is not given.
+    `force` is not given, and if the recipe's precision loses more than it allows.
     """
     if target.exists() and not force:
         raise ConfigError(f"{target} exists; give --force to replace it")
-    if recipe.precision == "int8" and (faces is None or not len(faces)):
+    if recipe.precision == "int8" and (faces is None or not len(faces.crops)):
         raise ConfigError("INT8 needs real faces for its ranges: give --calibration-images DIR")
     weights = load_weights(checkpoint, heads)
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        _write(weights, folder, recipe, faces, name or target.name)
-        images = synthetic_faces(16) if faces is None else faces
-        described = "synthetic images" if faces is None else faces_are
-        _measure(weights, folder, recipe, images, described, scale=faces is not None)
+        _write(weights, folder, recipe, None if faces is None else faces.crops, name or target.name)
+        _measure(weights, folder, recipe, faces)
+        check_precision(Bundle.open(folder).manifest, recipe)
         folder.chmod(0o755)
         _swap(folder, target)
     except BaseException:
@@ -110,7 +109,6 @@ def _write(
         parity=Parity("not measured", 0, "", ()),
         costs=Costs("not measured", "", "", 0, ()),
         golden=(),
-        scale=None,
     )
     _save(manifest, folder)
 
@@ -121,19 +119,20 @@ def _graphs(
     if recipe.precision == "int8":
         assert faces is not None  # build_bundle has checked
         spread = np.linspace(0, len(faces) - 1, min(recipe.range_faces, len(faces))).astype(int)
-        yield from quantised_segments(weights, segments, faces[spread], recipe.ranges)
+        yield from quantised_segments(
+            weights, segments, faces[spread], recipe.ranges, recipe.float_layers
+        )
     else:
         for segment in segments:
             yield segment, segment_graph(weights, segment, recipe.precision)
 
 
-def _measure(
-    weights: Weights, folder: Path, recipe: BuildRecipe, faces: Bytes, faces_are: str, scale: bool
-) -> None:
+def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet | None) -> None:
+    crops = synthetic_faces(16) if faces is None else faces.crops
     with tempfile.TemporaryDirectory() as place:
-        reference = _reference(weights, recipe, Path(place), faces)
+        reference = _reference(weights, recipe, Path(place), crops)
     with open_engine(Bundle.open(folder), threads=recipe.threads) as engine:
-        found = all_exits(engine, faces)
+        found = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
         costs = Costs(
             engine.device,
@@ -142,20 +141,28 @@ def _measure(
             engine.threads,
             measure_costs(engine),
         )
-    rows = tuple(
-        ExitParity(
-            k + 1,
-            float(np.abs(found[:, k] - reference[:, k]).max()),
-            _spearman(found[:, k], reference[:, k]),
+    manifest = Bundle.open(folder).manifest
+    files, calibration = dict(manifest.files), None
+    if faces is not None and len(crops) >= LEAST_FACES:
+        calibration = fit_calibration(
+            found,
+            faces.groups,
+            model=manifest.name,
+            fingerprint=manifest.fingerprint,
+            exits=manifest.exits,
+            images=faces.described,
         )
-        for k in range(found.shape[1])
-    )
+        calibration.save(folder / CALIBRATION)
+        files[CALIBRATION] = sha256(folder / CALIBRATION)
+    images = "synthetic images" if faces is None else faces.described
     manifest = msgspec.structs.replace(
-        Bundle.open(folder).manifest,
-        parity=Parity("onnxruntime fp32", len(faces), faces_are, rows),
+        manifest,
+        files=files,
+        parity=Parity(
+            "onnxruntime fp32", len(crops), images, compare(found, reference, calibration)
+        ),
         costs=costs,
         golden=tuple(tuple(float(score) for score in row) for row in golden),
-        scale=measure_moments(found) if scale else None,
     )
     _save(manifest, folder)
 
@@ -166,14 +173,6 @@ def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes
     _write(weights, folder, plain, None, "reference")
     with open_engine(Bundle.open(folder), "ort") as engine:
         return all_exits(engine, faces)
-
-
-def _spearman(a: Array, b: Array) -> float | None:
-    from scipy.stats import spearmanr
-
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    return float(spearmanr(a, b).statistic)
 
 
 def _save(manifest: Manifest, folder: Path) -> None:

@@ -4,6 +4,7 @@
     body-01-01.onnx ...    one graph per segment, without large constants
     weights.bin            the constants of all graphs, each stored once
     model.safetensors      the float weights, where the bundle carries them (torch needs them)
+    calibration.json       what makes its scores comparable, if it was built on real faces
 
 Opening verifies the schema and every hash before anything is handed to a backend.
 """
@@ -18,7 +19,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from edge_fiqa.calibration.scale import Moments
+from edge_fiqa.calibration.artefact import FILE as CALIBRATION
+from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.cost import CostTable
 from edge_fiqa.errors import BundleError, ConfigError
 from edge_fiqa.types import Mode, Precision, Segment, VitConfig
@@ -50,11 +52,17 @@ class SegmentFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExitParity(Struct, frozen=True, forbid_unknown_fields=True):
-    """This bundle against the float32 reference, at one exit."""
+    """This bundle against the float32 reference, at one exit.
+
+    agreement: the share of faces with the same decision, at the worst of the gates 10, 20 ... 90.
+    within_a_point: the share whose 0-100 quality differs by one at most. None without calibration.
+    """
 
     exit: int
     max_abs_difference: float
     spearman: float | None
+    agreement: float | None
+    within_a_point: float | None
 
 
 class Parity(Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,7 +104,6 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     parity: Parity
     costs: Costs
     golden: tuple[tuple[float, ...], ...]  # all exits of GOLDEN_FACES synthetic faces, when built
-    scale: dict[str, Moments] | None
 
 
 class Bundle:
@@ -151,6 +158,16 @@ class Bundle:
                 "build it with --backend pt"
             )
         return self.folder / FLOAT_WEIGHTS
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The calibration that it carries, if any."""
+        if CALIBRATION not in self.manifest.files:
+            return None
+        try:
+            return load_calibration(self.folder / CALIBRATION, self.manifest.fingerprint)
+        except ConfigError as exc:
+            raise BundleError(f"{exc}; rebuild the bundle") from exc
 
     @cached_property
     def costs(self) -> CostTable:

@@ -22,6 +22,9 @@ class BuildRecipe(
 
     segments: how many equal ones, or their last blocks as in "3,6,9,12"; None is one per block.
     ranges, range_faces: how INT8 ranges are found, and on how many calibration faces.
+    float_layers: linear layers left in float32 by INT8: blocks (block1) or layers (block1/fc2, stem).
+    least_spearman, least_agreement: what reduced precision must keep of float32 at every exit, where
+    there are calibration faces; accept_imprecise builds whatever it loses.
     """
 
     backend: BackendName = "ov"
@@ -29,6 +32,10 @@ class BuildRecipe(
     segments: str | None = None
     ranges: RangeMethod = "minmax"
     range_faces: int = 128
+    float_layers: tuple[str, ...] = ()
+    least_spearman: float = 0.995
+    least_agreement: float = 0.99
+    accept_imprecise: bool = False
     threads: int | None = None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa import route
+from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.cost import CostTable, LoadFactor
 from edge_fiqa.engines.base import Engine, Tokens, behind
 from edge_fiqa.fusion import Fusion, check_weights, fuse
@@ -39,7 +40,8 @@ class Assessment:
 class Controller:
     """Assesses batches of faces on one engine. Not thread-safe, like its engine.
 
-    `clock` returns seconds. The load factor follows how much slower than `costs` the machine is.
+    With an estimator, policies see estimates of the full fused score, else the fused score as it
+    is. `clock` returns seconds. The load factor follows how much slower than `costs` the machine is.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Controller:
         engine: Engine,
         costs: CostTable | None = None,
         fusion: Fusion = "FW",
+        estimator: Estimator | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if not isinstance(fusion, str):
             check_weights(fusion, engine.config.depth)
         self.engine, self.fusion, self.clock = engine, fusion, clock
+        self.estimator = estimator
         self.exits = route.exits(engine.segments)
         self.load = LoadFactor()
         self._routes = {
@@ -154,6 +158,8 @@ class _Run:
             if number == len(self.steps) - 1:
                 break
             fused = fuse(self.trail[rows], segment.last, self.controller.fusion)
+            if (estimator := self.controller.estimator) is not None:
+                fused = estimator.estimate(fused, segment.last)
             estimates = np.column_stack((estimates, fused))
             going_on = self._decide(rows, estimates, number)
             if not going_on.size:

@@ -13,14 +13,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Protocol
 
 from edge_fiqa.policy import Policy
 from edge_fiqa.record import Record
-from edge_fiqa.scorer import Scorer
 from edge_fiqa.sources import FaceCrop, RefusedFace
 
 TOGETHER = 8  # files a worker takes at once, their faces one batch for its engine
 AHEAD = 3  # such chunks in flight per worker
+
+
+class Scores(Protocol):
+    """A Scorer, or a GateService around one."""
+
+    def score(
+        self, faces: Sequence[FaceCrop | RefusedFace], policies: Sequence[Policy]
+    ) -> list[Record]: ...
+
 
 ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
 
@@ -28,7 +37,7 @@ ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
 def score_files(
     paths: Iterable[Path],
     read: ReadFaces,
-    scorers: Sequence[Scorer],
+    scorers: Sequence[Scores],
     policies: Sequence[Policy],
     together: int = TOGETHER,
 ) -> Iterator[list[Record]]:
@@ -36,7 +45,7 @@ def score_files(
 
     A file that cannot be scored gives one record with its code. EngineFailed ends the iteration.
     """
-    free: SimpleQueue[Scorer] = SimpleQueue()
+    free: SimpleQueue[Scores] = SimpleQueue()
     for scorer in scorers:
         free.put(scorer)
 

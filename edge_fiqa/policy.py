@@ -16,7 +16,9 @@ import numpy as np
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Array, Mask
 
-Reason = Literal["fixed", "full", "convergence", "budget", "deadline", "gate", "not_finite"]
+Reason = Literal[
+    "fixed", "full", "convergence", "budget", "deadline", "gate", "audit", "not_finite"
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Forecast:
 class Progress:
     """What is known of the faces still running, after a segment.
 
-    estimates: (N, P) fused score at each of the P decision points so far, newest last.
+    estimates: (N, P) estimated full fused score at each of the P decision points so far, newest
+    last; the fused score as it is, where the model has no calibration.
     elapsed_ms: since the call began. next_ms: predicted for the next segment, None if not measured.
     """
 

@@ -15,38 +15,74 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.bundle import Bundle
+from edge_fiqa.calibration.artefact import Calibration, load_calibration
+from edge_fiqa.calibration.estimate import Estimator, rule_name
+from edge_fiqa.calibration.scale import form_of
 from edge_fiqa.controller import Assessment, Controller
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.base import Engine
-from edge_fiqa.errors import ConfigError, FailureCode
+from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import Fusion
+from edge_fiqa.gate import Gate
 from edge_fiqa.measure import cost_table
 from edge_fiqa.policy import Fixed, Policy
-from edge_fiqa.record import Algorithm, Code, Cost, Decision, Exit, Quality, Record
+from edge_fiqa.record import Algorithm, Record
+from edge_fiqa.recorder import Recorder
 from edge_fiqa.sources import FaceCrop, RefusedFace
-from edge_fiqa.types import Array, Bytes
+from edge_fiqa.types import Bytes
 
 PORTABLE_BACKENDS = {"ov": "openvino", "ort": "onnxruntime"}
 
 
 class Scorer:
-    """One model on one engine, with one fusion rule and gate. Not thread-safe: one per thread."""
+    """One model on one engine, with one fusion rule and gate. Not thread-safe: one per thread.
+
+    calibration: another one than the bundle's own. Without any, or without this fusion rule in it,
+    records have no 0-100 quality.
+    """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, fusion: Fusion = "FW", gate: int | None = None
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        fusion: Fusion = "FW",
+        gate: int | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         if gate is not None and not 0 <= gate <= 100:
             raise ConfigError(f"a gate is a quality from 0 to 100, got {gate}")
-        manifest = bundle.manifest
-        self.fusion = fusion if isinstance(fusion, str) else ",".join(f"{w:g}" for w in fusion)
-        self.moments = (manifest.scale or {}).get(self.fusion)
-        if gate is not None and self.moments is None:
-            raise ConfigError(
-                f"a gate needs a 0-100 scale, and {bundle.folder} has none for fusion {self.fusion}"
-            )
-        self.bundle, self.engine, self.gate = bundle, engine, gate
+        self.bundle, self.engine, self.fusion = bundle, engine, rule_name(fusion)
         self.controller = Controller(engine, bundle.costs, fusion)
-        self._algorithm = Algorithm(manifest.name, manifest.edge_fiqa, manifest.fingerprint)
+        self._asked_gate = gate
+        self.use(calibration or bundle.calibration)
+
+    def use(self, calibration: Calibration | None) -> None:
+        """Go on with another calibration of this model, or none.
+
+        Its recommended gate is taken where none was asked for. Raises ConfigError if there is a
+        gate but no calibration for this fusion rule.
+        """
+        gate, estimator, name = self._asked_gate, None, None
+        if calibration is not None and self.fusion in calibration.rules:
+            estimator = Estimator.of(calibration, self.controller.fusion)
+            name = f"{form_of(estimator.scale)}:{calibration.id}"
+            gate = calibration.gate if gate is None else gate
+        if gate is not None and estimator is None:
+            raise ConfigError(
+                f"a gate needs a 0-100 scale, and {self.bundle.folder} is not calibrated for "
+                f"fusion {self.fusion}; run edge-fiqa calibrate"
+            )
+        self.calibration, self.estimator, self.gate = calibration, estimator, gate
+        self.controller.estimator = estimator
+        manifest = self.bundle.manifest
+        self._recorder = Recorder(
+            Algorithm(manifest.name, manifest.edge_fiqa, manifest.fingerprint),
+            self.bundle.config.depth,
+            self.fusion,
+            estimator,
+            name,
+            gate,
+        )
 
     @classmethod
     def open(
@@ -57,6 +93,7 @@ class Scorer:
         threads: int | None = None,
         fusion: Fusion = "FW",
         gate: int | None = None,
+        calibration: Calibration | Path | None = None,
     ) -> Scorer:
         """Open a bundle, or a shipped model by its name, on a backend.
 
@@ -64,8 +101,25 @@ class Scorer:
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
+        if isinstance(calibration, Path):
+            calibration = load_calibration(calibration, bundle.manifest.fingerprint)
         name = backend or available_backend(bundle)
-        return cls(bundle, open_engine(bundle, name, threads), fusion, gate)
+        return cls(bundle, open_engine(bundle, name, threads), fusion, gate, calibration)
+
+    def gate_policy(self, risk: float | None = None) -> Gate:
+        """The policy that stops once this scorer's gate is decided, at a promised risk of flips.
+
+        risk None: the calibration's first. Raises ConfigError without gate or such a promise.
+        """
+        if self.gate is None or self.calibration is None:
+            raise ConfigError("a gate policy needs a gate: Scorer.open(..., gate=Q)")
+        return Gate.of(
+            self.calibration,
+            self.gate,
+            exits=self.controller.exits,
+            fusion=self.controller.fusion,
+            risk=risk,
+        )
 
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm what these policies need, so that the first face is as fast as the rest.
@@ -100,53 +154,9 @@ class Scorer:
         scored: list[Record] = []
         if crops:
             assessment = self.assess(np.stack([crop.crop for crop in crops]), policies)
-            scored = [self._record(crop, assessment, row) for row, crop in enumerate(crops)]
-        rest = iter(scored)
-        return [self._refused(f) if isinstance(f, RefusedFace) else next(rest) for f in faces]
-
-    def _refused(self, face: RefusedFace) -> Record:
-        return Record(
-            id=face.id,
-            source=face.source,
-            box=face.box,
-            landmarks=face.landmarks,
-            quality=self._no_quality(face.code),
-            exit=Exit(None, None, (None,) * self.bundle.config.depth, self.fusion),
-            cost=Cost(None, None, None),
-            decision=Decision(self.gate, None if self.gate is None else False, None, None),
-            warnings=(face.reason,),
-        )
-
-    def _record(self, crop: FaceCrop, assessment: Assessment, row: int) -> Record:
-        depth, raw = int(assessment.depth[row]), float(assessment.score[row])
-        if np.isfinite(raw):
-            scalar = self.moments.quality(raw, depth) if self.moments else None
-            calibration = "moments" if self.moments else None
-            quality = Quality(scalar, raw, None, "ok", self._algorithm, calibration)
-        else:
-            quality = self._no_quality("not_finite")
-        accepted = None
-        if self.gate is not None:
-            accepted = quality.scalar is not None and quality.scalar >= self.gate
-        return Record(
-            id=crop.id,
-            source=crop.source,
-            box=crop.box,
-            landmarks=crop.landmarks,
-            quality=quality,
-            exit=Exit(
-                depth, assessment.reason[row], _finite_or_none(assessment.trail[row]), self.fusion
-            ),
-            cost=Cost(
-                round(float(assessment.gflops[row]), 6), round(float(assessment.ms[row]), 4), None
-            ),
-            decision=Decision(self.gate, accepted, None, None),
-            warnings=crop.warnings,
-        )
-
-    def _no_quality(self, code: FailureCode) -> Quality:
-        known: Code = code
-        return Quality(None, None, None, known, self._algorithm, None)
+            scored = list(self._recorder.records(crops, assessment, policies))
+        rest, refused = iter(scored), self._recorder.refused
+        return [refused(face) if isinstance(face, RefusedFace) else next(rest) for face in faces]
 
     def close(self) -> None:
         self.engine.close()
@@ -166,7 +176,3 @@ def available_backend(bundle: Bundle) -> str:
             if importlib.util.find_spec(PORTABLE_BACKENDS[name]) is not None:
                 return name
     return wanted
-
-
-def _finite_or_none(trail: Array) -> tuple[float | None, ...]:
-    return tuple(float(score) if np.isfinite(score) else None for score in trail)

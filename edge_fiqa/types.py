@@ -59,6 +59,20 @@ class VitConfig:
         return 1 if self.mode == "token" else self.tokens
 
 
+@dataclass(frozen=True)
+class FaceSet:
+    """Aligned faces to measure on. crops: (N, 112, 112, 3) uint8 RGB.
+
+    groups: N names; faces of one name (a person, or a file) stay together when the set is split.
+    names: their files, relative to the folder. described: what they are, in words.
+    """
+
+    crops: Bytes
+    groups: tuple[str, ...]
+    described: str
+    names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, order=True)
 class Segment:
     """Blocks first..last (1-based, both included) run as one call.

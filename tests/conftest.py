@@ -14,7 +14,7 @@ from edge_fiqa.bundle import Bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.measure import synthetic_faces
 from edge_fiqa.model.weights import Weights, expected_shapes, verify
-from edge_fiqa.types import Bytes, VitConfig
+from edge_fiqa.types import Bytes, FaceSet, VitConfig
 
 ROOT = Path(__file__).parents[1]
 TINY = VitConfig(mode="token", width=32, depth=4, heads=2)
@@ -72,10 +72,17 @@ def checkpoint(tiny: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(checkpoint: Path, faces: Bytes, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The tiny network, float32, with a scale and with float weights for every backend."""
+def face_set() -> FaceSet:
+    """Enough faces to calibrate on, two of a person."""
+    groups = tuple(f"person {row // 2}" for row in range(400))
+    return FaceSet(synthetic_faces(400, seed=6), groups, "synthetic persons")
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint: Path, face_set: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny network, float32, calibrated, and with float weights for every backend."""
     target = tmp_path_factory.mktemp("bundle") / "tiny"
-    return build_bundle(checkpoint, target, BuildRecipe(backend="pt"), faces=faces)
+    return build_bundle(checkpoint, target, BuildRecipe(backend="pt"), faces=face_set)
 
 
 @pytest.fixture

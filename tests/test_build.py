@@ -1,5 +1,6 @@
 """Building: whole or not at all, with parity and costs measured."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -9,12 +10,14 @@ from edge_fiqa.bundle import Bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.errors import CheckpointError, ConfigError
 from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.types import FaceSet
 
 
-def test_parity_and_costs_are_measured(bundle, faces):
+def test_parity_and_costs_are_measured(bundle, face_set):
     manifest = bundle.manifest
     assert [row.exit for row in manifest.parity.exits] == [1, 2, 3, 4]
-    assert manifest.parity.faces == len(faces)
+    assert manifest.parity.faces == len(face_set.crops)
+    assert all(row.agreement == 1 and row.within_a_point == 1 for row in manifest.parity.exits)
     assert all(row.max_abs_difference < 1e-4 for row in manifest.parity.exits)
     assert all(row.spearman > 0.99 for row in manifest.parity.exits)
     assert len(manifest.costs.segments) == 11
@@ -24,12 +27,25 @@ def test_parity_and_costs_are_measured(bundle, faces):
     assert ms[1, 4, True] > ms[2, 2, True]
 
 
-def test_a_scale_only_from_real_faces(checkpoint, faces, tmp_path):
+def test_a_calibration_only_from_enough_real_faces(bundle, checkpoint, face_set, tmp_path):
     recipe = BuildRecipe(backend="ort")
-    assert build_bundle(checkpoint, tmp_path / "without", recipe).manifest.scale is None
-    scale = build_bundle(checkpoint, tmp_path / "with", recipe, faces=faces).manifest.scale
-    assert set(scale) == {"FW", "F", "last", "max", "median"}
-    assert len(scale["FW"].mean) == 4
+    assert build_bundle(checkpoint, tmp_path / "without", recipe).calibration is None
+    few = FaceSet(face_set.crops[:20], face_set.groups[:20], "few")
+    assert build_bundle(checkpoint, tmp_path / "few", recipe, faces=few).calibration is None
+    found = bundle.calibration
+    assert set(found.rules) == {"FW", "F", "last", "max", "median"}
+    assert (found.fingerprint, found.exits) == (bundle.manifest.fingerprint, (1, 2, 3, 4))
+    assert found.images == "synthetic persons"
+
+
+def test_a_precision_that_loses_too_much_is_refused(checkpoint, face_set, tmp_path):
+    strict = BuildRecipe(backend="ort", precision="int8", least_spearman=0.99999)
+    with pytest.raises(ConfigError, match=r"int8 loses too much: exit \d has a rank correlation"):
+        build_bundle(checkpoint, tmp_path / "b", strict, faces=face_set)
+    assert list(tmp_path.iterdir()) == []
+    told = msgspec.structs.replace(strict, accept_imprecise=True)
+    rows = build_bundle(checkpoint, tmp_path / "b", told, faces=face_set).manifest.parity.exits
+    assert min(row.spearman for row in rows) < 0.99999
 
 
 def test_segments_of_two_blocks(checkpoint, tmp_path):
@@ -81,6 +97,6 @@ def test_what_cannot_be_built(checkpoint, tmp_path):
 
 def test_the_same_checkpoint_gives_the_same_files(checkpoint, tmp_path):
     recipe = BuildRecipe(backend="ort", precision="int8")
-    faces = synthetic_faces(3)
+    faces = FaceSet(synthetic_faces(3), ("a", "b", "c"), "noise")
     one, two = (build_bundle(checkpoint, tmp_path / n, recipe, faces=faces) for n in "ab")
     assert one.manifest.files == two.manifest.files

@@ -11,12 +11,15 @@ PACKAGE = Path(edge_fiqa.__file__).parent
 
 LAYERS = [
     {"errors", "types"},
-    {"config", "cost", "fusion", "policy", "record", "route", "calibration"},
+    {"config", "cost", "fusion", "policy", "record", "route", "calibration", "audit"},
+    {"gate"},
     {"images", "align", "landmarks", "detect"},
     {"sources", "bundle", "model"},
     {"engines"},
     {"controller", "measure"},
-    {"scorer", "build", "recognition", "evaluation"},
+    {"recorder", "precision", "recognition", "evaluation"},
+    {"scorer", "build"},
+    {"service"},
     {"output", "resume", "pipeline", "training"},
     {"cli"},
     {"__main__"},

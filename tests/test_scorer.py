@@ -25,8 +25,9 @@ def crop(face, name="a"):
 def test_a_record_says_what_happened(scorer, faces):
     record = scorer.score_face(faces[0], [Fixed(3)])
     assert record.quality.code == "ok"
-    assert record.quality.calibration == "moments"
-    assert 0 <= record.quality.scalar <= 100
+    assert record.quality.calibration == f"sigmoid:{scorer.calibration.id}"
+    low, high = record.quality.interval
+    assert 0 <= low <= record.quality.scalar <= high <= 100
     assert record.quality.algorithm.fingerprint == scorer.bundle.manifest.fingerprint
     assert (record.exit.depth, record.exit.reason, record.exit.fusion) == (3, "fixed", "FW")
     expected = all_exits(scorer.engine, faces[:1])[0]

@@ -1,43 +1,75 @@
-"""Raw fused scores onto one 0-100 scale, by matching moments. Pure.
+"""The full fused score onto 0..100, higher is better (ISO/IEC 29794-1). Pure.
 
-A fused score of depth 4 is not a fused score of depth 12. With the mean and deviation of the fused
-score at every depth, seen on the same faces, both are brought to standard units, and standard units
-to 0..100 by a logistic curve: round(100 / (1 + exp(-1.702 z))), the form that OFIQ uses
-(ISO/IEC 29794-1: higher is better). 1.702 makes the logistic curve follow the normal one, so an
-average face scores 50 and the scale is close to a percentile.
+Two forms. `sigmoid`: round(100 / (1 + exp(-(x - x0) / w))), the form of OFIQ, whose x0 and w may be
+pasted. `quantile`: the share of calibration faces that score lower.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
-from edge_fiqa.fusion import RULES, fuse
+from edge_fiqa.calibration.monotone import Line, rounded
+from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Array
 
-LOGISTIC = 1.702
+LOGISTIC = 1.702  # makes the logistic curve follow the normal one, so that 84 is one deviation up
+Form = Literal["sigmoid", "quantile"]
+Qualities = npt.NDArray[np.intp]
 
 
-class Moments(Struct, frozen=True, forbid_unknown_fields=True):
-    """Mean and standard deviation of the fused score at depth 1, 2, ... E."""
+class Sigmoid(Struct, frozen=True, forbid_unknown_fields=True, tag="sigmoid", tag_field="form"):
+    """x0 scores 50; w is the step from 50 to 73."""
 
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    x0: float
+    w: float
 
-    def quality(self, score: float, depth: int) -> int:
-        """0..100, higher is better. `score` is finite and fused over exits 1..depth."""
-        z = (score - self.mean[depth - 1]) / self.deviation[depth - 1]
-        return round(100 / (1 + float(np.exp(np.clip(-LOGISTIC * z, -60, 60)))))
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.x0) and np.isfinite(self.w) and self.w > 0):
+            raise ConfigError(f"a sigmoid scale needs a finite x0 and w > 0, got {self}")
+
+    def quality(self, scores: npt.ArrayLike) -> Qualities:
+        z = (np.asarray(scores, np.float64) - self.x0) / self.w
+        return np.rint(100 / (1 + np.exp(np.clip(-z, -60, 60)))).astype(np.intp)
+
+    def score_of(self, gate: int) -> float:
+        """The lowest score of at least quality `gate`."""
+        share = (gate - 0.5) / 100
+        return -np.inf if share <= 0 else self.x0 + self.w * float(np.log(share / (1 - share)))
 
 
-def measure_moments(trail: Array) -> dict[str, Moments]:
-    """From the complete trails (N, E) of calibration faces: the moments under every fusion rule."""
-    depths = range(1, trail.shape[1] + 1)
-    fused = {rule: [fuse(trail, depth, rule) for depth in depths] for rule in RULES}
-    return {
-        rule: Moments(
-            tuple(float(f.mean()) for f in columns),
-            tuple(max(float(f.std()), 1e-6) for f in columns),
-        )
-        for rule, columns in fused.items()
-    }
+class Quantile(Struct, frozen=True, forbid_unknown_fields=True, tag="quantile", tag_field="form"):
+    """percent: from a score to the share of calibration faces below it, in per cent."""
+
+    percent: Line
+
+    def quality(self, scores: npt.ArrayLike) -> Qualities:
+        return np.rint(
+            np.interp(np.asarray(scores, np.float64), self.percent.x, self.percent.y)
+        ).astype(np.intp)
+
+    def score_of(self, gate: int) -> float:
+        """The lowest score of at least quality `gate`."""
+        if gate - 0.5 <= self.percent.y[0]:
+            return -np.inf
+        return float(np.interp(gate - 0.5, self.percent.y, self.percent.x))
+
+
+Scale = Sigmoid | Quantile
+
+
+def fit_scale(full: Array, form: Form = "sigmoid") -> Scale:
+    """From full fused scores (N,) of calibration faces, of which the average one scores 50."""
+    if form == "sigmoid":
+        deviation = max(float(full.std(dtype=np.float64)), 1e-6)
+        x0, w = rounded([full.mean(dtype=np.float64), deviation / LOGISTIC])
+        return Sigmoid(float(x0), float(w))
+    steps = np.linspace(0, 100, 101)
+    return Quantile(Line.through(np.quantile(full, steps / 100), steps))
+
+
+def form_of(scale: Scale) -> Form:
+    return "sigmoid" if isinstance(scale, Sigmoid) else "quantile"

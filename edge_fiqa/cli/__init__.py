@@ -19,6 +19,7 @@ from edge_fiqa.errors import EdgeFiqaError
 COMMANDS = {
     "score": "quality of faces: files, folders, or a list on standard input",
     "demo": "score a real portrait and worse and worse versions of it, exit by exit",
+    "calibrate": "make scores comparable and early exits safe, from a folder of your own faces",
     "build": "make a bundle from a checkpoint",
     "train": "a model from faces grouped by person, with every exit supervised",
     "info": "what a bundle is: model, segments, parity, costs",

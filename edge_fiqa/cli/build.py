@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from edge_fiqa.cli.faces import read_faces
 from edge_fiqa.cli.info import describe
 from edge_fiqa.config import load_recipe
 from edge_fiqa.engines import BACKENDS
-from edge_fiqa.errors import BackendMissing, ConfigError
-from edge_fiqa.sources import FaceCrop, FaceReader, expand
-from edge_fiqa.types import Bytes
+from edge_fiqa.errors import BackendMissing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads of the measured engine"
     )
+    parser.add_argument(
+        "--accept-imprecise", action="store_true", default=None, help="build whatever is lost"
+    )
     parser.add_argument("--name", help="algorithm name in records (default: the bundle's folder)")
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
 
@@ -53,11 +53,13 @@ def run(options: argparse.Namespace) -> int:
         raise BackendMissing("TensorRT plans are not built by this version; choose ov, ort or pt")
     chosen: dict[str, Any] = {
         key: getattr(options, key)
-        for key in ("backend", "precision", "segments", "ranges", "threads")
+        for key in ("backend", "precision", "segments", "ranges", "threads", "accept_imprecise")
         if getattr(options, key) is not None
     }
     recipe = load_recipe(options.recipe, chosen)
-    faces = _faces(options.calibration_images, options.calibration_limit)
+    faces = None
+    if options.calibration_images is not None:
+        faces = read_faces(options.calibration_images, options.calibration_limit, "build")
     logging.disable(logging.WARNING)  # the quantiser's advice about preprocessing
     bundle = build_bundle(
         options.checkpoint,
@@ -65,28 +67,8 @@ def run(options: argparse.Namespace) -> int:
         recipe,
         heads=options.heads,
         faces=faces,
-        faces_are=f"faces of {options.calibration_images.name}" if faces is not None else "",
         force=options.force,
         name=options.name,
     )
     describe(bundle, sys.stdout)
     return 0
-
-
-def _faces(folder: Path | None, limit: int) -> Bytes | None:
-    """At most `limit` aligned faces, spread evenly over the folder; unreadable ones are left out."""
-    if folder is None:
-        return None
-    paths = list(expand([str(folder)], sys.stdin))
-    reader, faces, refused = FaceReader(), [], 0
-    for path in paths[:: max(1, len(paths) // max(limit, 1))][:limit]:
-        for face in reader.faces_of(path):
-            if isinstance(face, FaceCrop):
-                faces.append(face.crop)
-            else:
-                refused += 1
-    if not faces:
-        raise ConfigError(f"{folder}: no aligned 112x112 faces in it ({refused} files refused)")
-    if refused:
-        print(f"edge-fiqa build: {refused} unusable calibration images left out", file=sys.stderr)
-    return np.stack(faces)

@@ -87,13 +87,12 @@ def _versions(face: Bytes) -> dict[str, Bytes]:
 
 
 def _quality(scorer: Scorer, face: Bytes) -> list[int]:
-    if scorer.moments is None:
-        raise ConfigError(
-            f"{scorer.bundle.folder} has no 0-100 scale; build it with calibration images"
-        )
+    if scorer.estimator is None:
+        raise ConfigError(f"{scorer.bundle.folder} is not calibrated; run edge-fiqa calibrate")
     trail = scorer.assess(face[None]).trail
     exits = scorer.controller.exits
-    return [scorer.moments.quality(float(fuse(trail, k, "FW")[0]), k) for k in exits]
+    estimate, scale = scorer.estimator.estimate, scorer.estimator.scale
+    return [int(scale.quality(estimate(fuse(trail, k), k))[0]) for k in exits]
 
 
 def _ms_to(scorer: Scorer, depth: int) -> float:

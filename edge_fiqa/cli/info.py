@@ -9,6 +9,7 @@ from typing import TextIO
 import msgspec
 
 from edge_fiqa.bundle import Bundle
+from edge_fiqa.calibration.scale import form_of
 from edge_fiqa.cost import CostTable
 from edge_fiqa.route import route_to
 
@@ -45,15 +46,26 @@ def describe(bundle: Bundle, out: TextIO) -> None:
         f"{costs.threads} threads, one face",
         f"  parity      against {parity.reference}, {parity.faces} {parity.images}",
     ]
-    scale = "none: records have no 0-100 quality" if manifest.scale is None else "moments (0-100)"
-    lines += [f"  scale       {scale}", "", *_exit_table(bundle)]
+    lines += [f"  calibration {_calibration(bundle)}", "", *_exit_table(bundle)]
     out.write("\n".join(lines) + "\n")
+
+
+def _calibration(bundle: Bundle) -> str:
+    found = bundle.calibration
+    if found is None:
+        return "none: records have no 0-100 quality; run edge-fiqa calibrate"
+    rule = found.rules.get("FW") or next(iter(found.rules.values()))
+    risks = ", ".join(f"{100 * promise.risk:g} %" for promise in rule.promises)
+    return (
+        f"{found.id}, {form_of(rule.scale)} scale (0-100), {found.faces} {found.images}, "
+        f"gates at risk {risks}"
+    )
 
 
 def _exit_table(bundle: Bundle) -> list[str]:
     table: CostTable = bundle.costs
     parity = {row.exit: row for row in bundle.manifest.parity.exits}
-    lines = ["  exit  gflops      ms  max diff  spearman"]
+    lines = ["  exit  gflops      ms  max diff  spearman  decisions  +-1 point"]
     for depth in bundle.manifest.exits:
         steps = route_to(bundle.segments, depth)
         ms, row = table.ms_of(steps), parity.get(depth)
@@ -63,6 +75,12 @@ def _exit_table(bundle: Bundle) -> list[str]:
             f"{'NA':>7}" if ms is None else f"{ms:7.2f}",
             f"{'NA':>9}" if row is None else f"{row.max_abs_difference:9.1e}",
             f"{'NA':>9}" if row is None or row.spearman is None else f"{row.spearman:9.5f}",
+            _percent(row.agreement if row else None, 10),
+            _percent(row.within_a_point if row else None, 10),
         ]
         lines.append(" ".join(cells))
     return lines
+
+
+def _percent(share: float | None, width: int) -> str:
+    return f"{'NA':>{width}}" if share is None else f"{100 * share:{width - 2}.2f} %"

@@ -29,6 +29,12 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--policy", choices=POLICIES, help="default: what the flags below imply, else full depth"
     )
+    group.add_argument(
+        "--gate", type=int, metavar="Q", help="mark faces of quality >= Q as accepted"
+    )
+    group.add_argument(
+        "--risk", type=float, metavar="R", help="gate: allowed rate of decisions unlike full depth"
+    )
     group.add_argument("--exit", type=int, metavar="K", help="fixed: stop after block K")
     group.add_argument(
         "--budget-ms", type=float, metavar="MS", help="deepest exit predicted to fit"
@@ -66,11 +72,8 @@ def policies_of(options: argparse.Namespace) -> list[Policy]:
         raise ConfigError(
             "--budget-mj: this bundle has no energy table; use --budget-ms or -gflops"
         )
-    if options.policy == "gate":
-        raise ConfigError(
-            "--policy gate needs a calibrated risk, which this version does not make yet; "
-            "--gate Q alone marks faces as accepted or rejected at full depth"
-        )
+    if options.risk is not None and options.policy != "gate":
+        raise ConfigError("--risk is about --policy gate, which is not given")
     if options.all_exits:
         if given or options.policy not in (None, "fixed"):
             raise ConfigError("--all-exits runs to full depth and takes no stopping policy")

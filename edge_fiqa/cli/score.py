@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from edge_fiqa.audit import SHARE, Audit
+from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.cli.options import (
     add_engine_arguments,
     add_policy_arguments,
@@ -23,6 +25,7 @@ from edge_fiqa.pipeline import TOGETHER, score_files
 from edge_fiqa.policy import Policy
 from edge_fiqa.resume import Form, ResumableFile
 from edge_fiqa.scorer import Scorer
+from edge_fiqa.service import GateService
 from edge_fiqa.sources import FaceReader, expand
 
 
@@ -33,7 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_arguments(parser)
     add_policy_arguments(parser)
     parser.add_argument(
-        "--gate", type=int, metavar="Q", help="mark faces of quality >= Q as accepted"
+        "--calibration", type=Path, metavar="FILE", help="of edge-fiqa calibrate (the bundle's own)"
+    )
+    parser.add_argument(
+        "--audit",
+        type=float,
+        default=SHARE,
+        metavar="S",
+        help=f"--policy gate: share of faces run to full depth as a check ({SHARE})",
     )
     faces = parser.add_argument_group("finding faces (without these, images are aligned crops)")
     faces.add_argument("--detector", type=Path, metavar="YUNET.onnx", help="score every face found")
@@ -65,12 +75,13 @@ def run(options: argparse.Namespace) -> int:
     single = len(options.inputs) == 1 and Path(options.inputs[0]).is_file()
     policies = policies_of(options)
     scorers, together = _scorers(options, policies, single)
+    workers, audit = _workers(options, scorers, policies, together)
     writer, done = _writer(options, scorers[0])
     paths = (p for p in expand(options.inputs, sys.stdin) if printable(p) not in done)
     shown = _with_progress(paths, options, single)
     failed = total = 0
     try:
-        for records in score_files(shown, reader.faces_of, scorers, policies, together):
+        for records in score_files(shown, reader.faces_of, workers, policies, together):
             writer.write(records)
             total += len(records)
             failed += sum(record.quality.code != "ok" for record in records)
@@ -83,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
     finally:
         if isinstance(writer, ResumableFile):
             writer.close()
+    if audit is not None and audit.suspended:
+        print(f"edge-fiqa score: {audit.suspended}", file=sys.stderr)
     if not total and not done:
         raise ConfigError(f"no images in {' '.join(options.inputs)}")
     if options.output is not None and not options.quiet:
@@ -105,21 +118,44 @@ def _scorers(
     threads = max(1, cores() // jobs) if options.threads is None else options.threads
     bundle = open_bundle(options)
     fusion = parse_fusion(options.fusion, bundle.config.depth)
+    calibration = None
+    if options.calibration is not None:
+        calibration = load_calibration(options.calibration, bundle.manifest.fingerprint)
     scorers = [
         Scorer.open(
-            bundle, backend=options.backend, threads=threads, fusion=fusion, gate=options.gate
+            bundle,
+            backend=options.backend,
+            threads=threads,
+            fusion=fusion,
+            gate=options.gate,
+            calibration=calibration,
         )
         for _ in range(jobs)
     ]
-    for scorer in scorers:  # also finds out, before the first file, that an exit does not exist
-        scorer.prepare(policies, together)
     return scorers, together
+
+
+def _workers(
+    options: argparse.Namespace,
+    scorers: Sequence[Scorer],
+    policies: Sequence[Policy],
+    together: int,
+) -> tuple[Sequence[Scorer | GateService], Audit | None]:
+    """What scores, warm; under the gate policy all share one audit."""
+    workers: Sequence[Scorer | GateService] = scorers
+    audit = None
+    if options.policy == "gate":
+        audit = Audit(scorers[0].gate_policy(options.risk).risk, options.audit)
+        workers = [GateService(scorer, options.risk, audit) for scorer in scorers]
+    for worker in workers:  # also finds out, before the first file, that an exit does not exist
+        worker.prepare(policies, together)
+    return workers, audit
 
 
 def _writer(options: argparse.Namespace, scorer: Scorer) -> tuple[Writer, set[str]]:
     if options.output is None:
         if options.format in (None, "table"):
-            return TableWriter(sys.stdout, options.all_exits, options.gate is not None), set()
+            return TableWriter(sys.stdout, options.all_exits, scorer.gate is not None), set()
         return (
             CsvWriter(sys.stdout) if options.format == "csv" else NdjsonWriter(sys.stdout)
         ), set()

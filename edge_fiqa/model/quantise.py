@@ -36,12 +36,16 @@ METHODS = {
 
 
 def quantised_segments(
-    weights: Weights, segments: Sequence[Segment], faces: Bytes, method: RangeMethod = "minmax"
+    weights: Weights,
+    segments: Sequence[Segment],
+    faces: Bytes,
+    method: RangeMethod = "minmax",
+    float_layers: Sequence[str] = (),
 ) -> Iterator[tuple[Segment, onnx.ModelProto]]:
     """INT8 graphs of `segments`, made one at a time; ranges are seen on `faces` (N, 112, 112, 3).
 
     Each segment is calibrated on the float tokens that really reach it. Bodies must chain from
-    block 1; a tail starts where a body starts.
+    block 1; a tail starts where a body starts. float_layers: see `quantise_segment`.
     """
     if not len(faces):
         raise ConfigError("INT8 needs calibration images: give --calibration-images DIR")
@@ -49,7 +53,8 @@ def quantised_segments(
     first = 1
     while group := [segment for segment in segments if segment.first == first]:
         for segment in group:
-            yield segment, quantise_segment(segment_graph(weights, segment), inputs, method)
+            graph = segment_graph(weights, segment)
+            yield segment, quantise_segment(graph, inputs, method, float_layers)
         bodies = [segment for segment in group if not segment.tail]
         if not bodies:
             return
@@ -61,10 +66,23 @@ def quantised_segments(
 
 
 def quantise_segment(
-    graph: onnx.ModelProto, inputs: Sequence[np.ndarray], method: RangeMethod = "minmax"
+    graph: onnx.ModelProto,
+    inputs: Sequence[np.ndarray],
+    method: RangeMethod = "minmax",
+    float_layers: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """QDQ version of one float32 segment; `inputs` are what it will be fed, batch 1 each."""
-    linear = [n.name for n in graph.graph.node if n.op_type == "MatMul" and _is_linear(n.name)]
+    """QDQ version of one float32 segment; `inputs` are what it will be fed, batch 1 each.
+
+    float_layers stay float32: whole blocks (`block1`) or layers (`block1/fc2`, `stem`).
+    """
+    kept = set(float_layers)
+    linear = [
+        node.name
+        for node in graph.graph.node
+        if node.op_type == "MatMul"
+        and _is_linear(node.name)
+        and not kept & {node.name, node.name.split("/")[0]}
+    ]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, str(source))

@@ -1,38 +1,61 @@
-"""The 0-100 scale: moments matched at every depth."""
+"""The 0-100 scale, in both of its forms."""
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge_fiqa.calibration.scale import Moments, measure_moments
-from edge_fiqa.fusion import RULES, fuse
+from edge_fiqa.calibration.scale import Scale, Sigmoid, fit_scale
+from edge_fiqa.errors import ConfigError
 
-
-def test_an_average_face_scores_50_and_the_scale_rises():
-    moments = Moments((2.0,), (0.5,))
-    assert moments.quality(2.0, 1) == 50
-    # The logistic curve follows the normal distribution: one deviation is the 84th percentile.
-    assert moments.quality(2.5, 1) == pytest.approx(84, abs=1)
-    assert moments.quality(1.5, 1) == pytest.approx(16, abs=1)
-    scores = [moments.quality(x, 1) for x in np.linspace(-50, 50, 101)]
-    assert scores == sorted(scores)
-    assert (scores[0], scores[-1]) == (0, 100)
-    assert all(isinstance(q, int) for q in scores)
+NORMAL = np.random.default_rng(0).normal(2.0, 0.5, 20_000).astype(np.float32)
 
 
-def test_every_depth_has_the_same_distribution_on_the_calibration_faces():
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=(500, 1))
-    trail = (truth * np.linspace(0.5, 2, 6) + np.arange(6)).astype(np.float32)
-    moments = measure_moments(trail)
-    assert set(moments) == set(RULES)
-    for rule in RULES:
-        for depth in range(1, 7):
-            fused = fuse(trail, depth, rule)
-            z = (fused - moments[rule].mean[depth - 1]) / moments[rule].deviation[depth - 1]
-            assert z.mean() == pytest.approx(0, abs=1e-3)
-            assert z.std() == pytest.approx(1, abs=1e-3)
+@pytest.mark.parametrize("form", ["sigmoid", "quantile"])
+def test_an_average_face_scores_50_and_the_scale_rises(form):
+    scale = fit_scale(NORMAL, form)
+    # Of a normal distribution, one deviation up is the 84th percentile in either form.
+    np.testing.assert_allclose(scale.quality([2.0, 2.5, 1.5]), [50, 84, 16], atol=1)
+    rising = scale.quality(np.linspace(-50, 50, 1001))
+    assert (np.diff(rising) >= 0).all()
+    assert (rising[0], rising[-1]) == (0, 100)
 
 
-def test_constant_scores_do_not_divide_by_zero():
-    moments = measure_moments(np.ones((5, 2), np.float32))["FW"]
-    assert moments.quality(1.0, 1) == 50
+def test_quantile_is_the_share_of_faces_below():
+    scores = np.random.default_rng(1).gamma(2.0, 1.0, 5000).astype(np.float32)
+    quality = fit_scale(scores, "quantile").quality(scores)
+    for level in (10, 50, 90):
+        assert (quality < level).mean() == pytest.approx(level / 100, abs=0.01)
+
+
+def test_pasted_ofiq_parameters():
+    scale = Sigmoid(x0=20.0, w=5.0)
+    expected = [round(100 / (1 + np.exp(-(x - 20) / 5))) for x in (3, 20, 31)]
+    assert scale.quality([3, 20, 31]).tolist() == expected
+    with pytest.raises(ConfigError, match="w > 0"):
+        Sigmoid(0.0, -1.0)
+
+
+@pytest.mark.parametrize("form", ["sigmoid", "quantile"])
+@given(gate=st.integers(0, 100))
+def test_a_gate_as_a_score_is_where_that_quality_begins(form, gate):
+    scale = fit_scale(NORMAL, form)
+    tau = scale.score_of(gate)
+    if gate == 0:
+        assert tau == -np.inf
+        return
+    below, above = scale.quality([tau - 1e-3, tau + 1e-3])
+    assert below < gate <= above or (form == "quantile" and below <= gate <= above)
+
+
+@pytest.mark.parametrize("form", ["sigmoid", "quantile"])
+def test_files_keep_it(form):
+    scale = fit_scale(NORMAL, form)
+    again = msgspec.json.decode(msgspec.json.encode(scale), type=Scale)
+    assert again == scale
+    assert again.quality(NORMAL[:50]).tolist() == scale.quality(NORMAL[:50]).tolist()
+
+
+def test_equal_scores_do_not_break_it():
+    assert fit_scale(np.ones(5, np.float32)).quality(1.0) == 50

@@ -57,7 +57,7 @@ def test_build_then_info(capsys, checkpoint, tmp_path):
         capsys, "build", checkpoint, "-o", target, *flags, "--calibration-images", folder
     )
     assert status == 0, err
-    assert "1 unusable calibration images left out" in err
+    assert "1 unusable images left out" in err
     status, again, _ = run(capsys, "info", target)
     assert again == out
     assert "int8" in out

@@ -114,7 +114,7 @@ def test_policies(score, photos, flags, depth, reason):
         (["--exit", "13"], "exit 13 does not exist"),
         (["--policy", "budget"], "needs --budget-ms or --budget-gflops"),
         (["--policy", "deadline"], "needs --deadline-ms"),
-        (["--policy", "gate"], "gate needs a calibrated risk"),
+        (["--policy", "gate"], "needs a gate"),
         (["--policy", "magic"], "invalid choice"),
         (["--budget-ms", "-3"], "must be positive"),
         (["--budget-ms", "soon"], "invalid float"),

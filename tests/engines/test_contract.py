@@ -15,7 +15,7 @@ from edge_fiqa.errors import BackendMissing, BundleError, ConfigError
 from edge_fiqa.measure import all_exits
 from edge_fiqa.model.build_torch import load_vit
 from edge_fiqa.route import route_to
-from edge_fiqa.types import Segment
+from edge_fiqa.types import FaceSet, Segment
 
 ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2, "int8": 0.25}
 RUNS = {
@@ -23,6 +23,10 @@ RUNS = {
     "ort": ("fp32", "fp16", "int8"),
     "pt": ("fp32", "bf16"),
 }
+
+
+def noise(faces):
+    return FaceSet(faces, ("noise",) * len(faces), "noise")
 
 
 def open_or_skip(bundle, backend, **options):
@@ -80,7 +84,8 @@ def test_every_precision_stays_in_its_bounds(
 ):
     recipe = BuildRecipe(backend=backend, precision=precision)
     with open_or_skip(
-        build_bundle(checkpoint, tmp_path / "b", recipe, faces=faces), backend
+        build_bundle(checkpoint, tmp_path / "b", recipe, faces=noise(faces)),
+        backend,
     ) as engine:
         found = all_exits(engine, faces)
     error = np.abs(found - reference).max()
@@ -191,7 +196,7 @@ def test_refused_at_the_door(bundle, checkpoint, faces, tmp_path):
     with pytest.raises(ConfigError, match="threads"):
         open_engine(bundle, "ov", threads=0)
     int8 = BuildRecipe(backend="ort", precision="int8")
-    int8_bundle = build_bundle(checkpoint, tmp_path / "i", int8, faces=faces)
+    int8_bundle = build_bundle(checkpoint, tmp_path / "i", int8, faces=noise(faces))
     with pytest.raises(ConfigError, match="torch engine runs fp32"):
         open_engine(int8_bundle, "pt")
     plain = build_bundle(checkpoint, tmp_path / "f", BuildRecipe(backend="ort"))

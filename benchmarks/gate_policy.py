@@ -1,0 +1,314 @@
+"""The gate policy: risk asked, risk found, compute saved; beside three other ways to stop early.
+
+    python benchmarks/gate_policy.py DATA --bundle nano=DIR [--bundle small=DIR] -o RESULT.json
+
+Faces are those of `calibration/faces.py`, of the calibration and the test split. The
+table calibrates on the first and judges on the second, whose persons were never calibrated on. The
+simulation mixes both and draws persons anew, 1,000 times. A picture is written beside the result.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from baselines import RECOGNISERS, UNSEEN
+from model_quality import pauc, read_list
+
+from edge_fiqa import Fixed, Gate, Scorer
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.calibration.fit import fit_calibration, fitted_on
+from edge_fiqa.calibration.risk import stops
+from edge_fiqa.evaluation.edc import threshold_at_fmr
+from edge_fiqa.fusion import fuse
+from edge_fiqa.images import decode
+from edge_fiqa.measure import all_exits
+from edge_fiqa.recognition import Recogniser
+from edge_fiqa.training.degradations import random_mixture
+
+GATES = (10, 25, 50, 75, 90)
+RISKS = (0.005, 0.01, 0.02, 0.05)
+RISK = 0.01
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--bundle", action="append", metavar="NAME=DIR", required=True)
+    parser.add_argument("--times", type=int, default=1000, help="simulated calibrations (1000)")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    seen, seen_by = mixture(options.data, "calibration")
+    unseen, unseen_by = mixture(options.data, "test")
+    result: dict = {"risk": RISK, "confidence": 0.95, "faces": len(unseen)}
+    for name, folder in (text.split("=", 1) for text in options.bundle):
+        bundle = Bundle.open(folder)
+        with Scorer.open(bundle, threads=1) as scorer:
+            known, new = all_exits(scorer.engine, seen), all_exits(scorer.engine, unseen)
+            calibration = fit(bundle, known, seen_by, (RISK,))
+            found = {
+                "table": table(bundle, calibration, known, seen_by, new),
+                "simulation": simulate(
+                    bundle, np.concatenate([known, new]), [*seen_by, *unseen_by], options.times
+                ),
+                "comparable": comparable(bundle, calibration, new),
+                "mixed depths": mixed_depths(options.data, bundle, calibration, scorer),
+                "ms": timed(bundle, calibration, unseen),
+            }
+        result[name] = found
+        print(name, json.dumps(found), flush=True)
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        for name, _ in (text.split("=", 1) for text in options.bundle):
+            plot(result[name], options.output.with_suffix(f".{name}.png"))
+
+
+def mixture(data: Path, split: str) -> tuple[np.ndarray, list[str]]:
+    """Faces of a split, each clean and degraded, and whose they are."""
+    with (data / f"splits/{split}.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] != "orl"]
+    faces, persons = [], []
+    for number, row in enumerate(rows):
+        face = decode(data / row["path"])
+        faces += [face, random_mixture(face, seed=7_000_000 + number)]
+        persons += [f"{row['dataset']} {row['identity']}"] * 2
+    return np.stack(faces), persons
+
+
+def fit(
+    bundle: Bundle, trail: np.ndarray, persons: list[str], risks: tuple[float, ...], seed: int = 0
+) -> Calibration:
+    return fit_calibration(
+        trail,
+        persons,
+        model=bundle.manifest.name,
+        fingerprint=bundle.manifest.fingerprint,
+        exits=bundle.manifest.exits,
+        images="benchmark",
+        fusions=["FW"],
+        risks=risks,
+        seed=seed,
+    )
+
+
+def table(
+    bundle: Bundle,
+    calibration: Calibration,
+    known: np.ndarray,
+    persons: list[str],
+    new: np.ndarray,
+) -> list[dict]:
+    """Ways to stop, judged on new persons: depth, flips and GFLOPs saved at each gate."""
+    exits, rule = calibration.exits, calibration.rules["FW"]
+    estimator = Estimator(rule)
+    estimates, spreads = estimator.look(new, exits, "FW")
+    held = ~fitted_on(known, persons)
+    held_estimates, held_spreads = estimator.look(known[held], exits, "FW")
+    miss = np.abs(held_estimates[:, -1:] - held_estimates)[:, :-1] / held_spreads[:, :-1]
+    level = np.ceil((held.sum() + 1) * (1 - RISK)) / held.sum()
+    widths = np.append(np.quantile(miss, min(level, 1), axis=0), 0)  # of conformal intervals
+    moves = np.abs(np.diff(estimates, axis=1))
+    rows = []
+    for gate in GATES:
+        tau = rule.scale.score_of(gate)
+        promise = rule.promises[0]
+        at = {
+            "gate": stops(estimates, spreads, tau, promise.gates[gate]),
+            "gate, one margin for all gates": stops(estimates, spreads, tau, promise.all_gates),
+            "conformal interval at each depth": stops(estimates, spreads * widths, tau, 1.0),
+        }
+        for patience in (1, 2):
+            still = moves < 0.05
+            calm = np.zeros(estimates.shape, bool)
+            calm[:, patience:] = still if patience == 1 else still[:, 1:] & still[:, :-1]
+            calm[:, -1] = True
+            at[f"patience {patience}, eps 0.05"] = calm.argmax(axis=1)
+        at |= {
+            f"fixed depth {depth}": np.full(len(new), exits.index(depth)) for depth in (1, 2, 4, 6)
+        }
+        accepted = estimates >= tau
+        share = gflops_share(bundle)
+        for method, stopped in at.items():
+            flipped = accepted[np.arange(len(new)), stopped] != accepted[:, -1]
+            rows.append(
+                {
+                    "gate": gate,
+                    "method": method,
+                    "mean depth": round(float(np.array(exits)[stopped].mean()), 3),
+                    "flips_pct": round(100 * float(flipped.mean()), 3),
+                    "gflops saved_pct": round(100 * (1 - float(share[stopped].mean())), 1),
+                }
+            )
+    return rows
+
+
+def gflops_share(bundle: Bundle) -> np.ndarray:
+    """GFLOPs to each decision point, of full depth."""
+    costs, bodies = bundle.costs, sorted(s for s in bundle.segments if not s.tail)
+    done, spent = 0, []
+    while step := next((s for s in bodies if s.first == done + 1), None):
+        spent.append(costs.gflops[step])
+        done = step.last
+    total = np.cumsum(spent)
+    return np.asarray(total / total[-1])
+
+
+def simulate(bundle: Bundle, trail: np.ndarray, persons: list[str], times: int) -> list[dict]:
+    """Calibrations on 500 persons drawn anew; flips among the faces of all others."""
+    names = np.array(persons)
+    unique, rng = np.unique(names), np.random.default_rng(0)
+    found = np.empty((times, len(RISKS), len(GATES)))
+    depths = np.empty_like(found)
+    for trial in range(times):
+        chosen = np.isin(names, rng.permutation(unique)[:500])
+        calibration = fit(bundle, trail[chosen], names[chosen].tolist(), RISKS, seed=trial)
+        rule = calibration.rules["FW"]
+        estimates, spreads = Estimator(rule).look(trail[~chosen], calibration.exits, "FW")
+        rows = np.arange(len(estimates))
+        for r, promise in enumerate(rule.promises):
+            for g, gate in enumerate(GATES):
+                tau = rule.scale.score_of(gate)
+                at = stops(estimates, spreads, tau, promise.gates[gate])
+                accepted = estimates >= tau
+                found[trial, r, g] = (accepted[rows, at] != accepted[:, -1]).mean()
+                depths[trial, r, g] = np.array(calibration.exits)[at].mean()
+    return [
+        {
+            "risk": risk,
+            "gate": gate,
+            "violations_pct": round(100 * float((found[:, r, g] > risk).mean()), 2),
+            "risk found_pct": [
+                round(100 * float(np.quantile(found[:, r, g], q)), 3) for q in (0.05, 0.5, 0.95)
+            ],
+            "mean depth": round(float(depths[:, r, g].mean()), 3),
+        }
+        for r, risk in enumerate(RISKS)
+        for g, gate in enumerate(GATES)
+    ]
+
+
+def comparable(bundle: Bundle, calibration: Calibration, new: np.ndarray) -> dict[str, list[float]]:
+    """Of the 0-100 quality at each depth against full depth, on new persons."""
+    estimator = Estimator.of(calibration, "FW")
+    quality = np.stack(
+        [
+            estimator.judge(fuse(new, k), np.full(len(new), k)).quality
+            for k in range(1, new.shape[1] + 1)
+        ]
+    )
+    off = quality - quality[-1]
+    return {
+        "mean difference": np.round(off.mean(axis=1), 2).tolist(),
+        "mean absolute difference": np.round(np.abs(off).mean(axis=1), 2).tolist(),
+    }
+
+
+def mixed_depths(
+    data: Path, bundle: Bundle, calibration: Calibration, scorer: Scorer
+) -> list[dict]:
+    """pAUC at FMR 1e-2 of qualities from the depths at which the gate stopped, against full depth."""
+    rows = []
+    estimator = Estimator.of(calibration, "FW")
+    for name in ("celeba10k_gen_test", "lfw_gen_test"):
+        faces, a, b, same, _ = read_list(data, name)
+        trail = all_exits(scorer.engine, faces)
+        qualities = {"full depth": fuse(trail, trail.shape[1])}
+        for gate in GATES:
+            depth = Gate.of(calibration, gate, exits=calibration.exits).replay(trail).depth
+            qualities[f"gate {gate}"] = estimator.judge(fuse(trail, depth), depth).estimate
+        for recogniser in UNSEEN:
+            model = Recogniser(path=data / f"models/{recogniser}.onnx", **RECOGNISERS[recogniser])
+            embedding = model.embed(faces)
+            similarity = (embedding[a] * embedding[b]).sum(1)
+            threshold = threshold_at_fmr(similarity[~same], 1e-2)
+            areas = {
+                key: pauc(similarity[same], np.minimum(q[a], q[b])[same], threshold)
+                for key, q in qualities.items()
+            }
+            full = areas.pop("full depth")
+            rows.append(
+                {
+                    "list": name,
+                    "recogniser": recogniser,
+                    "full depth pauc_e3": round(full, 3),
+                    "change_pct": {k: round(100 * (v / full - 1), 2) for k, v in areas.items()},
+                }
+            )
+    return rows
+
+
+def timed(bundle: Bundle, calibration: Calibration, faces: np.ndarray) -> dict[str, dict]:
+    """ms a face, full depth and gate in turn, one thread."""
+    some = faces[np.linspace(0, len(faces) - 1, 400).astype(int)]
+    found = {}
+    for quality in GATES:
+        with Scorer.open(bundle, threads=1, gate=quality, calibration=calibration) as scorer:
+            gate = scorer.gate_policy()
+            for policies in ([Fixed()], [gate]):
+                scorer.prepare(policies)
+            full, early = np.array(
+                [
+                    [float(scorer.assess(face[None], p).ms[0]) for p in ([Fixed()], [gate])]
+                    for face in some
+                ]
+            ).T
+        found[str(quality)] = {
+            "full depth": round(float(full.mean()), 3),
+            "gate": round(float(early.mean()), 3),
+            "saved_pct": round(100 * (1 - float(early.sum() / full.sum())), 1),
+        }
+    return found
+
+
+def plot(found: dict, target: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    risks, saved = figure.subplots(1, 2)
+    colours = ("#2166ac", "#67a9cf", "#777777", "#ef8a62", "#b2182b")
+    for place, (gate, colour) in enumerate(zip(GATES, colours, strict=True)):
+        rows = [row for row in found["simulation"] if row["gate"] == gate]
+        asked = np.array([100 * row["risk"] for row in rows]) * 1.06 ** (place - 2)
+        low, middle, high = np.array([row["risk found_pct"] for row in rows]).T
+        bars = (middle - low, high - middle)
+        risks.errorbar(asked, middle, bars, fmt="o", ms=4, capsize=3, color=colour, label=f"{gate}")
+    ends = [0.4, 6]
+    risks.plot(ends, ends, "k--", lw=1)
+    risks.annotate("asked = found", (2.6, 2.9), rotation=36, fontsize=9)
+    risks.set(
+        xscale="log",
+        yscale="log",
+        xticks=[100 * r for r in RISKS],
+        xticklabels=[f"{100 * r:g}" for r in RISKS],
+        yticks=[0.1, 0.2, 0.5, 1, 2, 5],
+        yticklabels=["0.1", "0.2", "0.5", "1", "2", "5"],
+        xlabel="risk asked: % of decisions that may differ from full depth",
+        ylabel="risk found on other persons, %\n(5, 50, 95 % of calibrations)",
+        title="Below the line: the promise is kept",
+    )
+    risks.legend(title="gate (0-100)", fontsize=8)
+    rows = [row for row in found["table"] if row["method"] == "gate"]
+    where = np.arange(len(GATES))
+    ms = [found["ms"][str(gate)]["saved_pct"] for gate in GATES]
+    saved.bar(where, ms, color=colours)
+    for x, row, value in zip(where, rows, ms, strict=True):
+        text = f"stops after\n{row['mean depth']:.1f} of 12\n{row['flips_pct']:.2f} % differ"
+        saved.annotate(text, (x, value / 2), ha="center", va="center", fontsize=9)
+    saved.set(
+        xticks=where,
+        xticklabels=[str(gate) for gate in GATES],
+        ylim=(0, 100),
+        xlabel="gate: accept faces of at least this quality",
+        ylabel="milliseconds saved against full depth, %",
+        title="At a risk of 1 %, confidence 95 %",
+    )
+    for axes in (risks, saved):
+        axes.grid(alpha=0.3)
+    figure.savefig(target, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

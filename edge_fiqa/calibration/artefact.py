@@ -1,0 +1,96 @@
+"""The frozen result of a calibration, as JSON: what turns this model's raw scores into promises.
+
+It belongs to one model (by fingerprint) and to the exits at which its bundle can stop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from edge_fiqa.calibration.monotone import Line
+from edge_fiqa.calibration.scale import Scale
+from edge_fiqa.errors import ConfigError
+
+SCHEMA: Final = "edge-fiqa-calibration/1"
+FILE = "calibration.json"
+
+
+class Depth(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything about stopping at one depth, for one fusion rule.
+
+    full: fused score at this depth -> estimate of the full fused score. spread: estimate -> typical
+    size of what the full score differs from it. low, high: 5 % and 95 % of that difference in
+    spreads, on held-out faces.
+    """
+
+    full: Line
+    spread: Line
+    low: float
+    high: float
+
+
+class Promise(Struct, frozen=True, forbid_unknown_fields=True):
+    """Decisions that differ from full depth: at most `risk`, with probability `confidence`.
+
+    gates[q] is the margin in spreads for the gate q = 0..100; `all_gates` is one that holds for every
+    gate at once. None: stopping early is not safe there. faces: held out for this test.
+    """
+
+    risk: float
+    confidence: float
+    faces: int
+    gates: tuple[float | None, ...]
+    all_gates: float | None
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """One fusion rule: its 0-100 scale, depths 1..E, and promises."""
+
+    scale: Scale
+    depths: tuple[Depth, ...]
+    promises: tuple[Promise, ...]
+
+
+class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    schema: Literal["edge-fiqa-calibration/1"] = SCHEMA
+    model: str
+    fingerprint: str
+    exits: tuple[int, ...]  # where the calibrated policy may stop
+    edge_fiqa: str
+    faces: int
+    images: str  # what the faces were
+    gate: int | None  # recommended
+    rules: dict[str, Rule]
+
+    @property
+    def id(self) -> str:
+        """Eight digits by which records name it."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:8]
+
+    def save(self, path: Path) -> None:
+        text = msgspec.json.encode(self)
+        try:
+            path.write_bytes(msgspec.json.format(text, indent=0) + b"\n")
+        except OSError as exc:
+            raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
+
+
+def load_calibration(path: Path, fingerprint: str | None = None) -> Calibration:
+    """Read and check one. Raises ConfigError if it is damaged, foreign, or of another model."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Calibration)
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror}") from exc
+    except msgspec.MsgspecError as exc:
+        raise ConfigError(f"{path} is not a calibration ({SCHEMA}): {exc}") from exc
+    if fingerprint is not None and found.fingerprint != fingerprint:
+        raise ConfigError(
+            f"{path} was made for another model ({found.model}, {found.fingerprint[:15]}..., this "
+            f"one is {fingerprint[:15]}...); run edge-fiqa calibrate with this bundle"
+        )
+    return found

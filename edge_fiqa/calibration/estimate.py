@@ -1,0 +1,101 @@
+"""A calibration in use, for one fusion rule: what a fused score at some depth says of the full one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa.calibration.artefact import Calibration, Promise, Rule
+from edge_fiqa.calibration.scale import Qualities
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.fusion import Fusion, fuse
+from edge_fiqa.types import Array
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of N faces: the estimated full score, its quality 0..100, and what full depth may say."""
+
+    estimate: Array
+    quality: Qualities
+    low: Qualities
+    high: Qualities
+
+
+def rule_name(fusion: Fusion) -> str:
+    return fusion if isinstance(fusion, str) else ",".join(f"{w:g}" for w in fusion)
+
+
+class Estimator:
+    """Estimates of the full fused score, their spread, and the 0-100 scale."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule, self.scale = rule, rule.scale
+        self._full = [(np.array(d.full.x), np.array(d.full.y)) for d in rule.depths]
+        self._spread = [(np.array(d.spread.x), np.array(d.spread.y)) for d in rule.depths]
+
+    @classmethod
+    def of(cls, calibration: Calibration, fusion: Fusion) -> Estimator:
+        """Raises ConfigError if the calibration does not know the fusion rule."""
+        name = rule_name(fusion)
+        if name not in calibration.rules:
+            raise ConfigError(
+                f"fusion {name} is not calibrated ({', '.join(calibration.rules)} are); "
+                f"run edge-fiqa calibrate with --fusion {name}"
+            )
+        return cls(calibration.rules[name])
+
+    def estimate(self, fused: Array, depth: int) -> Array:
+        """(N,) fused over exits 1..depth -> (N,) estimates of the full score; NaN stays NaN."""
+        if depth == len(self._full):
+            return fused
+        return np.interp(fused, *self._full[depth - 1]).astype(np.float32)
+
+    def spread(self, estimate: Array, depth: int) -> Array:
+        """(N,) how far the full score typically lies from estimates at this depth; 0 at the last."""
+        if depth == len(self._spread):
+            return np.zeros_like(estimate)
+        return np.interp(estimate, *self._spread[depth - 1]).astype(np.float32)
+
+    def interval(self, estimate: Array, depth: int) -> tuple[Qualities, Qualities]:
+        """Lowest and highest quality that full depth gives to nine in ten such faces."""
+        spread, at = self.spread(estimate, depth), self.rule.depths[depth - 1]
+        low, high = estimate + at.low * spread, estimate + at.high * spread
+        quality = self.scale.quality
+        return np.minimum(quality(low), quality(estimate)), np.maximum(
+            quality(high), quality(estimate)
+        )
+
+    def judge(self, score: Array, depth: npt.NDArray[np.intp]) -> Judged:
+        """Fused scores (N,) over exits 1..depth (N,) -> what they say of full depth.
+
+        Where a score is not finite, so is its estimate, and its qualities mean nothing.
+        """
+        judged = Judged(score.copy(), *(np.zeros(len(score), np.intp) for _ in range(3)))
+        for reached in set(depth[np.isfinite(score)].tolist()):
+            rows = np.isfinite(score) & (depth == reached)
+            estimate = self.estimate(score[rows], reached)
+            judged.estimate[rows] = estimate
+            judged.quality[rows] = self.scale.quality(estimate)
+            judged.low[rows], judged.high[rows] = self.interval(estimate, reached)
+        return judged
+
+    def look(self, trail: Array, exits: Sequence[int], fusion: Fusion) -> tuple[Array, Array]:
+        """Complete trails (N, E) -> estimates and spreads (N, P) at each decision point."""
+        estimates = [self.estimate(fuse(trail, depth, fusion), depth) for depth in exits]
+        spreads = [self.spread(e, depth) for e, depth in zip(estimates, exits, strict=True)]
+        return np.stack(estimates, axis=1), np.stack(spreads, axis=1)
+
+    def promise(self, risk: float | None) -> Promise:
+        """The promise of that risk, or the first one. Raises ConfigError if there is none."""
+        for promise in self.rule.promises:
+            if risk is None or np.isclose(promise.risk, risk):
+                return promise
+        known = ", ".join(f"{promise.risk:g}" for promise in self.rule.promises) or "none"
+        raise ConfigError(
+            f"no risk of {risk:g} in this calibration (it has {known}); run edge-fiqa calibrate "
+            f"with --risk {risk:g}"
+        )

@@ -1,0 +1,64 @@
+"""Monotone maps: a fused score at some depth onto the scale of the full fused score.
+
+Fitted by isotonic regression, kept as the knots of a line that never falls.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from edge_fiqa.errors import BackendMissing
+
+Floats = npt.NDArray[np.floating]
+KNOTS = 48
+DIGITS = 6  # significant ones that are kept
+
+
+class Line(Struct, frozen=True, forbid_unknown_fields=True):
+    """Through the points (x, y), straight between them and level outside. x rises."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    @classmethod
+    def through(cls, x: npt.ArrayLike, y: npt.ArrayLike) -> Line:
+        """Points of equal x become one, the mean."""
+        unique, inverse = np.unique(rounded(x), return_inverse=True)
+        mean = np.bincount(inverse, np.asarray(y, np.float64)) / np.bincount(inverse)
+        return cls(tuple(unique.tolist()), tuple(rounded(mean).tolist()))
+
+
+def fit_monotone(x: Floats, y: Floats, knots: int = KNOTS) -> Line:
+    """(N,) scores and what they should become -> the line through isotonic regression at quantiles.
+
+    Raises BackendMissing without scikit-learn.
+    """
+    try:
+        from sklearn.isotonic import IsotonicRegression
+    except ImportError as exc:
+        raise BackendMissing(
+            "calibrating needs scikit-learn; run pip install 'edge-fiqa[calibrate]'"
+        ) from exc
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(x, y)
+    at = np.quantile(x, np.linspace(0, 1, knots))
+    return Line.through(at, fitted.predict(at))
+
+
+def fit_spread(estimate: Floats, residual: Floats, bins: int = 12) -> Line:
+    """Root mean square of residuals (N,) as a function of the estimate (N,), by equal counts."""
+    order = np.argsort(estimate, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if part.size]
+    at = np.array([estimate[part].mean() for part in parts])
+    rms = np.array(
+        [np.sqrt(np.mean(np.square(residual[part], dtype=np.float64))) for part in parts]
+    )
+    floor = 1e-3 * max(float(np.std(estimate)), 1e-6)  # never certain beyond reason
+    return Line.through(at, np.maximum(rms, floor))
+
+
+def rounded(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """To DIGITS significant digits, so that files are short."""
+    flat = np.asarray(values, np.float64)
+    return np.array([float(f"{v:.{DIGITS}g}") for v in flat.ravel()]).reshape(flat.shape)

@@ -1,0 +1,223 @@
+"""edge-fiqa calibrate: a folder of one's own faces becomes a calibration file."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator, rule_name
+from edge_fiqa.calibration.fit import CONFIDENCE, RISKS, fit_calibration, fitted_on
+from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_reject_rate
+from edge_fiqa.calibration.risk import faces_needed
+from edge_fiqa.calibration.scale import Qualities, Sigmoid
+from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.cli.options import add_engine_arguments, open_bundle
+from edge_fiqa.config import read_yaml
+from edge_fiqa.engines import open_engine
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.edc import threshold_at_fmr
+from edge_fiqa.fusion import RULES, Fusion, parse_fusion
+from edge_fiqa.gate import Gate
+from edge_fiqa.measure import all_exits
+from edge_fiqa.recognition import Recogniser
+from edge_fiqa.route import route_to
+from edge_fiqa.scorer import available_backend
+from edge_fiqa.types import Array, FaceSet
+
+SHOWN_GATES = (10, 25, 50, 75, 90)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("faces", type=Path, metavar="FACES", help="folder of aligned 112x112 crops")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="calibration.json")
+    add_engine_arguments(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="faces taken, spread evenly (all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split of the faces (0)")
+    promise = parser.add_argument_group("promises: decisions that differ from full depth")
+    promise.add_argument(
+        "--risk",
+        type=float,
+        nargs="+",
+        default=RISKS,
+        metavar="R",
+        help=f"allowed rates; the first is the default of scoring ({' '.join(map(str, RISKS))})",
+    )
+    promise.add_argument(
+        "--confidence", type=float, default=CONFIDENCE, help=f"that they hold ({CONFIDENCE})"
+    )
+    promise.add_argument("--fusion", metavar="RULE|W,W,...", help="calibrate this one only")
+    scale = parser.add_argument_group("the 0-100 scale")
+    scale.add_argument("--scale", choices=("sigmoid", "quantile"), default="sigmoid")
+    scale.add_argument("--x0", type=float, help="sigmoid: raw score of quality 50")
+    scale.add_argument("--w", type=float, help="sigmoid: raw step from quality 50 to 73")
+    gate = parser.add_argument_group("the gate, stored as the default of scoring (one of these)")
+    gate.add_argument("--gate", type=int, metavar="Q", help="accept quality >= Q")
+    gate.add_argument("--reject-rate", type=float, metavar="R", help="lose at most this share")
+    gate.add_argument("--fnmr", type=float, help="of pairs that pass; needs the two below")
+    gate.add_argument("--pairs", type=Path, metavar="CSV", help="path_a,path_b,same below FACES")
+    gate.add_argument(
+        "--recogniser", type=Path, metavar="FILE", help=".onnx, or .yaml: path, mean, std, columns"
+    )
+    gate.add_argument("--fmr", type=float, default=1e-3, help="of the recogniser (0.001)")
+
+
+def run(options: argparse.Namespace) -> int:
+    wanted = [
+        name for name in ("gate", "reject_rate", "fnmr") if getattr(options, name) is not None
+    ]
+    if len(wanted) > 1:
+        raise ConfigError("--gate, --reject-rate and --fnmr say the same thing: give one")
+    if (options.fnmr is None) != (options.pairs is None) or (options.pairs is None) != (
+        options.recogniser is None
+    ):
+        raise ConfigError("--fnmr, --pairs and --recogniser go together")
+    if (options.x0 is None) != (options.w is None) or (
+        options.x0 is not None and options.scale != "sigmoid"
+    ):
+        raise ConfigError("--x0 and --w go together, with --scale sigmoid")
+    if options.gate is not None and not 0 <= options.gate <= 100:
+        raise ConfigError(f"a gate is a quality from 0 to 100, got {options.gate}")
+    bundle = open_bundle(options)
+    faces = read_faces(options.faces, options.limit, "calibrate")
+    trail = _score(bundle, options, faces)
+    fusions: tuple[Fusion, ...] = RULES
+    if options.fusion is not None:
+        fusions = (parse_fusion(options.fusion, bundle.config.depth),)
+    calibration = fit_calibration(
+        trail,
+        faces.groups,
+        model=bundle.manifest.name,
+        fingerprint=bundle.manifest.fingerprint,
+        exits=bundle.manifest.exits,
+        images=faces.described,
+        fusions=fusions,
+        scale=options.scale if options.x0 is None else Sigmoid(options.x0, options.w),
+        risks=options.risk,
+        confidence=options.confidence,
+        seed=options.seed,
+    )
+    fusion: Fusion = "FW" if "FW" in fusions else fusions[0]
+    gate = _gate(options, calibration, fusion, trail, faces)
+    calibration = msgspec.structs.replace(calibration, gate=gate)
+    calibration.save(options.output)
+    held_out = trail[~fitted_on(trail, faces.groups, options.seed)]
+    print("\n".join(report(calibration, bundle, fusion, held_out)))
+    print(f"\nwritten to {options.output}; use it with edge-fiqa score --calibration")
+    return 0
+
+
+def _score(bundle: Bundle, options: argparse.Namespace, faces: FaceSet) -> Array:
+    backend = options.backend or available_backend(bundle)
+    with open_engine(bundle, backend, options.threads) as engine:
+        return all_exits(engine, faces.crops)
+
+
+def report(calibration: Calibration, bundle: Bundle, fusion: Fusion, trail: Array) -> list[str]:
+    """What stopping early does, on held-out faces (N, E): one line per gate."""
+    rule = calibration.rules[rule_name(fusion)]
+    promise = rule.promises[0]
+    lines = [
+        f"{calibration.model}: calibration {calibration.id} from {calibration.faces} "
+        f"{calibration.images}, {promise.faces} of them held out",
+        f"fusion {rule_name(fusion)}; decisions that differ from full depth: at most "
+        f"{100 * promise.risk:g} %, with {100 * promise.confidence:g} % confidence",
+        "",
+        "  gate  rejected  mean depth  gflops saved  ms saved  flips",
+    ]
+    needed = faces_needed(promise.risk, promise.confidence)
+    if promise.faces < needed:
+        lines.insert(2, f"NOT PROMISED: that needs {needed} held-out faces; give more")
+    shown = sorted({*SHOWN_GATES, *([] if calibration.gate is None else [calibration.gate])})
+    for quality in shown:
+        gate = Gate.of(calibration, quality, exits=calibration.exits, fusion=fusion)
+        replay = gate.replay(trail)
+        gflops, ms = _saved(bundle, replay.depth)
+        mark = "  <- stored" if quality == calibration.gate else ""
+        lines.append(
+            f"{quality:>6}{100 * (1 - replay.accepted.mean()):>8.1f} %{replay.depth.mean():>12.2f}"
+            f"{100 * gflops:>12.1f} %{'NA' if ms is None else f'{100 * ms:.1f} %':>10}"
+            f"{100 * replay.flipped.mean():>6.2f} %{mark}"
+        )
+    return lines
+
+
+def _saved(bundle: Bundle, depth: Qualities) -> tuple[float, float | None]:
+    """Shares of GFLOPs and ms saved against full depth in one go, by the bundle's cost table."""
+    costs, last = bundle.costs, bundle.config.depth
+    full = route_to(bundle.segments, last)
+    steps = {k: route_to(bundle.segments, last, in_steps=True) for k in set(depth.tolist())}
+    runs = {k: tuple(s for s in steps[k] if s.last <= k) for k in steps}
+    gflops = np.mean([costs.gflops_of(runs[k]) for k in depth.tolist()])
+    full_ms, times = costs.ms_of(full), {k: costs.ms_of(run) for k, run in runs.items()}
+    ms = None
+    if full_ms is not None and None not in times.values():
+        ms = 1 - float(np.mean([times[k] for k in depth.tolist()])) / full_ms
+    return 1 - float(gflops) / costs.gflops_of(full), ms
+
+
+def _gate(
+    options: argparse.Namespace,
+    calibration: Calibration,
+    fusion: Fusion,
+    trail: Array,
+    faces: FaceSet,
+) -> int | None:
+    estimator, last = Estimator.of(calibration, fusion), trail.shape[1]
+    ok = np.isfinite(trail).all(axis=1)
+    score, _ = estimator.look(trail, (last,), fusion)
+    quality = np.where(ok, estimator.scale.quality(np.where(ok, score[:, 0], 0)), -1)
+    if options.reject_rate is not None:
+        return gate_for_reject_rate(quality, options.reject_rate)
+    if options.fnmr is None:
+        return options.gate
+    recogniser, rows = _recogniser(options.recogniser), _pairs(options.pairs, faces)
+    embedding = recogniser.embed(faces.crops)
+    similarity = (embedding[rows[:, 0]] * embedding[rows[:, 1]]).sum(axis=1)
+    same = rows[:, 2] == 1
+    threshold = threshold_at_fmr(similarity[~same], options.fmr)
+    lower = quality[rows[:, :2]].min(axis=1)
+    return gate_for_fnmr(lower[same], similarity[same] < threshold, options.fnmr)
+
+
+def _recogniser(path: Path) -> Recogniser:
+    if path.suffix == ".onnx":
+        return Recogniser(path=path)
+    try:
+        found = msgspec.convert(read_yaml(path), _Feeding)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+    return Recogniser(
+        path=path.parent / found.path, mean=found.mean, std=found.std, columns=found.columns
+    )
+
+
+class _Feeding(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    columns: tuple[int, int] = (0, 112)
+
+
+def _pairs(path: Path, faces: FaceSet) -> np.ndarray:
+    """(P, 3): rows of both faces, and whether they are one person. Pairs of other files are left."""
+    row_of = {name: row for row, name in enumerate(faces.names)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = [
+                (row_of[pair["path_a"]], row_of[pair["path_b"]], int(pair["same"]))
+                for pair in csv.DictReader(file)
+                if pair["path_a"] in row_of and pair["path_b"] in row_of
+            ]
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror}") from exc
+    except (KeyError, ValueError, csv.Error) as exc:
+        raise ConfigError(f"{path}: expected columns path_a,path_b,same ({exc})") from exc
+    if not found:
+        raise ConfigError(f"{path}: none of its pairs is among the faces; paths are below FACES")
+    return np.array(found)

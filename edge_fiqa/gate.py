@@ -1,0 +1,103 @@
+"""The gate policy: stop as soon as accept or reject is certain. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.calibration.risk import stops
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.fusion import Fusion
+from edge_fiqa.policy import Forecast, Progress, Reason
+from edge_fiqa.types import Array, Mask
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a gate would have done with N faces of which every exit is known."""
+
+    depth: npt.NDArray[np.intp]
+    accepted: Mask
+    accepted_at_full: Mask
+
+    @property
+    def flipped(self) -> Mask:
+        return self.accepted != self.accepted_at_full
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Stop once the estimate lies more than `margin` spreads from the gate, 0..100.
+
+    The margin was chosen so that decisions differ from full depth at most at the rate `risk`, with
+    probability `confidence`. margin None: nothing is certain before full depth.
+    """
+
+    estimator: Estimator
+    exits: tuple[int, ...]
+    fusion: Fusion
+    gate: int
+    margin: float | None
+    risk: float
+    confidence: float
+    reason: Reason = "gate"
+    watches = True
+    needs_ms = False
+
+    @classmethod
+    def of(
+        cls,
+        calibration: Calibration,
+        gate: int,
+        *,
+        exits: tuple[int, ...],
+        fusion: Fusion = "FW",
+        risk: float | None = None,
+    ) -> Gate:
+        """The policy for a bundle that stops at `exits`. risk None: the calibration's first.
+
+        Raises ConfigError if the calibration holds no such promise.
+        """
+        if not 0 <= gate <= 100:
+            raise ConfigError(f"a gate is a quality from 0 to 100, got {gate}")
+        if exits != calibration.exits:
+            raise ConfigError(
+                f"the calibration is for stopping at exits {_list(calibration.exits)}, this bundle "
+                f"stops at {_list(exits)}; run edge-fiqa calibrate with this bundle"
+            )
+        estimator = Estimator.of(calibration, fusion)
+        promise = estimator.promise(risk)
+        margin = promise.gates[gate]
+        return cls(estimator, exits, fusion, gate, margin, promise.risk, promise.confidence)
+
+    @property
+    def tau(self) -> float:
+        """The gate on the scale of the full fused score."""
+        return self.estimator.scale.score_of(self.gate)
+
+    def limit(self, forecast: Forecast) -> int:
+        return forecast.exits[-1]
+
+    def stop(self, progress: Progress) -> Mask:
+        """Expects estimates of the full score, as a calibrated controller gives them."""
+        newest = progress.estimates[:, -1]
+        if self.margin is None:
+            return np.zeros(len(newest), bool)
+        spread = self.estimator.spread(newest, progress.depth)
+        return np.asarray(np.abs(newest - self.tau) > self.margin * spread)
+
+    def replay(self, trail: Array) -> Replay:
+        """(N, E) complete trails -> where each would have stopped, and whether rightly."""
+        estimates, spreads = self.estimator.look(trail, self.exits, self.fusion)
+        at = stops(estimates, spreads, self.tau, self.margin)
+        accepted = estimates >= self.tau
+        rows = np.arange(len(trail))
+        return Replay(np.array(self.exits)[at], accepted[rows, at], accepted[:, -1])
+
+
+def _list(exits: tuple[int, ...]) -> str:
+    return ", ".join(map(str, exits))

@@ -1,0 +1,117 @@
+"""The gate policy in service: early exits, audits beside them, and full depth once they fail.
+
+service = GateService(Scorer.open(gate=45), risk=0.01)
+records = service.score(faces)
+if service.audit.suspended:            # the faces are no longer like those of the calibration
+    service.recalibrate().save(path)   # from what it has seen since
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from edge_fiqa.audit import Audit
+from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.fit import fit_calibration
+from edge_fiqa.policy import Fixed, Policy
+from edge_fiqa.record import Decision, Record
+from edge_fiqa.scorer import Scorer
+from edge_fiqa.sources import FaceCrop, RefusedFace
+
+Face = FaceCrop | RefusedFace
+
+
+class GateService:
+    """Scores faces under a scorer's gate policy. Not thread-safe; share one Audit among several.
+
+    risk: of decisions that differ from full depth, one that the calibration promises; None: its
+    first. Raises ConfigError if the scorer has no gate or no such promise.
+    """
+
+    def __init__(
+        self, scorer: Scorer, risk: float | None = None, audit: Audit | None = None
+    ) -> None:
+        self.scorer, self.gate = scorer, scorer.gate_policy(risk)
+        self.audit = audit or Audit(self.gate.risk)
+
+    def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
+        """Load and warm what scoring may run, audits included."""
+        self.scorer.prepare(policies, batch)
+        self.scorer.prepare([*policies, self.gate], batch)
+
+    def score(self, faces: Sequence[Face], policies: Sequence[Policy] = (Fixed(),)) -> list[Record]:
+        """One record a face, in order. The policies given compose with the gate."""
+        if self.audit.suspended:
+            return [self._suspended(record) for record in self.scorer.score(faces, policies)]
+        picked = self._picked(faces)
+        gated = iter(
+            self.scorer.score(
+                [face for face, p in zip(faces, picked, strict=True) if not p],
+                [*policies, self.gate],
+            )
+        )
+        audited = iter(
+            self.scorer.score([face for face, p in zip(faces, picked, strict=True) if p], policies)
+        )
+        return [self._audited(next(audited)) if p else next(gated) for p in picked]
+
+    def recalibrate(self) -> Calibration:
+        """Refit maps and margins to the faces audited since the alarm, and trust early exits again.
+
+        The 0-100 scale stays as it was. Raises ConfigError while there are too few faces.
+        """
+        trails, old = self.audit.trails, self.scorer.calibration
+        assert old is not None  # there is a gate
+        found = fit_calibration(
+            trails,
+            [str(row) for row in range(len(trails))],
+            model=old.model,
+            fingerprint=old.fingerprint,
+            exits=old.exits,
+            images="faces in service",
+            fusions=[self.gate.fusion],
+            scale=self.gate.estimator.scale,
+            risks=[self.gate.risk],
+            confidence=self.gate.confidence,
+        )
+        self.use(found)
+        self.audit.restart(self.gate.risk)
+        return found
+
+    def use(self, calibration: Calibration) -> None:
+        """Go on with another calibration of this model."""
+        self.scorer.use(calibration)
+        self.gate = self.scorer.gate_policy(self.gate.risk)
+
+    def _picked(self, faces: Sequence[Face]) -> list[bool]:
+        crops = [face.crop for face in faces if isinstance(face, FaceCrop)]
+        chosen = iter(self.audit.chosen(np.stack(crops)).tolist() if crops else [])
+        return [isinstance(face, FaceCrop) and next(chosen) for face in faces]
+
+    def _audited(self, record: Record) -> Record:
+        """At full depth the decision is full depth's own; early by another policy: no audit."""
+        if not self._see(record):
+            return record
+        decision = Decision(
+            record.decision.gate, record.decision.accepted, self.gate.risk, self.gate.confidence
+        )
+        return msgspec.structs.replace(
+            record, exit=msgspec.structs.replace(record.exit, reason="audit"), decision=decision
+        )
+
+    def _suspended(self, record: Record) -> Record:
+        self._see(record)
+        assert self.audit.suspended is not None
+        return msgspec.structs.replace(record, warnings=(*record.warnings, self.audit.suspended))
+
+    def _see(self, record: Record) -> bool:
+        """Was this record complete, and so seen by the audit?"""
+        scores = record.exit.scores
+        if record.quality.code != "ok" or None in scores:
+            return False
+        trail = np.array([scores], np.float32)
+        self.audit.see(trail[0], bool(self.gate.replay(trail).flipped[0]))
+        return True

@@ -1,0 +1,93 @@
+"""The gate policy in the loop: stops where it is certain, and nowhere else."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge_fiqa import Gate
+from edge_fiqa.calibration.fit import fit_calibration
+from edge_fiqa.controller import Controller
+from edge_fiqa.engines.fake import FakeEngine
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.policy import Fixed
+
+
+def trails(faces, seed=0):
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(faces, 4)) * [1.0, 0.5, 0.3, 0.2]
+    return (rng.normal(size=(faces, 1)) + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return fit_calibration(
+        trails(3000),
+        [str(row) for row in range(3000)],
+        model="m",
+        fingerprint="f",
+        exits=(1, 2, 3, 4),
+        images="numbers",
+        risks=[0.02],
+    )
+
+
+@pytest.fixture(scope="module")
+def gate(calibration):
+    return Gate.of(calibration, 60, exits=(1, 2, 3, 4))
+
+
+def test_running_and_replaying_agree(gate):
+    found = trails(400, seed=1)
+    engine = FakeEngine(found)
+    controller = Controller(engine, estimator=gate.estimator)
+    assessment = controller.assess(engine.faces, [Fixed(), gate])
+    replay = gate.replay(found)
+    np.testing.assert_array_equal(assessment.depth, replay.depth)
+    assert set(assessment.depth) == {1, 2, 3, 4}
+    reasons = np.array(assessment.reason)
+    assert set(reasons[assessment.depth < 4]) == {"gate"}
+    assert set(reasons[assessment.depth == 4]) == {"full"}
+    judged = gate.estimator.judge(assessment.score, assessment.depth)
+    np.testing.assert_array_equal(judged.quality >= 60, replay.accepted)
+
+
+def test_unseen_faces_flip_at_most_as_promised(gate):
+    replay = gate.replay(trails(50_000, seed=2))
+    assert replay.flipped.mean() <= 0.02
+    assert replay.depth.mean() < 3
+
+
+def test_no_margin_means_full_depth(gate):
+    from dataclasses import replace
+
+    unsure = replace(gate, margin=None)
+    found = trails(20, seed=3)
+    engine = FakeEngine(found)
+    controller = Controller(engine, estimator=gate.estimator)
+    assert set(controller.assess(engine.faces, [unsure]).depth) == {4}
+    assert set(unsure.replay(found).depth) == {4}
+
+
+def test_gate_0_is_passed_at_once(calibration):
+    replay = Gate.of(calibration, 0, exits=(1, 2, 3, 4)).replay(trails(50))
+    assert replay.accepted.all()
+    assert set(replay.depth) == {1}
+
+
+def test_it_composes_with_a_budget(gate):
+    engine = FakeEngine(trails(100, seed=4))
+    controller = Controller(engine, estimator=gate.estimator)
+    assert controller.assess(engine.faces, [Fixed(2), gate]).depth.max() == 2
+
+
+def test_what_it_was_not_calibrated_for_is_refused(calibration):
+    with pytest.raises(ConfigError, match="for stopping at exits 1, 2, 3, 4, this bundle stops at"):
+        Gate.of(calibration, 50, exits=(2, 4))
+    with pytest.raises(ConfigError, match=r"no risk of 0\.1 in this calibration \(it has 0\.02\)"):
+        Gate.of(calibration, 50, exits=(1, 2, 3, 4), risk=0.1)
+    with pytest.raises(ConfigError, match="0 to 100"):
+        Gate.of(calibration, 101, exits=(1, 2, 3, 4))
+    rule = msgspec.structs.replace(calibration.rules["FW"], promises=())
+    none = msgspec.structs.replace(calibration, rules={"FW": rule})
+    with pytest.raises(ConfigError, match="it has none"):
+        Gate.of(none, 50, exits=(1, 2, 3, 4), risk=0.01)
