@@ -36,6 +36,7 @@ from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights
+from edge_fiqa.monitor import with_reference
 from edge_fiqa.precision import check_precision, compare
 from edge_fiqa.route import parse_boundaries, segments_for
 from edge_fiqa.types import Array, Bytes, FaceSet, Segment
@@ -152,6 +153,7 @@ def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet
             exits=manifest.exits,
             images=faces.described,
         )
+        calibration = with_reference(calibration, found, crops)
         calibration.save(folder / CALIBRATION)
         files[CALIBRATION] = sha256(folder / CALIBRATION)
     images = "synthetic images" if faces is None else faces.described

@@ -25,6 +25,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import Fusion
 from edge_fiqa.gate import Gate
 from edge_fiqa.measure import cost_table
+from edge_fiqa.monitor import Monitor
 from edge_fiqa.policy import Fixed, Policy
 from edge_fiqa.record import Algorithm, Record
 from edge_fiqa.recorder import Recorder
@@ -73,6 +74,9 @@ class Scorer:
                 f"fusion {self.fusion}; run edge-fiqa calibrate"
             )
         self.calibration, self.estimator, self.gate = calibration, estimator, gate
+        self.monitor = None
+        if calibration is not None and calibration.reference is not None:
+            self.monitor = Monitor(calibration.reference)
         self.controller.estimator = estimator
         manifest = self.bundle.manifest
         self._recorder = Recorder(
@@ -155,6 +159,9 @@ class Scorer:
         if crops:
             assessment = self.assess(np.stack([crop.crop for crop in crops]), policies)
             scored = list(self._recorder.records(crops, assessment, policies))
+            if self.monitor is not None:
+                for crop, record in zip(crops, scored, strict=True):
+                    self.monitor.see(crop.crop, record.quality.scalar)
         rest, refused = iter(scored), self._recorder.refused
         return [refused(face) if isinstance(face, RefusedFace) else next(rest) for face in faces]
 

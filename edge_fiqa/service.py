@@ -77,6 +77,7 @@ class GateService:
             risks=[self.gate.risk],
             confidence=self.gate.confidence,
         )
+        found = msgspec.structs.replace(found, gate=old.gate, reference=old.reference)
         self.use(found)
         self.audit.restart(self.gate.risk)
         return found

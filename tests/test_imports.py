@@ -16,7 +16,7 @@ LAYERS = [
     {"images", "align", "landmarks", "detect"},
     {"sources", "bundle", "model"},
     {"engines"},
-    {"controller", "measure"},
+    {"controller", "measure", "monitor"},
     {"recorder", "precision", "recognition", "evaluation"},
     {"scorer", "build"},
     {"service"},

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_fiqa.calibration.monotone import Line
+from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.calibration.scale import Scale
 from edge_fiqa.errors import ConfigError
 
@@ -66,6 +67,7 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     images: str  # what the faces were
     gate: int | None  # recommended
     rules: dict[str, Rule]
+    reference: Reference | None = None
 
     @property
     def id(self) -> str:

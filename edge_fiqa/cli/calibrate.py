@@ -25,6 +25,7 @@ from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.fusion import RULES, Fusion, parse_fusion
 from edge_fiqa.gate import Gate
 from edge_fiqa.measure import all_exits
+from edge_fiqa.monitor import with_reference
 from edge_fiqa.recognition import Recogniser
 from edge_fiqa.route import route_to
 from edge_fiqa.scorer import available_backend
@@ -105,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
     fusion: Fusion = "FW" if "FW" in fusions else fusions[0]
     gate = _gate(options, calibration, fusion, trail, faces)
     calibration = msgspec.structs.replace(calibration, gate=gate)
+    calibration = with_reference(calibration, trail, faces.crops)
     calibration.save(options.output)
     held_out = trail[~fitted_on(trail, faces.groups, options.seed)]
     print("\n".join(report(calibration, bundle, fusion, held_out)))

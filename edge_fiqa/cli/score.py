@@ -20,6 +20,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import parse_fusion
 from edge_fiqa.images import printable
 from edge_fiqa.landmarks import read_landmarks
+from edge_fiqa.monitor import Finding
 from edge_fiqa.output import CsvWriter, NdjsonWriter, TableWriter, Writer
 from edge_fiqa.pipeline import TOGETHER, score_files
 from edge_fiqa.policy import Policy
@@ -94,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
     finally:
         if isinstance(writer, ResumableFile):
             writer.close()
+    for finding in _findings(scorers):
+        print(f"edge-fiqa score: warning: {finding.message}", file=sys.stderr)
     if audit is not None and audit.suspended:
         print(f"edge-fiqa score: {audit.suspended}", file=sys.stderr)
     if not total and not done:
@@ -150,6 +153,14 @@ def _workers(
     for worker in workers:  # also finds out, before the first file, that an exit does not exist
         worker.prepare(policies, together)
     return workers, audit
+
+
+def _findings(scorers: Sequence[Scorer]) -> list[Finding]:
+    """What is wrong with the faces of all workers together."""
+    monitors = [scorer.monitor for scorer in scorers if scorer.monitor is not None]
+    for other in monitors[1:]:
+        monitors[0].merge(other)
+    return monitors[0].findings() if monitors else []
 
 
 def _writer(options: argparse.Namespace, scorer: Scorer) -> tuple[Writer, set[str]]:

@@ -1,0 +1,35 @@
+"""What the calibration's faces looked like, kept beside the scales made from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+
+class Moments(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of single faces."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float64]) -> Moments:
+        deviation = max(float(values.std()), 1e-6)
+        return cls(round(float(values.mean()), 5), round(deviation, 6))
+
+    def shift(self, mean: float) -> float:
+        """How far another mean lies from this one, in deviations."""
+        return (mean - self.mean) / self.deviation
+
+
+class Reference(Struct, frozen=True, forbid_unknown_fields=True):
+    """mean_face: brightness 0..255, row by row. cues: cheap measures of each face, by name.
+
+    quality: 0-100 at full depth. histogram: of those, counts in 20 bins of 5.
+    """
+
+    mean_face: tuple[int, ...]
+    cues: dict[str, Moments]
+    quality: Moments
+    histogram: tuple[int, ...]
