@@ -18,8 +18,8 @@ VARIANTS = {
     "minmax": {"ranges": "minmax"},
     "percentile": {"ranges": "percentile"},
     "entropy": {"ranges": "entropy"},
-    "minmax, block 1 in float": {"ranges": "minmax", "float_blocks": (1,)},
-    "minmax, first and last block in float": {"ranges": "minmax", "float_blocks": (1, 12)},
+    "minmax, stem in float": {"ranges": "minmax", "float_layers": ("stem",)},
+    "minmax, stem and block 1 in float": {"ranges": "minmax", "float_layers": ("stem", "block1")},
 }
 
 

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from edge_fiqa.bundle import MANIFEST, WEIGHTS, Bundle
+from edge_fiqa.bundle import MANIFEST, SHIPPED, WEIGHTS, Bundle
 from edge_fiqa.errors import BundleError
 from edge_fiqa.types import Segment
 
@@ -103,3 +104,15 @@ def test_a_manifest_that_is_no_manifest(copy, text):
 def test_not_a_bundle(tmp_path):
     assert "is not a bundle" in refused(tmp_path)
     assert "is not a bundle" in refused(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_calibrations_are_there_to_read(name):
+    text = (Path(__file__).parents[1] / f"calibration/default/{name}.json").read_text(
+        encoding="utf-8"
+    )
+    assert text == (SHIPPED[name] / "calibration.json").read_text(encoding="utf-8")
+    found = Bundle.open(name).calibration
+    assert found.gate is None
+    assert set(found.rules) == {"FW", "F", "last", "max", "median"}
+    assert found.rules["FW"].promises[0].all_gates is not None

@@ -40,7 +40,7 @@ def test_import_loads_no_backend():
 def test_scoring_needs_neither_torch_nor_onnx(bundle, tmp_path):
     code = f"""
 import sys
-for name in ("torch", "onnx", "onnxruntime", "scipy", "safetensors", "matplotlib", "PIL"):
+for name in ("torch", "onnx", "onnxruntime", "scipy", "sklearn", "safetensors", "matplotlib", "PIL"):
     sys.modules[name] = None  # importing any of them fails from now on
 import numpy as np
 from edge_fiqa import Scorer, Fixed

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_fiqa.cli.faces import read_faces
 from edge_fiqa.cli.info import describe
-from edge_fiqa.config import load_recipe
+from edge_fiqa.config import BuildRecipe, load_recipe
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.errors import BackendMissing
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         for key in ("backend", "precision", "segments", "ranges", "threads", "accept_imprecise")
         if getattr(options, key) is not None
     }
-    recipe = load_recipe(options.recipe, chosen)
+    recipe = load_recipe(options.recipe, chosen, BuildRecipe)
     faces = None
     if options.calibration_images is not None:
         faces = read_faces(options.calibration_images, options.calibration_limit, "build")

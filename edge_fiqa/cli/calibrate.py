@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import msgspec
@@ -12,13 +11,14 @@ import numpy as np
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator, rule_name
-from edge_fiqa.calibration.fit import CONFIDENCE, RISKS, fit_calibration, fitted_on
+from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_reject_rate
 from edge_fiqa.calibration.risk import faces_needed
-from edge_fiqa.calibration.scale import Qualities, Sigmoid
+from edge_fiqa.calibration.scale import Form, Qualities, Scale, Sigmoid
 from edge_fiqa.cli.faces import read_faces
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
-from edge_fiqa.config import read_yaml
+from edge_fiqa.cli.pairs import read_pairs, read_recogniser
+from edge_fiqa.config import CalibrationRecipe, load_recipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import threshold_at_fmr
@@ -26,11 +26,11 @@ from edge_fiqa.fusion import RULES, Fusion, parse_fusion
 from edge_fiqa.gate import Gate
 from edge_fiqa.measure import all_exits
 from edge_fiqa.monitor import with_reference
-from edge_fiqa.recognition import Recogniser
 from edge_fiqa.route import route_to
 from edge_fiqa.scorer import available_backend
 from edge_fiqa.types import Array, FaceSet
 
+USUAL = CalibrationRecipe()
 SHOWN_GATES = (10, 25, 50, 75, 90)
 
 
@@ -38,23 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("faces", type=Path, metavar="FACES", help="folder of aligned 112x112 crops")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="calibration.json")
     add_engine_arguments(parser)
+    parser.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="the choices below")
     parser.add_argument("--limit", type=int, metavar="N", help="faces taken, spread evenly (all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split of the faces (0)")
+    parser.add_argument("--seed", type=int, help="of the split of the faces (0)")
     promise = parser.add_argument_group("promises: decisions that differ from full depth")
     promise.add_argument(
         "--risk",
         type=float,
         nargs="+",
-        default=RISKS,
         metavar="R",
-        help=f"allowed rates; the first is the default of scoring ({' '.join(map(str, RISKS))})",
+        help=f"allowed rates; the first is the default of scoring ({' '.join(map(str, USUAL.risk))})",
     )
-    promise.add_argument(
-        "--confidence", type=float, default=CONFIDENCE, help=f"that they hold ({CONFIDENCE})"
-    )
+    promise.add_argument("--confidence", type=float, help=f"that they hold ({USUAL.confidence})")
     promise.add_argument("--fusion", metavar="RULE|W,W,...", help="calibrate this one only")
     scale = parser.add_argument_group("the 0-100 scale")
-    scale.add_argument("--scale", choices=("sigmoid", "quantile"), default="sigmoid")
+    scale.add_argument("--scale", choices=("sigmoid", "quantile"), help="default: sigmoid")
     scale.add_argument("--x0", type=float, help="sigmoid: raw score of quality 50")
     scale.add_argument("--w", type=float, help="sigmoid: raw step from quality 50 to 73")
     gate = parser.add_argument_group("the gate, stored as the default of scoring (one of these)")
@@ -69,27 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    wanted = [
-        name for name in ("gate", "reject_rate", "fnmr") if getattr(options, name) is not None
-    ]
-    if len(wanted) > 1:
-        raise ConfigError("--gate, --reject-rate and --fnmr say the same thing: give one")
-    if (options.fnmr is None) != (options.pairs is None) or (options.pairs is None) != (
-        options.recogniser is None
-    ):
-        raise ConfigError("--fnmr, --pairs and --recogniser go together")
-    if (options.x0 is None) != (options.w is None) or (
-        options.x0 is not None and options.scale != "sigmoid"
-    ):
-        raise ConfigError("--x0 and --w go together, with --scale sigmoid")
-    if options.gate is not None and not 0 <= options.gate <= 100:
-        raise ConfigError(f"a gate is a quality from 0 to 100, got {options.gate}")
+    stated = {name: getattr(options, name) for name in msgspec.structs.asdict(USUAL)}
+    stated = {name: value for name, value in stated.items() if value is not None}
+    recipe = load_recipe(options.recipe, stated, CalibrationRecipe)
+    _check(recipe, options)
     bundle = open_bundle(options)
-    faces = read_faces(options.faces, options.limit, "calibrate")
+    faces = read_faces(options.faces, recipe.limit, "calibrate")
     trail = _score(bundle, options, faces)
     fusions: tuple[Fusion, ...] = RULES
-    if options.fusion is not None:
-        fusions = (parse_fusion(options.fusion, bundle.config.depth),)
+    if recipe.fusion is not None:
+        fusions = (parse_fusion(recipe.fusion, bundle.config.depth),)
+    scale: Form | Scale = recipe.scale
+    if recipe.x0 is not None and recipe.w is not None:
+        scale = Sigmoid(recipe.x0, recipe.w)
     calibration = fit_calibration(
         trail,
         faces.groups,
@@ -98,20 +88,34 @@ def run(options: argparse.Namespace) -> int:
         exits=bundle.manifest.exits,
         images=faces.described,
         fusions=fusions,
-        scale=options.scale if options.x0 is None else Sigmoid(options.x0, options.w),
-        risks=options.risk,
-        confidence=options.confidence,
-        seed=options.seed,
+        scale=scale,
+        risks=recipe.risk,
+        confidence=recipe.confidence,
+        seed=recipe.seed,
     )
     fusion: Fusion = "FW" if "FW" in fusions else fusions[0]
-    gate = _gate(options, calibration, fusion, trail, faces)
+    gate = _gate(recipe, options, calibration, fusion, trail, faces)
     calibration = msgspec.structs.replace(calibration, gate=gate)
     calibration = with_reference(calibration, trail, faces.crops)
     calibration.save(options.output)
-    held_out = trail[~fitted_on(trail, faces.groups, options.seed)]
+    held_out = trail[~fitted_on(trail, faces.groups, recipe.seed)]
     print("\n".join(report(calibration, bundle, fusion, held_out)))
     print(f"\nwritten to {options.output}; use it with edge-fiqa score --calibration")
     return 0
+
+
+def _check(recipe: CalibrationRecipe, options: argparse.Namespace) -> None:
+    """Raises ConfigError where choices contradict each other."""
+    if sum(value is not None for value in (recipe.gate, recipe.reject_rate, options.fnmr)) > 1:
+        raise ConfigError("--gate, --reject-rate and --fnmr say the same thing: give one")
+    if len({options.fnmr is None, options.pairs is None, options.recogniser is None}) > 1:
+        raise ConfigError("--fnmr, --pairs and --recogniser go together")
+    if (recipe.x0 is None) != (recipe.w is None) or (
+        recipe.x0 is not None and recipe.scale != "sigmoid"
+    ):
+        raise ConfigError("--x0 and --w go together, with --scale sigmoid")
+    if recipe.gate is not None and not 0 <= recipe.gate <= 100:
+        raise ConfigError(f"a gate is a quality from 0 to 100, got {recipe.gate}")
 
 
 def _score(bundle: Bundle, options: argparse.Namespace, faces: FaceSet) -> Array:
@@ -164,6 +168,7 @@ def _saved(bundle: Bundle, depth: Qualities) -> tuple[float, float | None]:
 
 
 def _gate(
+    recipe: CalibrationRecipe,
     options: argparse.Namespace,
     calibration: Calibration,
     fusion: Fusion,
@@ -174,52 +179,14 @@ def _gate(
     ok = np.isfinite(trail).all(axis=1)
     score, _ = estimator.look(trail, (last,), fusion)
     quality = np.where(ok, estimator.scale.quality(np.where(ok, score[:, 0], 0)), -1)
-    if options.reject_rate is not None:
-        return gate_for_reject_rate(quality, options.reject_rate)
+    if recipe.reject_rate is not None:
+        return gate_for_reject_rate(quality, recipe.reject_rate)
     if options.fnmr is None:
-        return options.gate
-    recogniser, rows = _recogniser(options.recogniser), _pairs(options.pairs, faces)
+        return recipe.gate
+    recogniser, rows = read_recogniser(options.recogniser), read_pairs(options.pairs, faces)
     embedding = recogniser.embed(faces.crops)
     similarity = (embedding[rows[:, 0]] * embedding[rows[:, 1]]).sum(axis=1)
     same = rows[:, 2] == 1
     threshold = threshold_at_fmr(similarity[~same], options.fmr)
     lower = quality[rows[:, :2]].min(axis=1)
     return gate_for_fnmr(lower[same], similarity[same] < threshold, options.fnmr)
-
-
-def _recogniser(path: Path) -> Recogniser:
-    if path.suffix == ".onnx":
-        return Recogniser(path=path)
-    try:
-        found = msgspec.convert(read_yaml(path), _Feeding)
-    except msgspec.ValidationError as exc:
-        raise ConfigError(f"{path}: {exc}") from exc
-    return Recogniser(
-        path=path.parent / found.path, mean=found.mean, std=found.std, columns=found.columns
-    )
-
-
-class _Feeding(msgspec.Struct, forbid_unknown_fields=True):
-    path: str
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    columns: tuple[int, int] = (0, 112)
-
-
-def _pairs(path: Path, faces: FaceSet) -> np.ndarray:
-    """(P, 3): rows of both faces, and whether they are one person. Pairs of other files are left."""
-    row_of = {name: row for row, name in enumerate(faces.names)}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            found = [
-                (row_of[pair["path_a"]], row_of[pair["path_b"]], int(pair["same"]))
-                for pair in csv.DictReader(file)
-                if pair["path_a"] in row_of and pair["path_b"] in row_of
-            ]
-    except OSError as exc:
-        raise ConfigError(f"{path}: {exc.strerror}") from exc
-    except (KeyError, ValueError, csv.Error) as exc:
-        raise ConfigError(f"{path}: expected columns path_a,path_b,same ({exc})") from exc
-    if not found:
-        raise ConfigError(f"{path}: none of its pairs is among the faces; paths are below FACES")
-    return np.array(found)
