@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -25,17 +25,24 @@ class ResumableFile:
     """Open for appending; `done` holds the sources whose records are already there.
 
     Raises ConfigError if the file cannot be written, is something else, or was written by another
-    model or fusion.
+    model, fusion or calibration: one file holds one scale.
     """
 
     def __init__(
-        self, path: Path, form: Form, *, fingerprint: str, fusion: str, overwrite: bool = False
+        self,
+        path: Path,
+        form: Form,
+        *,
+        fingerprint: str,
+        fusion: str,
+        calibration: str | None,
+        overwrite: bool = False,
     ) -> None:
         self.path = path
         try:
             if overwrite or not path.exists():
                 path.write_bytes(b"")
-            self.done = _take_up(path, form, (fingerprint, fusion))
+            self.done = _take_up(path, form, Maker(fingerprint, fusion, calibration))
             self._out = path.open("a", encoding="utf-8", newline="")
             header = path.stat().st_size == 0
         except OSError as exc:
@@ -52,7 +59,18 @@ class ResumableFile:
         self._out.close()
 
 
-def _take_up(path: Path, form: Form, maker: tuple[str, str]) -> set[str]:
+class Maker(NamedTuple):
+    """Who wrote a row. calibration: None in rows without a quality."""
+
+    fingerprint: str
+    fusion: str
+    calibration: str | None
+
+
+Rows = list[tuple[str, Maker]]
+
+
+def _take_up(path: Path, form: Form, maker: Maker) -> set[str]:
     lines = path.read_bytes().splitlines(keepends=True)
     cut = bool(lines) and not lines[-1].endswith(b"\n")
     whole = lines[:-1] if cut else lines
@@ -65,9 +83,9 @@ def _take_up(path: Path, form: Form, maker: tuple[str, str]) -> set[str]:
             "choose another --output or give --overwrite"
         ) from exc
     for _, found in rows:
-        if found != maker:
+        if found != (maker if found.calibration else maker._replace(calibration=None)):
             raise ConfigError(
-                f"{path} was written with another model or fusion; "
+                f"{path} was written with another model, fusion or calibration; "
                 "choose another --output or give --overwrite"
             )
     if cut:
@@ -87,6 +105,7 @@ class _Algorithm(Struct):
 
 class _Quality(Struct):
     algorithm: _Algorithm
+    calibration: str | None
 
 
 class _Exit(Struct):
@@ -99,15 +118,26 @@ class _Row(Struct):
     exit: _Exit
 
 
-def _ndjson_rows(lines: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
+def _ndjson_rows(lines: Sequence[str]) -> Rows:
     rows = [msgspec.json.decode(line, type=_Row) for line in lines]
-    return [(r.source, (r.quality.algorithm.fingerprint, r.exit.fusion)) for r in rows]
+    return [
+        (r.source, Maker(r.quality.algorithm.fingerprint, r.exit.fusion, r.quality.calibration))
+        for r in rows
+    ]
 
 
-def _csv_rows(lines: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
+def _csv_rows(lines: Sequence[str]) -> Rows:
     reader = csv.DictReader(lines, strict=True)
-    columns = ("source", "quality.algorithm.fingerprint", "exit.fusion")
+    columns = (
+        "source",
+        "quality.algorithm.fingerprint",
+        "exit.fusion",
+        "quality.calibration",
+    )
     if lines and not set(columns) <= set(reader.fieldnames or ()):
         raise ValueError("other columns")
     found = [tuple(row[column] for column in columns) for row in reader]
-    return [(source, (fingerprint, fusion)) for source, fingerprint, fusion in found]
+    return [
+        (source, Maker(fingerprint, fusion, calibration or None))
+        for source, fingerprint, fusion, calibration in found
+    ]

@@ -74,6 +74,7 @@ class Scorer:
                 f"fusion {self.fusion}; run edge-fiqa calibrate"
             )
         self.calibration, self.estimator, self.gate = calibration, estimator, gate
+        self.calibrated = name
         self.monitor = None
         if calibration is not None and calibration.reference is not None:
             self.monitor = Monitor(calibration.reference)

@@ -7,7 +7,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record
 from edge_fiqa.resume import ResumableFile
 
-MAKER = {"fingerprint": "sha256:ab", "fusion": "FW"}
+MAKER = {"fingerprint": "sha256:ab", "fusion": "FW", "calibration": "sigmoid:1"}
 
 
 def record(source, number=0):
@@ -16,7 +16,7 @@ def record(source, number=0):
         source=source,
         box=None,
         landmarks=None,
-        quality=Quality(50, 1.0, None, "ok", Algorithm("nano", "1", "sha256:ab"), None),
+        quality=Quality(50, 1.0, None, "ok", Algorithm("nano", "1", "sha256:ab"), "sigmoid:1"),
         exit=Exit(1, "full", (1.0,), "FW"),
         cost=Cost(1.0, 1.0, None),
         decision=Decision(None, None, None, None),
@@ -76,8 +76,13 @@ def test_cut_in_the_first_line(tmp_path, form):
 def test_another_models_file_is_not_mixed(tmp_path, form):
     path = tmp_path / "out"
     fill(path, form, [record("a")])
-    for other in ({**MAKER, "fingerprint": "sha256:cd"}, {**MAKER, "fusion": "F"}):
-        with pytest.raises(ConfigError, match="another model or fusion"):
+    for key, value in (
+        ("fingerprint", "sha256:cd"),
+        ("fusion", "F"),
+        ("calibration", "sigmoid:2"),
+    ):
+        other = {**MAKER, key: value}
+        with pytest.raises(ConfigError, match="another model, fusion or calibration"):
             ResumableFile(path, form, **other)
     assert fill(path, form, overwrite=True) == set()
     assert path.read_bytes() == b""

@@ -1,8 +1,8 @@
 """Trails of a user's own faces -> a calibration. No labels are needed.
 
-The faces are split by group (a person, or a file). On one part the maps to the full score and the
-spread of what they miss are fitted; on the other, which they have not seen, intervals and risks
-are measured.
+The faces are split by group (a person, or a file). On one part the scale, the maps to the full score
+and the spread of what they miss are fitted; on the other, which none of them has seen, intervals and
+risks are measured. A gate that moved with the faces it is tested on would promise too much.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_fiqa import __version__
 from edge_fiqa.calibration.artefact import Calibration, Depth, Promise, Rule
 from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.monotone import Line, fit_monotone, fit_spread
-from edge_fiqa.calibration.risk import choose, count_flips
+from edge_fiqa.calibration.risk import choose, try_out
 from edge_fiqa.calibration.scale import Form, Scale, fit_scale
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import RULES, Fusion, fuse
@@ -54,8 +54,9 @@ def fit_calibration(
     if len(trail) < LEAST_FACES:
         raise ConfigError(f"calibrating needs at least {LEAST_FACES} faces, found {len(trail)}")
     fitting = _split(names, seed)
+    held = np.unique(names[~fitting], return_inverse=True)[1]
     rules = {
-        rule_name(fusion): _fit_rule(trail, fitting, exits, fusion, scale, risks, confidence)
+        rule_name(fusion): _fit_rule(trail, fitting, held, exits, fusion, scale, risks, confidence)
         for fusion in fusions
     }
     return Calibration(
@@ -90,6 +91,7 @@ def _split(names: npt.NDArray[np.str_], seed: int) -> Mask:
 def _fit_rule(
     trail: Array,
     fitting: Mask,
+    held_groups: npt.NDArray[np.intp],
     exits: Sequence[int],
     fusion: Fusion,
     scale: Form | Scale,
@@ -98,17 +100,17 @@ def _fit_rule(
 ) -> Rule:
     last = trail.shape[1]
     full = fuse(trail, last, fusion)
-    fitted_scale = fit_scale(full, scale) if isinstance(scale, str) else scale
+    fitted_scale = fit_scale(full[fitting], scale) if isinstance(scale, str) else scale
     depths = [_fit_depth(fuse(trail, depth, fusion), full, fitting) for depth in range(1, last)]
     itself = Line.through(np.array([full.min(), full.max()]), np.array([full.min(), full.max()]))
     depths.append(Depth(itself, Line((0.0,), (0.0,)), 0.0, 0.0))
     unpromised = Rule(fitted_scale, tuple(depths), ())
     estimates, spreads = Estimator(unpromised).look(trail[~fitting], exits, fusion)
     taus = [fitted_scale.score_of(gate) for gate in range(101)]
-    errors = count_flips(estimates, spreads, taus)
+    trial = try_out(estimates, spreads, taus, held_groups)
     promises = []
     for risk in risks:
-        gates, every = choose(errors, len(estimates), risk, confidence)
+        gates, every = choose(trial, risk, confidence)
         promises.append(Promise(risk, confidence, len(estimates), tuple(gates), every))
     return Rule(fitted_scale, tuple(depths), tuple(promises))
 

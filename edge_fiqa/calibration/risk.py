@@ -6,19 +6,23 @@ exits arXiv:2405.20915): the lambdas are tested from the safest one on, each wit
 p-value of "the flip rate is above `risk`", and the last one before the first failure is taken. With
 probability `confidence` over the faces it was tested on, its flip rate is at most `risk`; fixed
 sequence testing needs no correction for the number of lambdas.
+
+Faces of one person flip together. Their number and their flips are divided by the design effect, so
+that the test counts them as the fewer independent faces that they are worth.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.types import Array, Mask
 
-Counts = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
 LAMBDAS: tuple[float, ...] = tuple(float(f"{value:.4g}") for value in np.geomspace(8.0, 0.05, 64))
 """Tested in this order, safest first."""
 
@@ -48,11 +52,29 @@ def flips(estimates: Array, spreads: Array, tau: float, lambdas: tuple[float, ..
     return np.stack([wrong[rows, (reached > lam).argmax(axis=1)] for lam in lambdas])
 
 
-def p_value(errors: npt.ArrayLike, faces: int, risk: float) -> npt.NDArray[np.float64]:
-    """P(Binomial(faces, risk) <= errors): small where a flip rate above `risk` is not credible."""
-    from scipy.stats import binom
+def p_value(errors: npt.ArrayLike, faces: npt.ArrayLike, risk: float) -> Floats:
+    """P(Binomial(faces, risk) <= errors): small where a flip rate above `risk` is not credible.
 
-    return np.asarray(binom.cdf(errors, faces, risk))
+    Also for effective numbers, which need not be whole (DLMF 8.17.5).
+    """
+    from scipy.special import betainc
+
+    n, x = np.asarray(faces, np.float64), np.asarray(errors, np.float64)
+    return np.asarray(np.where(x >= n, 1.0, betainc(np.maximum(n - x, 1e-9), x + 1, 1 - risk)))
+
+
+def design_effect(errors: Floats, sizes: Floats) -> Floats:
+    """How many faces of these groups are worth one independent face, at least 1.
+
+    errors: (..., R) flips in each of R groups of sizes (R,). Variance of the flip rate between groups
+    over that of independent faces, as for surveys (Korn and Graubard, 1998).
+    """
+    n = sizes.sum()
+    rate = errors.sum(axis=-1, keepdims=True) / n
+    between = np.square(errors - rate * sizes).sum(axis=-1) / n**2
+    independent = (rate * (1 - rate))[..., 0] / n
+    ratio = np.divide(between, independent, out=np.ones_like(between), where=independent > 0)
+    return np.maximum(ratio, 1.0)
 
 
 def fixed_sequence(p_values: npt.ArrayLike, confidence: float) -> int | None:
@@ -62,21 +84,38 @@ def fixed_sequence(p_values: npt.ArrayLike, confidence: float) -> int | None:
     return passed - 1 if passed else None
 
 
-def count_flips(estimates: Array, spreads: Array, taus: Sequence[float]) -> Counts:
-    """(G, L) flips of the faces at each gate and lambda."""
-    return np.stack([flips(estimates, spreads, tau, LAMBDAS).sum(axis=1) for tau in taus])
+@dataclass(frozen=True)
+class Trial:
+    """Held-out faces on which margins were tried: (G, L) effective flips and effective faces."""
+
+    flips: Floats
+    faces: Floats
 
 
-def choose(
-    errors: Counts, faces: int, risk: float, confidence: float
-) -> tuple[list[float | None], float | None]:
-    """From flips (G, L) among `faces`: each gate's lambda, and one for all gates.
+def try_out(
+    estimates: Array, spreads: Array, taus: Sequence[float], groups: npt.NDArray[np.intp]
+) -> Trial:
+    """Every lambda at every gate (G,). groups (N,): faces of one number are not independent."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order][0] - 1))
+    sizes = np.diff(np.append(starts, len(groups))).astype(np.float64)
+    counts, effects = [], []
+    for tau in taus:
+        wrong = flips(estimates[order], spreads[order], tau, LAMBDAS)
+        by_group = np.add.reduceat(wrong, starts, axis=1, dtype=np.float64)
+        counts.append(by_group.sum(axis=1))
+        effects.append(design_effect(by_group, sizes))
+    effect = np.stack(effects)
+    return Trial(np.stack(counts) / effect, len(groups) / effect)
 
-    None where only full depth is safe. For the common one a lambda passes when every gate passes: the
-    claim "all gates are safe" needs no correction for their number, as its p-value is the largest
-    of theirs.
+
+def choose(trial: Trial, risk: float, confidence: float) -> tuple[list[float | None], float | None]:
+    """Each gate's lambda, and one for all gates. None where only full depth is safe.
+
+    For the common one a lambda passes when every gate passes: the claim "all gates are safe" needs
+    no correction for their number, as its p-value is the largest of theirs.
     """
-    p_values = p_value(errors, faces, risk)
+    p_values = p_value(trial.flips, trial.faces, risk)
     each = [fixed_sequence(row, confidence) for row in p_values]
     common = fixed_sequence(p_values.max(axis=0), confidence)
     return [_lambda(found) for found in each], _lambda(common)

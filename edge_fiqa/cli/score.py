@@ -178,6 +178,7 @@ def _writer(options: argparse.Namespace, scorer: Scorer) -> tuple[Writer, set[st
         kind,
         fingerprint=scorer.bundle.manifest.fingerprint,
         fusion=scorer.fusion,
+        calibration=scorer.calibrated,
         overwrite=options.overwrite,
     )
     return file, file.done

@@ -6,13 +6,15 @@ from scipy.stats import binom
 
 from edge_fiqa.calibration.risk import (
     LAMBDAS,
+    Trial,
     choose,
-    count_flips,
+    design_effect,
     faces_needed,
     fixed_sequence,
     flips,
     p_value,
     stops,
+    try_out,
 )
 
 
@@ -55,15 +57,15 @@ def test_the_sequence_ends_before_its_first_failure():
 def test_faces_needed_is_where_no_flip_suffices():
     needed = faces_needed(0.01, 0.95)
     assert needed == 299  # 0.99 ** 299 < 0.05 < 0.99 ** 298
-    clean = np.zeros((1, len(LAMBDAS)), int)
-    assert choose(clean, needed, 0.01, 0.95)[1] == LAMBDAS[-1]
-    assert choose(clean, needed - 1, 0.01, 0.95) == ([None], None)
+    clean = np.zeros((1, len(LAMBDAS)))
+    assert choose(Trial(clean, clean + needed), 0.01, 0.95)[1] == LAMBDAS[-1]
+    assert choose(Trial(clean, clean + needed - 1), 0.01, 0.95) == ([None], None)
 
 
 def test_one_margin_for_all_gates_is_as_wide_as_the_widest():
     estimates, spreads = made_up(4000)
-    errors = count_flips(estimates, spreads, np.linspace(-2, 2, 9))
-    each, common = choose(errors, 4000, 0.02, 0.95)
+    trial = try_out(estimates, spreads, np.linspace(-2, 2, 9), np.arange(4000))
+    each, common = choose(trial, 0.02, 0.95)
     assert common == max(each)
     assert min(each) < common
 
@@ -80,10 +82,47 @@ def test_the_promise_is_kept_in_two_thousand_calibrations(risk):
     violated, violated_by_any = np.zeros(3), 0
     for _ in range(trials):
         drawn = rng.integers(0, estimates.shape[0], faces)
-        each, common = choose(wrong[:, :, drawn].sum(axis=2), faces, risk, 0.95)
+        errors = wrong[:, :, drawn].sum(axis=2, dtype=np.float64)
+        each, common = choose(Trial(errors, np.full(errors.shape, faces)), risk, 0.95)
         violated += [truth[g, place[lam]] > risk for g, lam in enumerate(each)]
         violated_by_any += bool((truth[:, place[common]] > risk).any())
     allowed = binom.ppf(0.999, trials, 0.05)
     assert violated.max() <= allowed
     assert violated_by_any <= allowed
     assert violated.min() > 0  # the promise is not kept by being timid
+
+
+def test_a_design_effect_counts_what_groups_are_worth():
+    sizes = np.full(200, 5.0)
+    together = np.repeat([[0.0, 5.0]], 100, axis=0).ravel()  # a person flips always or never
+    assert design_effect(together, sizes) == pytest.approx(5, rel=0.01)
+    alone = np.random.default_rng(0).binomial(5, 0.5, 200).astype(float)
+    assert design_effect(alone, sizes) == pytest.approx(1, abs=0.25)
+    assert design_effect(np.zeros(200), sizes) == 1
+
+
+def test_faces_that_are_alone_are_counted_one_by_one():
+    estimates, spreads = made_up(500)
+    trial = try_out(estimates, spreads, [0.0], np.arange(500))
+    plain = flips(estimates, spreads, 0.0, LAMBDAS).sum(axis=1)
+    np.testing.assert_allclose(trial.flips[0], plain, rtol=1e-6)
+    np.testing.assert_allclose(trial.faces[0], 500, rtol=1e-6)
+
+
+def test_the_promise_is_kept_where_persons_flip_together():
+    """Twelve near-copies of each face: as if independent, the promise would break far too often."""
+    base, spread = made_up(40_000)
+    rng = np.random.default_rng(2)
+    wrong = flips(base, spread, 0.0, LAMBDAS)
+    truth = np.append(wrong.mean(axis=1), 0.0)
+    place = {lam: position for position, lam in enumerate(LAMBDAS)} | {None: len(LAMBDAS)}
+    violated = {"by person": 0, "as if independent": 0}
+    for _ in range(300):
+        drawn = np.repeat(rng.integers(0, 40_000, 400), 12)
+        estimates = base[drawn] + rng.normal(0, 1e-3, (len(drawn), 1))
+        groups = {"by person": np.repeat(np.arange(400), 12), "as if independent": np.arange(4800)}
+        for kind, numbers in groups.items():
+            (lam,), _ = choose(try_out(estimates, spread[drawn], [0.0], numbers), 0.03, 0.95)
+            violated[kind] += truth[place[lam]] > 0.03
+    assert violated["by person"] <= binom.ppf(0.999, 300, 0.06)
+    assert violated["as if independent"] > binom.ppf(0.999, 300, 0.05)

@@ -1,0 +1,86 @@
+"""Does 73 mean 73 everywhere? The 0-100 quality on every backend and precision beside torch float32.
+
+    python benchmarks/agreement.py FACES --checkpoint nano=FILE -o RESULT.json
+
+FACES: of calibration/faces.py. Every bundle is built anew, its scores go through one calibration, made
+from the float32 scores. Printed: the share of faces whose quality differs by one point at most.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from edge_fiqa.build import build_bundle
+from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.calibration.fit import fit_calibration
+from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.config import BuildRecipe
+from edge_fiqa.engines import open_engine
+from edge_fiqa.fusion import fuse
+from edge_fiqa.measure import all_exits
+
+RUNS = {  # how the bundle is built, and on which backends it runs
+    "fp32": ({"backend": "pt"}, ("pt", "ov", "ort")),
+    "fp16": ({"backend": "ov", "precision": "fp16"}, ("ov", "ort")),
+    "bf16": ({"backend": "ov", "precision": "bf16"}, ("ov",)),
+    "int8": (
+        {"backend": "ov", "precision": "int8", "float_layers": ("stem",)},
+        ("ov", "ort"),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("--checkpoint", action="append", metavar="NAME=FILE", required=True)
+    parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    faces = read_faces(options.faces, options.limit, "agreement")
+    result: dict = {"faces": len(faces.crops), "share within one point of torch fp32": {}}
+    for name, file in (text.split("=", 1) for text in options.checkpoint):
+        qualities = {}
+        with tempfile.TemporaryDirectory() as place:
+            for precision, (stated, backends) in RUNS.items():
+                recipe = BuildRecipe(segments="1", accept_imprecise=True, **stated)
+                bundle = build_bundle(Path(file), Path(place) / precision, recipe, faces=faces)
+                for backend in backends:
+                    with open_engine(bundle, backend) as engine:
+                        trail = all_exits(engine, faces.crops)
+                    if not qualities:
+                        estimator = Estimator.of(calibrate(bundle, trail, faces), "FW")
+                    qualities[f"{precision} on {backend}"] = np.stack(
+                        [
+                            estimator.judge(fuse(trail, k), np.full(len(trail), k)).quality
+                            for k in range(1, trail.shape[1] + 1)
+                        ]
+                    )
+        reference = qualities["fp32 on pt"]
+        for run, quality in qualities.items():
+            shares = (np.abs(quality - reference) <= 1).mean(axis=1).round(4)
+            result["share within one point of torch fp32"][f"{name}, {run}"] = {
+                f"exit {k}": float(shares[k - 1]) for k in (1, 2, 4, 6, 9, 12)
+            }
+            print(name, run, shares.tolist(), flush=True)
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def calibrate(bundle, trail, faces):
+    return fit_calibration(
+        trail,
+        faces.groups,
+        model="m",
+        fingerprint=bundle.manifest.fingerprint,
+        exits=bundle.manifest.exits,
+        images="benchmark",
+        fusions=["FW"],
+    )
+
+
+if __name__ == "__main__":
+    main()
