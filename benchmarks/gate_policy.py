@@ -2,9 +2,10 @@
 
     python benchmarks/gate_policy.py DATA --bundle nano=DIR [--bundle small=DIR] -o RESULT.json
 
-Faces are those of `calibration/faces.py`, of the calibration and the test split. The
-table calibrates on the first and judges on the second, whose persons were never calibrated on. The
-simulation mixes both, calibrates on 500 persons drawn anew, 1,000 times, and judges on all.
+Faces are those of `calibration/faces.py`, of the calibration and the test split. The table
+calibrates on the first and judges on the second, whose persons were never calibrated on. The
+simulation mixes both, calibrates on 500 persons drawn anew, 1,000 times, and judges on all. Mixed
+depths: qualities of faces that stopped at different depths, sorted beside those of full depth.
 A picture is written beside the result.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from baselines import RECOGNISERS, UNSEEN
+from gate_plot import plot
 from model_quality import pauc, read_list
 
 from edge_fiqa import Convergence, Fixed, Gate, Scorer
@@ -23,6 +25,7 @@ from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.risk import stops
+from edge_fiqa.cost import saved
 from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.fusion import fuse
 from edge_fiqa.images import decode
@@ -68,7 +71,7 @@ def main() -> None:
     if options.output:
         options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         for name, _ in (text.split("=", 1) for text in options.bundle):
-            plot(result[name], options.output.with_suffix(f".{name}.png"))
+            plot(result[name], GATES, RISKS, options.output.with_suffix(f".{name}.png"))
 
 
 def mixture(data: Path, split: str) -> tuple[np.ndarray, list[str]]:
@@ -115,7 +118,6 @@ def table(
     miss = np.abs(held_estimates[:, -1:] - held_estimates)[:, :-1] / held_spreads[:, :-1]
     level = np.ceil((held.sum() + 1) * (1 - RISK)) / held.sum()
     widths = np.append(np.quantile(miss, min(level, 1), axis=0), 0)  # of conformal intervals
-    moves = np.abs(np.diff(estimates, axis=1))
     rows = []
     for gate in GATES:
         tau = rule.scale.score_of(gate)
@@ -125,17 +127,11 @@ def table(
             "gate, one margin for all gates": stops(estimates, spreads, tau, promise.all_gates),
             "conformal interval at each depth": stops(estimates, spreads * widths, tau, 1.0),
         }
-        for patience in (1, 2):
-            still = moves < 0.05
-            calm = np.zeros(estimates.shape, bool)
-            calm[:, patience:] = still if patience == 1 else still[:, 1:] & still[:, :-1]
-            calm[:, -1] = True
-            at[f"patience {patience}, eps 0.05"] = calm.argmax(axis=1)
+        at |= {f"patience {p}, eps {Convergence().eps}": calm(estimates, p) for p in (1, 2)}
         at |= {
             f"fixed depth {depth}": np.full(len(new), exits.index(depth)) for depth in (1, 2, 4, 6)
         }
         accepted = estimates >= tau
-        share = gflops_share(bundle)
         for method, stopped in at.items():
             flipped = accepted[np.arange(len(new)), stopped] != accepted[:, -1]
             rows.append(
@@ -144,21 +140,22 @@ def table(
                     "method": method,
                     "mean depth": round(float(np.array(exits)[stopped].mean()), 3),
                     "flips_pct": round(100 * float(flipped.mean()), 3),
-                    "gflops saved_pct": round(100 * (1 - float(share[stopped].mean())), 1),
+                    "gflops saved_pct": round(
+                        100 * saved(bundle.costs, np.array(exits)[stopped])[0], 1
+                    ),
                 }
             )
     return rows
 
 
-def gflops_share(bundle: Bundle) -> np.ndarray:
-    """GFLOPs to each decision point, of full depth."""
-    costs, bodies = bundle.costs, sorted(s for s in bundle.segments if not s.tail)
-    done, spent = 0, []
-    while step := next((s for s in bodies if s.first == done + 1), None):
-        spent.append(costs.gflops[step])
-        done = step.last
-    total = np.cumsum(spent)
-    return np.asarray(total / total[-1])
+def calm(estimates: np.ndarray, patience: int) -> np.ndarray:
+    """(N,) position where the convergence policy stops, replayed on estimates (N, P)."""
+    still = np.abs(np.diff(estimates, axis=1)) < Convergence().eps
+    runs = np.lib.stride_tricks.sliding_window_view(still, patience, axis=1).all(axis=2)
+    stop = np.zeros(estimates.shape, bool)
+    stop[:, patience:] = runs
+    stop[:, -1] = True
+    return stop.argmax(axis=1)
 
 
 def capped(trail: np.ndarray, persons: list[str]) -> tuple[np.ndarray, list[str]]:
@@ -232,11 +229,19 @@ def mixed_depths(
         faces, a, b, same, _ = read_list(data, name)
         trail = all_exits(scorer.engine, faces)
         qualities = {"full depth": fuse(trail, trail.shape[1])}
+        exits = calibration.exits
+        estimates, _ = estimator.look(trail, exits, "FW")
+        depths = {"convergence": np.array(exits)[calm(estimates, Convergence().patience)]}
+        lost = {}
         for gate in GATES:
-            depth = Gate.of(calibration, gate, exits=calibration.exits).replay(trail).depth
-            qualities[f"gate {gate}"] = estimator.judge(fuse(trail, depth), depth).estimate
-        depth = converged(estimator, trail, calibration.exits)
-        qualities["convergence"] = estimator.judge(fuse(trail, depth), depth).estimate
+            for ranked in (False, True):
+                name_of = f"gate {gate}" + ", ranked" * ranked
+                replay = Gate.of(calibration, gate, exits=exits, ranked=ranked).replay(trail)
+                depths[name_of] = replay.depth
+                below = ~replay.accepted_at_full
+                lost[name_of] = round(100 * float((below[a] | below[b])[same].mean()), 1)
+        for way, depth in depths.items():
+            qualities[way] = estimator.judge(fuse(trail, depth), depth).estimate
         for recogniser in UNSEEN:
             model = Recogniser(path=data / f"models/{recogniser}.onnx", **RECOGNISERS[recogniser])
             embedding = model.embed(faces)
@@ -253,19 +258,11 @@ def mixed_depths(
                     "recogniser": recogniser,
                     "full depth pauc_e3": round(full, 3),
                     "change_pct": {k: round(100 * (v / full - 1), 2) for k, v in areas.items()},
+                    "mean depth": {k: round(float(v.mean()), 2) for k, v in depths.items()},
+                    "pairs with a face below the gate_pct": lost,
                 }
             )
     return rows
-
-
-def converged(estimator: Estimator, trail: np.ndarray, exits: tuple[int, ...]) -> np.ndarray:
-    """(N,) where the convergence policy stops as it is by default."""
-    estimates, _ = estimator.look(trail, exits, "FW")
-    still = np.abs(np.diff(estimates, axis=1)) < Convergence().eps
-    calm = np.zeros(estimates.shape, bool)
-    calm[:, 2:] = still[:, 1:] & still[:, :-1]
-    calm[:, -1] = True
-    return np.array(exits)[calm.argmax(axis=1)]
 
 
 def timed(bundle: Bundle, calibration: Calibration, faces: np.ndarray) -> dict[str, dict]:
@@ -289,55 +286,6 @@ def timed(bundle: Bundle, calibration: Calibration, faces: np.ndarray) -> dict[s
             "saved_pct": round(100 * (1 - float(early.sum() / full.sum())), 1),
         }
     return found
-
-
-def plot(found: dict, target: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    risks, saved = figure.subplots(1, 2)
-    colours = ("#2166ac", "#67a9cf", "#777777", "#ef8a62", "#b2182b")
-    for place, (gate, colour) in enumerate(zip(GATES, colours, strict=True)):
-        rows = [row for row in found["simulation"] if row["gate"] == gate]
-        asked = np.array([100 * row["risk"] for row in rows]) * 1.06 ** (place - 2)
-        low, middle, high = np.array([row["risk found_pct"] for row in rows]).T
-        bars = (middle - low, high - middle)
-        risks.errorbar(asked, middle, bars, fmt="o", ms=4, capsize=3, color=colour, label=f"{gate}")
-    ends = [0.4, 6.0]
-    risks.plot(ends, ends, "k--", lw=1)
-    risks.annotate("asked = found", (1.3, 1.6), rotation=24, fontsize=9)
-    risks.set(
-        xscale="log",
-        yscale="log",
-        xticks=[100 * r for r in RISKS],
-        xticklabels=[f"{100 * r:g}" for r in RISKS],
-        yticks=[0.1, 0.2, 0.5, 1, 2, 5],
-        yticklabels=["0.1", "0.2", "0.5", "1", "2", "5"],
-        xlabel="risk asked: % of decisions that may differ from full depth",
-        ylabel="risk found, %\n(5, 50, 95 % of calibrations)",
-        title="Below the line: the promise is kept",
-    )
-    for axis in (risks.xaxis, risks.yaxis):
-        axis.set_minor_formatter("")
-    risks.legend(title="gate (0-100)", fontsize=8, loc="lower right")
-    rows = [row for row in found["table"] if row["method"] == "gate"]
-    where = np.arange(len(GATES))
-    ms = [found["ms"][str(gate)]["saved_pct"] for gate in GATES]
-    saved.bar(where, ms, color=colours)
-    for x, row, value in zip(where, rows, ms, strict=True):
-        text = f"stops after\n{row['mean depth']:.1f} of 12\n{row['flips_pct']:.2f} % differ"
-        saved.annotate(text, (x, value + 2), ha="center", fontsize=8)
-    saved.set(
-        xticks=where,
-        xticklabels=[str(gate) for gate in GATES],
-        ylim=(0, 100),
-        xlabel="gate: accept faces of at least this quality",
-        ylabel="milliseconds saved against full depth, %",
-        title="At a risk of 1 %, confidence 95 %",
-    )
-    for axes in (risks, saved):
-        axes.grid(alpha=0.3)
-    figure.savefig(target, dpi=120)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa.route import route_to
 from edge_fiqa.types import PATCH, PATCHES, Segment, VitConfig
 
 
@@ -43,6 +47,23 @@ class CostTable:
 
     def gflops_of(self, route: Iterable[Segment]) -> float:
         return sum(self.gflops[segment] for segment in route)
+
+
+def saved(costs: CostTable, depth: npt.NDArray[np.intp]) -> tuple[float, float | None]:
+    """Shares of GFLOPs and ms saved by stopping at depths (N,), against full depth in one go.
+
+    The ms are None where they were not measured.
+    """
+    segments, last = tuple(costs.gflops), max(segment.last for segment in costs.gflops)
+    full, steps = route_to(segments, last), route_to(segments, last, in_steps=True)
+    stopped, faces = np.unique(depth, return_counts=True)
+    runs = [tuple(s for s in steps if s.last <= k) for k in stopped]
+    gflops = np.average([costs.gflops_of(run) for run in runs], weights=faces)
+    times, full_ms = [costs.ms_of(run) for run in runs], costs.ms_of(full)
+    ms = None
+    if full_ms is not None and None not in times:
+        ms = 1 - float(np.average(np.array(times, float), weights=faces)) / full_ms
+    return 1 - float(gflops) / costs.gflops_of(full), ms
 
 
 class LoadFactor:

@@ -35,6 +35,10 @@ class Gate:
 
     The margin was chosen so that decisions differ from full depth at most at the rate `risk`, with
     probability `confidence`. margin None: nothing is certain before full depth.
+
+    ranked: only accepted faces stop early; one that was once certain to be rejected runs to full
+    depth, so that the worst faces can be sorted. Its flips are some of those of the plain gate, so the
+    promise holds for both.
     """
 
     estimator: Estimator
@@ -44,6 +48,7 @@ class Gate:
     margin: float | None
     risk: float
     confidence: float
+    ranked: bool = False
     reason: Reason = "gate"
     watches = True
     needs_ms = False
@@ -57,13 +62,13 @@ class Gate:
         exits: tuple[int, ...],
         fusion: Fusion = "FW",
         risk: float | None = None,
+        ranked: bool = False,
     ) -> Gate:
         """The policy for a bundle that stops at `exits`. risk None: the calibration's first.
 
         Raises ConfigError if the calibration holds no such promise.
         """
-        if not 0 <= gate <= 100:
-            raise ConfigError(f"a gate is a quality from 0 to 100, got {gate}")
+        check_gate(gate)
         if exits != calibration.exits:
             raise ConfigError(
                 f"the calibration is for stopping at exits {_list(calibration.exits)}, this bundle "
@@ -72,7 +77,7 @@ class Gate:
         estimator = Estimator.of(calibration, fusion)
         promise = estimator.promise(risk)
         margin = promise.gates[gate]
-        return cls(estimator, exits, fusion, gate, margin, promise.risk, promise.confidence)
+        return cls(estimator, exits, fusion, gate, margin, promise.risk, promise.confidence, ranked)
 
     @property
     def tau(self) -> float:
@@ -87,8 +92,24 @@ class Gate:
         newest = progress.estimates[:, -1]
         if self.margin is None:
             return np.zeros(len(newest), bool)
-        spread = self.estimator.spread(newest, progress.depth)
-        return np.asarray(np.abs(newest - self.tau) > self.margin * spread)
+        done = self._certain(newest, progress.depth)
+        if self.ranked:
+            done &= newest >= self.tau
+            for row in np.flatnonzero(done):
+                done[row] = not self._was_rejected(progress.estimates[row])
+        return done
+
+    def _certain(self, estimates: Array, depth: int) -> Mask:
+        assert self.margin is not None
+        spread = self.estimator.spread(estimates, depth)
+        return np.asarray(np.abs(estimates - self.tau) > self.margin * spread)
+
+    def _was_rejected(self, estimates: Array) -> bool:
+        """estimates (P,) of one face: was it certain to be rejected at one of them?"""
+        return any(
+            estimate < self.tau and self._certain(estimate[None], depth)[0]
+            for estimate, depth in zip(estimates, self.exits, strict=False)
+        )
 
     def replay(self, trail: Array) -> Replay:
         """(N, E) complete trails -> where each would have stopped, and whether rightly."""
@@ -96,7 +117,15 @@ class Gate:
         at = stops(estimates, spreads, self.tau, self.margin)
         accepted = estimates >= self.tau
         rows = np.arange(len(trail))
+        if self.ranked:
+            at[~accepted[rows, at]] = len(self.exits) - 1
         return Replay(np.array(self.exits)[at], accepted[rows, at], accepted[:, -1])
+
+
+def check_gate(gate: int) -> None:
+    """Raises ConfigError if it is no quality."""
+    if not 0 <= gate <= 100:
+        raise ConfigError(f"a gate is a quality from 0 to 100, got {gate}")
 
 
 def _list(exits: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.reference import Moments, Reference
-from edge_fiqa.fusion import RULES, fuse
+from edge_fiqa.fusion import fuse, parse_fusion
 from edge_fiqa.types import Array, Bytes
 
 SIDE = 28  # pixels a side of the mean face
@@ -55,9 +55,9 @@ def measure_reference(faces: Bytes, quality: Sequence[int]) -> Reference:
 def with_reference(calibration: Calibration, trail: Array, faces: Bytes) -> Calibration:
     """The calibration, with the statistics of the faces whose complete trails (N, E) made it."""
     whole = np.isfinite(trail).all(axis=1)
-    fusion, rule = next(iter(calibration.rules.items()))
-    weights = fusion if fusion in RULES else tuple(float(w) for w in fusion.split(","))
-    quality = rule.scale.quality(fuse(trail[whole], trail.shape[1], weights))
+    name, rule = next(iter(calibration.rules.items()))
+    exits = trail.shape[1]
+    quality = rule.scale.quality(fuse(trail[whole], exits, parse_fusion(name, exits)))
     reference = measure_reference(faces[whole], quality.tolist())
     return msgspec.structs.replace(calibration, reference=reference)
 

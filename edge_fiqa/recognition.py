@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
+from edge_fiqa.config import read_yaml
 from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.types import Array, Bytes
 
@@ -73,6 +75,35 @@ class Recogniser:
             raise ConfigError(f"{self.path}: the model has no inner tensor {inner!r}")
         model.graph.output.append(onnx.ValueInfoProto(name=inner))
         return bytes(model.SerializeToString())
+
+
+class Feeding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recognition model in a YAML file: where it lies, and how it is fed."""
+
+    path: str
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    columns: tuple[int, int] = (0, 112)
+
+    def recogniser(self, root: Path) -> Recogniser:
+        """The model, its path read from `root`. Raises ConfigError if there is no such file."""
+        path = root / self.path
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such recogniser; its path is read from {root}")
+        return Recogniser(path=path, mean=self.mean, std=self.std, columns=self.columns)
+
+
+def read_recogniser(path: Path) -> Recogniser:
+    """An .onnx fed with RGB pixels as they are, or a .yaml with path, mean, std, columns.
+
+    Raises ConfigError naming the file and the key.
+    """
+    if path.suffix == ".onnx":
+        return Feeding(path=path.name).recogniser(path.parent)
+    try:
+        return msgspec.convert(read_yaml(path), Feeding).recogniser(path.parent)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
 
 
 def unit(embeddings: Array) -> Array:

@@ -23,7 +23,7 @@ from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.base import Engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import Fusion
-from edge_fiqa.gate import Gate
+from edge_fiqa.gate import Gate, check_gate
 from edge_fiqa.measure import cost_table
 from edge_fiqa.monitor import Monitor
 from edge_fiqa.policy import Fixed, Policy
@@ -50,8 +50,8 @@ class Scorer:
         gate: int | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        if gate is not None and not 0 <= gate <= 100:
-            raise ConfigError(f"a gate is a quality from 0 to 100, got {gate}")
+        if gate is not None:
+            check_gate(gate)
         self.bundle, self.engine, self.fusion = bundle, engine, rule_name(fusion)
         self.controller = Controller(engine, bundle.costs, fusion)
         self._asked_gate = gate
@@ -111,10 +111,11 @@ class Scorer:
         name = backend or available_backend(bundle)
         return cls(bundle, open_engine(bundle, name, threads), fusion, gate, calibration)
 
-    def gate_policy(self, risk: float | None = None) -> Gate:
+    def gate_policy(self, risk: float | None = None, *, ranked: bool = False) -> Gate:
         """The policy that stops once this scorer's gate is decided, at a promised risk of flips.
 
-        risk None: the calibration's first. Raises ConfigError without gate or such a promise.
+        risk None: the calibration's first. ranked: faces that fail the gate run to full depth, so
+        that they can be sorted. Raises ConfigError without gate or such a promise.
         """
         if self.gate is None or self.calibration is None:
             raise ConfigError("a gate policy needs a gate: Scorer.open(..., gate=Q)")
@@ -124,6 +125,7 @@ class Scorer:
             exits=self.controller.exits,
             fusion=self.controller.fusion,
             risk=risk,
+            ranked=ranked,
         )
 
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:

@@ -28,13 +28,19 @@ class GateService:
     """Scores faces under a scorer's gate policy. Not thread-safe; share one Audit among several.
 
     risk: of decisions that differ from full depth, one that the calibration promises; None: its
-    first. Raises ConfigError if the scorer has no gate or no such promise.
+    first. ranked: faces that fail the gate run to full depth. Raises ConfigError if the scorer has no
+    gate or no such promise.
     """
 
     def __init__(
-        self, scorer: Scorer, risk: float | None = None, audit: Audit | None = None
+        self,
+        scorer: Scorer,
+        risk: float | None = None,
+        audit: Audit | None = None,
+        *,
+        ranked: bool = False,
     ) -> None:
-        self.scorer, self.gate = scorer, scorer.gate_policy(risk)
+        self.scorer, self.gate = scorer, scorer.gate_policy(risk, ranked=ranked)
         self.audit = audit or Audit(self.gate.risk)
 
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
@@ -85,7 +91,7 @@ class GateService:
     def use(self, calibration: Calibration) -> None:
         """Go on with another calibration of this model."""
         self.scorer.use(calibration)
-        self.gate = self.scorer.gate_policy(self.gate.risk)
+        self.gate = self.scorer.gate_policy(self.gate.risk, ranked=self.gate.ranked)
 
     def _picked(self, faces: Sequence[Face]) -> list[bool]:
         crops = [face.crop for face in faces if isinstance(face, FaceCrop)]

@@ -1,5 +1,7 @@
 """The gate policy in the loop: stops where it is certain, and nowhere else."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -57,9 +59,32 @@ def test_unseen_faces_flip_at_most_as_promised(gate):
     assert replay.depth.mean() < 3
 
 
-def test_no_margin_means_full_depth(gate):
-    from dataclasses import replace
+def test_ranked_runs_every_rejected_face_to_full_depth_and_flips_less(gate):
+    ranked = replace(gate, ranked=True)
+    found = trails(400, seed=5)
+    engine = FakeEngine(found)
+    controller = Controller(engine, estimator=gate.estimator)
+    assessment = controller.assess(engine.faces, [Fixed(), ranked])
+    replay = ranked.replay(found)
+    np.testing.assert_array_equal(assessment.depth, replay.depth)
+    assert set(replay.depth) == {1, 2, 3, 4}
+    assert set(replay.depth[~replay.accepted]) == {4}
+    plain, many = gate.replay(trails(50_000, seed=6)), ranked.replay(trails(50_000, seed=6))
+    assert plain.flipped[many.flipped].all()
+    assert 0 < many.flipped.sum() < plain.flipped.sum()
 
+
+def test_a_face_once_sure_to_be_rejected_does_not_stop_when_it_recovers(gate):
+    found = np.array([[-9.0, 9.0, 9.0, 9.0]], np.float32)
+    assert gate.replay(found).depth.tolist() == [1]
+    ranked = replace(gate, ranked=True)
+    assert ranked.replay(found).depth.tolist() == [4]
+    engine = FakeEngine(found)
+    controller = Controller(engine, estimator=gate.estimator)
+    assert controller.assess(engine.faces, [ranked]).depth.tolist() == [4]
+
+
+def test_no_margin_means_full_depth(gate):
     unsure = replace(gate, margin=None)
     found = trails(20, seed=3)
     engine = FakeEngine(found)

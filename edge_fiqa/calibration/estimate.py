@@ -63,11 +63,8 @@ class Estimator:
     def interval(self, estimate: Array, depth: int) -> tuple[Qualities, Qualities]:
         """Lowest and highest quality that full depth gives to nine in ten such faces."""
         spread, at = self.spread(estimate, depth), self.rule.depths[depth - 1]
-        low, high = estimate + at.low * spread, estimate + at.high * spread
-        quality = self.scale.quality
-        return np.minimum(quality(low), quality(estimate)), np.maximum(
-            quality(high), quality(estimate)
-        )
+        low, high = min(at.low, 0.0) * spread, max(at.high, 0.0) * spread
+        return self.scale.quality(estimate + low), self.scale.quality(estimate + high)
 
     def judge(self, score: Array, depth: npt.NDArray[np.intp]) -> Judged:
         """Fused scores (N,) over exits 1..depth (N,) -> what they say of full depth.

@@ -18,14 +18,14 @@ from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.monotone import Line, fit_monotone, fit_spread
 from edge_fiqa.calibration.risk import choose, try_out
 from edge_fiqa.calibration.scale import Form, Scale, fit_scale
+from edge_fiqa.config import CalibrationRecipe
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import RULES, Fusion, fuse
 from edge_fiqa.types import Array, Mask
 
 LEAST_FACES = 100
 FIT_SHARE = 0.4  # of the groups; the promises need more
-RISKS = (0.01, 0.005, 0.02, 0.05)
-CONFIDENCE = 0.95
+USUAL = CalibrationRecipe()
 OUTSIDE = 0.05  # of full scores above an interval, and as many below
 
 
@@ -39,8 +39,8 @@ def fit_calibration(
     images: str,
     fusions: Sequence[Fusion] = RULES,
     scale: Form | Scale = "sigmoid",
-    risks: Sequence[float] = RISKS,
-    confidence: float = CONFIDENCE,
+    risks: Sequence[float] = USUAL.risk,
+    confidence: float = USUAL.confidence,
     seed: int = 0,
 ) -> Calibration:
     """trail (N, E): every exit of every face. groups: N names; faces of one name stay together.

@@ -14,19 +14,20 @@ from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_reject_rate
 from edge_fiqa.calibration.risk import faces_needed
-from edge_fiqa.calibration.scale import Form, Qualities, Scale, Sigmoid
+from edge_fiqa.calibration.scale import Form, Scale, Sigmoid
 from edge_fiqa.cli.faces import read_faces
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
-from edge_fiqa.cli.pairs import read_pairs, read_recogniser
+from edge_fiqa.cli.pairs import read_pairs
 from edge_fiqa.config import CalibrationRecipe, load_recipe
+from edge_fiqa.cost import saved
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.fusion import RULES, Fusion, parse_fusion
-from edge_fiqa.gate import Gate
+from edge_fiqa.gate import Gate, check_gate
 from edge_fiqa.measure import all_exits
 from edge_fiqa.monitor import with_reference
-from edge_fiqa.route import route_to
+from edge_fiqa.recognition import read_recogniser
 from edge_fiqa.scorer import available_backend
 from edge_fiqa.types import Array, FaceSet
 
@@ -114,8 +115,8 @@ def _check(recipe: CalibrationRecipe, options: argparse.Namespace) -> None:
         recipe.x0 is not None and recipe.scale != "sigmoid"
     ):
         raise ConfigError("--x0 and --w go together, with --scale sigmoid")
-    if recipe.gate is not None and not 0 <= recipe.gate <= 100:
-        raise ConfigError(f"a gate is a quality from 0 to 100, got {recipe.gate}")
+    if recipe.gate is not None:
+        check_gate(recipe.gate)
 
 
 def _score(bundle: Bundle, options: argparse.Namespace, faces: FaceSet) -> Array:
@@ -143,7 +144,7 @@ def report(calibration: Calibration, bundle: Bundle, fusion: Fusion, trail: Arra
     for quality in shown:
         gate = Gate.of(calibration, quality, exits=calibration.exits, fusion=fusion)
         replay = gate.replay(trail)
-        gflops, ms = _saved(bundle, replay.depth)
+        gflops, ms = saved(bundle.costs, replay.depth)
         mark = "  <- stored" if quality == calibration.gate else ""
         lines.append(
             f"{quality:>6}{100 * (1 - replay.accepted.mean()):>8.1f} %{replay.depth.mean():>12.2f}"
@@ -151,20 +152,6 @@ def report(calibration: Calibration, bundle: Bundle, fusion: Fusion, trail: Arra
             f"{100 * replay.flipped.mean():>6.2f} %{mark}"
         )
     return lines
-
-
-def _saved(bundle: Bundle, depth: Qualities) -> tuple[float, float | None]:
-    """Shares of GFLOPs and ms saved against full depth in one go, by the bundle's cost table."""
-    costs, last = bundle.costs, bundle.config.depth
-    full = route_to(bundle.segments, last)
-    steps = {k: route_to(bundle.segments, last, in_steps=True) for k in set(depth.tolist())}
-    runs = {k: tuple(s for s in steps[k] if s.last <= k) for k in steps}
-    gflops = np.mean([costs.gflops_of(runs[k]) for k in depth.tolist()])
-    full_ms, times = costs.ms_of(full), {k: costs.ms_of(run) for k, run in runs.items()}
-    ms = None
-    if full_ms is not None and None not in times.values():
-        ms = 1 - float(np.mean([times[k] for k in depth.tolist()])) / full_ms
-    return 1 - float(gflops) / costs.gflops_of(full), ms
 
 
 def _gate(

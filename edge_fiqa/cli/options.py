@@ -35,6 +35,11 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--risk", type=float, metavar="R", help="gate: allowed rate of decisions unlike full depth"
     )
+    group.add_argument(
+        "--ranked",
+        action="store_true",
+        help="gate: faces below it run to full depth, so that they can be sorted",
+    )
     group.add_argument("--exit", type=int, metavar="K", help="fixed: stop after block K")
     group.add_argument(
         "--budget-ms", type=float, metavar="MS", help="deepest exit predicted to fit"
@@ -74,6 +79,8 @@ def policies_of(options: argparse.Namespace) -> list[Policy]:
         )
     if options.risk is not None and options.policy != "gate":
         raise ConfigError("--risk is about --policy gate, which is not given")
+    if options.ranked and options.policy != "gate":
+        raise ConfigError("--ranked is about --policy gate, which is not given")
     if options.all_exits:
         if given or options.policy not in (None, "fixed"):
             raise ConfigError("--all-exits runs to full depth and takes no stopping policy")

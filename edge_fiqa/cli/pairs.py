@@ -1,38 +1,15 @@
-"""A recogniser and pairs of faces, as the command line names them."""
+"""Pairs of faces, as the command line names them."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.config import read_yaml
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.recognition import Recogniser
 from edge_fiqa.types import FaceSet
-
-
-def read_recogniser(path: Path) -> Recogniser:
-    """An .onnx fed with RGB pixels as they are, or a .yaml with path, mean, std, columns."""
-    if path.suffix == ".onnx":
-        return Recogniser(path=path)
-    try:
-        found = msgspec.convert(read_yaml(path), _Feeding)
-    except msgspec.ValidationError as exc:
-        raise ConfigError(f"{path}: {exc}") from exc
-    return Recogniser(
-        path=path.parent / found.path, mean=found.mean, std=found.std, columns=found.columns
-    )
-
-
-class _Feeding(msgspec.Struct, forbid_unknown_fields=True):
-    path: str
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    columns: tuple[int, int] = (0, 112)
 
 
 def read_pairs(path: Path, faces: FaceSet) -> npt.NDArray[np.intp]:

@@ -149,7 +149,9 @@ def _workers(
     audit = None
     if options.policy == "gate":
         audit = Audit(scorers[0].gate_policy(options.risk).risk, options.audit)
-        workers = [GateService(scorer, options.risk, audit) for scorer in scorers]
+        workers = [
+            GateService(scorer, options.risk, audit, ranked=options.ranked) for scorer in scorers
+        ]
     for worker in workers:  # also finds out, before the first file, that an exit does not exist
         worker.prepare(policies, together)
     return workers, audit

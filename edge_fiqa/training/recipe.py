@@ -10,29 +10,19 @@ import msgspec
 
 from edge_fiqa.config import read_yaml
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.recognition import Feeding
 from edge_fiqa.types import PATCHES, Mode, VitConfig
 
 LabelName = Literal["certainty_ratio", "centre_cosine"]
 
 
-class Teacher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen recogniser, and how it is fed: (pixel - mean) / std, RGB, columns [first, end).
+class Teacher(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen recogniser to learn from.
 
     map: name of an inner tensor (N, C, h, w) that the patch tokens learn beside the embedding.
     """
 
-    path: str
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    columns: tuple[int, int] = (0, 112)
     map: str | None = None
-
-    def recogniser(self, root: Path) -> Recogniser:
-        path = root / self.path
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such recogniser; paths are relative to --data")
-        return Recogniser(path=path, mean=self.mean, std=self.std, columns=self.columns)
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
