@@ -7,6 +7,8 @@ zero points are 0 so that TensorRT accepts the same file.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
+from onnxruntime.quantization.calibrate import create_calibrator
 
 from edge_fiqa.config import RangeMethod
 from edge_fiqa.errors import ConfigError
@@ -31,8 +34,9 @@ from edge_fiqa.types import Bytes, Segment
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
 }
+ENTROPY_BINS = 1024
+Overrides = dict[str, list[dict[str, np.ndarray]]]
 
 
 def quantised_segments(
@@ -83,15 +87,19 @@ def quantise_segment(
         and _is_linear(node.name)
         and not kept & {node.name, node.name.split("/")[0]}
     ]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        # Histogram methods print what they count.
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, str(source))
+        ranges: Overrides = {}
+        if method == "entropy":
+            ranges = _entropy_ranges(graph, source, linear, inputs)
         quantize_static(
             str(source),
             str(target),
             _Reader(graph.graph.input[0].name, inputs),
             quant_format=QuantFormat.QDQ,
-            calibrate_method=METHODS[method],
+            calibrate_method=METHODS.get(method, CalibrationMethod.MinMax),
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
@@ -101,7 +109,7 @@ def quantise_segment(
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
-                "TensorQuantOverrides": _exact_pixels(graph),
+                "TensorQuantOverrides": ranges | _exact_pixels(graph),
             },
         )
         model = onnx.load(str(target))
@@ -113,7 +121,32 @@ def _is_linear(name: str) -> bool:
     return name.rsplit("/", 1)[-1] in LINEAR_LAYERS
 
 
-def _exact_pixels(graph: onnx.ModelProto) -> dict[str, list[dict[str, np.ndarray]]]:
+def _entropy_ranges(
+    graph: onnx.ModelProto, source: Path, linear: Sequence[str], inputs: Sequence[np.ndarray]
+) -> Overrides:
+    """Ranges of least Kullback-Leibler divergence for the inputs of these layers.
+
+    `quantize_static` looks for them among 128 bins, as many as INT8 has steps on one side: its only
+    candidate is the whole range. Here there are more bins than steps.
+    """
+    calibrater = create_calibrator(
+        source,
+        ["MatMul"],
+        str(source.with_suffix(".augmented.onnx")),
+        CalibrationMethod.Entropy,
+        extra_options={"num_bins": ENTROPY_BINS, "symmetric": True},
+    )
+    calibrater.set_execution_providers(["CPUExecutionProvider"])
+    calibrater.collect_data(_Reader(graph.graph.input[0].name, inputs))
+    found = calibrater.compute_data().data
+    wanted = {node.input[0] for node in graph.graph.node if node.name in linear}
+    return {
+        name: [{"rmin": found[name].range_value[0], "rmax": found[name].range_value[1]}]
+        for name in wanted & set(found)
+    }
+
+
+def _exact_pixels(graph: onnx.ModelProto) -> Overrides:
     """Centred pixels are whole numbers in [-128, 127]: scale 1 loses nothing."""
     if not any(PIXELS in node.output for node in graph.graph.node):
         return {}

@@ -80,3 +80,26 @@ def test_every_segment_is_made_once(tiny, tiny_c, faces):
 def test_no_faces_no_ranges(tiny, faces):
     with pytest.raises(ConfigError, match="--calibration-images"):
         list(quantised_segments(tiny, [SEGMENT], faces[:0]))
+
+
+def test_entropy_looks_for_a_narrower_range_than_the_whole(tiny, capsys):
+    """Tokens with one loud channel: the whole range wastes steps that most values need."""
+    graph = segment_graph(tiny, Segment(2, 2))
+    rng = np.random.default_rng(0)
+    tokens = rng.normal(size=(8, 1, tiny.config.tokens, tiny.config.width)).astype(np.float32)
+    tokens[..., 0] *= 30
+    scales = {
+        method: {
+            t.name: float(numpy_helper.to_array(t))
+            for t in quantise_segment(graph, list(tokens), method).graph.initializer
+            if t.name.endswith("_scale") and not t.dims
+        }
+        for method in ("minmax", "entropy")
+    }
+    assert scales["entropy"].keys() == scales["minmax"].keys()
+    narrower = [
+        scales["entropy"][name] < 0.99 * scales["minmax"][name] for name in scales["minmax"]
+    ]
+    assert any(narrower)
+    assert not any(scales["entropy"][n] > 1.01 * scales["minmax"][n] for n in scales["minmax"])
+    assert capsys.readouterr().out == ""
