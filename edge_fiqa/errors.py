@@ -6,6 +6,7 @@ EdgeFiqaError
 ├── BundleError            a bundle that is missing, damaged, foreign or too new
 ├── BackendMissing         the library or the hardware a backend needs is not here
 ├── EngineFailed           a backend accepted the work and could not do it
+├── Overloaded             the answer would come after its deadline; ask again later
 └── ImageRefused(code)     one image that cannot be scored; becomes a record, never ends a run
 """
 
@@ -38,6 +39,10 @@ class BackendMissing(EdgeFiqaError):
 
 class EngineFailed(EdgeFiqaError):
     """A backend failed while loading or running a segment."""
+
+
+class Overloaded(EdgeFiqaError):
+    """More is asked than can be answered in time."""
 
 
 class ImageRefused(EdgeFiqaError):

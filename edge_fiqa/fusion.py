@@ -80,7 +80,8 @@ def _fuse_columns(scores: Array, rule: Fusion) -> Array:
     elif rule == "median":
         fused = np.median(scores, axis=1).astype(np.float32)
     else:
-        fused = scores @ _weights(rule, depth)
+        # In float64: a sum in float32 ends in other bits where rows lie differently in memory.
+        fused = (scores.astype(np.float64) @ _weights(rule, depth)).astype(np.float32)
     fused[~np.isfinite(scores).all(1)] = np.nan
     return fused
 

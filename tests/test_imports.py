@@ -20,7 +20,7 @@ LAYERS = [
     {"recorder", "precision", "recognition", "evaluation"},
     {"scorer", "build"},
     {"service"},
-    {"output", "resume", "pipeline", "training"},
+    {"output", "resume", "pipeline", "training", "bench", "gateway"},
     {"cli"},
     {"__main__"},
 ]

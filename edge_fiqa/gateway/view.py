@@ -1,0 +1,106 @@
+"""What the outside may see of a running gateway, and the one thing that it may ask of it.
+
+The HTTP server, the metrics and the web page know the gateway by this protocol alone, so that they
+are tested with a plain stand-in. Everything returned is a snapshot that the caller owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from edge_fiqa.record import Record
+from edge_fiqa.types import Bytes
+
+State = Literal["connecting", "live", "stale", "ended", "failed"]
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+
+class FaceView(Struct, frozen=True):
+    """A face in the latest frame. box: (x, y, width, height) in pixels; depth: blocks run."""
+
+    track: str
+    box: Box
+    quality: int | None
+    depth: int | None
+
+
+class CameraView(Struct, frozen=True, kw_only=True):
+    """frame_age_s: None before the first frame. warnings: BGR, drift, stale, in words."""
+
+    name: str
+    state: State
+    frame_age_s: float | None
+    frames: int
+    frames_per_s: float
+    dropped_frames: int
+    reconnects: int
+    size: tuple[int, int] | None
+    faces: Sequence[FaceView] = ()
+    warnings: Sequence[str] = ()
+
+
+class TrackView(Struct, frozen=True, kw_only=True):
+    """record: the best face so far. open: the person is still there."""
+
+    id: str
+    camera: str
+    started: float
+    seen: float
+    open: bool
+    accepted: bool | None
+    record: Record | None
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """Since the start. The counts of faces add up: found = scored + every entry of `skipped`.
+
+    skipped: faces not scored, by reason (`too_small`, `pose`, `good_shot`, `overload`, `no_landmarks`,
+    `not_finite`). depths[k-1]: faces stopped at exit k. load: demand at full depth over capacity.
+    latency_s: p50 and p99 of frame to event; None without events. misses: answered after the deadline.
+    """
+
+    started: float
+    faces_found: int
+    faces_scored: int
+    skipped: Mapping[str, int]
+    depths: Sequence[int]
+    misses: int
+    events: Mapping[str, int]
+    load: float
+    latency_s: tuple[float, float] | None
+    energy_j: float | None = None
+
+
+class View(Protocol):
+    model: str
+    backend: str
+
+    def ready(self) -> str | None:
+        """None when faces can be scored now, else one line that says why not."""
+
+    def cameras(self) -> Sequence[CameraView]: ...
+
+    def frame(self, camera: str) -> bytes | None:
+        """The latest frame as JPEG, without drawings. None if there is none, or no such camera."""
+
+    def tracks(self) -> Sequence[TrackView]:
+        """Open ones and those ended lately, the newest first."""
+
+    def snapshot(self, track: str) -> bytes | None:
+        """The best face of a track as JPEG."""
+
+    def totals(self) -> Totals: ...
+
+    def push(
+        self, image: Bytes, landmarks: Sequence[Point] | None, deadline_s: float | None
+    ) -> list[Record]:
+        """(H, W, 3) uint8 RGB -> a record for every face in it, scored in turn with the cameras'.
+
+        An aligned 112x112 crop is taken as it is; with landmarks (5 points) one face is aligned;
+        otherwise the detector looks. Blocks until scored. Raises ConfigError where the image cannot
+        be used (no detector), Overloaded when the deadline cannot be kept.
+        """
