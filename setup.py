@@ -21,6 +21,7 @@ EXTRAS = {
         "paho-mqtt>=2.0",
         "prometheus-client>=0.20",
         "pydantic>=2.7",
+        "trackers>=2.5",
         "uvicorn>=0.30",
     ],
 }
@@ -31,6 +32,7 @@ EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kor
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"], *EXTRAS["gateway"]}
     | {"httpx>=0.27", "hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
+    | {"psutil>=5.9", "types-PyYAML"}
 )
 
 setup(
