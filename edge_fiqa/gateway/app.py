@@ -23,7 +23,7 @@ from edge_fiqa.gateway.capture import open_capture
 from edge_fiqa.gateway.config import CameraConfig, GatewayConfig
 from edge_fiqa.gateway.desk import Desk
 from edge_fiqa.gateway.events import Sink
-from edge_fiqa.gateway.faces import FindFaces, Finder
+from edge_fiqa.gateway.faces import Finder, FindFaces
 from edge_fiqa.gateway.looker import Looker, Watched
 from edge_fiqa.gateway.state import GatewayView, Monitors
 from edge_fiqa.gateway.story import Story

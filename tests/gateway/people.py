@@ -37,7 +37,9 @@ class FindSquares:
     """White squares are faces. Their crop tells where they were: its brightness is x / 2."""
 
     def find(self, image: np.ndarray) -> Sequence[SeenFace]:
-        count, _, found, _ = cv2.connectedComponentsWithStats((image[..., 0] > 128).astype(np.uint8))
+        count, _, found, _ = cv2.connectedComponentsWithStats(
+            (image[..., 0] > 128).astype(np.uint8)
+        )
         faces = []
         for x, y, width, height, _area in found[1:count]:
             points = TEMPLATE / IMAGE * (width, height) + (x, y)
