@@ -30,7 +30,15 @@ EXTRAS["build"] = sorted(
 EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kornia>=0.8"})
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"], *EXTRAS["gateway"]}
-    | {"httpx2>=2", "hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
+    | {
+        "httpx2>=2",
+        "hypothesis>=6",
+        "mypy>=1.14",
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "websockets>=13",
+    }
 )
 
 setup(
