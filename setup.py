@@ -21,6 +21,7 @@ EXTRAS = {
         "paho-mqtt>=2.0",
         "prometheus-client>=0.20",
         "pydantic>=2.7",
+        "trackers>=2.5",
         "uvicorn>=0.30",
     ],
 }
@@ -34,9 +35,11 @@ EXTRAS["dev"] = sorted(
         "httpx2>=2",
         "hypothesis>=6",
         "mypy>=1.14",
+        "psutil>=5.9",
         "pytest>=8",
         "pytest-xdist>=3.6",
         "ruff>=0.9",
+        "types-PyYAML",
         "websockets>=13",
     }
 )
