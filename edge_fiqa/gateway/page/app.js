@@ -157,11 +157,20 @@ async function fetchFrame(card) {
   updateCamera(card, card.camera);
 }
 
+// Boxes are asked for together with the pictures, so that they belong together.
+async function look() {
+  const list = await json("/api/cameras");
+  for (const camera of list) {
+    const card = cameras.get(camera.name);
+    if (card) card.camera = camera;
+  }
+  await Promise.allSettled([...cameras.values()].filter((card) => onScreen(card)
+    && card.camera.frame_age_s != null && (card.camera.state === "live" || !card.picture)).map(fetchFrame));
+}
+
 async function frames() {
   for (;;) {
-    const wanted = [...cameras.values()].filter((card) =>
-      onScreen(card) && (card.camera.state === "live" || !card.picture));
-    if (framesAllowed && !document.hidden) await Promise.allSettled(wanted.map(fetchFrame));
+    if (framesAllowed && !document.hidden && cameras.size && at("login").hidden) await look().catch(() => {});
     await sleep(FRAME_MS);
   }
 }
