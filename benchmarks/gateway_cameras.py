@@ -33,12 +33,12 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
 
-SCENE_S = 20
+SCENE_S = 120
 SAMPLE_S = 5.0
 WARM_UP_S = 60.0  # caches, pools and the two thousand faces of the monitors fill up
 
 # Seconds from one fault to the next, and how long each lasts.
-CAMERA_DOWN, BROKER_DOWN, DISK_SLOW, DISK_FULL = (30, 6), (40, 8), (24, 8), (50, 6)
+CAMERA_DOWN, BROKER_DOWN, DISK_SLOW, DISK_FULL = (240, 30), (300, 60), (360, 60), (420, 20)
 
 
 def main() -> None:
