@@ -28,7 +28,7 @@ class Waiting:
     spare: bool = False
 
 
-BATCH_GAIN = 0.3  # of a face's cost, below which batches are not worth the wait and the memory
+BATCH_GAIN = 0.5  # of a face's cost: processors gain less, and need the memory; GPUs gain more
 
 
 @dataclass(frozen=True)
