@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import cv2
 
@@ -25,6 +26,7 @@ from edge_fiqa.gateway.desk import Desk
 from edge_fiqa.gateway.events import Sink
 from edge_fiqa.gateway.faces import Finder, FindFaces
 from edge_fiqa.gateway.looker import Looker, Watched
+from edge_fiqa.gateway.schedule import Strategy, decide
 from edge_fiqa.gateway.state import GatewayView, Monitors
 from edge_fiqa.gateway.story import Story
 from edge_fiqa.gateway.tracks import Tracks
@@ -67,7 +69,7 @@ class Gateway:
         self.story = Story(config.best_shot, sinks, monitors.see)
         scoring = [self._scoring(config, scorer) for scorer in self._scorers]
         speed = [measure_speed(scorer, len(scoring)) for scorer in self._scorers][-1]
-        self.desk = Desk(speed, config.schedule.rules, self.story.good, self.story.lost)
+        self.desk = Desk(speed, _strategy(config), self.story.good, self.story.lost)
         self._workers = [
             Worker(self.desk, scores, policies, self.story.answered, self.story.lost)
             for scores, policies in scoring
@@ -108,7 +110,7 @@ class Gateway:
         if config.best_shot.gate != old.best_shot.gate or config.schedule != old.schedule:
             self._regrade(config)
         self.story.best_shot = config.best_shot
-        self.desk.rules = config.schedule.rules
+        self.desk.strategy = _strategy(config)
         self.view.deadline_s = config.schedule.deadline_s
         self.view.min_eye_px = config.faces.min_eye_px
         self._watch(config)
@@ -209,6 +211,10 @@ def open_scorers(config: GatewayConfig) -> list[Scorer]:
         )
         for _ in range(config.workers)
     ]
+
+
+def _strategy(config: GatewayConfig) -> Strategy:
+    return partial(decide, rules=config.schedule.rules)
 
 
 def find_faces(config: GatewayConfig) -> FindFaces | None:

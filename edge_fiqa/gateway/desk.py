@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from edge_fiqa.cost import LoadFactor
 from edge_fiqa.gateway.faces import Skip
-from edge_fiqa.gateway.schedule import Demand, Rules, Speed, Waiting, decide
+from edge_fiqa.gateway.schedule import Demand, Speed, Strategy, Waiting
 from edge_fiqa.record import Record
 from edge_fiqa.sources import FaceCrop, RefusedFace
 from edge_fiqa.types import Bytes
@@ -47,18 +47,19 @@ class Taken:
 class Desk:
     """Thread-safe. `lost` is told of every face that is not scored, from the caller's thread.
 
-    good: tracks that have a good shot; a set that somebody else keeps.
+    strategy may be exchanged at any time. good: tracks that have a good shot; a set that somebody else
+    keeps.
     """
 
     def __init__(
         self,
         speed: Speed,
-        rules: Rules,
+        strategy: Strategy,
         good: Set[str],
         lost: Callable[[Job, Skip], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.speed, self.rules, self.good = speed, rules, good
+        self.speed, self.strategy, self.good = speed, strategy, good
         self._lost, self._clock = lost, clock
         self._pace, self._demand = LoadFactor(), Demand()
         self._jobs: dict[int, Job] = {}
@@ -87,7 +88,7 @@ class Desk:
             if not self._jobs:
                 return None
             now = self._clock()
-            decision = decide(
+            decision = self.strategy(
                 now,
                 [
                     Waiting(number, job.arrived, job.deadline, job.track in self.good)
@@ -95,7 +96,6 @@ class Desk:
                 ],
                 self.speed.scaled(self._pace.value),
                 self._demand.rate(now),
-                self.rules,
             )
             lost += [(self._jobs.pop(number), "good_shot") for number in decision.skipped]
             lost += [(self._jobs.pop(number), "overload") for number in decision.dropped]

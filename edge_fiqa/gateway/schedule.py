@@ -66,6 +66,7 @@ class Speed:
 class Rules:
     """least_exit: shallower answers are worth nothing. utilisation: share of the machine to plan for.
 
+    caution: what waits must end in time even that many times slower, else all get less depth.
     margin_s: how long before its deadline an answer should be there. batch: most faces of one decision,
     where batches gain something, or more than `crowd` wait: deciding for each would cost too much.
     """
@@ -73,6 +74,7 @@ class Rules:
     least_exit: int = 2
     utilisation: float = 0.9
     margin_s: float = 0.01
+    caution: float = 1.25
     batch: int = 8
     crowd: int = 32
 
@@ -108,7 +110,7 @@ def decide(
         seconds = speed.seconds[deeper]
         if demand * seconds > rules.utilisation * speed.workers:
             break
-        if not _all_in_time(start, kept, seconds / speed.workers):
+        if not _all_in_time(start, kept, rules.caution * seconds / speed.workers):
             break
         place = deeper
     together = 1

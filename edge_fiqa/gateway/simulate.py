@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from edge_fiqa.cost import LoadFactor
 from edge_fiqa.gateway.schedule import Demand, Speed, Strategy, Waiting
 
 Floats = npt.NDArray[np.float64]
@@ -114,7 +115,7 @@ def simulate(
     free = [0.0] * speed.workers
     told: list[tuple[float, int, int]] = []  # (time, arrival, place of the exit), not yet known
     good_tracks: set[int] = set()
-    demand, coming, runs, now = Demand(), 0, 0, 0.0
+    demand, pace, coming, runs, now = Demand(), LoadFactor(), 0, 0, 0.0
     while coming < len(arrivals) or state.waiting:
         now = max(now, heapq.heappop(free))
         if not state.waiting and coming < len(arrivals):
@@ -132,7 +133,7 @@ def simulate(
             Waiting(w.id, w.arrived, w.deadline, arrivals[w.id].track in good_tracks)
             for w in state.waiting.values()
         ]
-        decision = strategy(now, waiting, speed, demand.rate(now))
+        decision = strategy(now, waiting, speed.scaled(pace.value), demand.rate(now))
         for number in (*decision.skipped, *decision.dropped, *decision.run):
             del state.waiting[number]
         state.skipped += len(decision.skipped)
@@ -141,7 +142,9 @@ def simulate(
         if decision.run:
             place = speed.exits.index(decision.exit)
             factor = 1.0 if slowness is None else float(slowness[runs % len(slowness)])
-            seconds = factor * speed.batch_seconds(place, len(decision.run))
+            predicted = speed.batch_seconds(place, len(decision.run))
+            seconds = factor * predicted
+            pace.observe(predicted, seconds)
             end, runs = now + seconds, runs + 1
             state.busy += seconds
             for number in decision.run:

@@ -16,7 +16,7 @@ from edge_fiqa.gateway.schedule import (
 )
 
 SPEED = Speed(exits=(1, 2, 3, 4), seconds=(0.1, 0.2, 0.3, 0.4))
-RULES = Rules(least_exit=1, utilisation=1.0, margin_s=0.0)
+RULES = Rules(least_exit=1, utilisation=1.0, margin_s=0.0, caution=1.0)
 
 
 def face(number, deadline, *, arrived=0.0, spare=False):
@@ -39,7 +39,7 @@ def test_demand_lowers_the_depth_before_a_queue_has_grown():
     """3 faces/s at 0.4 s are more than one worker has; at 0.3 s they are 90 % of it."""
     one = [face(1, 100.0)]
     assert decide(0.0, one, SPEED, 3.0, RULES).exit == 3
-    assert decide(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0)).exit == 1
+    assert decide(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
     two_workers = Speed(SPEED.exits, SPEED.seconds, workers=2)
     assert decide(0.0, one, two_workers, 3.0, RULES).exit == 4
 
@@ -67,7 +67,7 @@ def test_what_is_late_is_not_started():
 
 
 def test_nothing_shallower_than_the_least_exit_is_answered():
-    rules = Rules(least_exit=3, utilisation=1.0, margin_s=0.0)
+    rules = Rules(least_exit=3, utilisation=1.0, margin_s=0.0, caution=1.0)
     found = decide(0.0, [face(n, 0.65) for n in range(4)], SPEED, 50.0, rules)
     assert found.exit == 3
     assert len(found.dropped) == 2
@@ -75,7 +75,13 @@ def test_nothing_shallower_than_the_least_exit_is_answered():
 
 def test_the_margin_is_kept_free():
     assert decide(0.0, [face(1, 0.4)], SPEED, 0.0, RULES).exit == 4
-    assert decide(0.0, [face(1, 0.4)], SPEED, 0.0, Rules(1, 1.0, 0.05)).exit == 3
+    assert decide(0.0, [face(1, 0.4)], SPEED, 0.0, Rules(1, 1.0, 0.05, 1.0)).exit == 3
+
+
+def test_depth_is_given_only_where_a_slower_machine_would_be_in_time_too():
+    waiting = [face(n, 0.45) for n in range(2)]
+    assert decide(0.0, waiting, SPEED, 0.0, RULES).exit == 2
+    assert decide(0.0, waiting, SPEED, 0.0, Rules(1, 1.0, 0.0, 1.25)).exit == 1
 
 
 def test_batches_only_where_they_gain_and_the_first_stays_in_time():

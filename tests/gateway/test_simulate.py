@@ -10,7 +10,7 @@ from edge_fiqa.gateway.simulate import Arrival, poisson, simulate, summarise
 
 SPEED = Speed((1, 2), (0.1, 0.2))
 QUALITY = np.array([[50.0, 60.0], [80.0, 70.0], [10.0, 20.0]])
-OURS = partial(decide, rules=Rules(least_exit=1, utilisation=1.0, margin_s=0.0))
+OURS = partial(decide, rules=Rules(least_exit=1, utilisation=1.0, margin_s=0.0, caution=1.0))
 
 
 def come(*times, deadline_s=1.0, tracks=None):
