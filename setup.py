@@ -16,14 +16,23 @@ EXTRAS = {
     "pt": ["torch>=2.4", "safetensors>=0.5"],
     "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
+    "gateway": [
+        "fastapi>=0.115",
+        "paho-mqtt>=2.0",
+        "prometheus-client>=0.20",
+        "pydantic>=2.7",
+        "trackers>=2.6",
+        "uvicorn>=0.30",
+    ],
 }
 EXTRAS["build"] = sorted(
     {*EXTRAS["calibrate"], "onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5"}
 )
 EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kornia>=0.8"})
 EXTRAS["dev"] = sorted(
-    {*EXTRAS["train"]}
-    | {"hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
+    {*EXTRAS["train"], *EXTRAS["gateway"]}
+    | {"httpx>=0.27", "hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
+    | {"psutil>=5.9", "types-PyYAML"}
 )
 
 setup(
@@ -37,7 +46,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["edge_fiqa", "edge_fiqa.*"]),
     package_data={
-        "edge_fiqa": ["py.typed", "models/*/*", "models/*.md", "training/recipes/*.yaml"]
+        "edge_fiqa": [
+            "py.typed",
+            "models/*/*",
+            "models/*.md",
+            "training/recipes/*.yaml",
+            "gateway/page/*",
+        ]
     },
     install_requires=[
         "numpy>=1.26",

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.types import Array, Bytes
 
 LONGEST_SIDE = 640
@@ -25,9 +25,15 @@ class DetectedFace:
 
 
 class YuNet:
-    """A loaded detector. Not thread-safe: one per thread."""
+    """A loaded detector. Not thread-safe: one per thread.
 
-    def __init__(self, model: Path, min_score: float = 0.6) -> None:
+    longest_side: pixels to which larger pictures are reduced.
+    """
+
+    def __init__(
+        self, model: Path, min_score: float = 0.6, longest_side: int = LONGEST_SIDE
+    ) -> None:
+        self.longest_side = longest_side
         if not model.is_file():
             raise ConfigError(
                 f"detector {model}: no such file; download face_detection_yunet_*.onnx from OpenCV Zoo"
@@ -35,18 +41,21 @@ class YuNet:
         try:
             self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score)
             self.detect(np.zeros((64, 64, 3), np.uint8))
-        except cv2.error as exc:
+        except (cv2.error, EngineFailed) as exc:
             raise ConfigError(f"detector {model} is not a YuNet ONNX model OpenCV can run") from exc
 
     def detect(self, image: Bytes) -> list[DetectedFace]:
-        """Faces in (H, W, 3) uint8 RGB, the largest first."""
+        """Faces in (H, W, 3) uint8 RGB, the largest first. Raises EngineFailed."""
         height, width = image.shape[:2]
-        scale = min(1.0, LONGEST_SIDE / max(height, width))
+        scale = min(1.0, self.longest_side / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if scale < 1:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         self._net.setInputSize(size)
-        _, rows = self._net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        try:
+            _, rows = self._net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        except cv2.error as exc:
+            raise EngineFailed(f"YuNet failed on a picture of {size[0]}x{size[1]}") from exc
         if rows is None:
             return []
         back = np.array([width / size[0], height / size[1]], np.float32)

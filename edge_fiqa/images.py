@@ -60,7 +60,7 @@ def decode(path: Path) -> Bytes:
     return decode_bytes(data, name)
 
 
-def decode_bytes(data: bytes, name: str) -> Bytes:
+def decode_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Bytes:
     """(H, W, 3) uint8 RGB of an encoded image; `name` goes into messages.
 
     EXIF rotation is applied, 16-bit values are scaled to 8, transparency is laid over black,
@@ -69,13 +69,13 @@ def decode_bytes(data: bytes, name: str) -> Bytes:
     if not data:
         raise _refused(name, "the file is empty")
     if data.startswith(JPEG):
-        if _check_jpeg(data, name) == 4:  # CMYK
-            return _with_pillow(data, name)
+        if _check_jpeg(data, name, max_pixels) == 4:  # CMYK
+            return _with_pillow(data, name, max_pixels)
     elif data.startswith(PNG):
-        if _check_png(data, name):
-            return _with_pillow(data, name)
+        if _check_png(data, name, max_pixels):
+            return _with_pillow(data, name, max_pixels)
     else:
-        return _with_pillow(data, name)
+        return _with_pillow(data, name, max_pixels)
     image = _opencv(data)
     if image is None:
         raise _refused(name, "it is damaged; copy it again")
@@ -89,7 +89,7 @@ def _opencv(data: bytes) -> Bytes | None:
         return None
 
 
-def _check_jpeg(data: bytes, name: str) -> int:
+def _check_jpeg(data: bytes, name: str, max_pixels: int) -> int:
     """Number of colour components, once the size is allowed and the picture is there to its end.
 
     Walks the markers of the first picture (ITU-T T.81 B.1.1), so that neither a thumbnail before it
@@ -105,7 +105,7 @@ def _check_jpeg(data: bytes, name: str) -> int:
             continue
         if marker in START_OF_FRAME and at + 10 <= len(data):
             height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (5, 7))
-            _check_size(width, height, name)
+            _check_size(width, height, name, max_pixels)
             components = data[at + 9]
         has_body = marker != 0x01 and not 0xD0 <= marker <= 0xD8
         at += 2 + (int.from_bytes(data[at + 2 : at + 4], "big") if has_body else 0)
@@ -119,14 +119,15 @@ def _check_jpeg(data: bytes, name: str) -> int:
     return components
 
 
-def _check_png(data: bytes, name: str) -> bool:
+def _check_png(data: bytes, name: str, max_pixels: int) -> bool:
     """Whether it has a palette or transparency, once its size is allowed and its chunks are whole.
 
     Critical chunks (capital first letter) must match their CRC, as the PNG specification asks (5.4).
     """
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise _refused(name, "the PNG has no readable header; copy it again")
-    _check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), name)
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    _check_size(width, height, name, max_pixels)
     special = data[25] in (PALETTE, GREY_ALPHA, RGB_ALPHA)
     view, at = memoryview(data), len(PNG)
     while at + 12 <= len(data):
@@ -143,7 +144,7 @@ def _check_png(data: bytes, name: str) -> bool:
     raise _refused(name, "the PNG is cut short; copy it again")
 
 
-def _with_pillow(data: bytes, name: str) -> Bytes:
+def _with_pillow(data: bytes, name: str, max_pixels: int) -> Bytes:
     """The uncommon kinds: CMYK, palettes, transparency, GIF, WebP, BMP, TIFF, JPEG 2000."""
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
@@ -151,7 +152,7 @@ def _with_pillow(data: bytes, name: str) -> Bytes:
         raise _refused(name, "this kind of image needs Pillow; run pip install pillow") from exc
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=OTHER_FORMATS)
-        _check_size(*image.size, name)
+        _check_size(*image.size, name, max_pixels)
         if image.format == "JPEG2000" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\x90"):
             raise _refused(name, "the JPEG 2000 is cut short; copy it again")
         image.load()
@@ -169,7 +170,7 @@ def _with_pillow(data: bytes, name: str) -> Bytes:
         # Pillow's own limit, above ours; its message starts with the number of pixels.
         pixels = re.search(r"\d+", str(exc))
         size = f"{int(pixels[0]) / 1e6:.0f} megapixels," if pixels else "it is"
-        raise _too_large(size, name) from exc
+        raise _too_large(size, name, max_pixels) from exc
     except UnidentifiedImageError as exc:
         raise _refused(
             name, "it is not an image that can be read; convert it to JPEG or PNG"
@@ -189,15 +190,17 @@ def _grey_to_rgb(grey: npt.NDArray[np.generic], name: str) -> Bytes:
     return np.ascontiguousarray(np.repeat(eight[..., None], 3, axis=2))
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise _refused(name, f"its header says {width}x{height} pixels")
-    if width * height > MAX_PIXELS:
-        raise _too_large(f"{width}x{height} is {width * height / 1e6:.0f} megapixels,", name)
+    if width * height > max_pixels:
+        raise _too_large(
+            f"{width}x{height} is {width * height / 1e6:.0f} megapixels,", name, max_pixels
+        )
 
 
-def _too_large(what: str, name: str) -> ImageRefused:
-    limit = MAX_PIXELS // 1_000_000
+def _too_large(what: str, name: str, max_pixels: int) -> ImageRefused:
+    limit = f"{max_pixels / 1e6:g}"
     return _refused(name, f"{what} above the limit of {limit} megapixels; reduce it first")
 
 

@@ -89,6 +89,13 @@ class Scorer:
             gate,
         )
 
+    def set_gate(self, gate: int | None) -> None:
+        """Go on with another gate, or the calibration's own. Raises ConfigError as `use` does."""
+        if gate is not None:
+            check_gate(gate)
+        self._asked_gate = gate
+        self.use(self.calibration)
+
     @classmethod
     def open(
         cls,

@@ -1,0 +1,35 @@
+"""edge-fiqa gateway: cameras in, the best shot of every person out, until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="gateway.yaml")
+    parser.add_argument(
+        "--check", action="store_true", help="read the file, open model and detector, and stop"
+    )
+    parser.add_argument("--quiet", action="store_true", help="log warnings only")
+
+
+def run(options: argparse.Namespace) -> int:
+    # FFmpeg writes to stderr what it likes, addresses and passwords among it.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+    from edge_fiqa.gateway.service import check, serve_until_stopped
+
+    logging.basicConfig(
+        level=logging.WARNING if options.quiet else logging.INFO,
+        format="%(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    if options.check:
+        print(check(options.config))
+        return 0
+    return serve_until_stopped(options.config, {signal.SIGTERM, signal.SIGINT})

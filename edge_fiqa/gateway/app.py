@@ -1,0 +1,222 @@
+"""The gateway as a whole: built from its configuration, started, changed while it runs, stopped.
+
+    cameras ──frames──► looker ──faces──► desk ──the most urgent──► workers
+                          │                                            │
+                          └────who is there────► story ◄────records────┘
+                                                   └──events──► sinks
+
+Behind every arrow is a queue or a latest value, so one slow part holds up no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import cv2
+
+from edge_fiqa.audit import Audit
+from edge_fiqa.gateway.camera import Camera, Opener
+from edge_fiqa.gateway.capture import open_capture
+from edge_fiqa.gateway.config import CameraConfig, GatewayConfig
+from edge_fiqa.gateway.desk import Desk
+from edge_fiqa.gateway.events import Sink
+from edge_fiqa.gateway.faces import Finder, FindFaces
+from edge_fiqa.gateway.looker import Looker, Watched
+from edge_fiqa.gateway.state import GatewayView, Monitors
+from edge_fiqa.gateway.story import Story
+from edge_fiqa.gateway.tracks import Tracks
+from edge_fiqa.gateway.worker import Worker, measure_speed
+from edge_fiqa.pipeline import Scores
+from edge_fiqa.policy import Convergence, Fixed, Policy
+from edge_fiqa.scorer import Scorer
+from edge_fiqa.service import GateService
+
+log = logging.getLogger("edge_fiqa.gateway")
+
+SILENT_S = 30.0  # a thread without a sign of life for longer hangs
+AT_START = ("model", "backend", "workers", "threads", "mqtt", "http", "file", "store")
+"""Keys of the configuration that a reload does not change."""
+
+
+class Gateway:
+    """scorers, opener, find: instead of what the configuration names, for tests.
+
+    Raises what opening the model and the detector raises. view: what the outside may see and ask.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        sinks: Sequence[Sink] = (),
+        scorers: Sequence[Scorer] | None = None,
+        opener: Opener = open_capture,
+        find: Callable[[GatewayConfig], FindFaces | None] | None = None,
+    ) -> None:
+        self._find = find or find_faces
+        if config.detector is not None:
+            cv2.setNumThreads(config.detector.threads)
+        self.config, self._opener = config, opener
+        self._run = int(1000 * time.time())  # in the names of its tracks
+        self._scorers = open_scorers(config) if scorers is None else scorers
+        self._audit: Audit | None = None
+        first = self._scorers[0]
+        monitors = Monitors(None if first.monitor is None else first.monitor.reference)
+        self.story = Story(config.best_shot, sinks, monitors.see)
+        scoring = [self._scoring(config, scorer) for scorer in self._scorers]
+        speed = [measure_speed(scorer, len(scoring)) for scorer in self._scorers][-1]
+        self.desk = Desk(speed, config.schedule.rules, self.story.good, self.story.lost)
+        self._workers = [
+            Worker(self.desk, scores, policies, self.story.answered, self.story.lost)
+            for scores, policies in scoring
+        ]
+        self._looker = Looker(
+            self._find(config), self.desk, self.story.looked, self.story.left, self._track_id
+        )
+        self._watched: dict[str, Watched] = {}
+        self.view = GatewayView(
+            model=first.bundle.manifest.name,
+            backend=first.engine.backend,
+            exits=first.bundle.config.depth,
+            story=self.story,
+            desk=self.desk,
+            workers=self._workers,
+            monitors=monitors,
+            finder=self._find(config),
+            deadline_s=config.schedule.deadline_s,
+            min_eye_px=config.faces.min_eye_px,
+        )
+
+    def start(self) -> None:
+        """Returns at once; cameras connect in their own time."""
+        self.story.start()
+        for worker in self._workers:
+            worker.start()
+        self._looker.start()
+        self._watch(self.config)
+
+    def reload(self, config: GatewayConfig) -> list[str]:
+        """Go on with another configuration, and with all tracks of cameras that stay.
+
+        Returns the keys whose change takes a restart. Raises ConfigError, and then nothing changed.
+        """
+        old = self.config
+        if (config.detector, config.faces) != (old.detector, old.faces):
+            self._looker.finder, self.view.finder = self._find(config), self._find(config)
+        if config.best_shot.gate != old.best_shot.gate or config.schedule != old.schedule:
+            self._regrade(config)
+        self.story.best_shot = config.best_shot
+        self.desk.rules = config.schedule.rules
+        self.view.deadline_s = config.schedule.deadline_s
+        self.view.min_eye_px = config.faces.min_eye_px
+        self._watch(config)
+        kept = {key: getattr(old, key) for key in AT_START}
+        self.config = config.model_copy(update=kept)
+        return [key for key in AT_START if getattr(config, key) != kept[key]]
+
+    def silent(self) -> str | None:
+        """Which thread hangs or died, or None."""
+        now = time.monotonic()
+        beats = {"looker": self._looker.beat, "story": self.story.beat}
+        beats |= {f"worker {n}": worker.beat for n, worker in enumerate(self._workers)}
+        return next((name for name, beat in beats.items() if now - beat > SILENT_S), None)
+
+    def stop(self, timeout_s: float = 8.0) -> None:
+        """Answer what waits, tell the end of every track, and free the engines."""
+        until = time.monotonic() + timeout_s
+        self._stop_cameras([one.camera for one in self._watched.values()])
+        self._looker.stop(timeout_s / 4)
+        self.desk.close()
+        for worker in self._workers:
+            worker.join(max(0.1, until - time.monotonic() - timeout_s / 4))
+        self.desk.clear()
+        self.story.finish(max(0.5, until - time.monotonic()))
+        for scorer in self._scorers:
+            scorer.close()
+
+    def _watch(self, config: GatewayConfig) -> None:
+        """Start, keep, exchange and stop cameras."""
+        lost_s, now = config.best_shot.lost_s, self._watched
+        watched: dict[str, Watched] = {}
+        fresh: list[Camera] = []
+        for name, camera_config in config.cameras.items():
+            one = now.get(name)
+            if one is None or one.camera.config != camera_config:
+                camera = Camera(name, camera_config, self._looker.wake, self._opener)
+                fresh.append(camera)
+            else:
+                camera = one.camera
+            tracks = _tracks(camera_config, lost_s, None if one is None else one.tracks)
+            watched[name] = Watched(camera, tracks, config.deadline_of(camera_config))
+        staying = {id(one.camera) for one in watched.values()}
+        gone = [one.camera for one in now.values() if id(one.camera) not in staying]
+        self._looker.watch(watched)
+        self._watched = watched
+        self.view.cameras_now = {name: one.camera for name, one in watched.items()}
+        self._stop_cameras(gone)
+        for camera in fresh:
+            camera.start()
+            log.info("camera %s: connecting", camera.name)
+
+    @staticmethod
+    def _stop_cameras(cameras: Sequence[Camera]) -> None:
+        """All at once, so that one that hangs costs its own two seconds only."""
+        stopping = [threading.Thread(target=camera.stop) for camera in cameras]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+
+    def _regrade(self, config: GatewayConfig) -> None:
+        """Another gate or policy, taken up by each worker between two faces."""
+        self._audit = None
+        for worker, scorer in zip(self._workers, self._scorers, strict=True):
+
+            def renew(worker: Worker = worker, scorer: Scorer = scorer) -> None:
+                scorer.set_gate(config.best_shot.gate)
+                worker.scores, worker.policies = self._scoring(config, scorer)
+
+            worker.renew = renew
+
+    def _scoring(self, config: GatewayConfig, scorer: Scorer) -> tuple[Scores, Sequence[Policy]]:
+        """What scores, and which policies may stop before the granted depth."""
+        scorer.monitor = None  # each camera has its own
+        if config.schedule.policy == "gate":
+            service = GateService(scorer, audit=self._audit)
+            self._audit = service.audit
+            service.prepare()
+            return service, ()
+        policies = [Convergence()] if config.schedule.policy == "convergence" else []
+        scorer.prepare([Fixed(), *policies])
+        return scorer, policies
+
+    def _track_id(self, camera: str, number: int) -> str:
+        return f"{camera}/{self._run}/{number}"
+
+
+def open_scorers(config: GatewayConfig) -> list[Scorer]:
+    """One for each worker. Raises BundleError, BackendMissing, EngineFailed or ConfigError."""
+    return [
+        Scorer.open(
+            config.model,
+            backend=config.backend,
+            threads=config.threads,
+            gate=config.best_shot.gate,
+        )
+        for _ in range(config.workers)
+    ]
+
+
+def find_faces(config: GatewayConfig) -> FindFaces | None:
+    """YuNet as configured, or None. Raises ConfigError if it cannot be loaded."""
+    return None if config.detector is None else Finder(config.detector, config.faces)
+
+
+def _tracks(camera: CameraConfig, lost_s: float, old: Tracks | None) -> Tracks:
+    lost_s = max(lost_s, 2 / camera.fps)  # one frame without somebody is not enough
+    if old is None or old.track != camera.tracks:
+        return Tracks(lost_s, camera.tracks)
+    old.lost_s = lost_s
+    return old

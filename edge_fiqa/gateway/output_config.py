@@ -1,0 +1,174 @@
+"""What a gateway's configuration may say of its outputs: sections `mqtt`, `http`, `file`, `store`.
+
+Secrets are never in the file. It names the environment variable that holds each of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from edge_fiqa.errors import ConfigError
+
+TOKEN_CHARACTERS = 16
+"""Shorter tokens are refused: they can be guessed."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=100)]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
+
+
+def state_folder() -> Path:
+    """Where the gateway keeps what must outlive it: systemd's, XDG's, or the user's own."""
+    if given := os.environ.get("STATE_DIRECTORY"):  # systemd.exec(5); several are joined by colons
+        return Path(given.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(home) / "edge-fiqa"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MqttConfig(Section):
+    """mqtt: events, snapshots and numbers to a broker.
+
+    password_env: name of the variable that holds the password. ca_file: trust this authority alone.
+    client_id: unique at the broker; null for edge-fiqa- and the name of the machine.
+    snapshots: send best shots as JPEG. retain_snapshots: the broker keeps the last one of a camera.
+    stats_s: seconds between statistics. discovery: Home Assistant's topic, or null for none.
+    spool: folder for events that wait for the broker, at most spool_mb of them, oldest dropped first.
+    """
+
+    host: str = Field(min_length=1, max_length=253)
+    port: Port | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    username: str | None = None
+    password_env: str | None = None
+    client_id: str | None = Field(default=None, min_length=1, max_length=64)
+    prefix: Topic = "edge-fiqa"
+    snapshots: bool = True
+    retain_snapshots: bool = False
+    stats_s: float = Field(default=30.0, ge=1, le=3600)
+    discovery: Topic | None = "homeassistant"
+    spool: Path = Field(default_factory=lambda: state_folder() / "spool")
+    spool_mb: float = Field(default=64.0, gt=0, le=100_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> MqttConfig:
+        if self.ca_file is not None and not self.tls:
+            raise ValueError("ca_file needs tls: true")
+        if self.password_env is not None and self.username is None:
+            raise ValueError("password_env needs username")
+        return self
+
+    def address(self) -> tuple[str, int]:
+        return self.host, self.port or (8883 if self.tls else 1883)
+
+    def password(self) -> str | None:
+        """From the environment. Raises ConfigError if the variable named is not set."""
+        return None if self.password_env is None else secret(self.password_env, "mqtt.password_env")
+
+
+class FileConfig(Section):
+    """file: one event a line, to `path`. A file of max_mb is set aside, and `keep` of those stay."""
+
+    path: Path
+    max_mb: float = Field(default=100.0, gt=0)
+    keep: int = Field(default=10, ge=0, le=10_000)
+
+
+class StoreConfig(Section):
+    """store: best shots kept on disk. Off unless this section is there: faces are personal data.
+
+    Deleted after retention_days, and the oldest before that once there are more than max_mb.
+    """
+
+    folder: Path
+    retention_days: float = Field(gt=0, le=3650)
+    max_mb: float = Field(default=1024.0, gt=0)
+
+
+class HttpConfig(Section):
+    """http: the web page, the API and the metrics.
+
+    host: anything but a loopback address needs a token, and TLS or behind_proxy (something else ends
+    TLS). token_env: name of the variable that holds the bearer token; without one, a loopback
+    server is open to every user of the machine. allowed_hosts: names under which browsers and
+    Prometheus may ask for it, besides IP addresses and localhost. frames: show live pictures.
+    max_upload_mb, max_megapixels: of one pushed image. pushes_per_s: per client, in bursts of ten.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    token_env: str = "EDGE_FIQA_TOKEN"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    behind_proxy: bool = False
+    allowed_hosts: tuple[HostName, ...] = ()
+    frames: bool = True
+    max_upload_mb: float = Field(default=8.0, gt=0, le=64)
+    max_megapixels: float = Field(default=16.0, gt=0, le=50)
+    pushes_per_s: float = Field(default=20.0, gt=0)
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str) -> str:
+        if host != "localhost":
+            try:
+                ipaddress.ip_address(host)
+            except ValueError:
+                raise ValueError("give an IP address of this machine, or localhost") from None
+        return host
+
+    @model_validator(mode="after")
+    def _safe(self) -> HttpConfig:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        if not self.loopback and not self.tls and not self.behind_proxy:
+            raise ValueError(
+                f"host {self.host} is seen by other machines: give tls_cert and tls_key, "
+                "or behind_proxy: true if a proxy in front of it ends TLS"
+            )
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def tls(self) -> bool:
+        return self.tls_cert is not None
+
+    def token(self) -> str | None:
+        """From the environment; None leaves a loopback server open.
+
+        Raises ConfigError if it is too short, or missing where the configuration asks for one.
+        """
+        asked = not self.loopback or self.behind_proxy or "token_env" in self.model_fields_set
+        if not asked and not os.environ.get(self.token_env):
+            return None
+        token = secret(self.token_env, "http.token_env")
+        if len(token) < TOKEN_CHARACTERS:
+            raise ConfigError(
+                f"http.token_env: the token in {self.token_env} is shorter than {TOKEN_CHARACTERS} "
+                "characters; make one with `openssl rand -hex 32`"
+            )
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ConfigError(
+                f"http.token_env: the token in {self.token_env} must be printable ASCII"
+            )
+        return token
+
+
+def secret(variable: str, key: str) -> str:
+    """An environment variable's value. Raises ConfigError naming the key if it is not set."""
+    value = os.environ.get(variable)
+    if not value:
+        raise ConfigError(f"{key}: the environment variable {variable} is not set")
+    return value

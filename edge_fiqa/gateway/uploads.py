@@ -1,0 +1,43 @@
+"""A pushed face: bytes and query parameters of strangers -> pixels, points and a deadline."""
+
+from __future__ import annotations
+
+import math
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.view import Point
+from edge_fiqa.images import decode_bytes
+from edge_fiqa.types import Bytes
+
+LONGEST_DEADLINE_MS = 60_000.0
+
+
+def read_image(body: bytes, max_pixels: int) -> Bytes:
+    """(H, W, 3) uint8 RGB. Pixels are counted before they are decoded. Raises ImageRefused."""
+    return decode_bytes(body, "the upload", max_pixels)
+
+
+def read_landmarks(text: str | None) -> list[Point] | None:
+    """`x,y,x,y,...`: five points in pixels. Raises ConfigError."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(number) for number in text[:1000].split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 10 or not all(abs(number) < 1e6 for number in numbers):
+        raise ConfigError("landmarks must be ten numbers: x,y of both eyes, nose, mouth corners")
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def read_deadline_s(text: str | None) -> float | None:
+    """Milliseconds in a query parameter -> seconds. Raises ConfigError."""
+    if text is None:
+        return None
+    try:
+        deadline_ms = float(text[:100])
+    except ValueError:
+        deadline_ms = math.nan
+    if not 0 < deadline_ms <= LONGEST_DEADLINE_MS:
+        raise ConfigError(f"deadline_ms must be above 0 and at most {LONGEST_DEADLINE_MS:.0f}")
+    return deadline_ms / 1000

@@ -1,0 +1,113 @@
+"""A thread that scores: takes faces from the desk, as deep as it is granted, and tells the story."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge_fiqa.errors import EdgeFiqaError
+from edge_fiqa.gateway.desk import Desk, Job
+from edge_fiqa.gateway.faces import Skip
+from edge_fiqa.gateway.schedule import Speed
+from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.pipeline import Scores
+from edge_fiqa.policy import Fixed, Policy, Reason
+from edge_fiqa.record import Record
+from edge_fiqa.scorer import Scorer
+from edge_fiqa.sources import FaceCrop
+
+AFTER_FAILURE_S = 1.0  # before an engine that failed is tried again
+BATCH = 8  # faces in the batch that shows what batches gain
+
+
+@dataclass(frozen=True)
+class Granted(Fixed):
+    """The depth that the scheduler grants: its reason for stopping is the budget."""
+
+    @property
+    def reason(self) -> Reason:
+        return "budget"
+
+
+class Worker:
+    """One engine in one thread. `answered` and `lost` are called from it.
+
+    policies: may stop a face before the granted depth. renew: called once by the thread between two
+    faces, to exchange both. problem: what is wrong with the engine. beat: monotonic time of the last
+    sign of life.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        scores: Scores,
+        policies: Sequence[Policy],
+        answered: Callable[[Job, Record, float], None],
+        lost: Callable[[Job, Skip], None],
+    ) -> None:
+        self.desk, self.scores, self.policies = desk, scores, policies
+        self._answered, self._lost = answered, lost
+        self.renew: Callable[[], None] | None = None
+        self.problem: str | None = None
+        self.beat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="score", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the last face. The desk must be closed."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self.desk.done:
+            self.beat = time.monotonic()
+            if self.renew is not None:
+                renew, self.renew = self.renew, None
+                renew()
+            taken = self.desk.take()
+            if taken is None:
+                continue
+            start = time.monotonic()
+            try:
+                faces = [job.face for job in taken.jobs]
+                records = self.scores.score(faces, [Granted(taken.exit), *self.policies])
+            except EdgeFiqaError as exc:
+                self.problem = str(exc)
+                for job in taken.jobs:
+                    self._lost(job, "engine")
+                time.sleep(AFTER_FAILURE_S)
+                continue
+            self.problem = None
+            end = time.monotonic()
+            self.desk.took(taken, end - start)
+            for job, record in zip(taken.jobs, records, strict=True):
+                self._answered(job, record, end)
+
+
+def measure_speed(scorer: Scorer, workers: int, repeats: int = 7) -> Speed:
+    """Seconds from a crop to its record at every exit, and what a batch gains, on this machine now.
+
+    Also loads and warms the way to every exit.
+    """
+    exits = scorer.controller.exits
+    for exit in exits:
+        scorer.prepare([Granted(exit)])
+    faces = [FaceCrop(str(n), "warm-up", crop) for n, crop in enumerate(synthetic_faces(BATCH))]
+
+    def seconds(exit: int, count: int) -> float:
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            scorer.score(faces[:count], [Granted(exit)])
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[1:])
+
+    rising: list[float] = []
+    for exit in exits:
+        rising.append(max([seconds(exit, 1), *rising[-1:]]))
+    share = (seconds(exits[-1], BATCH) / rising[-1] - 1) / (BATCH - 1)
+    return Speed(exits, tuple(rising), workers, min(1.0, max(0.0, share)))

@@ -1,0 +1,91 @@
+"""A real Mosquitto on a free loopback port that tests may stop, kill and start again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
+def until(condition, seconds=15.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+class Broker:
+    """Keeps sessions and retained messages on disk, so that a subscriber misses nothing either."""
+
+    def __init__(self, folder, more=""):
+        if MOSQUITTO is None:
+            pytest.skip("mosquitto is not installed; apt-get install mosquitto")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        folder.mkdir()
+        folder.chmod(0o777)  # started by root, Mosquitto becomes its own user
+        self.config = folder / "mosquitto.conf"
+        self.config.write_text(
+            f"listener {self.port} 127.0.0.1\npersistence true\npersistence_location {folder}/\n"
+            "autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\n"
+            + (more or "allow_anonymous true\n")
+        )
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [MOSQUITTO, "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until(self._listens)
+
+    def _listens(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self, *, kill=False):
+        if self.process is not None:
+            (self.process.kill if kill else self.process.terminate)()
+            self.process.wait(10)
+            self.process = None
+
+
+class Listener:
+    """Remembers every message of a broker, across its restarts."""
+
+    def __init__(self, broker, topics="#"):
+        self.messages = []
+        self.ready = threading.Event()
+        self.client = Client(
+            CallbackAPIVersion.VERSION2, client_id=f"listener-{topics}", clean_session=False
+        )
+        self.client.on_connect = lambda client, *_: client.subscribe(topics, qos=1)
+        self.client.on_subscribe = lambda *_: self.ready.set()
+        self.client.on_message = lambda client, data, message: self.messages.append(message)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect("127.0.0.1", broker.port)
+        self.client.loop_start()
+        assert self.ready.wait(10)
+
+    def payloads(self, topic):
+        return [message.payload for message in self.messages if message.topic == topic]
+
+    def json(self, topic):
+        return [json.loads(payload) for payload in self.payloads(topic)]
+
+    def last(self, topic):
+        found = self.payloads(topic)
+        return found[-1] if found else None
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
