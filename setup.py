@@ -31,8 +31,17 @@ EXTRAS["build"] = sorted(
 EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kornia>=0.8"})
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"], *EXTRAS["gateway"]}
-    | {"httpx>=0.27", "hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
-    | {"psutil>=5.9", "types-PyYAML"}
+    | {
+        "httpx2>=2",
+        "hypothesis>=6",
+        "mypy>=1.14",
+        "psutil>=5.9",
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "types-PyYAML",
+        "websockets>=13",
+    }
 )
 
 setup(

@@ -16,9 +16,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN = frozenset(
-    {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/app.js", "/style.css"}
-)
+HEALTH = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+PAGE = frozenset({"/", "/app.js", "/style.css", "/icon.svg"})
+OPEN = HEALTH | PAGE
 """What needs no token: whether it lives, and the page that asks for the token."""
 
 FAILURES_PER_S, FAILURES = 0.2, 10

@@ -30,7 +30,7 @@ class InputTensor(Struct):
     name: str
     datatype: str
     shape: list[int]
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     parameters: dict[str, Any] = {}
 
 
@@ -90,7 +90,7 @@ def read_request(body: bytes, header_length: str | None) -> tuple[InferRequest, 
         raise ConfigError(f"{INPUT} must be UINT8 of shape [N, {IMAGE}, {IMAGE}, 3]")
     if not 1 <= faces <= MOST_FACES:
         raise ConfigError(f"one request holds 1 to {MOST_FACES} faces, got {faces}")
-    flat = _from_json(tensor.data) if tensor.data is not None else _from_bytes(body[end:], tensor)
+    flat = _from_json(tensor.data) if bytes(tensor.data) else _from_bytes(body[end:], tensor)
     if flat.size != faces * FACE_BYTES:
         raise ConfigError(f"{INPUT} has {flat.size} values, its shape says {faces * FACE_BYTES}")
     return request, flat.reshape(faces, IMAGE, IMAGE, 3)

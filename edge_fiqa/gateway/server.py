@@ -18,7 +18,7 @@ from edge_fiqa.gateway.http import make_app
 from edge_fiqa.gateway.output_config import HttpConfig
 from edge_fiqa.gateway.view import View
 
-log = logging.getLogger(__name__)
+logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 CONNECTIONS = 100
 """Beyond them a client is told 503."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -33,11 +34,11 @@ class Broker:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         folder.mkdir()
-        folder.chmod(0o777)  # started by root, Mosquitto becomes its own user
         self.config = folder / "mosquitto.conf"
         self.config.write_text(
             f"listener {self.port} 127.0.0.1\npersistence true\npersistence_location {folder}/\n"
             "autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\n"
+            + ("user root\n" if os.geteuid() == 0 else "")  # else it could not enter the folder
             + (more or "allow_anonymous true\n")
         )
         self.process = None

@@ -1,0 +1,356 @@
+// The gateway's page. Reads the API once a second, draws, and keeps nothing but the token of this tab.
+
+const POLL_MS = 1000;
+const FRAME_MS = 250;
+const SHOTS = 24;
+const GIVE_UP_MS = 8000;
+const TOKEN = "edge-fiqa-token";
+
+const at = (id) => document.getElementById(id);
+const visible = (element, yes) => { element.hidden = !yes; };
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+class SignedOut extends Error {}
+
+async function ask(path) {
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const answer = await fetch(path, { headers, signal: AbortSignal.timeout(GIVE_UP_MS) });
+  if (answer.status === 401 || answer.status === 429) throw new SignedOut((await answer.json()).error);
+  return answer;
+}
+
+async function json(path) {
+  const answer = await ask(path);
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.json();
+}
+
+function make(tag, className, ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+// One element for each key, in this order; made when new, removed when gone, never remade.
+function keyed(parent, known, items, keyOf, create, update) {
+  const keys = new Set(items.map(keyOf));
+  for (const [key, element] of known) {
+    if (!keys.has(key)) { element.remove(); known.delete(key); }
+  }
+  items.forEach((item, index) => {
+    const key = keyOf(item);
+    if (!known.has(key)) known.set(key, create(item));
+    const element = known.get(key);
+    update(element, item);
+    if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null);
+  });
+}
+
+const whole = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
+const milliseconds = (s) => s >= 10 ? `${s.toFixed(0)} s` : s >= 1 ? `${s.toFixed(1)} s` : `${Math.round(s * 1000)} ms`;
+
+function ago(seconds) {
+  if (seconds < 5) return "now";
+  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+const grade = (track) => {
+  const quality = track.record?.quality.scalar;
+  if (quality == null) return "";
+  if (track.accepted != null) return track.accepted ? "good" : "poor";
+  return quality >= 60 ? "good" : quality >= 35 ? "fair" : "poor";
+};
+
+// Cameras
+
+const cameras = new Map();
+let framesAllowed = true;
+
+const STATES = {
+  connecting: "Connecting", stale: "No new frame", ended: "The video has ended", failed: "Not reachable",
+};
+
+function makeCamera() {
+  const card = make("article", "camera");
+  const canvas = make("canvas");
+  canvas.setAttribute("role", "img");
+  const say = make("p");
+  card.append(make("div", "stage", canvas, say),
+    make("footer", "", make("span", "dot"), make("h3"), make("span", "quiet")));
+  Object.assign(card, { canvas, say, picture: null });
+  return card;
+}
+
+function updateCamera(card, camera) {
+  card.camera = camera;
+  card.className = `camera ${camera.state}${camera.state === "live" ? "" : " away"}`;
+  card.querySelector("h3").textContent = camera.name;
+  const age = camera.frame_age_s == null ? "" : `, for ${milliseconds(camera.frame_age_s)}`;
+  const waiting = framesAllowed ? "Waiting for a picture" : "Live pictures are switched off";
+  card.say.textContent = camera.state !== "live"
+    ? STATES[camera.state] + (camera.state === "stale" ? age : "")
+    : card.picture && framesAllowed ? "" : waiting;
+  const faces = camera.faces.length;
+  card.querySelector(".quiet").textContent = camera.state === "live"
+    ? `${camera.frames_per_s.toFixed(1)} frames/s · ${faces} ${faces === 1 ? "face" : "faces"}`
+    : camera.state;
+  card.canvas.setAttribute("aria-label", `${camera.name}: ${camera.state}, ${faces} faces`);
+  draw(card);
+}
+
+function draw(card) {
+  const { canvas, picture, camera } = card;
+  if (!picture) return;
+  if (canvas.width !== picture.width || canvas.height !== picture.height) {
+    canvas.width = picture.width;
+    canvas.height = picture.height;
+  }
+  const pen = canvas.getContext("2d");
+  pen.drawImage(picture, 0, 0);
+  if (camera.state !== "live" || !camera.size) return;
+  // Boxes are in pixels of the camera's frame; the picture may be smaller, and the card smaller still.
+  const scale = picture.width / camera.size[0];
+  const unit = picture.width / Math.max(canvas.clientWidth, 1);
+  for (const face of camera.faces) drawFace(pen, face, scale, unit, picture);
+}
+
+function drawFace(pen, face, scale, unit, picture) {
+  const [x, y, width, height] = face.box.map((value) => value * scale);
+  const style = getComputedStyle(document.documentElement);
+  const quality = face.quality;
+  const name = quality == null ? "--soft" : quality >= 60 ? "--good" : quality >= 35 ? "--fair" : "--poor";
+  const colour = style.getPropertyValue(name);
+  pen.lineWidth = 2 * unit;
+  pen.strokeStyle = colour;
+  pen.beginPath();
+  pen.roundRect(x, y, width, height, 6 * unit);
+  pen.stroke();
+  const text = quality == null ? "not scored" : face.depth ? `${quality} · exit ${face.depth}` : `${quality}`;
+  pen.font = `600 ${12 * unit}px system-ui, sans-serif`;
+  const wide = pen.measureText(text).width + 14 * unit;
+  const left = Math.max(0, Math.min(x, picture.width - wide));
+  const top = y > 24 * unit ? y - 24 * unit : Math.min(y + height + 4 * unit, picture.height - 20 * unit);
+  pen.fillStyle = colour;
+  pen.beginPath();
+  pen.roundRect(left, top, wide, 20 * unit, 6 * unit);
+  pen.fill();
+  pen.fillStyle = style.getPropertyValue("--card");
+  pen.textBaseline = "middle";
+  pen.fillText(text, left + 7 * unit, top + 10.5 * unit);
+}
+
+const onScreen = (element) => {
+  const place = element.getBoundingClientRect();
+  return place.bottom > 0 && place.top < innerHeight;
+};
+
+async function fetchFrame(card) {
+  const answer = await ask(`/api/cameras/${encodeURIComponent(card.camera.name)}/frame`);
+  if (!answer.ok) return;
+  card.picture?.close();
+  card.picture = await createImageBitmap(await answer.blob());
+  updateCamera(card, card.camera);
+}
+
+// Boxes are asked for together with the pictures, so that they belong together.
+async function look() {
+  const list = await json("/api/cameras");
+  for (const camera of list) {
+    const card = cameras.get(camera.name);
+    if (card) card.camera = camera;
+  }
+  await Promise.allSettled([...cameras.values()].filter((card) => onScreen(card)
+    && card.camera.frame_age_s != null && (card.camera.state === "live" || !card.picture)).map(fetchFrame));
+}
+
+async function frames() {
+  for (;;) {
+    if (framesAllowed && !document.hidden && cameras.size && at("login").hidden) await look().catch(() => {});
+    await sleep(FRAME_MS);
+  }
+}
+
+// Best shots
+
+const shots = new Map();
+
+function makeShot() {
+  const card = make("li", "shot");
+  card.append(make("div", "face"), make("div", "", make("p", "score"), make("p", "quiet")));
+  return card;
+}
+
+function updateShot(card, track) {
+  const quality = track.record?.quality;
+  const score = card.querySelector(".score");
+  score.className = `score ${grade(track)}`;
+  score.replaceChildren(quality?.scalar == null ? "–" : `${quality.scalar}`);
+  if (quality && track.accepted != null) {
+    const [sign, word] = track.accepted ? ["✓", "accepted"] : ["✗", "rejected"];
+    score.append(make("small", "", `${sign} `, make("span", "word", word)));
+  }
+  const seen = track.open ? "" : ` · ${ago(Date.now() / 1000 - track.seen)}`;
+  card.querySelector(".quiet").textContent = track.camera + seen;
+  card.title = track.id;
+  const face = card.querySelector(".face");
+  let here = face.querySelector(".here");
+  if (track.open && !here) face.append(make("span", "here", "here now"));
+  if (!track.open) here?.remove();
+  const version = quality ? `${track.record.id} ${quality.raw}` : "";
+  if (version === card.version) return;
+  card.version = version;
+  if (quality) showFace(face, track);
+  else face.prepend("no usable face");
+}
+
+async function showFace(face, track) {
+  const path = track.id.split("/").map(encodeURIComponent).join("/");
+  const answer = await ask(`/api/tracks/${path}/snapshot`).catch(() => null);
+  if (!answer?.ok) return;
+  const image = make("img");
+  image.alt = `Best face of ${track.id}`;
+  image.src = URL.createObjectURL(await answer.blob());
+  await image.decode().catch(() => {});
+  URL.revokeObjectURL(image.src);
+  face.querySelector("img")?.remove();
+  face.prepend(image);
+}
+
+// Numbers
+
+function showNumbers({ totals }) {
+  at("load").textContent = `${Math.round(100 * totals.load)} %`;
+  at("load-meter").value = totals.load;
+  at("latency").textContent = totals.latency_s ? milliseconds(totals.latency_s[0]) : "–";
+  at("latency-tail").textContent = totals.latency_s
+    ? `median; 99 % within ${milliseconds(totals.latency_s[1])}` : "no event yet";
+  at("scored").textContent = whole.format(totals.faces_scored);
+  const skipped = Object.entries(totals.skipped).filter(([, count]) => count);
+  at("skipped").textContent = `of ${whole.format(totals.faces_found)} found`;
+  at("skipped").title = skipped.map(([reason, count]) => `${reason.replaceAll("_", " ")}: ${count}`).join(", ");
+  at("misses").textContent = whole.format(totals.misses);
+  const ended = totals.events.end ?? 0;
+  at("events").textContent = `${whole.format(ended)} ${ended === 1 ? "person" : "persons"} so far`;
+  showDepths(totals.depths);
+}
+
+function showDepths(depths) {
+  const all = depths.reduce((sum, faces) => sum + faces, 0);
+  visible(at("depths"), all > 0);
+  visible(at("no-depths"), all === 0);
+  at("mean-exit").textContent = "";
+  if (!all) return;
+  const mean = depths.reduce((sum, faces, index) => sum + faces * (index + 1), 0) / all;
+  at("mean-exit").textContent = `· mean exit ${mean.toFixed(1)} of ${depths.length}`;
+  const most = Math.max(...depths);
+  const list = at("depths");
+  while (list.children.length > depths.length) list.lastChild.remove();
+  depths.forEach((faces, index) => {
+    if (!list.children[index]) list.append(make("li", "", make("em"), make("i"), make("span")));
+    const bar = list.children[index];
+    bar.className = faces ? "" : "none";
+    bar.title = `exit ${index + 1}: ${faces} faces`;
+    bar.children[0].textContent = faces ? `${Math.round((100 * faces) / all) || "<1"}%` : "";
+    bar.children[1].style.height = `${(82 * faces) / most}%`;
+    bar.children[2].textContent = index + 1;
+  });
+}
+
+// Warnings
+
+const notices = new Map();
+
+function showNotices(status, list) {
+  const found = [];
+  if (status.why_not_ready) found.push({ who: "Not ready", text: status.why_not_ready, bad: true });
+  for (const output of status.outputs) {
+    if (output.problem) {
+      const waits = output.waiting ? `; ${whole.format(output.waiting)} events wait` : "";
+      found.push({ who: output.name, text: output.problem + waits, bad: true });
+    }
+    if (output.dropped) found.push({ who: output.name, text: `${whole.format(output.dropped)} events were dropped` });
+  }
+  for (const camera of list) {
+    for (const text of camera.warnings) found.push({ who: camera.name, text });
+  }
+  keyed(at("notices"), notices, found, (notice) => `${notice.who} ${notice.text}`, () => make("li"), (line, notice) => {
+    line.className = notice.bad ? "bad" : "";
+    if (!line.childNodes.length) line.append(make("b", "", notice.who), `: ${notice.text}`);
+  });
+}
+
+// All together
+
+function show(status, list, tracks) {
+  framesAllowed = status.frames;
+  const ready = !status.why_not_ready;
+  at("health").className = `pill ${ready ? "good" : "bad"}`;
+  at("health").textContent = ready ? "Ready" : "Not ready";
+  at("about").textContent = `${status.model} on ${status.backend} · version ${status.version}`;
+  showNotices(status, list);
+  keyed(at("cameras"), cameras, list, (camera) => camera.name, makeCamera, updateCamera);
+  visible(at("no-cameras"), list.length === 0);
+  const live = list.filter((camera) => camera.state === "live").length;
+  at("cameras-count").textContent = list.length ? `${live} of ${list.length} live` : "";
+  keyed(at("shots"), shots, tracks, (track) => track.id, makeShot, updateShot);
+  visible(at("no-shots"), tracks.length === 0);
+  const here = tracks.filter((track) => track.open).length;
+  at("shots-count").textContent = here ? `${here} here now` : "";
+  showNumbers(status);
+}
+
+function signIn(wrong) {
+  visible(at("main"), false);
+  visible(at("leave"), false);
+  visible(at("login"), true);
+  const tried = sessionStorage.getItem(TOKEN);
+  at("wrong").textContent = !tried ? "" : wrong.includes("needed") ? "That is not the token." : `${wrong}; wait a little.`;
+  sessionStorage.removeItem(TOKEN);
+  at("health").className = "pill";
+  at("health").textContent = "Signed out";
+  at("about").textContent = "";
+  at("token").focus();
+}
+
+async function poll() {
+  try {
+    const [status, list, tracks] = await Promise.all(
+      [json("/api/status"), json("/api/cameras"), json(`/api/tracks?limit=${SHOTS}`)]);
+    visible(at("login"), false);
+    visible(at("main"), true);
+    visible(at("leave"), sessionStorage.getItem(TOKEN) !== null);
+    at("main").classList.remove("stale");
+    show(status, list, tracks);
+  } catch (problem) {
+    if (problem instanceof SignedOut) return signIn(problem.message);
+    at("main").classList.add("stale");
+    at("health").className = "pill bad";
+    at("health").textContent = "No answer, trying again";
+  }
+}
+
+async function run() {
+  for (;;) {
+    if (!document.hidden && at("login").hidden) await poll();
+    await sleep(POLL_MS);
+  }
+}
+
+at("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(TOKEN, at("token").value.trim());
+  at("token").value = "";
+  poll();
+});
+at("leave").addEventListener("click", () => {
+  sessionStorage.removeItem(TOKEN);
+  location.reload();
+});
+
+run();
+frames();
