@@ -186,10 +186,12 @@ class Gateway:
         if config.schedule.policy == "gate":
             service = GateService(scorer, audit=self._audit)
             self._audit = service.audit
-            service.prepare()
+            for exit in scorer.controller.exits:
+                service.prepare([Fixed(exit)])
             return service, ()
         policies = [Convergence()] if config.schedule.policy == "convergence" else []
-        scorer.prepare([Fixed(), *policies])
+        for exit in scorer.controller.exits if policies else ():
+            scorer.prepare([Fixed(exit), *policies])
         return scorer, policies
 
     def _track_id(self, camera: str, number: int) -> str:

@@ -38,6 +38,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Taken:
+    """Faces to score to `exit`: as one batch, or in order."""
+
     jobs: list[Job]
     exit: int
 
@@ -102,11 +104,11 @@ class Desk:
             self._lost(job, reason)
         return Taken(jobs, decision.exit) if jobs else None
 
-    def took(self, taken: Taken, seconds: float) -> None:
+    def took(self, faces: int, exit: int, seconds: float) -> None:
         """How long scoring took: what the next predictions are scaled by."""
-        place = self.speed.exits.index(taken.exit)
+        place = self.speed.exits.index(exit)
         with self._changed:
-            self._pace.observe(self.speed.batch_seconds(place, len(taken.jobs)), seconds)
+            self._pace.observe(self.speed.batch_seconds(place, faces), seconds)
 
     @property
     def load(self) -> float:

@@ -28,6 +28,9 @@ class Waiting:
     spare: bool = False
 
 
+BATCH_GAIN = 0.5  # of a face's cost: processors gain less, and need the memory; GPUs gain more
+
+
 @dataclass(frozen=True)
 class Speed:
     """What the machine does. seconds[i]: one face to exits[i], rising, on one of `workers`.
@@ -39,6 +42,11 @@ class Speed:
     seconds: tuple[float, ...]
     workers: int = 1
     marginal: float = 1.0
+
+    @property
+    def batches(self) -> bool:
+        """Whether faces are scored together; else one after the other."""
+        return self.marginal <= 1 - BATCH_GAIN
 
     def scaled(self, factor: float) -> Speed:
         """The same machine, `factor` times slower."""
@@ -58,22 +66,20 @@ class Speed:
 class Rules:
     """least_exit: shallower answers are worth nothing. utilisation: share of the machine to plan for.
 
-    margin_s: how long before its deadline an answer should be there. batch: most faces at once, where
-    batches gain at least `batch_gain` of a face's cost, or more than `crowd` wait: then deciding for
-    each of them would cost more than waiting for the others does.
+    margin_s: how long before its deadline an answer should be there. batch: most faces of one decision,
+    where batches gain something, or more than `crowd` wait: deciding for each would cost too much.
     """
 
     least_exit: int = 2
     utilisation: float = 0.9
     margin_s: float = 0.01
     batch: int = 8
-    batch_gain: float = 0.1
     crowd: int = 32
 
 
 @dataclass(frozen=True)
 class Decision:
-    """run: ids to score now, together, to `exit`. skipped: spare ones. dropped: too many, or late."""
+    """run: ids to score now, in order, to `exit`. skipped: spare ones. dropped: too many, or late."""
 
     run: tuple[int, ...]
     exit: int
@@ -106,7 +112,7 @@ def decide(
             break
         place = deeper
     together = 1
-    if speed.marginal <= 1 - rules.batch_gain or len(kept) > rules.crowd:
+    if speed.batches or len(kept) > rules.crowd:
         together = _batch(start, kept, speed, place, rules.batch)
     return Decision(
         tuple(face.id for face in kept[:together]), speed.exits[place], skipped, dropped

@@ -71,21 +71,26 @@ class Worker:
             taken = self.desk.take()
             if taken is None:
                 continue
-            start = time.monotonic()
-            try:
-                faces = [job.face for job in taken.jobs]
-                records = self.scores.score(faces, [Granted(taken.exit), *self.policies])
-            except EdgeFiqaError as exc:
-                self.problem = str(exc)
-                for job in taken.jobs:
-                    self._lost(job, "engine")
-                time.sleep(AFTER_FAILURE_S)
-                continue
-            self.problem = None
-            end = time.monotonic()
-            self.desk.took(taken, end - start)
-            for job, record in zip(taken.jobs, records, strict=True):
-                self._answered(job, record, end)
+            batches = [taken.jobs] if self.desk.speed.batches else [[job] for job in taken.jobs]
+            for jobs in batches:
+                self._score(jobs, taken.exit)
+
+    def _score(self, jobs: Sequence[Job], exit: int) -> None:
+        start = time.monotonic()
+        try:
+            faces = [job.face for job in jobs]
+            records = self.scores.score(faces, [Granted(exit), *self.policies])
+        except EdgeFiqaError as exc:
+            self.problem = str(exc)
+            for job in jobs:
+                self._lost(job, "engine")
+            time.sleep(AFTER_FAILURE_S)
+            return
+        self.problem = None
+        end = time.monotonic()
+        self.desk.took(len(jobs), exit, end - start)
+        for job, record in zip(jobs, records, strict=True):
+            self._answered(job, record, end)
 
 
 def measure_speed(scorer: Scorer, workers: int, repeats: int = 7) -> Speed:
@@ -109,5 +114,11 @@ def measure_speed(scorer: Scorer, workers: int, repeats: int = 7) -> Speed:
     rising: list[float] = []
     for exit in exits:
         rising.append(max([seconds(exit, 1), *rising[-1:]]))
+    scorer.prepare([Granted(exits[-1])], BATCH)
     share = (seconds(exits[-1], BATCH) / rising[-1] - 1) / (BATCH - 1)
-    return Speed(exits, tuple(rising), workers, min(1.0, max(0.0, share)))
+    speed = Speed(exits, tuple(rising), workers, min(1.0, max(0.0, share)))
+    if speed.batches:
+        for faces_at_once in range(2, BATCH + 1):
+            for exit in exits:
+                scorer.prepare([Granted(exit)], faces_at_once)
+    return speed
