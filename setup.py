@@ -21,7 +21,7 @@ EXTRAS = {
         "paho-mqtt>=2.0",
         "prometheus-client>=0.20",
         "pydantic>=2.7",
-        "trackers>=2.5",
+        "trackers>=2.6",
         "uvicorn>=0.30",
     ],
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 
@@ -23,7 +23,7 @@ from edge_fiqa.gateway.capture import open_capture
 from edge_fiqa.gateway.config import CameraConfig, GatewayConfig
 from edge_fiqa.gateway.desk import Desk
 from edge_fiqa.gateway.events import Sink
-from edge_fiqa.gateway.faces import Finder
+from edge_fiqa.gateway.faces import Finder, FindFaces
 from edge_fiqa.gateway.looker import Looker, Watched
 from edge_fiqa.gateway.state import GatewayView, Monitors
 from edge_fiqa.gateway.story import Story
@@ -42,7 +42,7 @@ AT_START = ("model", "backend", "workers", "threads", "mqtt", "http", "file", "s
 
 
 class Gateway:
-    """scorers, opener: instead of opening what the configuration names, for tests.
+    """scorers, opener, find: instead of what the configuration names, for tests.
 
     Raises what opening the model and the detector raises. view: what the outside may see and ask.
     """
@@ -53,7 +53,9 @@ class Gateway:
         sinks: Sequence[Sink] = (),
         scorers: Sequence[Scorer] | None = None,
         opener: Opener = open_capture,
+        find: Callable[[GatewayConfig], FindFaces | None] | None = None,
     ) -> None:
+        self._find = find or find_faces
         if config.detector is not None:
             cv2.setNumThreads(config.detector.threads)
         self.config, self._opener = config, opener
@@ -71,7 +73,7 @@ class Gateway:
             for scores, policies in scoring
         ]
         self._looker = Looker(
-            _finder(config), self.desk, self.story.looked, self.story.left, self._track_id
+            self._find(config), self.desk, self.story.looked, self.story.left, self._track_id
         )
         self._watched: dict[str, Watched] = {}
         self.view = GatewayView(
@@ -82,7 +84,7 @@ class Gateway:
             desk=self.desk,
             workers=self._workers,
             monitors=monitors,
-            finder=_finder(config),
+            finder=self._find(config),
             deadline_s=config.schedule.deadline_s,
             min_eye_px=config.faces.min_eye_px,
         )
@@ -102,7 +104,7 @@ class Gateway:
         """
         old = self.config
         if (config.detector, config.faces) != (old.detector, old.faces):
-            self._looker.finder, self.view.finder = _finder(config), _finder(config)
+            self._looker.finder, self.view.finder = self._find(config), self._find(config)
         if config.best_shot.gate != old.best_shot.gate or config.schedule != old.schedule:
             self._regrade(config)
         self.story.best_shot = config.best_shot
@@ -207,11 +209,13 @@ def open_scorers(config: GatewayConfig) -> list[Scorer]:
     ]
 
 
-def _finder(config: GatewayConfig) -> Finder | None:
+def find_faces(config: GatewayConfig) -> FindFaces | None:
+    """YuNet as configured, or None. Raises ConfigError if it cannot be loaded."""
     return None if config.detector is None else Finder(config.detector, config.faces)
 
 
 def _tracks(camera: CameraConfig, lost_s: float, old: Tracks | None) -> Tracks:
+    lost_s = max(lost_s, 2 / camera.fps)  # one frame without somebody is not enough
     if old is None or old.track != camera.tracks:
         return Tracks(lost_s, camera.tracks)
     old.lost_s = lost_s

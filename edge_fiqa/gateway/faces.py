@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -50,6 +50,11 @@ class SeenFace:
     score: float
     crop: Bytes | None
     skip: Skip | None = None
+
+
+class FindFaces(Protocol):
+    def find(self, image: Bytes) -> Sequence[SeenFace]:
+        """(H, W, 3) uint8 RGB -> its faces. Raises EngineFailed. Not thread-safe."""
 
 
 class Finder:

@@ -11,7 +11,7 @@ from typing import Literal
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.camera import Camera, Frame
 from edge_fiqa.gateway.desk import Desk, Job
-from edge_fiqa.gateway.faces import Finder, SeenFace, surroundings
+from edge_fiqa.gateway.faces import FindFaces, SeenFace, surroundings
 from edge_fiqa.gateway.tracks import Tracks
 from edge_fiqa.sources import FaceCrop
 
@@ -48,7 +48,7 @@ class Looker:
 
     def __init__(
         self,
-        finder: Finder | None,
+        finder: FindFaces | None,
         desk: Desk,
         told: Callable[[Looked], None],
         left: Callable[[str, Why], None],
@@ -136,16 +136,17 @@ class Looker:
         self._end(name, ended, "left")
 
     def _look_after(self, now: float) -> None:
-        """People before cameras that show nothing, and those whom nobody saw for long."""
+        """People before cameras that show nothing. That somebody left, the next frame tells."""
         for name, one in self._watched.items():
-            state = one.camera.status.state
-            if state == "ended":
-                if one.camera.waiting_since is None:
-                    self._end(name, one.tracks.end_all(), "left")
-            elif state != "live":
+            status = one.camera.status
+            if one.camera.waiting_since is not None:
+                continue
+            if status.state == "ended":
+                self._end(name, one.tracks.end_all(), "left")
+            elif status.state != "live":
                 self._end(name, one.tracks.end_all(), "camera_lost")
-            elif one.camera.waiting_since is None:
-                self._end(name, one.tracks.end_lost(now), "left")
+            elif status.frame_age_s is not None and status.frame_age_s > one.tracks.lost_s:
+                self._end(name, one.tracks.end_lost(now), "camera_lost")
 
     def _end(self, camera: str, numbers: Sequence[int], why: Why) -> None:
         for number in numbers:

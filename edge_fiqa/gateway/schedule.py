@@ -114,9 +114,17 @@ def decide(
 
 
 def at_fixed_exit(
-    now: float, waiting: Sequence[Waiting], speed: Speed, exit: int | None = None
+    now: float,
+    waiting: Sequence[Waiting],
+    speed: Speed,
+    demand: float = 0.0,
+    *,
+    exit: int | None = None,
 ) -> Decision:
-    """The plain way: one depth for all (None: full), and what cannot be in time is dropped."""
+    """The plain way: one depth for all (None: full), and what cannot be in time is dropped.
+
+    demand is not looked at: it makes this a Strategy.
+    """
     place = len(speed.exits) - 1 if exit is None else speed.exits.index(exit)
     kept, lost = admit(now, waiting, speed.seconds[place] / speed.workers)
     return Decision(

@@ -14,7 +14,7 @@ from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.errors import ConfigError, ImageRefused, Overloaded
 from edge_fiqa.gateway.camera import Camera
 from edge_fiqa.gateway.desk import Desk, Job
-from edge_fiqa.gateway.faces import Finder
+from edge_fiqa.gateway.faces import FindFaces
 from edge_fiqa.gateway.story import Story, by_depth, to_jpeg
 from edge_fiqa.gateway.view import CameraView, Point, Totals, TrackView
 from edge_fiqa.gateway.worker import Worker
@@ -62,7 +62,7 @@ class GatewayView:
     desk: Desk
     workers: Sequence[Worker]
     monitors: Monitors
-    finder: Finder | None
+    finder: FindFaces | None
     deadline_s: float
     min_eye_px: float
     cameras_now: Mapping[str, Camera] = field(default_factory=dict)

@@ -62,6 +62,8 @@ def read_lines(file: Path, environment: Mapping[str, str] | None = None) -> Docu
         mark = exc.problem_mark or exc.context_mark
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{file}{line}: not YAML: {exc.problem or exc.context}") from exc
+    except ConfigError:
+        raise
     except (
         yaml.YAMLError,
         ValueError,
