@@ -16,11 +16,14 @@ EXTRAS = {
     "pt": ["torch>=2.4", "safetensors>=0.5"],
     "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
+    "evaluate": ["jinja2>=3.1", "matplotlib>=3.8", "onnxruntime>=1.20", "safetensors>=0.5"],
 }
 EXTRAS["build"] = sorted(
     {*EXTRAS["calibrate"], "onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5"}
 )
-EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kornia>=0.8"})
+EXTRAS["train"] = sorted(
+    {*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], *EXTRAS["evaluate"], "kornia>=0.8"}
+)
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"]}
     | {"hypothesis>=6", "mypy>=1.14", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"}
