@@ -22,11 +22,8 @@ COMMANDS = {
     "calibrate": "make scores comparable and early exits safe, from a folder of your own faces",
     "build": "make a bundle from a checkpoint",
     "train": "a model from faces grouped by person, with every exit supervised",
-<<<<<<< HEAD
     "gateway": "cameras in, the best shot of every person out, in time at any load",
-=======
     "edc": "error versus discard of anybody's scores: FNMR, pAUC, intervals",
->>>>>>> eval
     "info": "what a bundle is: model, segments, parity, costs",
     "doctor": "what is installed, which engines run, and a self-test",
 }
