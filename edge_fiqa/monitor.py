@@ -140,8 +140,8 @@ def _colour(blue: bool, saturation: float) -> Finding | None:
 
 def _alignment(zoom: float, fit: float) -> Finding | None:
     remedy = (
-        "align crops to the ArcFace five-point template, as edge-fiqa score --detector does; where they "
-        "are, its detector differs from the calibration's: recalibrate on its crops"
+        "align crops to the ArcFace five-point template, as edge-fiqa score --detector does; where "
+        "they are, its detector differs from the calibration's: recalibrate on its crops"
     )
     if abs(zoom) > ZOOM:
         code: Code = "tight" if zoom > 0 else "loose"
