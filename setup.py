@@ -24,11 +24,14 @@ EXTRAS = {
         "trackers>=2.6",
         "uvicorn>=0.30",
     ],
+    "evaluate": ["jinja2>=3.1", "matplotlib>=3.8", "onnxruntime>=1.20", "safetensors>=0.5"],
 }
 EXTRAS["build"] = sorted(
     {*EXTRAS["calibrate"], "onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5"}
 )
-EXTRAS["train"] = sorted({*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], "kornia>=0.8"})
+EXTRAS["train"] = sorted(
+    {*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], *EXTRAS["evaluate"], "kornia>=0.8"}
+)
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"], *EXTRAS["gateway"]}
     | {

@@ -46,13 +46,11 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as place:
                 bundle = build_bundle(Path(file), Path(place) / "b", recipe, faces=faces)
                 rows = bundle.manifest.parity.exits
-                ms = bundle.manifest.costs.segments[-1].ms
             result[f"{name}, {variant}"] = {
                 "least spearman": min(row.spearman for row in rows),
                 "least agreement": min(row.agreement for row in rows),
                 "agreement": {row.exit: round(row.agreement, 4) for row in rows},
                 "within a point": {row.exit: round(row.within_a_point, 4) for row in rows},
-                "ms": ms,
             }
             print(name, variant, json.dumps(result[f"{name}, {variant}"]), flush=True)
     if options.output:

@@ -36,9 +36,10 @@ class Gate:
     The margin was chosen so that decisions differ from full depth at most at the rate `risk`, with
     probability `confidence`. margin None: nothing is certain before full depth.
 
-    ranked: only accepted faces stop early; one that was once certain to be rejected runs to full
-    depth, so that the worst faces can be sorted. Its flips are some of those of the plain gate, so the
-    promise holds for both.
+    ranked: a quality. Only faces certain to reach it (and the gate, if that is higher) stop early; one
+    that was once certain not to runs to full depth, so that all faces below can be sorted. Such a
+    stop that flips the gate's decision flips the one at `ranked` too, whose margin is the one used: the
+    promise holds.
     """
 
     estimator: Estimator
@@ -48,7 +49,7 @@ class Gate:
     margin: float | None
     risk: float
     confidence: float
-    ranked: bool = False
+    ranked: int | None = None
     reason: Reason = "gate"
     watches = True
     needs_ms = False
@@ -62,13 +63,15 @@ class Gate:
         exits: tuple[int, ...],
         fusion: Fusion = "FW",
         risk: float | None = None,
-        ranked: bool = False,
+        ranked: int | None = None,
     ) -> Gate:
         """The policy for a bundle that stops at `exits`. risk None: the calibration's first.
 
         Raises ConfigError if the calibration holds no such promise.
         """
         check_gate(gate)
+        if ranked is not None:
+            check_gate(ranked)
         if exits != calibration.exits:
             raise ConfigError(
                 f"the calibration is for stopping at exits {_list(calibration.exits)}, this bundle "
@@ -76,13 +79,18 @@ class Gate:
             )
         estimator = Estimator.of(calibration, fusion)
         promise = estimator.promise(risk)
-        margin = promise.gates[gate]
+        margin = promise.gates[max(gate, ranked or 0)]
         return cls(estimator, exits, fusion, gate, margin, promise.risk, promise.confidence, ranked)
 
     @property
     def tau(self) -> float:
         """The gate on the scale of the full fused score."""
         return self.estimator.scale.score_of(self.gate)
+
+    @property
+    def line(self) -> float:
+        """What a face must be certain to lie beside, on the same scale: the gate, or `ranked`."""
+        return self.estimator.scale.score_of(max(self.gate, self.ranked or 0))
 
     def limit(self, forecast: Forecast) -> int:
         return forecast.exits[-1]
@@ -93,32 +101,32 @@ class Gate:
         if self.margin is None:
             return np.zeros(len(newest), bool)
         done = self._certain(newest, progress.depth)
-        if self.ranked:
-            done &= newest >= self.tau
+        if self.ranked is not None:
+            done &= newest >= self.line
             for row in np.flatnonzero(done):
-                done[row] = not self._was_rejected(progress.estimates[row])
+                done[row] = not self._was_below(progress.estimates[row])
         return done
 
     def _certain(self, estimates: Array, depth: int) -> Mask:
         assert self.margin is not None
         spread = self.estimator.spread(estimates, depth)
-        return np.asarray(np.abs(estimates - self.tau) > self.margin * spread)
+        return np.asarray(np.abs(estimates - self.line) > self.margin * spread)
 
-    def _was_rejected(self, estimates: Array) -> bool:
-        """estimates (P,) of one face: was it certain to be rejected at one of them?"""
+    def _was_below(self, estimates: Array) -> bool:
+        """estimates (P,) of one face: was it certain to lie below the line at one of them?"""
         return any(
-            estimate < self.tau and self._certain(estimate[None], depth)[0]
+            estimate < self.line and self._certain(estimate[None], depth)[0]
             for estimate, depth in zip(estimates, self.exits, strict=False)
         )
 
     def replay(self, trail: Array) -> Replay:
         """(N, E) complete trails -> where each would have stopped, and whether rightly."""
         estimates, spreads = self.estimator.look(trail, self.exits, self.fusion)
-        at = stops(estimates, spreads, self.tau, self.margin)
+        at = stops(estimates, spreads, self.line, self.margin)
         accepted = estimates >= self.tau
         rows = np.arange(len(trail))
-        if self.ranked:
-            at[~accepted[rows, at]] = len(self.exits) - 1
+        if self.ranked is not None:
+            at[estimates[rows, at] < self.line] = len(self.exits) - 1
         return Replay(np.array(self.exits)[at], accepted[rows, at], accepted[:, -1])
 
 

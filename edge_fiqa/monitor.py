@@ -139,7 +139,10 @@ def _colour(blue: bool, saturation: float) -> Finding | None:
 
 
 def _alignment(zoom: float, fit: float) -> Finding | None:
-    remedy = "align crops to the ArcFace five-point template (edge-fiqa score --detector does)"
+    remedy = (
+        "align crops to the ArcFace five-point template, as edge-fiqa score --detector does; where "
+        "they are, its detector differs from the calibration's: recalibrate on its crops"
+    )
     if abs(zoom) > ZOOM:
         code: Code = "tight" if zoom > 0 else "loose"
         return Finding(code, f"faces are cut too {code} ({zoom:+.1f} deviations); {remedy}")

@@ -118,11 +118,12 @@ class Scorer:
         name = backend or available_backend(bundle)
         return cls(bundle, open_engine(bundle, name, threads), fusion, gate, calibration)
 
-    def gate_policy(self, risk: float | None = None, *, ranked: bool = False) -> Gate:
+    def gate_policy(self, risk: float | None = None, *, ranked: int | None = None) -> Gate:
         """The policy that stops once this scorer's gate is decided, at a promised risk of flips.
 
-        risk None: the calibration's first. ranked: faces that fail the gate run to full depth, so
-        that they can be sorted. Raises ConfigError without gate or such a promise.
+        risk None: the calibration's first. ranked: faces below this quality, and below
+        the gate, run to full depth, so that they can be sorted. Raises ConfigError without gate or
+        such a promise.
         """
         if self.gate is None or self.calibration is None:
             raise ConfigError("a gate policy needs a gate: Scorer.open(..., gate=Q)")

@@ -28,7 +28,7 @@ class GateService:
     """Scores faces under a scorer's gate policy. Not thread-safe; share one Audit among several.
 
     risk: of decisions that differ from full depth, one that the calibration promises; None: its
-    first. ranked: faces that fail the gate run to full depth. Raises ConfigError if the scorer has no
+    first. ranked: faces below this quality run to full depth. Raises ConfigError if the scorer has no
     gate or no such promise.
     """
 
@@ -38,7 +38,7 @@ class GateService:
         risk: float | None = None,
         audit: Audit | None = None,
         *,
-        ranked: bool = False,
+        ranked: int | None = None,
     ) -> None:
         self.scorer, self.gate = scorer, scorer.gate_policy(risk, ranked=ranked)
         self.audit = audit or Audit(self.gate.risk)

@@ -11,6 +11,7 @@ from edge_fiqa.calibration.fit import fit_calibration
 from edge_fiqa.controller import Controller
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.fusion import fuse
 from edge_fiqa.policy import Fixed
 
 
@@ -60,7 +61,7 @@ def test_unseen_faces_flip_at_most_as_promised(gate):
 
 
 def test_ranked_runs_every_rejected_face_to_full_depth_and_flips_less(gate):
-    ranked = replace(gate, ranked=True)
+    ranked = replace(gate, ranked=60)
     found = trails(400, seed=5)
     engine = FakeEngine(found)
     controller = Controller(engine, estimator=gate.estimator)
@@ -74,10 +75,26 @@ def test_ranked_runs_every_rejected_face_to_full_depth_and_flips_less(gate):
     assert 0 < many.flipped.sum() < plain.flipped.sum()
 
 
+def test_ranked_above_the_gate_keeps_the_order_of_all_faces_below_and_the_promise(calibration):
+    ranked = Gate.of(calibration, 40, exits=(1, 2, 3, 4), ranked=75)
+    found = trails(50_000, seed=7)
+    replay, early = ranked.replay(found), ranked.replay(found).depth < 4
+    full = ranked.estimator.judge(fuse(found, 4), np.full(len(found), 4)).quality
+    assert set(replay.depth) == {1, 2, 3, 4}
+    assert (full[early] >= 75).mean() > 0.98
+    assert replay.accepted[early].all()
+    assert replay.flipped.mean() <= 0.02
+    assert (replay.accepted == (full >= 40))[~early].all()
+    engine = FakeEngine(found[:400])
+    controller = Controller(engine, estimator=ranked.estimator)
+    assessment = controller.assess(engine.faces, [ranked])
+    np.testing.assert_array_equal(assessment.depth, replay.depth[:400])
+
+
 def test_a_face_once_sure_to_be_rejected_does_not_stop_when_it_recovers(gate):
     found = np.array([[-9.0, 9.0, 9.0, 9.0]], np.float32)
     assert gate.replay(found).depth.tolist() == [1]
-    ranked = replace(gate, ranked=True)
+    ranked = replace(gate, ranked=60)
     assert ranked.replay(found).depth.tolist() == [4]
     engine = FakeEngine(found)
     controller = Controller(engine, estimator=gate.estimator)

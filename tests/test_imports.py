@@ -86,7 +86,11 @@ def test_every_library_is_touched_in_its_own_place():
             "cli/train.py",
         },
         "onnxruntime": {"engines/ort.py", "model/quantise.py", "recognition.py"},
+        "fastapi": {"gateway/http.py"},
+        "paho": {"gateway/mqtt.py"},
+        "prometheus_client": {"gateway/http.py", "gateway/metrics.py"},
         "trackers": {"gateway/tracks.py"},
+        "uvicorn": {"gateway/server.py"},
         "supervision": {"gateway/tracks.py"},
     }
     for path in PACKAGE.rglob("*.py"):

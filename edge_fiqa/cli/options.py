@@ -37,8 +37,11 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--ranked",
-        action="store_true",
-        help="gate: faces below it run to full depth, so that they can be sorted",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="Q",
+        help="gate: faces below Q (default: the gate) run to full depth, so that they can be sorted",
     )
     group.add_argument("--exit", type=int, metavar="K", help="fixed: stop after block K")
     group.add_argument(
@@ -79,7 +82,7 @@ def policies_of(options: argparse.Namespace) -> list[Policy]:
         )
     if options.risk is not None and options.policy != "gate":
         raise ConfigError("--risk is about --policy gate, which is not given")
-    if options.ranked and options.policy != "gate":
+    if options.ranked is not None and options.policy != "gate":
         raise ConfigError("--ranked is about --policy gate, which is not given")
     if options.all_exits:
         if given or options.policy not in (None, "fixed"):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Indices = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
 
 
 def resample_identities(identity: npt.ArrayLike, times: int, seed: int = 0) -> Iterator[Indices]:
@@ -26,6 +27,38 @@ def resample_identities(identity: npt.ArrayLike, times: int, seed: int = 0) -> I
         sizes = counts[drawn]
         offset = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         yield order[np.repeat(starts[drawn], sizes) + offset]
+
+
+def identity_weights(identity: npt.ArrayLike, times: int, seed: int = 0) -> Floats:
+    """(times, P): how often each row is in each resample."""
+    identity = np.asarray(identity)
+    rows = resample_identities(identity, times, seed)
+    return np.array([np.bincount(own, minlength=identity.size) for own in rows], np.float64)
+
+
+def weighted_pauc(
+    similarity: npt.ArrayLike,
+    pair_quality: npt.ArrayLike,
+    threshold: float,
+    limit: float,
+    weights: Floats,
+) -> Floats:
+    """(R,) areas of `edc_fixed(...).pauc(limit)` for R resamples of mated pairs (P,), all at once.
+
+    weights: (R, P), how often each pair is there; no row may be all 0.
+    """
+    s, q = np.asarray(similarity, np.float64), np.asarray(pair_quality, np.float64)
+    order = np.argsort(q, kind="stable")
+    q = q[order]
+    firsts = np.flatnonzero(np.append(True, q[1:] > q[:-1]))
+    at_level = np.add.reduceat(weights[:, order], firsts, axis=1)
+    wrong = np.add.reduceat(weights[:, order] * (s < threshold)[order], firsts, axis=1)
+    left = at_level[:, ::-1].cumsum(axis=1)[:, ::-1]
+    wrong_left = wrong[:, ::-1].cumsum(axis=1)[:, ::-1]
+    fnmr = np.divide(wrong_left, left, out=np.zeros_like(left), where=left > 0)
+    discard = np.minimum(1 - left / left[:, :1], limit)
+    ends = np.column_stack((discard[:, 1:], np.full(len(left), min(limit, 1.0))))
+    return np.asarray((fnmr * (ends - discard)).sum(axis=1))
 
 
 def interval(samples: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float]:

@@ -1,10 +1,12 @@
-"""Error versus discard as CR-FIQA, ViT-FIQA and EX-FIQA computed it: the threshold follows the pairs. Pure.
+"""Error versus discard as the papers computed it: the threshold follows the pairs. Pure.
+
+Protocol `crfiqa`, that of CR-FIQA, ViT-FIQA and EX-FIQA.
 
 At each discard of 0, 5, ... 95 % the worst pairs, mated and non-mated together, are left out, and
-FNMR is taken at the threshold whose FMR *on the pairs left* is nearest to the one asked for. So a
+FNMR is taken at the threshold whose FMR *on the pairs left* is nearest to the one asked for. So the
 threshold moves with the discard, and a curve can rise when the impostors left are hard ones; for
-what a deployed system with one threshold sees, use `edge_fiqa.evaluation.edc`. It is here because
-published tables hold these areas.
+what a system with one threshold sees, use `edge_fiqa.evaluation.edc`. It is here because published
+tables hold these areas.
 
 A pair counts as a match from the threshold on, and as a non-match up to it; a mated pair at the
 threshold counts as an error. Similarities are compared as float32. Pairs leave in the order of their
@@ -19,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.edc import resolves
+from edge_fiqa.types import Mask
 
 Floats = npt.NDArray[np.float64]
 DISCARDS: Floats = np.arange(0, 1, 0.05)
@@ -26,15 +30,32 @@ DISCARDS: Floats = np.arange(0, 1, 0.05)
 
 @dataclass(frozen=True)
 class MovingThreshold:
-    """FNMR (20,) at each of DISCARDS, and the FMR (20,) that the nearest threshold really had."""
+    """FNMR (20,) at each of DISCARDS, the FMR (20,) that the nearest threshold really had, and the
+    number of impostor pairs (20,) left to set it on."""
 
     fnmr: Floats
     fmr: Floats
+    impostors: npt.NDArray[np.intp]
 
     def area(self, limit: float = 0.95) -> float:
-        """Under the straight lines between the points, from discard 0 to the last one within `limit`."""
+        """Under the straight lines between the points, from discard 0 to the last one in `limit`.
+
+        NaN if a point in between has no mated or no non-mated pair left.
+        """
+        if not 0 < limit <= 1:
+            raise ConfigError(f"a discard limit lies in (0, 1], got {limit}")
         used = limit + 1e-9 >= DISCARDS
         return float(np.trapezoid(self.fnmr[used], DISCARDS[used]))
+
+    def resolves(self, fmr: float, limit: float = 0.95) -> bool:
+        """Whether the impostors left resolve `fmr` at every discard up to `limit`."""
+        used = limit + 1e-9 >= DISCARDS
+        return all(resolves(left, fmr) for left in self.impostors[used].tolist())
+
+    def reach(self, fmr: float) -> float:
+        """The last discard up to which `fmr` is resolved; NaN if it never is."""
+        far = [d for d in DISCARDS.tolist() if self.resolves(fmr, d or 1e-12)]
+        return max(far, default=float("nan"))
 
 
 def edc_crfiqa(
@@ -53,23 +74,29 @@ def edc_crfiqa(
         raise ConfigError("similarities and qualities must be finite; leave failed pairs out first")
     if not mated.any() or mated.all():
         raise ConfigError("protocol crfiqa needs mated and non-mated pairs; one kind is missing")
-    order = np.argsort(q, kind="stable")
-    points = np.array(
-        [
-            _at_fmr(s[kept], mated[kept], fmr)
-            for kept in (order[int(d * s.size) :] for d in DISCARDS)
-        ]
-    )
-    return MovingThreshold(points[:, 0], points[:, 1])
+    leaves = np.empty(s.size, np.intp)  # place of each pair in the order of leaving
+    leaves[np.argsort(q, kind="stable")] = np.arange(s.size)
+    rising = np.argsort(s, kind="stable")
+    s, mated, leaves = s[rising], mated[rising], leaves[rising]
+    points = [_at_fmr(s[kept], mated[kept], fmr) for kept in (leaves >= c for c in _cuts(s.size))]
+    fnmr, reached, impostors = zip(*points, strict=True)
+    return MovingThreshold(np.array(fnmr), np.array(reached), np.array(impostors))
 
 
-def _at_fmr(s: npt.NDArray[np.float32], mated: npt.NDArray[np.bool_], fmr: float) -> list[float]:
-    """FNMR, and FMR, at the lowest of the thresholds nearest to `fmr`; every score is one."""
-    if not mated.any() or mated.all():
-        return [np.nan, np.nan]
-    thresholds = np.unique(s)
-    impostors, genuine = np.sort(s[~mated]), np.sort(s[mated])
-    reached = (impostors.size - np.searchsorted(impostors, thresholds, "left")) / impostors.size
-    nearest = np.abs(reached - fmr).argmin()
-    missed = np.searchsorted(genuine, thresholds[nearest], "right")
-    return [missed / genuine.size, float(reached[nearest])]
+def _cuts(pairs: int) -> list[int]:
+    return [int(discard * pairs) for discard in DISCARDS]
+
+
+def _at_fmr(s: npt.NDArray[np.float32], mated: Mask, fmr: float) -> tuple[float, float, int]:
+    """FNMR, FMR and impostors, at the lowest of the thresholds nearest to `fmr`; every similarity
+    is one. s: rising."""
+    genuine = int(mated.sum())
+    impostors = s.size - genuine
+    if not genuine or not impostors:
+        return np.nan, np.nan, impostors
+    ends = np.append(np.flatnonzero(s[1:] > s[:-1]), s.size - 1)  # last pair at each threshold
+    passed_by = np.concatenate(([0], np.cumsum(~mated)[ends][:-1]))  # impostors below it
+    reached = (impostors - passed_by) / impostors
+    nearest = int(np.abs(reached - fmr).argmin())
+    missed = int(np.cumsum(mated)[ends[nearest]])
+    return missed / genuine, float(reached[nearest]), impostors

@@ -57,6 +57,15 @@ def edc_fixed(similarity: npt.ArrayLike, pair_quality: npt.ArrayLike, threshold:
     return Edc(discard, np.append(errors_left / left, 0.0))
 
 
+RESOLVES = 10
+"""Errors that must be expected before a rate is a number: fewer impostors than 10 / FMR say nothing."""
+
+
+def resolves(pairs: int, rate: float) -> bool:
+    """Whether so many pairs are enough to speak of an error rate."""
+    return pairs * rate >= RESOLVES - 1e-9
+
+
 def threshold_at_fmr(impostor: npt.ArrayLike, fmr: float) -> float:
     """Smallest threshold at which at most the fraction `fmr` of impostor pairs matches.
 
@@ -64,18 +73,39 @@ def threshold_at_fmr(impostor: npt.ArrayLike, fmr: float) -> float:
     are too few to resolve the rate (fewer than 10 / fmr).
     """
     s = np.sort(np.asarray(impostor, np.float64))[::-1]
-    if s.size * fmr < 10:
-        raise ConfigError(f"{s.size} impostor pairs cannot resolve an FMR of {fmr:g}")
-    return float(np.nextafter(s[int(fmr * s.size)], np.inf))
+    if not 0 < fmr < 1:
+        raise ConfigError(f"an FMR lies between 0 and 1, got {fmr:g}")
+    if not resolves(s.size, fmr):
+        raise ConfigError(
+            f"{s.size:,} impostor pairs cannot resolve an FMR of {fmr:g}; "
+            f"that needs {int(np.ceil(RESOLVES / fmr - 1e-6)):,}"
+        )
+    return float(np.nextafter(s[int(fmr * s.size + 1e-9)], np.inf))
 
 
 def theoretical_best(fnmr: float, limit: float) -> float:
-    """Area under the best possible curve: every error leaves first, at a cost of its own share."""
+    """Area under max(fnmr - discard, 0), which no curve passes below: every error leaves first
+    (arXiv:2303.13294)."""
     reach = min(fnmr, limit)
     return fnmr * reach - reach**2 / 2 if reach < 1 else 0.5
 
 
 def threshold_at_fnmr(genuine: npt.ArrayLike, fnmr: float) -> float:
-    """Threshold below which the fraction `fnmr` of mated pairs lies."""
+    """Threshold below which the fraction `fnmr` of mated pairs (P,) lies."""
+    if not 0 < fnmr < 1:
+        raise ConfigError(f"a starting error lies between 0 and 1, got {fnmr:g}")
     s = np.sort(np.asarray(genuine, np.float64))
-    return float(s[min(int(fnmr * s.size), s.size - 1)])
+    if not s.size:
+        raise ConfigError("no mated pairs")
+    return float(s[min(int(fnmr * s.size + 1e-9), s.size - 1)])
+
+
+def relative_pauc(pauc: float, fnmr: float, limit: float) -> float:
+    """What averages over data sets: 0 is the theoretical best, 1 is leaving pairs out at random.
+
+    Random leaving out keeps the FNMR where it is, an area of fnmr * limit. NaN where there is no
+    error to avoid.
+    """
+    best = theoretical_best(fnmr, limit)
+    chance = fnmr * limit
+    return (pauc - best) / (chance - best) if chance > best else float("nan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,13 +16,15 @@ from edge_fiqa.types import Mask
 
 Floats = npt.NDArray[np.float64]
 Undefined = Literal["worst", "drop", "refuse"]
+FEWEST = 30
+"""Mated pairs below which a rate is not spoken of."""
 MISSING = frozenset(("", "na", "nan", "null", "none"))
 TRUE, FALSE = frozenset(("1", "true", "1.0")), frozenset(("0", "false", "0.0"))
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredPairs:
-    """P pairs. similarity, quality: (P,) finite, higher is better; quality of a pair is the lower of
+    """P pairs. similarity, quality: (P,) finite, higher is better; a pair's quality is the lower of
     its two faces (arXiv:2303.13294). same: (P,) True for mated pairs. identity: (P,) or None.
 
     notes: what was unusual in the source, in words.
@@ -32,6 +35,15 @@ class ScoredPairs:
     quality: Floats
     identity: npt.NDArray[np.str_] | None = None
     notes: tuple[str, ...] = field(default=())
+
+    def need_enough(self, where: str) -> None:
+        """Raises ConfigError if there are too few mated pairs to speak of a rate."""
+        count = int(self.same.sum())
+        if count < FEWEST:
+            raise ConfigError(
+                f"{where}: {count} mated pairs say nothing about an error rate; "
+                f"at least {FEWEST} are needed"
+            )
 
     @property
     def genuine(self) -> Floats:
@@ -60,13 +72,20 @@ def score_pairs(
     """
     s, q = np.asarray(similarity, np.float64), np.asarray(quality, np.float64)
     mated = np.asarray(same)
+    people = None if identity is None else np.asarray(identity).astype(str)
+    if not s.size:
+        raise ConfigError(f"{where}: it holds no pairs")
+    if people is not None and people.shape != s.shape:
+        raise ConfigError(f"{where}: {people.size} identities for {s.size} pairs")
     if s.ndim != 1 or not s.shape == q.shape == mated.shape:
         raise ConfigError(
             f"{where}: similarity, same and quality must have one length, got "
             f"{s.shape}, {mated.shape}, {q.shape}"
         )
     if not np.isin(mated, (0, 1)).all():
-        raise ConfigError(f"{where}: same must be 1 (mated) or 0, found {np.unique(mated)[:5]}")
+        raise ConfigError(
+            f"{where}: same must be 1 (mated) or 0, found {np.unique(mated)[:5].tolist()}"
+        )
     notes = []
     compared, has_quality = np.isfinite(s), np.isfinite(q)
     if not compared.all():
@@ -80,9 +99,10 @@ def score_pairs(
     kept = compared & (has_quality | (undefined == "worst"))
     if not kept.any():
         raise ConfigError(f"{where}: no pair is left")
-    floor = (q[has_quality].min() if has_quality.any() else 0.0) - 1
+    floor = np.nextafter(q[has_quality].min(), -np.inf) if has_quality.any() else 0.0
     settled = np.where(has_quality, q, floor)[kept]
-    people = None if identity is None else np.asarray(identity).astype(str)[kept]
+    if people is not None:
+        people = people[kept]
     return ScoredPairs(s[kept], mated[kept].astype(bool), settled, people, tuple(notes))
 
 
@@ -93,7 +113,7 @@ def read_scored(
     distance: bool = False,
     lower_is_better: bool = False,
 ) -> ScoredPairs:
-    """CSV or npz with similarity, same, and quality_a and quality_b, or pair_quality; identity if there.
+    """CSV or npz with similarity, same, quality_a and quality_b or pair_quality, and maybe identity.
 
     distance: similarity is one, smaller is more alike. lower_is_better: of qualities.
     Raises ConfigError naming file, column and line.
@@ -135,9 +155,11 @@ def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as exc:
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror or exc}") from exc
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as exc:
         raise ConfigError(f"{path}: not an npz file of plain arrays ({exc})") from exc
     try:
         return {k: v if k == "identity" else v.astype(np.float64) for k, v in found.items()}
@@ -146,14 +168,15 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def _read_csv(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    columns: dict[str, list[float | str]] = {}
+    columns: dict[str, list[float | str]]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            wanted = set(reader.fieldnames or ()) & _COLUMNS
+            wanted = [name for name in reader.fieldnames or () if name in _COLUMNS]
+            columns = {name: [] for name in wanted}
             for row in reader:
                 for name in wanted:
-                    columns.setdefault(name, []).append(_value(name, row[name]))
+                    columns[name].append(_value(name, row[name]))
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except (ValueError, csv.Error) as exc:

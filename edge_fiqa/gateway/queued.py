@@ -91,7 +91,7 @@ class QueuedSink:
         while not self._over():
             self._wait()
             try:
-                while self._take():
+                if self._take():
                     self._deliver(self._batch)
                     self._batch = []
                 self._idle()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.events import Sink
@@ -22,8 +23,29 @@ logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 CONNECTIONS = 100
 """Beyond them a client is told 503."""
-HEADER_BYTES = 32_768
+HEADER_BYTES, HEADER_S = 32_768, 10.0
 START_S, DRAIN_S = 10.0, 3
+
+
+class PromptProtocol(H11Protocol):
+    """Closes a connection whose next request has not begun HEADER_S after it could have."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_request()
+
+    def _expect_request(self) -> None:
+        answered = self.cycle
+
+        def close_if_none_came() -> None:
+            if self.cycle is answered:
+                self.transport.close()
+
+        self.loop.call_later(HEADER_S, close_if_none_came)
 
 
 class HttpServer:
@@ -39,7 +61,7 @@ class HttpServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 make_app(view, config, sinks, token),
-                http="h11",
+                http=PromptProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from edge_fiqa.evaluation.bootstrap import interval, resample_identities
+from edge_fiqa.evaluation.bootstrap import (
+    identity_weights,
+    interval,
+    resample_identities,
+    weighted_pauc,
+)
+from edge_fiqa.evaluation.edc import edc_fixed
 
 IDENTITY = np.array(["b", "a", "b", "c", "a", "b"])
 
@@ -37,3 +43,18 @@ def test_the_interval_is_as_wide_as_persons_not_pairs_say():
     expected = 2 * 1.96 * values[::25].std() / np.sqrt(40)
     assert high - low == pytest.approx(expected, rel=0.15)
     assert low < values.mean() < high
+
+
+@pytest.mark.parametrize("levels", [4, 1000])
+@pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
+def test_all_resamples_at_once_are_each_resample_alone(levels, limit):
+    rng = np.random.default_rng(1)
+    similarity, quality = rng.random(60), rng.integers(0, levels, 60)
+    identity = rng.integers(0, 20, 60)
+    weights = identity_weights(identity, 25, seed=2)
+    together = weighted_pauc(similarity, quality, 0.4, limit, weights)
+    alone = [
+        edc_fixed(similarity[rows], quality[rows], 0.4).pauc(limit)
+        for rows in resample_identities(identity, 25, seed=2)
+    ]
+    np.testing.assert_allclose(together, alone, atol=1e-12)

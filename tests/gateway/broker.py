@@ -18,10 +18,12 @@ MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sb
 
 
 def until(condition, seconds=15.0):
+    """Wait for it to be true, and return what it was."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+    return found
 
 
 class Broker:

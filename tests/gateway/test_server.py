@@ -101,6 +101,25 @@ def test_a_client_that_never_finishes_is_dropped(monkeypatch):
     server.close()
 
 
+def test_connections_that_ask_nothing_are_closed(monkeypatch):
+    monkeypatch.setattr("edge_fiqa.gateway.server.HEADER_S", 0.3)
+    server = serve(FakeView(), HttpConfig(port=0), [])
+    host, port = server.url.removeprefix("http://").split(":")
+    whole = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    for sent, answered in ((b"", b""), (b"GET / HT", b""), (whole + b"GET / HT", b"live")):
+        with socket.create_connection((host, int(port)), timeout=5) as idle:
+            idle.sendall(sent)
+            heard = b""
+            while chunk := idle.recv(4096):  # until it is closed, not until the time-out
+                heard += chunk
+            assert answered in heard
+    with httpx2.Client(base_url=server.url) as client:
+        for _ in range(4):  # one that goes on asking is kept
+            assert client.get("/healthz").is_success
+            time.sleep(0.12)
+    server.close()
+
+
 def test_what_cannot_be_served(tmp_path, certificate, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
