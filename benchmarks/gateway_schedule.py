@@ -26,7 +26,7 @@ from edge_fiqa.fusion import fuse
 from edge_fiqa.gateway.desk import Desk, Job
 from edge_fiqa.gateway.schedule import Rules, Speed, at_fixed_exit, decide
 from edge_fiqa.gateway.simulate import Arrival, Outcome, poisson, simulate, summarise
-from edge_fiqa.gateway.worker import Granted, Worker, measure_speed
+from edge_fiqa.gateway.worker import Granted, Worker, granted_exits, measure_speed
 from edge_fiqa.measure import all_exits
 from edge_fiqa.sources import FaceCrop
 
@@ -50,10 +50,11 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     scorer = Scorer.open(threads=1)
-    speed = measure_speed(scorer, 1, repeats=40)
+    exits = granted_exits(scorer, Rules().least_exit)
+    speed = measure_speed(scorer, 1, exits, repeats=40)
     slowness = scatter(scorer, speed)
     crops, tracks = faces(options.data, options.people)
-    quality = qualities(scorer, crops)
+    quality = qualities(scorer, crops, exits)
     rows = []
     for load in LOADS:
         for name, strategy in STRATEGIES.items():
@@ -68,7 +69,7 @@ def main() -> None:
             print(line(row))
     confirmed = []
     for turn in range(options.rounds):
-        now = measure_speed(scorer, 1, repeats=40)
+        now = measure_speed(scorer, 1, exits, repeats=40)
         for name, strategy in STRATEGIES.items():
             row = {"load": 2.0, "strategy": name, "round": turn}
             row |= real_time(scorer, strategy, now, crops, quality, tracks, 12.0, turn)
@@ -89,7 +90,11 @@ def main() -> None:
             "batch_marginal": round(speed.marginal, 3),
             "slowness_p50_p99_most": np.quantile(slowness, (0.5, 0.99, 1)).round(3).tolist(),
         },
-        "regret_by_exit": np.abs(quality - quality[:, -1:]).mean(axis=0).round(2).tolist(),
+        "regret_by_exit": dict(
+            zip(
+                exits, np.abs(quality - quality[:, -1:]).mean(axis=0).round(2).tolist(), strict=True
+            )
+        ),
         "simulated": rows,
         "real_time": confirmed,
     }
@@ -113,14 +118,14 @@ def faces(data: Path, people: int) -> tuple[np.ndarray, list[list[int]]]:
     return np.ascontiguousarray(np.stack(crops)), tracks
 
 
-def qualities(scorer: Scorer, crops: np.ndarray) -> np.ndarray:
+def qualities(scorer: Scorer, crops: np.ndarray, exits: tuple[int, ...]) -> np.ndarray:
     """(N, exits): the 0-100 quality that a stop at each exit would give."""
     trail = all_exits(scorer.engine, crops)
     estimator = scorer.estimator
     return np.stack(
         [
             estimator.scale.quality(estimator.estimate(fuse(trail, k, scorer.fusion), k))
-            for k in scorer.controller.exits
+            for k in exits
         ],
         axis=1,
     ).astype(float)

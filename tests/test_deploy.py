@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 
 from edge_fiqa.gateway.app import SILENT_S
 from edge_fiqa.gateway.config import load_config
+from edge_fiqa.gateway.daemon import CLOSE_S, STOP_S
 from edge_fiqa.gateway.http import make_app
 from edge_fiqa.gateway.metrics import EventMetrics
 from edge_fiqa.gateway.output_config import HttpConfig
-from edge_fiqa.gateway.service import CLOSE_S, STOP_S
 from tests.gateway.broker import Broker, until
 from tests.gateway.fake_view import FakeView
 

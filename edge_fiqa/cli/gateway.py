@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+from edge_fiqa.errors import BackendMissing
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="gateway.yaml")
@@ -22,7 +24,10 @@ def run(options: argparse.Namespace) -> int:
     # FFmpeg writes to stderr what it likes, addresses and passwords among it.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
-    from edge_fiqa.gateway.service import check, serve_until_stopped
+    try:
+        from edge_fiqa.gateway.daemon import check, serve_until_stopped
+    except ImportError as exc:
+        raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[gateway]'") from exc
 
     logging.basicConfig(
         level=logging.WARNING if options.quiet else logging.INFO,

@@ -30,7 +30,7 @@ from edge_fiqa.gateway.schedule import Strategy, decide
 from edge_fiqa.gateway.state import GatewayView, Monitors
 from edge_fiqa.gateway.story import Story
 from edge_fiqa.gateway.tracks import Tracks
-from edge_fiqa.gateway.worker import Worker, measure_speed
+from edge_fiqa.gateway.worker import Worker, granted_exits, measure_speed
 from edge_fiqa.pipeline import Scores
 from edge_fiqa.policy import Convergence, Fixed, Policy
 from edge_fiqa.scorer import Scorer
@@ -67,8 +67,9 @@ class Gateway:
         first = self._scorers[0]
         monitors = Monitors(None if first.monitor is None else first.monitor.reference)
         self.story = Story(config.best_shot, sinks, monitors.see)
+        self._exits = granted_exits(first, config.schedule.least_exit)
         scoring = [self._scoring(config, scorer) for scorer in self._scorers]
-        speed = [measure_speed(scorer, len(scoring)) for scorer in self._scorers][-1]
+        speed = [measure_speed(one, len(scoring), self._exits) for one in self._scorers][-1]
         self.desk = Desk(speed, _strategy(config), self.story.good, self.story.lost)
         self._workers = [
             Worker(self.desk, scores, policies, self.story.answered, self.story.lost)
@@ -188,11 +189,11 @@ class Gateway:
         if config.schedule.policy == "gate":
             service = GateService(scorer, audit=self._audit)
             self._audit = service.audit
-            for exit in scorer.controller.exits:
+            for exit in self._exits:
                 service.prepare([Fixed(exit)])
             return service, ()
         policies = [Convergence()] if config.schedule.policy == "convergence" else []
-        for exit in scorer.controller.exits if policies else ():
+        for exit in self._exits if policies else ():
             scorer.prepare([Fixed(exit), *policies])
         return scorer, policies
 

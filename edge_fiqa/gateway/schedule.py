@@ -29,6 +29,7 @@ class Waiting:
 
 
 BATCH_GAIN = 0.5  # of a face's cost: processors gain less, and need the memory; GPUs gain more
+STEP = 0.14  # of an exit's cost: what another one must save to be worth its memory
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,19 @@ class Speed:
 
     def batch_seconds(self, place: int, faces: int) -> float:
         return self.seconds[place] * (1 + (faces - 1) * self.marginal)
+
+
+def worth_loading(exits: Sequence[int], cost: Sequence[float], least_exit: int) -> tuple[int, ...]:
+    """The exits to choose from: the deepest, and each that is at least STEP cheaper than the next.
+
+    Every exit that may be granted is held in memory on its own, as deep as it is. None is shallower
+    than least_exit, unless there is no other. cost: of each exit, rising.
+    """
+    kept = [len(exits) - 1]
+    for place in reversed(range(len(exits) - 1)):
+        if exits[place] >= least_exit and cost[place] <= (1 - STEP) * cost[kept[0]]:
+            kept.insert(0, place)
+    return tuple(exits[place] for place in kept)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.desk import Desk, Job
 from edge_fiqa.gateway.faces import Skip
-from edge_fiqa.gateway.schedule import Speed
+from edge_fiqa.gateway.schedule import Speed, worth_loading
 from edge_fiqa.measure import synthetic_faces
 from edge_fiqa.pipeline import Scores
 from edge_fiqa.policy import Fixed, Policy, Reason
@@ -93,12 +93,17 @@ class Worker:
             self._answered(job, record, end)
 
 
-def measure_speed(scorer: Scorer, workers: int, repeats: int = 7) -> Speed:
-    """Seconds from a crop to its record at every exit, and what a batch gains, on this machine now.
+def granted_exits(scorer: Scorer, least_exit: int) -> tuple[int, ...]:
+    """The exits of this model that the scheduler may grant."""
+    forecast = scorer.controller.forecast()
+    return worth_loading(forecast.exits, forecast.gflops, least_exit)
 
-    Also loads and warms the way to every exit.
+
+def measure_speed(scorer: Scorer, workers: int, exits: tuple[int, ...], repeats: int = 7) -> Speed:
+    """Seconds from a crop to its record at these exits, and what a batch gains, on this machine now.
+
+    Also loads and warms the way to each.
     """
-    exits = scorer.controller.exits
     for exit in exits:
         scorer.prepare([Granted(exit)])
     faces = [FaceCrop(str(n), "warm-up", crop) for n, crop in enumerate(synthetic_faces(BATCH))]

@@ -13,6 +13,7 @@ from edge_fiqa.gateway.schedule import (
     admit,
     at_fixed_exit,
     decide,
+    worth_loading,
 )
 
 SPEED = Speed(exits=(1, 2, 3, 4), seconds=(0.1, 0.2, 0.3, 0.4))
@@ -128,6 +129,14 @@ def test_a_fixed_exit_drops_what_does_not_fit():
     full = at_fixed_exit(0.0, waiting, SPEED)
     assert (full.run, full.exit, full.dropped) == ((1,), 4, (0,))
     assert at_fixed_exit(0.0, waiting, SPEED, exit=3).dropped == ()
+
+
+def test_exits_that_save_little_are_not_loaded():
+    twelve = tuple(range(1, 13))
+    assert worth_loading(twelve, twelve, 2) == (2, 3, 4, 5, 6, 8, 10, 12)
+    assert worth_loading(twelve, twelve, 7) == (8, 10, 12)
+    assert worth_loading((3, 6), (1.0, 1.1), 1) == (6,)
+    assert worth_loading((4,), (1.0,), 9) == (4,)
 
 
 def test_demand_follows_the_rate():
