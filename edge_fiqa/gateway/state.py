@@ -15,7 +15,8 @@ from edge_fiqa.errors import ConfigError, ImageRefused, Overloaded
 from edge_fiqa.gateway.camera import Camera
 from edge_fiqa.gateway.desk import Desk, Job
 from edge_fiqa.gateway.faces import FindFaces
-from edge_fiqa.gateway.story import Story, by_depth, to_jpeg
+from edge_fiqa.gateway.person import by_depth, to_jpeg
+from edge_fiqa.gateway.story import Story
 from edge_fiqa.gateway.view import CameraView, Point, Totals, TrackView
 from edge_fiqa.gateway.worker import Worker
 from edge_fiqa.monitor import Monitor

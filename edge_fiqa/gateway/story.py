@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-import cv2
 import msgspec
 import numpy as np
 
 from edge_fiqa.errors import EngineFailed, Overloaded
-from edge_fiqa.gateway.bestshot import BestShot
 from edge_fiqa.gateway.config import BestShotConfig
 from edge_fiqa.gateway.desk import Job
 from edge_fiqa.gateway.events import Event, EventType, Sink
 from edge_fiqa.gateway.faces import Skip
 from edge_fiqa.gateway.looker import Looked, Why
+from edge_fiqa.gateway.person import Counts, Person, jpeg_of, track_view
 from edge_fiqa.gateway.view import Box, FaceView, TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.sources import FaceCrop
@@ -43,37 +42,6 @@ class Told:
 
     event: Event
     snapshot: bytes | None
-
-
-@dataclass
-class Person:
-    """A track while it lasts, and a little longer. pending: faces at the desk."""
-
-    id: str
-    camera: str
-    started: float
-    seen: float
-    shot: BestShot = field(default_factory=BestShot)
-    picture: Bytes | None = None
-    jpeg: bytes | None = None
-    sequence: int = 0
-    faces_seen: int = 0
-    faces_scored: int = 0
-    pending: int = 0
-    last: tuple[int | None, int | None] = (None, None)  # quality and depth of the last face
-    leaving: Why | None = None
-
-
-@dataclass
-class Counts:
-    """Since the start. found = scored + all of skipped + what is at the desk."""
-
-    found: int = 0
-    scored: int = 0
-    misses: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    depths: Counter[int] = field(default_factory=Counter)
-    events: Counter[str] = field(default_factory=Counter)
 
 
 class Story:
@@ -140,27 +108,19 @@ class Story:
     def totals(self) -> tuple[Counts, tuple[float, float] | None]:
         """A copy of the counts, and p50 and p99 of the seconds from frame to event."""
         with self._lock:
-            counts = self.counts
-            copy = Counts(
-                counts.found,
-                counts.scored,
-                counts.misses,
-                counts.skipped.copy(),
-                counts.depths.copy(),
-                counts.events.copy(),
-            )
+            counts = self.counts.copy()
             recent = list(self._latencies)
         if not recent:
-            return copy, None
+            return counts, None
         p50, p99 = np.quantile(recent, (0.5, 0.99)).tolist()
-        return copy, (p50, p99)
+        return counts, (p50, p99)
 
     def tracks(self) -> list[TrackView]:
         """Open ones and those ended lately, the newest first."""
         with self._lock:
             return [
-                *(_view(person, True) for person in reversed(self._people.values())),
-                *(_view(person, False) for person in reversed(self._gone)),
+                *(track_view(person, True) for person in reversed(self._people.values())),
+                *(track_view(person, False) for person in reversed(self._gone)),
             ]
 
     def faces(self, camera: str) -> list[FaceView]:
@@ -179,7 +139,7 @@ class Story:
             person = self._people.get(track) or next(
                 (gone for gone in self._gone if gone.id == track), None
             )
-            return None if person is None else _jpeg_of(person)
+            return None if person is None else jpeg_of(person)
 
     # What the story's own thread does.
 
@@ -278,7 +238,7 @@ class Story:
         del self._people[person.id]
         self.good.discard(person.id)
         told = self._tell(person, "end", None)
-        _jpeg_of(person)
+        jpeg_of(person)
         person.picture = None
         self._gone.append(person)
         return [told]
@@ -309,38 +269,4 @@ class Story:
         )
         person.sequence += 1
         self.counts.events[kind] += 1
-        return Told(event, None if kind == "end" else _jpeg_of(person))
-
-
-def _view(person: Person, is_open: bool) -> TrackView:
-    best = person.shot.best
-    return TrackView(
-        id=person.id,
-        camera=person.camera,
-        started=person.started,
-        seen=person.seen,
-        open=is_open,
-        accepted=None if best is None else best.decision.accepted,
-        record=best,
-    )
-
-
-def _jpeg_of(person: Person) -> bytes | None:
-    if person.jpeg is None and person.picture is not None:
-        person.jpeg = to_jpeg(person.picture)
-    return person.jpeg
-
-
-def to_jpeg(image: Bytes, quality: int = 90) -> bytes | None:
-    """(H, W, 3) uint8 RGB -> JPEG, or None where it is empty or too large for one."""
-    try:
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        found, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    except cv2.error:
-        return None
-    return data.tobytes() if found else None
-
-
-def by_depth(depths: Mapping[int, int], exits: int) -> list[int]:
-    """Counts at exit 1..exits."""
-    return [depths.get(k, 0) for k in range(1, exits + 1)]
+        return Told(event, None if kind == "end" else jpeg_of(person))
