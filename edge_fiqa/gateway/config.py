@@ -87,7 +87,7 @@ class CameraConfig(Section):
 
 
 class DetectorConfig(Section):
-    """model: YuNet's ONNX file. longest_side: to which frames are reduced; half of it costs a quarter.
+    """model: YuNet's ONNX file. longest_side: to which frames are reduced; half of it costs a third.
 
     threads: of OpenCV.
     """
