@@ -1,6 +1,7 @@
 """Promises about structure: what importing loads, and which way imports flow."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,20 @@ with Scorer.open(Path({str(bundle.folder)!r}), backend="ov") as scorer:
     print(scorer.score_face(np.zeros((112, 112, 3), np.uint8), [Fixed(2)]).exit.depth)
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "2"
+
+
+def test_openvino_reports_nothing(tmp_path):
+    """It would send its import to Google Analytics, and leave a number for this user."""
+    code = """
+import sys, edge_fiqa.engines.ov
+from openvino.tools.ovc import telemetry
+print(telemetry.__class__.__module__, "openvino_telemetry" in sys.modules)
+"""
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    command = [sys.executable, "-c", code]
+    said = subprocess.check_output(command, text=True, env=environment).split()
+    assert said == ["openvino.tools.ovc.telemetry_stub", "False"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_imports_flow_one_way():
