@@ -39,8 +39,10 @@ class FileSink(QueuedSink):
         super().publish(event, None)
 
     def _open(self) -> int:
+        path = self.config.path
+        if self._file is not None and not _same(self._file, path):
+            self._shut()  # somebody moved or deleted it
         if self._file is None:
-            path = self.config.path
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._bytes = os.fstat(self._file).st_size
@@ -50,6 +52,7 @@ class FileSink(QueuedSink):
 
     def _deliver(self, batch: Sequence[Item]) -> None:
         lines = b"".join(event_to_json(event) + b"\n" for event, _ in batch)
+        self._open()
         if self._bytes and self._bytes + len(lines) > self.config.max_mb * 1e6:
             self._set_aside()
         self._append(self._open(), lines)
@@ -83,6 +86,13 @@ class FileSink(QueuedSink):
 
     def _finish(self) -> None:
         self._shut()
+
+
+def _same(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def set_aside(path: Path) -> list[Path]:

@@ -100,6 +100,13 @@ class QueuedSink:
                 self._say(reason(exc))
                 self._rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+            except Exception:  # a bug, which may cost this batch but not the ones behind it
+                log.exception("%s: this is a bug; %d events dropped", self.name, len(self._batch))
+                self._trouble = "a bug, told in the log"
+                self._overflowed += len(self._batch)
+                self._batch = []
+        if self._in_memory:
+            log.error("%s: %d events could not be delivered", self.name, self._in_memory)
         self._finish()
 
     def _over(self) -> bool:

@@ -73,6 +73,17 @@ def test_full_files_are_set_aside_and_the_oldest_leave(tmp_path):
     assert other.read_text() == "not ours"
 
 
+def test_a_file_that_is_moved_or_deleted_is_begun_anew(tmp_path):
+    path = tmp_path / "events.ndjson"
+    sink = FileSink(FileConfig(path=path))
+    for number, away in enumerate((lambda: path.rename(tmp_path / "a"), path.unlink, lambda: None)):
+        sink.publish(event(number), None)
+        until(lambda: sink.waiting == 0)
+        away()
+    sink.close(5)
+    assert [line["sequence"] for line in lines(tmp_path / "a", path)] == [0, 2]
+
+
 def test_a_full_disk_is_said_and_outlived(tmp_path, monkeypatch):
     """The disk takes half a line and is full; later there is room."""
     full, write = [False], os.write

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
+from edge_fiqa.gateway.auth import Guard
 from edge_fiqa.gateway.http import PUSHES_AT_ONCE, make_app
 from edge_fiqa.gateway.metrics import EventMetrics
 from edge_fiqa.gateway.output_config import HttpConfig
@@ -412,3 +413,17 @@ def test_landmarks_are_five_points_or_refused(text):
         return
     assert np.isfinite(points).all()
     assert np.shape(points) == (5, 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["host", "origin", "authorization"]), st.binary(max_size=40)),
+    st.none() | st.tuples(st.text(max_size=9), st.integers(0, 65535)),
+)
+def test_no_header_is_a_crash_or_a_key(headers, client):
+    guard = Guard(None, TOKEN, ("cam.lan",), tls=False)
+    raw = [(name.encode(), value) for name, value in headers.items()]
+    scope = {"type": "http", "path": "/api/cameras", "headers": raw, "client": client}
+    status, message, _ = guard._refusal(scope)
+    assert status in (401, 403, 421)
+    assert message
