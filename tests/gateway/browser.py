@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -29,15 +31,22 @@ class Browser:
     def __init__(self, profile: Path):
         if CHROMIUM is None:
             pytest.skip("chromium is not installed; apt-get install chromium")
+        self.said, self.asked, self._number = [], [], 0
+        self._opened = contextlib.ExitStack()
         self.process = subprocess.Popen(
             [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,  # its children are ended with it, whatever happens
         )  # fmt: skip
-        self.said, self.asked, self._number = [], [], 0
-        port_file = profile / "DevToolsActivePort"
+        try:
+            self._connect(profile / "DevToolsActivePort")
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, port_file):
         self._until(lambda: port_file.exists() and len(port_file.read_text().splitlines()) == 2)
         port, path = port_file.read_text().splitlines()
-        self._opened = contextlib.ExitStack()
         address = f"ws://127.0.0.1:{port}{path}"
         self.socket = self._opened.enter_context(connect(address, max_size=None))
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
@@ -101,6 +110,8 @@ class Browser:
         Path(path).write_bytes(base64.b64decode(found["data"]))
 
     def close(self):
-        self._opened.close()
-        self.process.terminate()
+        with contextlib.suppress(Exception):  # a browser that has crashed
+            self._opened.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
