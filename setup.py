@@ -63,7 +63,7 @@ setup(
             "models/*/*",
             "models/*.md",
             "training/recipes/*.yaml",
-            "gateway/page/*",
+            "gateway/outputs/page/*",
         ]
     },
     install_requires=[

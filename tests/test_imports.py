@@ -101,11 +101,11 @@ def test_every_library_is_touched_in_its_own_place():
             "cli/train.py",
         },
         "onnxruntime": {"engines/ort.py", "model/quantise.py", "recognition.py"},
-        "fastapi": {"gateway/http.py"},
-        "paho": {"gateway/mqtt.py"},
-        "prometheus_client": {"gateway/http.py", "gateway/metrics.py"},
+        "fastapi": {"gateway/outputs/http.py"},
+        "paho": {"gateway/outputs/mqtt.py"},
+        "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},
         "trackers": {"gateway/tracks.py"},
-        "uvicorn": {"gateway/server.py"},
+        "uvicorn": {"gateway/outputs/server.py"},
         "supervision": {"gateway/tracks.py"},
     }
     for path in PACKAGE.rglob("*.py"):

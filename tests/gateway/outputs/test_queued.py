@@ -3,7 +3,7 @@
 import threading
 import time
 
-from edge_fiqa.gateway.queued import BATCH, QueuedSink
+from edge_fiqa.gateway.outputs.queued import BATCH, QueuedSink
 from tests.gateway.fake_view import event
 
 

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway import file_sink
-from edge_fiqa.gateway.file_sink import FileSink, set_aside
-from edge_fiqa.gateway.names import safe_name
-from edge_fiqa.gateway.output_config import FileConfig, StoreConfig
-from edge_fiqa.gateway.store import DAY_S, StoreSink
+from edge_fiqa.gateway.outputs import file_sink
+from edge_fiqa.gateway.outputs.config import FileConfig, StoreConfig
+from edge_fiqa.gateway.outputs.file_sink import FileSink, set_aside
+from edge_fiqa.gateway.outputs.names import safe_name
+from edge_fiqa.gateway.outputs.store import DAY_S, StoreSink
 from tests.gateway.fake_view import event, jpeg
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from edge_fiqa.gateway.outputs import HttpConfig, serve
 from edge_fiqa.gateway.view import Totals
-from tests.gateway.browser import Browser
 from tests.gateway.fake_view import FakeView
+from tests.gateway.outputs.browser import Browser
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 IN = "document.getElementById('main')?.hidden === false"

@@ -15,8 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.events import Sink
-from edge_fiqa.gateway.http import make_app
-from edge_fiqa.gateway.output_config import HttpConfig
+from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.view import View
 
 logging.getLogger("uvicorn").setLevel(logging.WARNING)

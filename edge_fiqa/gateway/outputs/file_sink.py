@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.events import Event, event_to_json
-from edge_fiqa.gateway.output_config import FileConfig
-from edge_fiqa.gateway.queued import Item, QueuedSink
+from edge_fiqa.gateway.outputs.config import FileConfig
+from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
 
 STAMP = r"\d{8}T\d{6}\.\d{6}Z"
 

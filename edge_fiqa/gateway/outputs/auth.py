@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from edge_fiqa.gateway.limits import Buckets
+from edge_fiqa.gateway.outputs.limits import Buckets
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.spool import MESSAGE_BYTES, Spool
+from edge_fiqa.gateway.outputs.spool import MESSAGE_BYTES, Spool
 
 
 def payloads(spool, after=0):
@@ -68,7 +68,7 @@ def test_the_file_stays_near_its_limit(tmp_path):
 def test_what_append_has_returned_from_survives_a_kill(tmp_path):
     code = f"""
 from pathlib import Path
-from edge_fiqa.gateway.spool import Spool
+from edge_fiqa.gateway.outputs.spool import Spool
 spool = Spool(Path({str(tmp_path / "s")!r}), 10**6)
 number = 0
 while True:

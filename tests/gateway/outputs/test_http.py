@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
-from edge_fiqa.gateway.auth import Guard
-from edge_fiqa.gateway.http import PUSHES_AT_ONCE, make_app
-from edge_fiqa.gateway.metrics import EventMetrics
-from edge_fiqa.gateway.output_config import HttpConfig
-from edge_fiqa.gateway.uploads import read_landmarks
+from edge_fiqa.gateway.outputs.auth import Guard
+from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.outputs.http import PUSHES_AT_ONCE, make_app
+from edge_fiqa.gateway.outputs.metrics import EventMetrics
+from edge_fiqa.gateway.outputs.uploads import read_landmarks
 from tests.gateway.fake_view import FakeView, event, jpeg, record
 
 TOKEN = "0123456789abcdef0123456789abcdef"

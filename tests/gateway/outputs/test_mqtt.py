@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.homeassistant import discovery
-from edge_fiqa.gateway.mqtt import MqttSink
-from edge_fiqa.gateway.output_config import MqttConfig
-from edge_fiqa.gateway.presence import Presence
-from tests.gateway.broker import Broker, Listener, until
+from edge_fiqa.gateway.outputs.config import MqttConfig
+from edge_fiqa.gateway.outputs.homeassistant import discovery
+from edge_fiqa.gateway.outputs.mqtt import MqttSink
+from edge_fiqa.gateway.outputs.presence import Presence
 from tests.gateway.fake_view import FakeView, event, jpeg, record
+from tests.gateway.outputs.broker import Broker, Listener, until
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ import time
 from collections.abc import Sequence
 
 from edge_fiqa.gateway.events import Sink
-from edge_fiqa.gateway.file_sink import FileSink
-from edge_fiqa.gateway.metrics import EventMetrics
-from edge_fiqa.gateway.mqtt import MqttSink
-from edge_fiqa.gateway.output_config import FileConfig, HttpConfig, MqttConfig, StoreConfig
-from edge_fiqa.gateway.server import HttpServer, check_certificate
-from edge_fiqa.gateway.store import StoreSink
+from edge_fiqa.gateway.outputs.config import FileConfig, HttpConfig, MqttConfig, StoreConfig
+from edge_fiqa.gateway.outputs.file_sink import FileSink
+from edge_fiqa.gateway.outputs.metrics import EventMetrics
+from edge_fiqa.gateway.outputs.mqtt import MqttSink
+from edge_fiqa.gateway.outputs.server import HttpServer, check_certificate
+from edge_fiqa.gateway.outputs.store import StoreSink
 from edge_fiqa.gateway.view import View
 
 __all__ = [

@@ -20,13 +20,13 @@ from starlette.exceptions import HTTPException
 
 from edge_fiqa import __version__
 from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused, Overloaded
-from edge_fiqa.gateway import kserve
-from edge_fiqa.gateway.auth import Guard
 from edge_fiqa.gateway.events import Sink
-from edge_fiqa.gateway.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
-from edge_fiqa.gateway.metrics import registry_for
-from edge_fiqa.gateway.output_config import HttpConfig
-from edge_fiqa.gateway.uploads import read_deadline_s, read_image, read_landmarks
+from edge_fiqa.gateway.outputs import kserve
+from edge_fiqa.gateway.outputs.auth import Guard
+from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.outputs.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
+from edge_fiqa.gateway.outputs.metrics import registry_for
+from edge_fiqa.gateway.outputs.uploads import read_deadline_s, read_image, read_landmarks
 from edge_fiqa.gateway.view import View
 
 BODY_TIMEOUT_S = 20.0
@@ -110,7 +110,7 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
 
 
 def _add_page(app: FastAPI) -> None:
-    folder = files("edge_fiqa.gateway") / "page"
+    folder = files(__package__) / "page"
 
     def serve(path: str, name: str, media_type: str) -> None:
         content = (folder / name).read_bytes()

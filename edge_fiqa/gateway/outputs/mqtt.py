@@ -18,12 +18,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.events import Event, event_to_json
-from edge_fiqa.gateway.homeassistant import discovery
-from edge_fiqa.gateway.names import safe_name
-from edge_fiqa.gateway.output_config import MqttConfig
-from edge_fiqa.gateway.presence import Presence
-from edge_fiqa.gateway.queued import Item, QueuedSink
-from edge_fiqa.gateway.spool import Spool
+from edge_fiqa.gateway.outputs.config import MqttConfig
+from edge_fiqa.gateway.outputs.homeassistant import discovery
+from edge_fiqa.gateway.outputs.names import safe_name
+from edge_fiqa.gateway.outputs.presence import Presence
+from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
+from edge_fiqa.gateway.outputs.spool import Spool
 from edge_fiqa.gateway.view import View
 
 WINDOW = 16

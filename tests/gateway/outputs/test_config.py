@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.output_config import FileConfig, HttpConfig, MqttConfig, StoreConfig
+from edge_fiqa.gateway.outputs.config import FileConfig, HttpConfig, MqttConfig, StoreConfig
 
 TOKEN = "0123456789abcdef"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.events import Event, event_to_json
-from edge_fiqa.gateway.names import safe_name
-from edge_fiqa.gateway.output_config import StoreConfig
-from edge_fiqa.gateway.queued import Item, QueuedSink
+from edge_fiqa.gateway.outputs.config import StoreConfig
+from edge_fiqa.gateway.outputs.names import safe_name
+from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
 
 QUEUE = 500  # snapshots are tens of kB each
 PRUNE_EVERY_S = 600.0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_fiqa import __version__
-from edge_fiqa.gateway.names import safe_name
+from edge_fiqa.gateway.outputs.names import safe_name
 
 
 def discovery(root: str, prefix: str, camera: str, *, snapshots: bool) -> Mapping[str, Any]:

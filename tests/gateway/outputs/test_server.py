@@ -90,7 +90,7 @@ def test_tls_and_token(certificate, monkeypatch):
 
 
 def test_a_client_that_never_finishes_is_dropped(monkeypatch):
-    monkeypatch.setattr("edge_fiqa.gateway.http.BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("edge_fiqa.gateway.outputs.http.BODY_TIMEOUT_S", 0.2)
     server = serve(FakeView(), HttpConfig(port=0), [])
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as slow:
@@ -102,7 +102,7 @@ def test_a_client_that_never_finishes_is_dropped(monkeypatch):
 
 
 def test_connections_that_ask_nothing_are_closed(monkeypatch):
-    monkeypatch.setattr("edge_fiqa.gateway.server.HEADER_S", 0.3)
+    monkeypatch.setattr("edge_fiqa.gateway.outputs.server.HEADER_S", 0.3)
     server = serve(FakeView(), HttpConfig(port=0), [])
     host, port = server.url.removeprefix("http://").split(":")
     whole = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
