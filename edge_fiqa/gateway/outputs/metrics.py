@@ -25,21 +25,24 @@ class EventMetrics:
     problem: str | None = None
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
         self._latency = Histogram(
             "edge_fiqa_event_latency_seconds",
             "From a frame's arrival to the event it gave.",
             ["camera"],
             buckets=LATENCY_S,
-            registry=self.registry,
+            registry=None,
         )
         self._quality = Histogram(
             "edge_fiqa_track_quality",
             "Quality (0 to 100) of the best shot of every finished track.",
             ["camera"],
             buckets=QUALITY,
-            registry=self.registry,
+            registry=None,
         )
+
+    def register(self, registry: CollectorRegistry) -> None:
+        registry.register(self._latency)
+        registry.register(self._quality)
 
     def publish(self, event: Event, snapshot: bytes | None) -> None:
         if event.latency_s is not None:
@@ -175,8 +178,10 @@ class GatewayMetrics(Collector):
 
 def registry_for(view: View, sinks: Sequence[Sink]) -> CollectorRegistry:
     """Everything that /metrics shows: of the gateway, of its events, and of the process."""
-    counting = next((sink for sink in sinks if isinstance(sink, EventMetrics)), None)
-    registry = CollectorRegistry() if counting is None else counting.registry
-    registry.register(GatewayMetrics(view, [sink for sink in sinks if sink is not counting]))
+    registry = CollectorRegistry()
+    counting = [sink for sink in sinks if isinstance(sink, EventMetrics)]
+    for sink in counting:
+        sink.register(registry)
+    registry.register(GatewayMetrics(view, [sink for sink in sinks if sink not in counting]))
     ProcessCollector(registry=registry)
     return registry
