@@ -14,6 +14,8 @@ EXTRAS = {
     "ov": ["openvino>=2025.0"],
     "ort": ["onnxruntime>=1.20"],
     "pt": ["torch>=2.4", "safetensors>=0.5"],
+    # TensorRT of a Jetson comes with JetPack, for the system's Python; this is for servers.
+    "trt": ["tensorrt>=10.3", "pycuda>=2024.1"],
     "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
     "gateway": [
@@ -62,6 +64,7 @@ setup(
             "py.typed",
             "models/*/*",
             "models/*.md",
+            "engines/kernels/*",
             "training/recipes/*.yaml",
             "gateway/outputs/page/*",
         ]

@@ -17,6 +17,7 @@ from edge_fiqa.bundle import (
     FLOAT_WEIGHTS,
     GOLDEN_FACES,
     MANIFEST,
+    PLAN_OPTIONS,
     WEIGHTS,
     Bundle,
     Costs,
@@ -30,6 +31,7 @@ from edge_fiqa.calibration.artefact import FILE as CALIBRATION
 from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
+from edge_fiqa.engines.base import Engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.measure import all_exits, measure_costs, synthetic_faces
 from edge_fiqa.model.graph import segment_graph
@@ -41,7 +43,7 @@ from edge_fiqa.precision import check_precision, compare
 from edge_fiqa.route import parse_boundaries, segments_for
 from edge_fiqa.types import Array, Bytes, FaceSet, Segment
 
-LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch"}
+LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch", "trt": "tensorrt"}
 
 
 def build_bundle(
@@ -97,6 +99,8 @@ def _write(
         from safetensors.numpy import save_file
 
         save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": str(config.heads)})
+    if recipe.backend == "trt":
+        (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
     manifest = Manifest(
         name=name,
         edge_fiqa=__version__,
@@ -135,10 +139,12 @@ def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet
     with open_engine(Bundle.open(folder), threads=recipe.threads) as engine:
         found = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
+        if recipe.backend == "trt" and recipe.plans.ahead:
+            engine.prepare()  # type: ignore[attr-defined]
         costs = Costs(
             engine.device,
             recipe.backend,
-            importlib.metadata.version(LIBRARIES[recipe.backend]),
+            _version_of(engine, recipe.backend),
             engine.threads,
             measure_costs(engine),
         )
@@ -167,6 +173,12 @@ def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet
         golden=tuple(tuple(float(score) for score in row) for row in golden),
     )
     _save(manifest, folder)
+
+
+def _version_of(engine: Engine, backend: str) -> str:
+    """An apt package of JetPack has no metadata that Python knows: there the engine says it."""
+    said: str | None = getattr(engine, "version", None)
+    return said or importlib.metadata.version(LIBRARIES[backend])
 
 
 def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes) -> Array:

@@ -5,6 +5,7 @@
     weights.bin            the constants of all graphs, each stored once
     model.safetensors      the float weights, where the bundle carries them (torch needs them)
     calibration.json       what makes its scores comparable, if it was built on real faces
+    tensorrt.json          how its TensorRT plans are built, if it was built for TensorRT
 
 Opening verifies the schema and every hash before anything is handed to a backend.
 """
@@ -30,6 +31,7 @@ GOLDEN_FACES = 2  # the first synthetic faces, whose scores every bundle keeps f
 SHIPPED = {name: Path(__file__).parent / "models" / f"{name}-int8" for name in ("nano", "small")}
 """The models that come with the package, by the name under which they are opened."""
 MANIFEST, WEIGHTS, FLOAT_WEIGHTS = "manifest.json", "weights.bin", "model.safetensors"
+PLAN_OPTIONS = "tensorrt.json"
 
 Positive = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -177,8 +179,11 @@ class Bundle:
 
 
 def sha256(path: Path) -> str:
+    digest = hashlib.sha256()  # hashlib.file_digest is Python 3.11's; JetPack 6 has 3.10
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _parse(path: Path, text: bytes) -> Manifest:

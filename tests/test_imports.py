@@ -33,7 +33,7 @@ def layer_of(module: str) -> str:
 
 
 def test_import_loads_no_backend():
-    heavy = {"torch", "tensorrt", "onnxruntime", "openvino", "onnx", "cv2", "matplotlib"}
+    heavy = {"torch", "tensorrt", "pycuda", "onnxruntime", "openvino", "onnx", "cv2", "matplotlib"}
     code = f"import sys, edge_fiqa; print(*({heavy!r} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
 
@@ -100,6 +100,9 @@ def test_every_library_is_touched_in_its_own_place():
             "training/student.py",
             "cli/train.py",
         },
+        "tensorrt": {"engines/trt_api.py"},
+        "tensorrt_lean": {"engines/trt_api.py"},
+        "pycuda": {"engines/trt_device.py"},
         "onnxruntime": {"engines/ort.py", "model/quantise.py", "recognition.py"},
         "fastapi": {"gateway/outputs/http.py"},
         "paho": {"gateway/outputs/mqtt.py"},

@@ -15,6 +15,7 @@ BACKENDS = {
     "ov": "edge_fiqa.engines.ov:OpenVINO",
     "ort": "edge_fiqa.engines.ort:OnnxRuntime",
     "pt": "edge_fiqa.engines.pt:Torch",
+    "trt": "edge_fiqa.engines.trt:TensorRT",
 }
 
 MAX_BATCH = 64
