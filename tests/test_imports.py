@@ -16,6 +16,7 @@ LAYERS = [
     {"images", "align", "landmarks", "detect"},
     {"sources", "bundle", "model"},
     {"engines"},
+    {"energy"},
     {"controller", "measure", "monitor"},
     {"recorder", "precision", "recognition", "evaluation"},
     {"scorer", "build"},

@@ -17,6 +17,9 @@ BACKENDS = {
     "pt": "edge_fiqa.engines.pt:Torch",
 }
 
+LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch"}
+"""The distribution whose version says what computed."""
+
 MAX_BATCH = 64
 
 

@@ -118,7 +118,7 @@ def test_policies(score, photos, flags, depth, reason):
         (["--policy", "magic"], "invalid choice"),
         (["--budget-ms", "-3"], "must be positive"),
         (["--budget-ms", "soon"], "invalid float"),
-        (["--budget-mj", "3"], "no energy table"),
+        (["--budget-mj", "3"], "energy measured on this device"),
         (["--fusion", "best"], "fusion 'best' is not one of"),
         (["--fusion", "1,2"], "2 weights, the model has 4 exits"),
         (["--all-exits", "--exit", "2"], "--all-exits runs to full depth"),
