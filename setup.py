@@ -16,6 +16,7 @@ EXTRAS = {
     "pt": ["torch>=2.4", "safetensors>=0.5"],
     "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
+    "bench": ["matplotlib>=3.8", "mlcommons-loadgen>=5", "nvidia-ml-py>=12", "onnx>=1.17"],
     "gateway": [
         "fastapi>=0.115",
         "paho-mqtt>=2.0",
@@ -33,7 +34,7 @@ EXTRAS["train"] = sorted(
     {*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], *EXTRAS["evaluate"], "kornia>=0.8"}
 )
 EXTRAS["dev"] = sorted(
-    {*EXTRAS["train"], *EXTRAS["gateway"]}
+    {*EXTRAS["train"], *EXTRAS["gateway"], *EXTRAS["bench"]}
     | {
         "httpx2>=2",
         "hypothesis>=6",

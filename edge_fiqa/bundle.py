@@ -12,7 +12,6 @@ Opening verifies the schema and every hash before anything is handed to a backen
 from __future__ import annotations
 
 import hashlib
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -199,7 +198,7 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     new = folder / f".{MANIFEST}.new"
     new.write_bytes(text + b"\n")
-    os.replace(new, folder / MANIFEST)
+    new.replace(folder / MANIFEST)
 
 
 def sha256(path: Path) -> str:

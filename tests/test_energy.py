@@ -79,7 +79,7 @@ def jetson(root, rails):
 def test_a_jetson_counts_its_input_or_all_rails(tmp_path, rails, name, watts):
     meter = ina3221(jetson(tmp_path, rails))
     assert meter.name == name
-    assert idle_watts(meter, 0.05) == pytest.approx(watts, rel=1e-6)
+    assert idle_watts(meter, 0.05) == pytest.approx(watts, rel=0.1)
     meter.close()
 
 

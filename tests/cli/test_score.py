@@ -112,7 +112,7 @@ def test_policies(score, photos, flags, depth, reason):
     [
         (["--exit", "0"], "exit 0 does not exist; this bundle can stop at 1, 2, 3, 4"),
         (["--exit", "13"], "exit 13 does not exist"),
-        (["--policy", "budget"], "needs --budget-ms or --budget-gflops"),
+        (["--policy", "budget"], "needs --budget-ms, --budget-gflops or --budget-mj"),
         (["--policy", "deadline"], "needs --deadline-ms"),
         (["--policy", "gate"], "needs a gate"),
         (["--policy", "magic"], "invalid choice"),
