@@ -18,6 +18,7 @@ EXTRAS = {
     "trt": ["tensorrt>=10.3", "pycuda>=2024.1"],
     "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
+    "bench": ["matplotlib>=3.8", "mlcommons-loadgen>=5", "nvidia-ml-py>=12", "onnx>=1.17"],
     "gateway": [
         "fastapi>=0.115",
         "paho-mqtt>=2.0",
@@ -35,7 +36,7 @@ EXTRAS["train"] = sorted(
     {*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], *EXTRAS["evaluate"], "kornia>=0.8"}
 )
 EXTRAS["dev"] = sorted(
-    {*EXTRAS["train"], *EXTRAS["gateway"]}
+    {*EXTRAS["train"], *EXTRAS["gateway"], *EXTRAS["bench"]}
     | {
         "httpx2>=2",
         "hypothesis>=6",

@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from environment import environment
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_fiqa.bench.environment import environment
 from edge_fiqa.gateway.events import event_to_json
 from edge_fiqa.gateway.outputs.config import MqttConfig
 from edge_fiqa.gateway.outputs.mqtt import MqttSink

@@ -74,11 +74,14 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
     exits: tuple[ExitParity, ...]
 
 
-class SegmentCost(Struct, frozen=True, forbid_unknown_fields=True):
+class SegmentCost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """mj: gross, of what the meter of that device sees; None where there was no meter."""
+
     first: int
     last: int
     tail: bool
     ms: float
+    mj: float | None = None
 
 
 class Costs(Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,8 +177,30 @@ class Bundle:
     @cached_property
     def costs(self) -> CostTable:
         found = self.manifest.costs
-        rows = {Segment(s.first, s.last, s.tail): s.ms for s in found.segments}
-        return CostTable.of(self.config, self.segments, rows)
+        rows = {Segment(s.first, s.last, s.tail): s for s in found.segments}
+        return CostTable.of(
+            self.config,
+            self.segments,
+            {segment: row.ms for segment, row in rows.items()},
+            {segment: row.mj for segment, row in rows.items() if row.mj is not None},
+        )
+
+    def with_costs(self, costs: Costs) -> Bundle:
+        """The same bundle with another cost table in its manifest. Raises BundleError."""
+        manifest = msgspec.structs.replace(self.manifest, costs=costs)
+        try:
+            save_manifest(manifest, self.folder)
+        except OSError as exc:
+            raise BundleError(f"{self.folder / MANIFEST}: {exc.strerror}") from exc
+        return Bundle(self.folder, manifest)
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> None:
+    """Whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    new = folder / f".{MANIFEST}.new"
+    new.write_bytes(text + b"\n")
+    new.replace(folder / MANIFEST)
 
 
 def sha256(path: Path) -> str:

@@ -59,7 +59,7 @@ class Recorder:
                 cost=Cost(
                     round(float(assessment.gflops[row]), 6),
                     round(float(assessment.ms[row]), 4),
-                    None,
+                    _rounded_or_none(assessment.mj[row]),
                 ),
                 decision=self._decide(quality, reason, policy),
                 warnings=crop.warnings,
@@ -98,6 +98,10 @@ class Recorder:
         if policy is None or reason not in ("gate", "full"):
             return Decision(gate, accepted, None, None)
         return Decision(gate, accepted, policy.risk, policy.confidence)
+
+
+def _rounded_or_none(mj: float) -> float | None:
+    return round(float(mj), 4) if np.isfinite(mj) else None
 
 
 def _finite_or_none(trail: Array) -> tuple[float | None, ...]:

@@ -17,6 +17,7 @@ LAYERS = [
     {"images", "align", "landmarks", "detect"},
     {"sources", "bundle", "model"},
     {"engines"},
+    {"energy"},
     {"controller", "measure", "monitor"},
     {"recorder", "precision", "recognition", "evaluation"},
     {"scorer", "build"},
@@ -86,11 +87,12 @@ def test_imports_flow_one_way():
 def test_every_library_is_touched_in_its_own_place():
     """OpenVINO, ONNX Runtime and torch each have one engine; nothing else runs them at scoring."""
     allowed = {
-        "openvino": {"engines/ov.py"},
+        "openvino": {"engines/ov.py", "bench/libraries.py"},
         "torch": {
             "engines/pt.py",
             "model/vit.py",
             "model/build_torch.py",
+            "bench/libraries.py",
             "model/weights.py",
             "training/batches.py",
             "training/critic.py",
@@ -103,7 +105,12 @@ def test_every_library_is_touched_in_its_own_place():
         "tensorrt": {"engines/trt_api.py"},
         "tensorrt_lean": {"engines/trt_api.py"},
         "pycuda": {"engines/trt_device.py"},
-        "onnxruntime": {"engines/ort.py", "model/quantise.py", "recognition.py"},
+        "onnxruntime": {
+            "engines/ort.py",
+            "bench/libraries.py",
+            "model/quantise.py",
+            "recognition.py",
+        },
         "fastapi": {"gateway/outputs/http.py"},
         "paho": {"gateway/outputs/mqtt.py"},
         "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},

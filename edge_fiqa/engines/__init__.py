@@ -18,6 +18,9 @@ BACKENDS = {
     "trt": "edge_fiqa.engines.trt:TensorRT",
 }
 
+LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch", "trt": "tensorrt"}
+"""The distribution whose version says what computed."""
+
 MAX_BATCH = 64
 
 
