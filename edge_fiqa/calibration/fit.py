@@ -107,7 +107,7 @@ def _fit_rule(
     unpromised = Rule(fitted_scale, tuple(depths), ())
     estimates, spreads = Estimator(unpromised).look(trail[~fitting], exits, fusion)
     taus = [fitted_scale.score_of(gate) for gate in range(101)]
-    trial = try_out(estimates, spreads, taus, held_groups)
+    trial = try_out(estimates, spreads, taus, held_groups, confidence)
     promises = []
     for risk in risks:
         gates, every = choose(trial, risk, confidence)

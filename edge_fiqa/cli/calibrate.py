@@ -140,6 +140,8 @@ def report(calibration: Calibration, bundle: Bundle, fusion: Fusion, trail: Arra
     needed = faces_needed(promise.risk, promise.confidence)
     if promise.faces < needed:
         lines.insert(2, f"NOT PROMISED: that needs {needed} held-out faces; give more")
+    elif all(margin is None for margin in promise.gates):
+        lines.insert(2, "NOT PROMISED: these faces are of too few persons (folders); give more")
     shown = sorted({*SHOWN_GATES, *([] if calibration.gate is None else [calibration.gate])})
     for quality in shown:
         gate = Gate.of(calibration, quality, exits=calibration.exits, fusion=fusion)

@@ -63,6 +63,20 @@ def test_the_report_has_a_line_per_gate(run, persons, tmp_path):
     assert {row[3] for row in rows} == {"4.00"}  # mean depth: nothing is safe, so nothing stops
 
 
+def test_two_folders_of_many_faces_promise_nothing(run, tmp_path):
+    """A folder a camera: what flips together there cannot be told from one folder held out."""
+    for number, face in enumerate(synthetic_faces(400, seed=9)):
+        place = tmp_path / f"faces/camera{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(place / f"{number}.png")
+    flags = ("-o", tmp_path / "c.json", "--risk", "0.05")
+    status, out, _ = run("calibrate", tmp_path / "faces", *flags)
+    assert status == 0
+    assert "NOT PROMISED: these faces are of too few persons (folders); give more" in out
+    promise = load_calibration(tmp_path / "c.json").rules["FW"].promises[0]
+    assert set(promise.gates) == {promise.all_gates} == {None}
+
+
 def test_scoring_under_the_gate(run, made, persons):
     flags = ("--calibration", made, "--format", "ndjson", "--policy", "gate", "--audit", "0")
     status, out, _ = run("score", persons, *flags)
