@@ -9,7 +9,7 @@ sequence testing needs no correction for the number of lambdas.
 
 Faces of one person flip together. Their number and their flips are divided by the design effect, so
 that the test counts them as the fewer independent faces that they are worth. Where a gate has few
-flips, how far they come together is read from all gates. flips, and taken if it is more. With few
+flips, how far they come together is read from all gates' flips, and taken if it is more. With few
 persons even that is uncertain, and Student's quantile takes its price (Korn and Graubard, 1998).
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from edge_fiqa.calibration.monotone import Line, rounded
+from edge_fiqa.calibration.monotone import LARGEST, Line, rounded
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Array
 
@@ -28,7 +28,7 @@ class Sigmoid(Struct, frozen=True, forbid_unknown_fields=True, tag="sigmoid", ta
     w: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.x0) and np.isfinite(self.w) and self.w > 0):
+        if not (abs(self.x0) < LARGEST and 1 / LARGEST < self.w < LARGEST):
             raise ConfigError(f"a sigmoid scale needs a finite x0 and w > 0, got {self}")
 
     def quality(self, scores: npt.ArrayLike) -> Qualities:
@@ -45,6 +45,11 @@ class Quantile(Struct, frozen=True, forbid_unknown_fields=True, tag="quantile", 
     """percent: from a score to the share of calibration faces below it, in per cent."""
 
     percent: Line
+
+    def __post_init__(self) -> None:
+        percent = np.array(self.percent.y)
+        if not ((percent >= 0).all() and (percent <= 100).all() and (np.diff(percent) > 0).all()):
+            raise ConfigError("a quantile scale rises from 0 to 100 at most")
 
     def quality(self, scores: npt.ArrayLike) -> Qualities:
         return np.rint(
