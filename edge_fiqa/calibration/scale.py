@@ -52,14 +52,15 @@ class Quantile(Struct, frozen=True, forbid_unknown_fields=True, tag="quantile", 
             raise ConfigError("a quantile scale rises from 0 to 100 at most")
 
     def quality(self, scores: npt.ArrayLike) -> Qualities:
-        return np.rint(
-            np.interp(np.asarray(scores, np.float64), self.percent.x, self.percent.y)
-        ).astype(np.intp)
+        percent = np.interp(np.asarray(scores, np.float64), self.percent.x, self.percent.y)
+        return np.floor(percent + 0.5).astype(np.intp)  # where scores tie, at 0.5 too
 
     def score_of(self, gate: int) -> float:
         """The lowest score of at least quality `gate`."""
         if gate - 0.5 <= self.percent.y[0]:
             return -np.inf
+        if gate - 0.5 > self.percent.y[-1]:
+            return np.inf
         return float(np.interp(gate - 0.5, self.percent.y, self.percent.x))
 
 
