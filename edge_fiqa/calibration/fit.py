@@ -83,7 +83,10 @@ def _split(names: npt.NDArray[np.str_], seed: int) -> Mask:
     """(N,) which faces are fitted on; the rest is held out."""
     unique = np.unique(names)
     if len(unique) < 2:
-        raise ConfigError("all faces are of one group; calibration holds some groups out")
+        raise ConfigError(
+            "all faces are of one person (sub-folder); calibrating holds some persons out: give more "
+            "of them, or the folder itself if its files are of different persons"
+        )
     count = min(max(round(FIT_SHARE * len(unique)), 1), len(unique) - 1)
     return np.isin(names, np.random.default_rng(seed).permutation(unique)[:count])
 

@@ -117,6 +117,12 @@ def _check(recipe: CalibrationRecipe, options: argparse.Namespace) -> None:
         raise ConfigError("--x0 and --w go together, with --scale sigmoid")
     if recipe.gate is not None:
         check_gate(recipe.gate)
+    if recipe.seed < 0:
+        raise ConfigError(f"--seed must not be negative, got {recipe.seed}")
+    if options.output.is_dir() or not options.output.absolute().parent.is_dir():
+        raise ConfigError(
+            f"{options.output} cannot be written: give a file in a folder that exists"
+        )
 
 
 def _score(bundle: Bundle, options: argparse.Namespace, faces: FaceSet) -> Array:

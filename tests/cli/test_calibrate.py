@@ -143,6 +143,8 @@ def test_a_gate_from_pairs_and_a_recogniser(run, persons, tmp_path, recogniser_f
         (["--risk", "2"], "between 0 and 1"),
         (["--limit", "50"], "at least 100 faces, found 50"),
         (["--fusion", "1,2"], "2 weights"),
+        (["--seed", "-1"], "--seed must not be negative"),
+        (["-o", "/nowhere/c.json"], "/nowhere/c.json cannot be written"),
     ],
 )
 def test_what_cannot_be_done(run, persons, tmp_path, flags, message):
@@ -151,6 +153,12 @@ def test_what_cannot_be_done(run, persons, tmp_path, flags, message):
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize("faces", ["-", "nowhere"])
+def test_faces_that_are_no_folder_are_refused(run, tmp_path, faces):
+    status, _, err = run("calibrate", faces, "-o", tmp_path / "c.json")
+    assert (status, err) == (2, f"edge-fiqa calibrate: {faces} is not a folder of faces\n")
 
 
 def test_a_calibration_of_another_model_is_refused(run, made, persons, tmp_path):
