@@ -68,6 +68,11 @@ class Scorer:
         gate but no calibration for this fusion rule.
         """
         gate, estimator, name = self._asked_gate, None, None
+        if calibration is not None and calibration.exits[-1] != self.bundle.config.depth:
+            raise ConfigError(
+                f"the calibration is of {calibration.exits[-1]} exits, {self.bundle.folder} has "
+                f"{self.bundle.config.depth}; run edge-fiqa calibrate with this bundle"
+            )
         if calibration is not None and self.fusion in calibration.rules:
             estimator = Estimator.of(calibration, self.controller.fusion)
             name = f"{form_of(estimator.scale)}:{calibration.id}"
@@ -130,7 +135,7 @@ class Scorer:
         such a promise.
         """
         if self.gate is None or self.calibration is None:
-            raise ConfigError("a gate policy needs a gate: Scorer.open(..., gate=Q)")
+            raise ConfigError("a gate policy needs a gate: --gate Q, or Scorer.open(..., gate=Q)")
         return Gate.of(
             self.calibration,
             self.gate,
