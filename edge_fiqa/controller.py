@@ -24,7 +24,8 @@ class Assessment:
 
     trail: (N, E) float32 raw scores, NaN where an exit was not run. score: fused over exits 1..depth,
     NaN if a score was not finite. ms: the face's share of the time its batches took. mj: by the cost
-    table, NaN without energy in it.
+    table, NaN without energy in it. planned: the deepest exit that the
+    policies allowed before they saw a score.
     """
 
     trail: Array
@@ -34,6 +35,7 @@ class Assessment:
     ms: npt.NDArray[np.float64]
     gflops: npt.NDArray[np.float64]
     mj: npt.NDArray[np.float64]
+    planned: int
 
     def __len__(self) -> int:
         return len(self.depth)
@@ -133,7 +135,9 @@ class Controller:
             rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
             run.batch(faces, rows, reason)
         score = fuse(run.trail, run.depth, self.fusion)
-        return Assessment(run.trail, run.depth, score, run.reason, run.ms, run.gflops, run.mj)
+        return Assessment(
+            run.trail, run.depth, score, run.reason, run.ms, run.gflops, run.mj, depth
+        )
 
 
 class _Run:

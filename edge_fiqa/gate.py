@@ -13,7 +13,7 @@ from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.risk import stops
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import Fusion
-from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason
+from edge_fiqa.policy import Forecast, Policy, Progress, Reason
 from edge_fiqa.types import Array, Mask
 
 
@@ -132,10 +132,10 @@ class Gate:
 
 
 def gate_alone(policies: Sequence[Policy]) -> Gate | None:
-    """The gate policy, where nothing else may stop a face: its promise is of all faces, not of
-    those that a budget or a deadline left to it."""
+    """The gate policy, where no other looks at a face and stops it: its promise is of all faces, not
+    of those that a deadline left to it. Where a depth below the full one was planned, there is none."""
     gate = next((policy for policy in policies if isinstance(policy, Gate)), None)
-    others = [policy for policy in policies if policy is not gate and policy != Fixed()]
+    others = [policy for policy in policies if policy is not gate and policy.watches]
     return None if others else gate
 
 

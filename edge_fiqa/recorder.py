@@ -40,7 +40,8 @@ class Recorder:
         judged = None
         if self.estimator is not None:
             judged = self.estimator.judge(assessment.score, assessment.depth)
-        policy = gate_alone(policies)
+        policy = next((policy for policy in policies if isinstance(policy, Gate)), None)
+        promised = gate_alone(policies) is not None and assessment.planned == self.exits
         for row, crop in enumerate(crops):
             quality = self._quality(assessment, judged, row)
             reason = assessment.reason[row]
@@ -61,7 +62,7 @@ class Recorder:
                     round(float(assessment.ms[row]), 4),
                     _rounded_or_none(assessment.mj[row]),
                 ),
-                decision=self._decide(quality, reason, policy),
+                decision=self._decide(quality, reason if promised else None, policy),
                 warnings=crop.warnings,
             )
 
@@ -89,8 +90,10 @@ class Recorder:
         scalar = int(judged.quality[row])
         return Quality(scalar, raw, interval, "ok", self.algorithm, self.calibrated)
 
-    def _decide(self, quality: Quality, reason: Reason, policy: Gate | None) -> Decision:
-        """Risk and confidence are stated where the gate policy's promise holds, else None."""
+    def _decide(self, quality: Quality, reason: Reason | None, policy: Gate | None) -> Decision:
+        """Risk and confidence are stated where the gate policy's promise holds, else None.
+
+        reason: for stopping, None where there is no promise."""
         gate = self.gate if policy is None else policy.gate
         if gate is None:
             return Decision(None, None, None, None)

@@ -56,7 +56,7 @@ def test_a_budget_beside_the_gate_leaves_no_audit_and_no_promise(bundle):
     assert {r.decision.risk for r in records} == {None}
 
 
-@pytest.mark.parametrize("other", [Fixed(2), Budget(gflops=1e9), Deadline(1e9), Convergence()])
+@pytest.mark.parametrize("other", [Fixed(2), Deadline(1e9), Convergence()])
 def test_the_promise_is_not_made_of_faces_that_another_policy_leaves(bundle, other):
     """Of all faces 2 % may flip; of those alone that the gate stopped it may be more."""
     service, faces = service_for(bundle, trails(300), share=0.1)
@@ -64,6 +64,14 @@ def test_the_promise_is_not_made_of_faces_that_another_policy_leaves(bundle, oth
     assert "gate" in {r.exit.reason for r in records}
     assert {r.decision.gate for r in records} == {60}
     assert {r.decision.risk for r in records} == {None}
+
+
+def test_a_budget_that_allows_full_depth_leaves_the_promise(bundle):
+    service, faces = service_for(bundle, trails(300), share=0.1)
+    records = service.score(faces, [Budget(gflops=1e9)])
+    of_gate = [r for r in records if r.exit.reason in ("gate", "audit")]
+    assert len(of_gate) > 200
+    assert {r.decision.risk for r in of_gate} == {0.02}
 
 
 class RestartsWhileScoring:
