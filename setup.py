@@ -14,8 +14,11 @@ EXTRAS = {
     "ov": ["openvino>=2025.0"],
     "ort": ["onnxruntime>=1.20"],
     "pt": ["torch>=2.4", "safetensors>=0.5"],
+    # TensorRT of a Jetson comes with JetPack, for the system's Python; this is for servers.
+    "trt": ["tensorrt>=10.3", "pycuda>=2024.1"],
     "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
+    "bench": ["matplotlib>=3.8", "mlcommons-loadgen>=5", "nvidia-ml-py>=12", "onnx>=1.17"],
     "gateway": [
         "fastapi>=0.115",
         "paho-mqtt>=2.0",
@@ -33,7 +36,7 @@ EXTRAS["train"] = sorted(
     {*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], *EXTRAS["evaluate"], "kornia>=0.8"}
 )
 EXTRAS["dev"] = sorted(
-    {*EXTRAS["train"], *EXTRAS["gateway"]}
+    {*EXTRAS["train"], *EXTRAS["gateway"], *EXTRAS["bench"]}
     | {
         "httpx2>=2",
         "hypothesis>=6",
@@ -62,8 +65,9 @@ setup(
             "py.typed",
             "models/*/*",
             "models/*.md",
+            "engines/kernels/*",
             "training/recipes/*.yaml",
-            "gateway/page/*",
+            "gateway/outputs/page/*",
         ]
     },
     install_requires=[

@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from environment import environment
 
 from edge_fiqa import Scorer
+from edge_fiqa.bench.environment import environment
 from edge_fiqa.images import decode
 from edge_fiqa.sources import expand
 

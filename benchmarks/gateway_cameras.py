@@ -29,11 +29,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import yaml
-from environment import environment
 from gateway_scene import write_scene
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
+
+from edge_fiqa.bench.environment import environment
 
 SCENE_S = 120
 SAMPLE_S = 5.0

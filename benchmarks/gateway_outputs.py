@@ -18,14 +18,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from environment import environment
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_fiqa.bench.environment import environment
 from edge_fiqa.gateway.events import event_to_json
-from edge_fiqa.gateway.mqtt import MqttSink
-from edge_fiqa.gateway.output_config import MqttConfig
-from edge_fiqa.gateway.spool import Spool
+from edge_fiqa.gateway.outputs.config import MqttConfig
+from edge_fiqa.gateway.outputs.mqtt import MqttSink
+from edge_fiqa.gateway.outputs.spool import Spool
 from tests.gateway.fake_view import event
 
 ROUNDS, APPENDS, EVENTS = 9, 50, 5000

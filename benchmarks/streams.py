@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from environment import environment
 
 from edge_fiqa import Bundle
+from edge_fiqa.bench.environment import environment
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.base import Engine
 from edge_fiqa.measure import synthetic_faces

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from environment import environment
 from safetensors.numpy import save_file
 
+from edge_fiqa.bench.environment import environment
 from edge_fiqa.build import build_bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.controller import Controller

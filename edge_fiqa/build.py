@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from edge_fiqa import __version__
 from edge_fiqa.bundle import (
     FLOAT_WEIGHTS,
     GOLDEN_FACES,
-    MANIFEST,
+    PLAN_OPTIONS,
     WEIGHTS,
     Bundle,
     Costs,
@@ -24,6 +23,7 @@ from edge_fiqa.bundle import (
     Network,
     Parity,
     SegmentFile,
+    save_manifest,
     sha256,
 )
 from edge_fiqa.calibration.artefact import FILE as CALIBRATION
@@ -31,7 +31,7 @@ from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.measure import all_exits, measure_costs, synthetic_faces
+from edge_fiqa.measure import all_exits, measured_costs, synthetic_faces
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.store import WeightStore
@@ -40,8 +40,6 @@ from edge_fiqa.monitor import with_reference
 from edge_fiqa.precision import check_precision, compare
 from edge_fiqa.route import parse_boundaries, segments_for
 from edge_fiqa.types import Array, Bytes, FaceSet, Segment
-
-LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch"}
 
 
 def build_bundle(
@@ -97,6 +95,8 @@ def _write(
         from safetensors.numpy import save_file
 
         save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": str(config.heads)})
+    if recipe.backend == "trt":
+        (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
     manifest = Manifest(
         name=name,
         edge_fiqa=__version__,
@@ -111,7 +111,7 @@ def _write(
         costs=Costs("not measured", "", "", 0, ()),
         golden=(),
     )
-    _save(manifest, folder)
+    save_manifest(manifest, folder)
 
 
 def _graphs(
@@ -135,13 +135,9 @@ def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet
     with open_engine(Bundle.open(folder), threads=recipe.threads) as engine:
         found = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-        costs = Costs(
-            engine.device,
-            recipe.backend,
-            importlib.metadata.version(LIBRARIES[recipe.backend]),
-            engine.threads,
-            measure_costs(engine),
-        )
+        if recipe.backend == "trt" and recipe.plans.ahead:
+            engine.prepare()  # type: ignore[attr-defined]
+        costs = measured_costs(engine)
     manifest = Bundle.open(folder).manifest
     files, calibration = dict(manifest.files), None
     if faces is not None and len(crops) >= LEAST_FACES:
@@ -166,7 +162,7 @@ def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet
         costs=costs,
         golden=tuple(tuple(float(score) for score in row) for row in golden),
     )
-    _save(manifest, folder)
+    save_manifest(manifest, folder)
 
 
 def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes) -> Array:
@@ -175,11 +171,6 @@ def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes
     _write(weights, folder, plain, None, "reference")
     with open_engine(Bundle.open(folder), "ort") as engine:
         return all_exits(engine, faces)
-
-
-def _save(manifest: Manifest, folder: Path) -> None:
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    (folder / MANIFEST).write_bytes(text + b"\n")
 
 
 def _swap(folder: Path, target: Path) -> None:

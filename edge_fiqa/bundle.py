@@ -5,6 +5,7 @@
     weights.bin            the constants of all graphs, each stored once
     model.safetensors      the float weights, where the bundle carries them (torch needs them)
     calibration.json       what makes its scores comparable, if it was built on real faces
+    tensorrt.json          how its TensorRT plans are built, if it was built for TensorRT
 
 Opening verifies the schema and every hash before anything is handed to a backend.
 """
@@ -30,6 +31,7 @@ GOLDEN_FACES = 2  # the first synthetic faces, whose scores every bundle keeps f
 SHIPPED = {name: Path(__file__).parent / "models" / f"{name}-int8" for name in ("nano", "small")}
 """The models that come with the package, by the name under which they are opened."""
 MANIFEST, WEIGHTS, FLOAT_WEIGHTS = "manifest.json", "weights.bin", "model.safetensors"
+PLAN_OPTIONS = "tensorrt.json"
 
 Positive = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -72,11 +74,14 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
     exits: tuple[ExitParity, ...]
 
 
-class SegmentCost(Struct, frozen=True, forbid_unknown_fields=True):
+class SegmentCost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """mj: gross, of what the meter of that device sees; None where there was no meter."""
+
     first: int
     last: int
     tail: bool
     ms: float
+    mj: float | None = None
 
 
 class Costs(Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,13 +177,38 @@ class Bundle:
     @cached_property
     def costs(self) -> CostTable:
         found = self.manifest.costs
-        rows = {Segment(s.first, s.last, s.tail): s.ms for s in found.segments}
-        return CostTable.of(self.config, self.segments, rows)
+        rows = {Segment(s.first, s.last, s.tail): s for s in found.segments}
+        return CostTable.of(
+            self.config,
+            self.segments,
+            {segment: row.ms for segment, row in rows.items()},
+            {segment: row.mj for segment, row in rows.items() if row.mj is not None},
+        )
+
+    def with_costs(self, costs: Costs) -> Bundle:
+        """The same bundle with another cost table in its manifest. Raises BundleError."""
+        manifest = msgspec.structs.replace(self.manifest, costs=costs)
+        try:
+            save_manifest(manifest, self.folder)
+        except OSError as exc:
+            raise BundleError(f"{self.folder / MANIFEST}: {exc.strerror}") from exc
+        return Bundle(self.folder, manifest)
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> None:
+    """Whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    new = folder / f".{MANIFEST}.new"
+    new.write_bytes(text + b"\n")
+    new.replace(folder / MANIFEST)
 
 
 def sha256(path: Path) -> str:
+    digest = hashlib.sha256()  # hashlib.file_digest is Python 3.11's; JetPack 6 has 3.10
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _parse(path: Path, text: bytes) -> Manifest:

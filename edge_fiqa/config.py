@@ -12,7 +12,46 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Precision
 
 RangeMethod = Literal["minmax", "percentile", "entropy"]
-BackendName = Literal["ov", "ort", "pt"]
+BackendName = Literal["ov", "ort", "pt", "trt"]
+
+
+class PlanOptions(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """How TensorRT plans are built and run.
+
+    batches: static batch sizes, one plan each; the largest is the engine's largest batch.
+    dynamic: instead, one plan per segment for every batch up to the largest.
+    ahead: build every plan with the bundle, not each at its first use.
+    workspace_mb: scratch memory that the builder may plan with; 0 leaves TensorRT's limit, the whole
+    device. level: builder effort, 0 to 5. tf32: let float32 products round to 10 bits.
+    version_compatible: plans that later TensorRT versions run, too; lean_library: the lean runtime's
+    file, loaded once instead of being in each such plan. graphs: replay segments as CUDA graphs.
+    child: build in a child process, whose memory returns to the system; auto does so when it is short.
+    on_mismatch: what happens to a plan that was built for something else.
+    """
+
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16)
+    dynamic: bool = False
+    ahead: bool = False
+    workspace_mb: int = 1024
+    level: int = 3
+    tf32: bool = False
+    version_compatible: bool = False
+    lean_library: str | None = None
+    graphs: bool = True
+    child: Literal["auto", "always", "never"] = "auto"
+    on_mismatch: Literal["rebuild", "refuse"] = "rebuild"
+
+    def __post_init__(self) -> None:
+        if not self.batches or sorted(set(self.batches)) != list(self.batches):
+            raise ValueError("batches must rise, and be at least one")
+        if self.batches[0] < 1 or self.batches[-1] > 64:
+            raise ValueError("batches must lie in 1 to 64")
+        if not 0 <= self.level <= 5:
+            raise ValueError("level must lie in 0 to 5")
+        if self.workspace_mb < 0:
+            raise ValueError("workspace_mb must be 0 or more")
 
 
 class BuildRecipe(
@@ -24,7 +63,7 @@ class BuildRecipe(
     ranges, range_faces: how INT8 ranges are found, and on how many calibration faces.
     float_layers: linear layers left in float32 by INT8: blocks (block1) or layers (block1/fc2, stem).
     least_spearman, least_agreement: what reduced precision must keep of float32 at every exit, where
-    there are calibration faces; accept_imprecise builds whatever it loses.
+    there are calibration faces; accept_imprecise builds whatever it loses. plans: for TensorRT.
     """
 
     backend: BackendName = "ov"
@@ -37,6 +76,7 @@ class BuildRecipe(
     least_agreement: float = 0.99
     accept_imprecise: bool = False
     threads: int | None = None
+    plans: PlanOptions = PlanOptions()
 
 
 class CalibrationRecipe(

@@ -23,7 +23,8 @@ class Assessment:
     """What N faces got and what it cost. E exits; everything else is (N,).
 
     trail: (N, E) float32 raw scores, NaN where an exit was not run. score: fused over exits 1..depth,
-    NaN if a score was not finite. ms: the face's share of the time its batches took.
+    NaN if a score was not finite. ms: the face's share of the time its batches took. mj: by the cost
+    table, NaN without energy in it.
     """
 
     trail: Array
@@ -32,6 +33,7 @@ class Assessment:
     reason: list[Reason]
     ms: npt.NDArray[np.float64]
     gflops: npt.NDArray[np.float64]
+    mj: npt.NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.depth)
@@ -73,7 +75,7 @@ class Controller:
     def costs(self, costs: CostTable) -> None:
         self._costs = costs
         self._cost_of = {
-            chosen: (costs.gflops_of(chosen), costs.ms_of(chosen))
+            chosen: (costs.gflops_of(chosen), costs.ms_of(chosen), costs.mj_of(chosen))
             for chosen in self._routes.values()
         }
 
@@ -90,11 +92,13 @@ class Controller:
     def forecast(self, policies: Sequence[Policy] = ()) -> Forecast:
         """Cost of stopping at each exit, at the present load."""
         costs = [self._cost_of[self.route(depth, policies)] for depth in self.exits]
-        ms = [ms * self.load.value for _, ms in costs if ms is not None]
+        ms = [ms * self.load.value for _, ms, _ in costs if ms is not None]
+        mj = [mj for _, _, mj in costs if mj is not None]
         return Forecast(
             self.exits,
-            tuple(gflops for gflops, _ in costs),
+            tuple(gflops for gflops, _, _ in costs),
             tuple(ms) if len(ms) == len(costs) else None,
+            tuple(mj) if len(mj) == len(costs) else None,
         )
 
     def plan(self, policies: Sequence[Policy]) -> tuple[int, Reason]:
@@ -129,7 +133,7 @@ class Controller:
             rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
             run.batch(faces, rows, reason)
         score = fuse(run.trail, run.depth, self.fusion)
-        return Assessment(run.trail, run.depth, score, run.reason, run.ms, run.gflops)
+        return Assessment(run.trail, run.depth, score, run.reason, run.ms, run.gflops, run.mj)
 
 
 class _Run:
@@ -143,7 +147,7 @@ class _Run:
         self.trail = np.full((faces, controller.engine.config.depth), np.nan, np.float32)
         self.depth = np.zeros(faces, np.intp)
         self.reason: list[Reason] = ["full"] * faces
-        self.ms, self.gflops = np.zeros(faces), np.zeros(faces)
+        self.ms, self.gflops, self.mj = np.zeros(faces), np.zeros(faces), np.zeros(faces)
 
     def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
         engine = self.controller.engine
@@ -194,5 +198,6 @@ class _Run:
         costs = self.controller.costs
         self.ms[rows] += ms / len(rows)
         self.gflops[rows] += costs.gflops[segment]
+        self.mj[rows] += costs.mj.get(segment, np.nan)
         if (predicted := costs.ms_of((segment,))) is not None:
             self.controller.load.observe(predicted * len(rows), ms)

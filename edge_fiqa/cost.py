@@ -1,4 +1,4 @@
-"""What reaching an exit costs: GFLOPs by formula, milliseconds by measurement. Pure.
+"""What reaching an exit costs: GFLOPs by formula, milliseconds and millijoules measured. Pure.
 
 One multiply-add counts as two FLOPs.
 """
@@ -6,7 +6,7 @@ One multiply-add counts as two FLOPs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -29,24 +29,41 @@ def segment_gflops(config: VitConfig, segment: Segment) -> float:
 
 @dataclass(frozen=True)
 class CostTable:
-    """Milliseconds and GFLOPs of each segment for one face, on one device."""
+    """Milliseconds, GFLOPs and, where a meter was there, millijoules of each segment.
+
+    For one face, on one device. mj: gross, of all that the meter sees.
+    """
 
     ms: Mapping[Segment, float]
     gflops: Mapping[Segment, float]
+    mj: Mapping[Segment, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, config: VitConfig, segments: Iterable[Segment], ms: Mapping[Segment, float]
+        cls,
+        config: VitConfig,
+        segments: Iterable[Segment],
+        ms: Mapping[Segment, float],
+        mj: Mapping[Segment, float] | None = None,
     ) -> CostTable:
-        return cls(ms, {segment: segment_gflops(config, segment) for segment in segments})
+        gflops = {segment: segment_gflops(config, segment) for segment in segments}
+        return cls(ms, gflops, mj or {})
 
     def ms_of(self, route: Iterable[Segment]) -> float | None:
         """Predicted ms of a route, or None if one of its segments was never measured."""
-        times = [self.ms.get(segment) for segment in route]
-        return None if None in times else float(sum(t for t in times if t is not None))
+        return _sum_of(self.ms, route)
+
+    def mj_of(self, route: Iterable[Segment]) -> float | None:
+        """Predicted mJ of a route, or None if one of its segments was never measured."""
+        return _sum_of(self.mj, route)
 
     def gflops_of(self, route: Iterable[Segment]) -> float:
         return sum(self.gflops[segment] for segment in route)
+
+
+def _sum_of(table: Mapping[Segment, float], route: Iterable[Segment]) -> float | None:
+    found = [table.get(segment) for segment in route]
+    return None if None in found else float(sum(value for value in found if value is not None))
 
 
 def saved(costs: CostTable, depth: npt.NDArray[np.intp]) -> tuple[float, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.risk import stops
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import Fusion
-from edge_fiqa.policy import Forecast, Progress, Reason
+from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason
 from edge_fiqa.types import Array, Mask
 
 
@@ -128,6 +129,14 @@ class Gate:
         if self.ranked is not None:
             at[estimates[rows, at] < self.line] = len(self.exits) - 1
         return Replay(np.array(self.exits)[at], accepted[rows, at], accepted[:, -1])
+
+
+def gate_alone(policies: Sequence[Policy]) -> Gate | None:
+    """The gate policy, where nothing else may stop a face: its promise is of all faces, not of
+    those that a budget or a deadline left to it."""
+    gate = next((policy for policy in policies if isinstance(policy, Gate)), None)
+    others = [policy for policy in policies if policy is not gate and policy != Fixed()]
+    return None if others else gate
 
 
 def check_gate(gate: int) -> None:

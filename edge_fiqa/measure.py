@@ -1,14 +1,18 @@
-"""Measure an engine: the scores of all its exits, and the time of each of its segments."""
+"""Measure an engine: the scores of all its exits, and the time and energy of each of its segments."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 
-from edge_fiqa.bundle import SegmentCost
+from edge_fiqa.bundle import Costs, SegmentCost
 from edge_fiqa.cost import CostTable
+from edge_fiqa.energy import Meter, energy_of, find_meter
+from edge_fiqa.engines import LIBRARIES
 from edge_fiqa.engines.base import Engine, Tokens, behind
 from edge_fiqa.route import route_to
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
@@ -35,8 +39,12 @@ def all_exits(engine: Engine, faces: Bytes) -> Array:
     return trail
 
 
-def measure_costs(engine: Engine, repeats: int = 20, warm_up: int = 3) -> tuple[SegmentCost, ...]:
+def measure_costs(
+    engine: Engine, repeats: int = 20, warm_up: int = 3, meter: Meter | None = None
+) -> tuple[SegmentCost, ...]:
     """Median ms of each segment for one face, run where it stands: behind the bodies before it.
+
+    With a meter also mJ, gross, of half a second of each segment.
 
     Bodies are timed in a plain pass, tails in passes of their own, so that none finds caches warmed
     by another that a real run would not have run.
@@ -48,10 +56,39 @@ def measure_costs(engine: Engine, repeats: int = 20, warm_up: int = 3) -> tuple[
     for _ in range(repeats + warm_up):
         _timed_pass(engine, chain, face, times, timed=chain)
         _timed_pass(engine, chain, face, times, timed=others)
+    mj = {} if meter is None else _energy(engine, chain, face, meter)
     return tuple(
-        SegmentCost(s.first, s.last, s.tail, round(statistics.median(ms[warm_up:]), 4))
+        SegmentCost(s.first, s.last, s.tail, round(statistics.median(ms[warm_up:]), 4), mj.get(s))
         for s, ms in sorted(times.items())
     )
+
+
+def measured_costs(engine: Engine) -> Costs:
+    """The cost table of this engine as a manifest keeps it, with energy where there is a meter."""
+    meter, _ = find_meter(engine.device)
+    try:
+        segments = measure_costs(engine, meter=meter)
+    finally:
+        if meter is not None:
+            meter.close()
+    # An apt package of JetPack has no metadata that Python knows: there the engine says it.
+    said: str | None = getattr(engine, "version", None)
+    version = said or importlib.metadata.version(LIBRARIES[engine.backend])
+    return Costs(engine.device, engine.backend, version, engine.threads, segments)
+
+
+def _energy(
+    engine: Engine, chain: list[Segment], face: Bytes, meter: Meter
+) -> dict[Segment, float]:
+    found: dict[Segment, float] = {}
+    x: Bytes | Tokens = face
+    for body in chain:
+        for segment in sorted(s for s in engine.segments if s.first == body.first):
+            work = partial(engine.run, segment, x)
+            found[segment] = round(energy_of(meter, work, seconds=0.5).gross_mj, 4)
+        if body is not chain[-1]:
+            x = behind(engine.run(body, x)[0])
+    return found
 
 
 def cost_table(engine: Engine, repeats: int = 10) -> CostTable:

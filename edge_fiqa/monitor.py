@@ -18,12 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.calibration.artefact import Calibration
-from edge_fiqa.calibration.reference import Moments, Reference
+from edge_fiqa.calibration.reference import CUES, SIDE, Moments, Reference
 from edge_fiqa.fusion import fuse, parse_fusion
 from edge_fiqa.types import Array, Bytes
 
-SIDE = 28  # pixels a side of the mean face
-CUES = ("chroma", "saturation", "brightness", "contrast", "sharpness", "fit", "zoom")
 LEAST_FACES = 100  # below, nothing is said
 WINDOW = 2000  # older faces are forgotten, so that a camera that drifts after a month is noticed
 EVERY_FACE, THEN_EVERY = 500, 8  # looking costs 0.1 ms, too much for every face of a long run

@@ -33,7 +33,11 @@ class CsvWriter:
         text = io.StringIO()
         for record in records:
             row = flatten(record)
-            writer = csv.DictWriter(text, row, lineterminator="\n")
+            # csv.writer leaves a lone \r in a file's name bare, and its reader ends the row there.
+            quoting: Literal[0, 1] = (
+                csv.QUOTE_ALL if "\r" in record.id + record.source else csv.QUOTE_MINIMAL
+            )
+            writer = csv.DictWriter(text, row, lineterminator="\n", quoting=quoting)
             if self.header:
                 writer.writeheader()
                 self.header = False

@@ -23,11 +23,12 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class Forecast:
-    """What stopping at each exit would cost one face. exits rises; ms is None where not measured."""
+    """What stopping at each exit would cost one face. exits rises; ms, mj: None where not measured."""
 
     exits: tuple[int, ...]
     gflops: tuple[float, ...]
     ms: tuple[float, ...] | None
+    mj: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,14 @@ class Budget(_Planned):
 
     ms: float | None = None
     gflops: float | None = None
+    mj: float | None = None
     reason: Reason = "budget"
 
     def __post_init__(self) -> None:
-        if self.ms is None and self.gflops is None:
-            raise ConfigError("a budget needs ms or GFLOPs: --budget-ms or --budget-gflops")
-        for name, value in (("ms", self.ms), ("GFLOPs", self.gflops)):
+        stated = (("ms", self.ms), ("GFLOPs", self.gflops), ("mJ", self.mj))
+        if all(value is None for _, value in stated):
+            raise ConfigError("a budget needs --budget-ms, --budget-gflops or --budget-mj")
+        for name, value in stated:
             if value is not None and not value > 0:
                 raise ConfigError(f"a budget in {name} must be positive, got {value}")
 
@@ -117,6 +120,13 @@ class Budget(_Planned):
             if forecast.ms is None:
                 raise ConfigError("a budget in ms needs the bundle's measured cost table")
             fits &= np.array(forecast.ms) <= self.ms
+        if self.mj is not None:
+            if forecast.mj is None:
+                raise ConfigError(
+                    "a budget in mJ needs energy measured on this device; where it has a meter, "
+                    "run edge-fiqa bench --update-costs"
+                )
+            fits &= np.array(forecast.mj) <= self.mj
         return forecast.exits[int(np.flatnonzero(fits)[-1]) if fits.any() else 0]
 
 

@@ -44,7 +44,7 @@ def check_precision(manifest: Manifest, recipe: BuildRecipe) -> None:
         if worst is not None and (getattr(worst, name) or 0.0) < limit:
             raise ConfigError(
                 f"{recipe.precision} loses too much: exit {worst.exit} has {_WORDS[name]} "
-                f"{getattr(worst, name):.4f} with float32, the limit is {limit:g}; take another "
+                f"{getattr(worst, name) or 0.0:.4f} with float32, the limit is {limit:g}; take another "
                 "--precision or --ranges, more --calibration-images, or --accept-imprecise"
             )
 

@@ -107,5 +107,6 @@ def read_recogniser(path: Path) -> Recogniser:
 
 
 def unit(embeddings: Array) -> Array:
-    """(N, F) float32 rows of length 1."""
-    return (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+    """(N, F) float32 rows of length 1; NaN where a row has no length."""
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return (embeddings / np.where(length > 0, length, np.nan)).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_fiqa.calibration.estimate import Estimator, Judged
 from edge_fiqa.controller import Assessment
-from edge_fiqa.gate import Gate
+from edge_fiqa.gate import Gate, gate_alone
 from edge_fiqa.policy import Policy, Reason
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record
 from edge_fiqa.sources import FaceCrop, RefusedFace
@@ -40,7 +40,7 @@ class Recorder:
         judged = None
         if self.estimator is not None:
             judged = self.estimator.judge(assessment.score, assessment.depth)
-        policy = next((policy for policy in policies if isinstance(policy, Gate)), None)
+        policy = gate_alone(policies)
         for row, crop in enumerate(crops):
             quality = self._quality(assessment, judged, row)
             reason = assessment.reason[row]
@@ -59,7 +59,7 @@ class Recorder:
                 cost=Cost(
                     round(float(assessment.gflops[row]), 6),
                     round(float(assessment.ms[row]), 4),
-                    None,
+                    _rounded_or_none(assessment.mj[row]),
                 ),
                 decision=self._decide(quality, reason, policy),
                 warnings=crop.warnings,
@@ -98,6 +98,10 @@ class Recorder:
         if policy is None or reason not in ("gate", "full"):
             return Decision(gate, accepted, None, None)
         return Decision(gate, accepted, policy.risk, policy.confidence)
+
+
+def _rounded_or_none(mj: float) -> float | None:
+    return round(float(mj), 4) if np.isfinite(mj) else None
 
 
 def _finite_or_none(trail: Array) -> tuple[float | None, ...]:

@@ -71,12 +71,15 @@ Rows = list[tuple[str, Maker]]
 
 
 def _take_up(path: Path, form: Form, maker: Maker) -> set[str]:
-    lines = path.read_bytes().splitlines(keepends=True)
-    cut = bool(lines) and not lines[-1].endswith(b"\n")
+    lines = _lines(path.read_bytes(), form)
+    open_quote = form == "csv" and bool(lines) and lines[-1].count(b'"') % 2 == 1
+    cut = bool(lines) and (open_quote or not lines[-1].endswith(b"\n"))
     whole = lines[:-1] if cut else lines
     try:
         read = _csv_rows if form == "csv" else _ndjson_rows
         rows = read([line.decode("utf-8") for line in whole])
+        if cut and not whole and not _ours(lines[0], BEGINS[form]):
+            raise ValueError("another first line")
     except (ValueError, KeyError, csv.Error) as exc:
         raise ConfigError(
             f"{path} exists and is not a {form} file of edge_fiqa; "
@@ -97,6 +100,29 @@ def _take_up(path: Path, form: Form, maker: Maker) -> set[str]:
         with path.open("r+b") as file:
             file.truncate(sum(map(len, whole)))
     return {source for source, _ in rows}
+
+
+BEGINS = {"ndjson": b'{"schema":"edge-fiqa/', "csv": b"schema,id,source,"}
+
+
+def _ours(line: bytes, begin: bytes) -> bool:
+    """May a lone line that was cut off be removed? Nobody else's is."""
+    return line.startswith(begin) or begin.startswith(line)
+
+
+def _lines(text: bytes, form: Form) -> list[bytes]:
+    """One item a record, with its end. In CSV a line end between quotes belongs to a file's name;
+    where the text stops between quotes, so was the record cut off."""
+    if form == "ndjson":
+        return text.splitlines(keepends=True)
+    found, begun = [], b""
+    for line in text.split(b"\n"):
+        begun += line + b"\n"
+        if begun.count(b'"') % 2 == 0:
+            found.append(begun)
+            begun = b""
+    rest = begun[:-1] if begun else found.pop()[:-1]  # the text ends behind its last line end
+    return [*found, rest] if rest else found
 
 
 class _Algorithm(Struct):

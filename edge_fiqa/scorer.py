@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,10 @@ class Scorer:
         if gate is not None:
             check_gate(gate)
         self.bundle, self.engine, self.fusion = bundle, engine, rule_name(fusion)
-        self.controller = Controller(engine, bundle.costs, fusion)
+        costs = bundle.costs
+        if not self._measured_here():
+            costs = replace(costs, mj={})  # another device's joules are not ours
+        self.controller = Controller(engine, costs, fusion)
         self._asked_gate = gate
         self.use(calibration or bundle.calibration)
 
@@ -64,6 +68,11 @@ class Scorer:
         gate but no calibration for this fusion rule.
         """
         gate, estimator, name = self._asked_gate, None, None
+        if calibration is not None and calibration.exits[-1] != self.bundle.config.depth:
+            raise ConfigError(
+                f"the calibration is of {calibration.exits[-1]} exits, {self.bundle.folder} has "
+                f"{self.bundle.config.depth}; run edge-fiqa calibrate with this bundle"
+            )
         if calibration is not None and self.fusion in calibration.rules:
             estimator = Estimator.of(calibration, self.controller.fusion)
             name = f"{form_of(estimator.scale)}:{calibration.id}"
@@ -126,7 +135,7 @@ class Scorer:
         such a promise.
         """
         if self.gate is None or self.calibration is None:
-            raise ConfigError("a gate policy needs a gate: Scorer.open(..., gate=Q)")
+            raise ConfigError("a gate policy needs a gate: --gate Q, or Scorer.open(..., gate=Q)")
         return Gate.of(
             self.calibration,
             self.gate,
@@ -143,15 +152,15 @@ class Scorer:
         device, backend or number of threads, it is measured here. Raises ConfigError for an exit
         that the bundle does not have.
         """
+        if any(policy.needs_ms for policy in policies) and not self._measured_here():
+            self.controller.costs = cost_table(self.engine)
+        self.controller.prepare(policies, batch)
+
+    def _measured_here(self) -> bool:
+        """Whether the bundle's cost table is of this engine."""
         costs, engine = self.bundle.manifest.costs, self.engine
         measured_on = (costs.device, costs.backend, costs.threads)
-        if any(policy.needs_ms for policy in policies) and measured_on != (
-            engine.device,
-            engine.backend,
-            engine.threads,
-        ):
-            self.controller.costs = cost_table(engine)
-        self.controller.prepare(policies, batch)
+        return measured_on == (engine.device, engine.backend, engine.threads)
 
     def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:
         """(N, 112, 112, 3) uint8 RGB aligned crops -> arrays, the fastest form."""

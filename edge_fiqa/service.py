@@ -16,6 +16,7 @@ import numpy as np
 from edge_fiqa.audit import Audit
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.fit import fit_calibration
+from edge_fiqa.gate import gate_alone
 from edge_fiqa.policy import Fixed, Policy
 from edge_fiqa.record import Decision, Record
 from edge_fiqa.scorer import Scorer
@@ -50,8 +51,9 @@ class GateService:
 
     def score(self, faces: Sequence[Face], policies: Sequence[Policy] = (Fixed(),)) -> list[Record]:
         """One record a face, in order. The policies given compose with the gate."""
-        if self.audit.suspended:
-            return [self._suspended(record) for record in self.scorer.score(faces, policies)]
+        if (alarm := self.audit.suspended) is not None:
+            records = self.scorer.score(faces, policies)
+            return [self._suspended(record, alarm) for record in records]
         picked = self._picked(faces)
         gated = iter(
             self.scorer.score(
@@ -62,7 +64,8 @@ class GateService:
         audited = iter(
             self.scorer.score([face for face, p in zip(faces, picked, strict=True) if p], policies)
         )
-        return [self._audited(next(audited)) if p else next(gated) for p in picked]
+        promised = gate_alone([*policies, self.gate]) is not None
+        return [self._audited(next(audited), promised) if p else next(gated) for p in picked]
 
     def recalibrate(self) -> Calibration:
         """Refit maps and margins to the faces audited since the alarm, and trust early exits again.
@@ -98,21 +101,23 @@ class GateService:
         chosen = iter(self.audit.chosen(np.stack(crops)).tolist() if crops else [])
         return [isinstance(face, FaceCrop) and next(chosen) for face in faces]
 
-    def _audited(self, record: Record) -> Record:
+    def _audited(self, record: Record, promised: bool) -> Record:
         """At full depth the decision is full depth's own; early by another policy: no audit."""
         if not self._see(record):
             return record
-        decision = Decision(
-            record.decision.gate, record.decision.accepted, self.gate.risk, self.gate.confidence
-        )
+        decision = record.decision
+        if promised:
+            decision = Decision(
+                decision.gate, decision.accepted, self.gate.risk, self.gate.confidence
+            )
         return msgspec.structs.replace(
             record, exit=msgspec.structs.replace(record.exit, reason="audit"), decision=decision
         )
 
-    def _suspended(self, record: Record) -> Record:
+    def _suspended(self, record: Record, alarm: str) -> Record:
+        """alarm: as it was when scoring began; another thread may have recalibrated since."""
         self._see(record)
-        assert self.audit.suspended is not None
-        return msgspec.structs.replace(record, warnings=(*record.warnings, self.audit.suspended))
+        return msgspec.structs.replace(record, warnings=(*record.warnings, alarm))
 
     def _see(self, record: Record) -> bool:
         """Was this record complete, and so seen by the audit?"""

@@ -122,7 +122,7 @@ class FaceReader:
         try:
             image = decode(path)
             if self.landmarks is None and self.detector is None:
-                return [_as_crop(image, path)]
+                return [as_crop(image, printable(path))]
             return [
                 self._aligned(image, path, number, box, points)
                 for number, (box, points) in enumerate(self._found(image, path))
@@ -162,9 +162,9 @@ class FaceReader:
         return FaceCrop(name, source, crop, box, points)
 
 
-def _as_crop(image: Bytes, path: Path) -> FaceCrop:
+def as_crop(image: Bytes, name: str) -> FaceCrop:
+    """An image that is an aligned face already, resized if need be. Raises ImageRefused."""
     height, width = image.shape[:2]
-    name = printable(path)
     warnings: tuple[str, ...] = ()
     if height != width or height < SMALLEST_SIDE:
         raise ImageRefused(

@@ -76,7 +76,7 @@ def test_a_failure_on_the_way_leaves_everything_as_it_was(checkpoint, tmp_path, 
     def fail(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build, "measure_costs", fail)
+    monkeypatch.setattr(build, "measured_costs", fail)
     with pytest.raises(KeyboardInterrupt):
         build_bundle(checkpoint, target, recipe, name="new", force=True)
     with pytest.raises(KeyboardInterrupt):

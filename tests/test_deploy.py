@@ -18,11 +18,11 @@ from starlette.testclient import TestClient
 from edge_fiqa.gateway.app import SILENT_S
 from edge_fiqa.gateway.config import load_config
 from edge_fiqa.gateway.daemon import CLOSE_S, STOP_S
-from edge_fiqa.gateway.http import make_app
-from edge_fiqa.gateway.metrics import EventMetrics
-from edge_fiqa.gateway.output_config import HttpConfig
-from tests.gateway.broker import Broker, until
+from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.outputs.http import make_app
+from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from tests.gateway.fake_view import FakeView
+from tests.gateway.outputs.broker import Broker, until
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 

@@ -1,6 +1,7 @@
 """Promises about structure: what importing loads, and which way imports flow."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ LAYERS = [
     {"images", "align", "landmarks", "detect"},
     {"sources", "bundle", "model"},
     {"engines"},
+    {"energy"},
     {"controller", "measure", "monitor"},
     {"recorder", "precision", "recognition", "evaluation"},
     {"scorer", "build"},
@@ -32,7 +34,7 @@ def layer_of(module: str) -> str:
 
 
 def test_import_loads_no_backend():
-    heavy = {"torch", "tensorrt", "onnxruntime", "openvino", "onnx", "cv2", "matplotlib"}
+    heavy = {"torch", "tensorrt", "pycuda", "onnxruntime", "openvino", "onnx", "cv2", "matplotlib"}
     code = f"import sys, edge_fiqa; print(*({heavy!r} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
 
@@ -49,6 +51,20 @@ with Scorer.open(Path({str(bundle.folder)!r}), backend="ov") as scorer:
     print(scorer.score_face(np.zeros((112, 112, 3), np.uint8), [Fixed(2)]).exit.depth)
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "2"
+
+
+def test_openvino_reports_nothing(tmp_path):
+    """It would send its import to Google Analytics, and leave a number for this user."""
+    code = """
+import sys, edge_fiqa.engines.ov
+from openvino.tools.ovc import telemetry
+print(telemetry.__class__.__module__, "openvino_telemetry" in sys.modules)
+"""
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    command = [sys.executable, "-c", code]
+    said = subprocess.check_output(command, text=True, env=environment).split()
+    assert said == ["openvino.tools.ovc.telemetry_stub", "False"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_imports_flow_one_way():
@@ -71,11 +87,12 @@ def test_imports_flow_one_way():
 def test_every_library_is_touched_in_its_own_place():
     """OpenVINO, ONNX Runtime and torch each have one engine; nothing else runs them at scoring."""
     allowed = {
-        "openvino": {"engines/ov.py"},
+        "openvino": {"engines/ov.py", "bench/libraries.py"},
         "torch": {
             "engines/pt.py",
             "model/vit.py",
             "model/build_torch.py",
+            "bench/libraries.py",
             "model/weights.py",
             "training/batches.py",
             "training/critic.py",
@@ -85,12 +102,20 @@ def test_every_library_is_touched_in_its_own_place():
             "training/student.py",
             "cli/train.py",
         },
-        "onnxruntime": {"engines/ort.py", "model/quantise.py", "recognition.py"},
-        "fastapi": {"gateway/http.py"},
-        "paho": {"gateway/mqtt.py"},
-        "prometheus_client": {"gateway/http.py", "gateway/metrics.py"},
+        "tensorrt": {"engines/trt_api.py"},
+        "tensorrt_lean": {"engines/trt_api.py"},
+        "pycuda": {"engines/trt_device.py"},
+        "onnxruntime": {
+            "engines/ort.py",
+            "bench/libraries.py",
+            "model/quantise.py",
+            "recognition.py",
+        },
+        "fastapi": {"gateway/outputs/http.py"},
+        "paho": {"gateway/outputs/mqtt.py"},
+        "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},
         "trackers": {"gateway/tracks.py"},
-        "uvicorn": {"gateway/server.py"},
+        "uvicorn": {"gateway/outputs/server.py"},
         "supervision": {"gateway/tracks.py"},
     }
     for path in PACKAGE.rglob("*.py"):

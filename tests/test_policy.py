@@ -102,3 +102,13 @@ def test_the_first_policy_to_stop_a_face_gives_the_reason():
     reasons = first_to_stop(policies, progress([1, 1], [1, 2], elapsed=9))
     assert reasons == ["convergence", "deadline"]
     assert first_to_stop(policies, progress([1, 2], elapsed=1)) == [None]
+
+
+def test_budget_in_mj():
+    measured = Forecast((3, 6, 9), (1, 2, 3), None, (5.0, 9.0, 14.0))
+    assert Budget(mj=10).limit(measured) == 6
+    assert Budget(mj=10, gflops=1).limit(measured) == 3
+    with pytest.raises(ConfigError, match="bench --update-costs"):
+        Budget(mj=10).limit(FORECAST)
+    with pytest.raises(ConfigError, match="mJ must be positive"):
+        Budget(mj=-1)

@@ -1,10 +1,13 @@
 """What reduced precision costs."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_fiqa.calibration.fit import fit_calibration
-from edge_fiqa.precision import compare
+from edge_fiqa.config import BuildRecipe
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.precision import check_precision, compare
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,17 @@ def test_a_shift_keeps_the_order_and_moves_decisions(reference, calibration):
     assert row.max_abs_difference == pytest.approx(0.2, abs=1e-5)
     assert row.agreement < 0.97
     assert row.within_a_point < 0.5
+
+
+def test_faces_that_all_score_alike_show_no_order_and_are_refused_in_words(
+    bundle, reference, calibration
+):
+    alike = np.zeros_like(reference)
+    exits = compare(alike, alike, calibration)
+    parity = msgspec.structs.replace(bundle.manifest.parity, exits=exits)
+    manifest = msgspec.structs.replace(bundle.manifest, parity=parity)
+    with pytest.raises(ConfigError, match=r"a rank correlation of 0\.0000 with float32"):
+        check_precision(manifest, BuildRecipe(precision="bf16"))
 
 
 def test_without_calibration_there_are_no_decisions(reference):

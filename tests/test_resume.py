@@ -107,3 +107,27 @@ def test_ndjson_lines_are_records(tmp_path):
     fill(tmp_path / "out", "ndjson", [record("a"), record("a", 1)])
     lines = (tmp_path / "out").read_bytes().splitlines()
     assert [msgspec.json.decode(line, type=Record).id for line in lines] == ["a#0", "a#1"]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "c\rd", 'e"f,', "g\r\nh"])
+def test_a_name_with_a_line_end_is_one_row(tmp_path, form, name):
+    path = tmp_path / "out"
+    fill(path, form, [record("a")])
+    start = path.read_bytes()
+    fill(path, form, [record("b")])  # may go with what is cut behind it
+    size = path.stat().st_size
+    fill(path, form, [record(name), record(name, 1)])
+    whole = path.read_bytes()
+    assert fill(path, form) == {"a", "b", name}
+    for lost in range(1, len(whole) - size):
+        path.write_bytes(whole[:-lost])
+        assert fill(path, form) <= {"a", "b", name}
+        assert path.read_bytes().startswith(start)
+
+
+def test_a_file_of_somebody_else_is_never_cut(tmp_path, form):
+    path = tmp_path / "out"
+    path.write_bytes(b"my only notes, and no line end")
+    with pytest.raises(ConfigError, match="is not a"):
+        fill(path, form)
+    assert path.read_bytes() == b"my only notes, and no line end"

@@ -1,15 +1,19 @@
 """The front door: faces in, records out."""
 
+import shutil
+
+import msgspec
 import numpy as np
 import pytest
 
 from edge_fiqa import Budget, Fixed, Scorer
-from edge_fiqa.bundle import SHIPPED
+from edge_fiqa.bundle import SHIPPED, Bundle
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import BundleError, ConfigError
 from edge_fiqa.measure import all_exits
 from edge_fiqa.scorer import available_backend
 from edge_fiqa.sources import FaceCrop, RefusedFace
+from edge_fiqa.types import Segment
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +132,34 @@ def test_a_portable_bundle_falls_back_to_the_engine_that_is_installed(bundle, mo
     monkeypatch.setattr(importlib.util, "find_spec", found)
     assert available_backend(portable) == "ort"
     assert available_backend(bundle) == "pt"
+
+
+def with_energy(bundle, **changes):
+    """The bundle in memory, as if a meter had found 2 mJ per block."""
+    costs = bundle.manifest.costs
+    rows = tuple(
+        msgspec.structs.replace(row, mj=2.0 * (row.last - row.first + 1)) for row in costs.segments
+    )
+    costs = msgspec.structs.replace(costs, segments=rows, **changes)
+    return Bundle(bundle.folder, msgspec.structs.replace(bundle.manifest, costs=costs))
+
+
+def test_energy_is_budgeted_and_recorded_where_it_was_measured_here(bundle, faces):
+    backend, threads = bundle.manifest.backend, bundle.manifest.costs.threads
+    with Scorer.open(with_energy(bundle), backend=backend, threads=threads) as scorer:
+        record = scorer.score_face(faces[0], [Budget(mj=6.5)])
+        assert (record.exit.depth, record.cost.mj) == (3, 6.0)
+    elsewhere = with_energy(bundle, device="another board")
+    with Scorer.open(elsewhere, backend=backend, threads=threads) as scorer:
+        assert scorer.score_face(faces[0]).cost.mj is None
+        with pytest.raises(ConfigError, match="measured on this device"):
+            scorer.score_face(faces[0], [Budget(mj=6.5)])
+
+
+def test_a_cost_table_with_energy_survives_the_manifest(bundle, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle.folder, copy)
+    Bundle.open(copy).with_costs(with_energy(bundle).manifest.costs)
+    again = Bundle.open(copy)
+    assert again.costs.mj_of([Segment(1, 2, tail=True)]) == 4.0
+    assert b'"mj"' not in (bundle.folder / "manifest.json").read_bytes()

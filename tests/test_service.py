@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_fiqa import Fixed, GateService, Scorer
+from edge_fiqa import Budget, Convergence, Deadline, Fixed, GateService, Scorer
 from edge_fiqa.audit import Audit
 from edge_fiqa.calibration.fit import fit_calibration
 from edge_fiqa.engines.fake import FakeEngine
@@ -54,6 +54,34 @@ def test_a_budget_beside_the_gate_leaves_no_audit_and_no_promise(bundle):
     assert {r.exit.depth for r in records} == {2}
     assert service.audit.faces == 0
     assert {r.decision.risk for r in records} == {None}
+
+
+@pytest.mark.parametrize("other", [Fixed(2), Budget(gflops=1e9), Deadline(1e9), Convergence()])
+def test_the_promise_is_not_made_of_faces_that_another_policy_leaves(bundle, other):
+    """Of all faces 2 % may flip; of those alone that the gate stopped it may be more."""
+    service, faces = service_for(bundle, trails(300), share=0.1)
+    records = service.score(faces, [other])
+    assert "gate" in {r.exit.reason for r in records}
+    assert {r.decision.gate for r in records} == {60}
+    assert {r.decision.risk for r in records} == {None}
+
+
+class RestartsWhileScoring:
+    """A scorer during whose work another thread recalibrates the audit that it shares."""
+
+    def __init__(self, scorer, audit):
+        self.scorer, self.audit = scorer, audit
+
+    def score(self, faces, policies):
+        self.audit.restart(0.02)
+        return self.scorer.score(faces, policies)
+
+
+def test_a_recalibration_by_another_thread_does_not_disturb(bundle):
+    service, faces = service_for(bundle, trails(5), share=0.0)
+    service.audit.suspended = "early exits suspended"
+    service.scorer = RestartsWhileScoring(service.scorer, service.audit)
+    assert {r.warnings for r in service.score(faces)} == {("early exits suspended",)}
 
 
 def test_drift_ends_early_exits_until_recalibrated(bundle):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Struct
+import numpy as np
+from msgspec import Meta, Struct
 
 from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.reference import Reference
@@ -19,6 +20,9 @@ from edge_fiqa.errors import ConfigError
 
 SCHEMA: Final = "edge-fiqa-calibration/1"
 FILE = "calibration.json"
+Share = Annotated[float, Meta(gt=0, lt=1)]
+Margin = Annotated[float, Meta(gt=0, le=1e6)]
+Quality = Annotated[int, Meta(ge=0, le=100)]
 
 
 class Depth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +38,10 @@ class Depth(Struct, frozen=True, forbid_unknown_fields=True):
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if min(self.spread.y) < 0 or min(np.diff(self.full.y), default=0) < 0:
+            raise ConfigError("a spread is not negative, and an estimate never falls")
+
 
 class Promise(Struct, frozen=True, forbid_unknown_fields=True):
     """Decisions that differ from full depth: at most `risk`, with probability `confidence`.
@@ -42,11 +50,11 @@ class Promise(Struct, frozen=True, forbid_unknown_fields=True):
     gate at once. None: stopping early is not safe there. faces: held out for this test.
     """
 
-    risk: float
-    confidence: float
+    risk: Share
+    confidence: Share
     faces: int
-    gates: tuple[float | None, ...]
-    all_gates: float | None
+    gates: Annotated[tuple[Margin | None, ...], Meta(min_length=101, max_length=101)]
+    all_gates: Margin | None
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,13 +69,17 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     schema: Literal["edge-fiqa-calibration/1"] = SCHEMA
     model: str
     fingerprint: str
-    exits: tuple[int, ...]  # where the calibrated policy may stop
+    exits: Annotated[tuple[int, ...], Meta(min_length=1)]  # where the calibrated policy may stop
     edge_fiqa: str
     faces: int
     images: str  # what the faces were
-    gate: int | None  # recommended
+    gate: Quality | None  # recommended
     rules: dict[str, Rule]
     reference: Reference | None = None
+
+    def __post_init__(self) -> None:
+        if any(len(rule.depths) != self.exits[-1] for rule in self.rules.values()):
+            raise ConfigError(f"a rule says something else than depths 1 to {self.exits[-1]}")
 
     @property
     def id(self) -> str:

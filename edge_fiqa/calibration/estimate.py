@@ -92,7 +92,8 @@ class Estimator:
             if risk is None or np.isclose(promise.risk, risk):
                 return promise
         known = ", ".join(f"{promise.risk:g}" for promise in self.rule.promises) or "none"
+        wanted = "" if risk is None else f" of {risk:g}"
+        remedy = f" with --risk {risk:g}" if risk is not None and 0 < risk < 1 else ""
         raise ConfigError(
-            f"no risk of {risk:g} in this calibration (it has {known}); run edge-fiqa calibrate "
-            f"with --risk {risk:g}"
+            f"no risk{wanted} in this calibration (it has {known}); run edge-fiqa calibrate{remedy}"
         )

@@ -83,7 +83,10 @@ def _split(names: npt.NDArray[np.str_], seed: int) -> Mask:
     """(N,) which faces are fitted on; the rest is held out."""
     unique = np.unique(names)
     if len(unique) < 2:
-        raise ConfigError("all faces are of one group; calibration holds some groups out")
+        raise ConfigError(
+            "all faces are of one person (sub-folder); calibrating holds some persons out: give more "
+            "of them, or the folder itself if its files are of different persons"
+        )
     count = min(max(round(FIT_SHARE * len(unique)), 1), len(unique) - 1)
     return np.isin(names, np.random.default_rng(seed).permutation(unique)[:count])
 
@@ -107,7 +110,7 @@ def _fit_rule(
     unpromised = Rule(fitted_scale, tuple(depths), ())
     estimates, spreads = Estimator(unpromised).look(trail[~fitting], exits, fusion)
     taus = [fitted_scale.score_of(gate) for gate in range(101)]
-    trial = try_out(estimates, spreads, taus, held_groups)
+    trial = try_out(estimates, spreads, taus, held_groups, confidence)
     promises = []
     for risk in risks:
         gates, every = choose(trial, risk, confidence)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from edge_fiqa.errors import BackendMissing
+from edge_fiqa.errors import BackendMissing, ConfigError
 
 Floats = npt.NDArray[np.floating]
 KNOTS = 48
 DIGITS = 6  # significant ones that are kept
+LARGEST = 1e30  # a float32 holds it, and its differences
 
 
 class Line(Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +22,12 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
 
     x: tuple[float, ...]
     y: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.x or len(self.x) != len(self.y) or not (np.diff(self.x) > 0).all():
+            raise ConfigError("a line needs as many y as x, at least one, and x must rise")
+        if not np.abs((self.x, self.y)).max() < LARGEST:
+            raise ConfigError(f"a line ends at {LARGEST:g}")
 
     @classmethod
     def through(cls, x: npt.ArrayLike, y: npt.ArrayLike) -> Line:

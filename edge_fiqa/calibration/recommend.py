@@ -17,7 +17,10 @@ def gate_for_reject_rate(quality: Qualities, rate: float) -> int:
     if not 0 <= rate < 1:
         raise ConfigError(f"a reject rate lies in [0, 1), got {rate}")
     rejected = [(quality < gate).mean() for gate in range(101)]
-    return int(np.flatnonzero(np.array(rejected) <= rate)[-1])
+    allowed = np.flatnonzero(np.array(rejected) <= rate)
+    if not allowed.size:
+        raise ConfigError(f"{rejected[0]:.1%} of the faces have no finite score; a gate loses them")
+    return int(allowed[-1])
 
 
 def gate_for_fnmr(pair_quality: Qualities, non_match: Mask, fnmr: float) -> int:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from edge_fiqa.errors import ConfigError
+
+SIDE = 28  # pixels a side of the mean face
+CUES = ("chroma", "saturation", "brightness", "contrast", "sharpness", "fit", "zoom")
 
 
 class Moments(Struct, frozen=True, forbid_unknown_fields=True):
     """Of single faces."""
 
     mean: float
-    deviation: float
+    deviation: Annotated[float, Meta(gt=0)]
 
     @classmethod
     def of(cls, values: npt.NDArray[np.float64]) -> Moments:
@@ -29,7 +36,11 @@ class Reference(Struct, frozen=True, forbid_unknown_fields=True):
     quality: 0-100 at full depth. histogram: of those, counts in 20 bins of 5.
     """
 
-    mean_face: tuple[int, ...]
+    mean_face: tuple[Annotated[int, Meta(ge=0, le=255)], ...]
     cues: dict[str, Moments]
     quality: Moments
     histogram: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if set(self.cues) != set(CUES) or len(self.mean_face) != SIDE * SIDE:
+            raise ConfigError(f"a reference has the cues {', '.join(CUES)} and a mean face")

@@ -8,7 +8,9 @@ probability `confidence` over the faces it was tested on, its flip rate is at mo
 sequence testing needs no correction for the number of lambdas.
 
 Faces of one person flip together. Their number and their flips are divided by the design effect, so
-that the test counts them as the fewer independent faces that they are worth.
+that the test counts them as the fewer independent faces that they are worth. Where a gate has few
+flips, how far they come together is read from all gates' flips, and taken if it is more. With few
+persons even that is uncertain, and Student's quantile takes its price (Korn and Graubard, 1998).
 """
 
 from __future__ import annotations
@@ -63,18 +65,40 @@ def p_value(errors: npt.ArrayLike, faces: npt.ArrayLike, risk: float) -> Floats:
     return np.asarray(np.where(x >= n, 1.0, betainc(np.maximum(n - x, 1e-9), x + 1, 1 - risk)))
 
 
-def design_effect(errors: Floats, sizes: Floats) -> Floats:
-    """How many faces of these groups are worth one independent face, at least 1.
+@dataclass(frozen=True)
+class Variance:
+    """Of flips, in faces: between groups, and if the faces were independent. Any shape, (...)."""
 
-    errors: (..., R) flips in each of R groups of sizes (R,). Variance of the flip rate between groups
-    over that of independent faces, as for surveys (Korn and Graubard, 1998).
-    """
-    n = sizes.sum()
+    between: Floats
+    independent: Floats
+
+
+def variance(errors: Floats, sizes: Floats) -> Variance:
+    """errors: (..., R) flips in each of R groups of sizes (R,), as for surveys."""
+    n, groups = sizes.sum(), len(sizes)
     rate = errors.sum(axis=-1, keepdims=True) / n
-    between = np.square(errors - rate * sizes).sum(axis=-1) / n**2
-    independent = (rate * (1 - rate))[..., 0] / n
-    ratio = np.divide(between, independent, out=np.ones_like(between), where=independent > 0)
-    return np.maximum(ratio, 1.0)
+    between = np.square(errors - rate * sizes).sum(axis=-1) * groups / max(groups - 1, 1)
+    return Variance(between, (n * rate * (1 - rate))[..., 0] * n / max(n - 1, 1))
+
+
+def design_effect(of: Variance, sizes: Floats, confidence: float) -> Floats:
+    """How many faces of these groups (R,) are worth one independent face, at least 1.
+
+    of: (G, L) at G gates and L lambdas, the last the most eager. No flips there: a group is worth
+    one face. One group: all faces are.
+    """
+    from scipy.special import stdtrit
+
+    n, groups = float(sizes.sum()), len(sizes)
+    if groups < 2:
+        return np.full_like(of.between, n)
+    measured = np.divide(
+        of.between, of.independent, out=np.ones_like(of.between), where=of.independent > 0
+    )
+    between, independent = of.between[:, -1].sum(), of.independent[:, -1].sum()
+    pooled = between / independent if independent > 0 else n / groups
+    uncertain = stdtrit(groups - 1, confidence) / stdtrit(n - 1, confidence)
+    return np.maximum(np.maximum(measured, pooled), 1.0) * max(uncertain, 1.0) ** 2
 
 
 def fixed_sequence(p_values: npt.ArrayLike, confidence: float) -> int | None:
@@ -93,19 +117,24 @@ class Trial:
 
 
 def try_out(
-    estimates: Array, spreads: Array, taus: Sequence[float], groups: npt.NDArray[np.intp]
+    estimates: Array,
+    spreads: Array,
+    taus: Sequence[float],
+    groups: npt.NDArray[np.intp],
+    confidence: float,
 ) -> Trial:
     """Every lambda at every gate (G,). groups (N,): faces of one number are not independent."""
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order][0] - 1))
     sizes = np.diff(np.append(starts, len(groups))).astype(np.float64)
-    counts, effects = [], []
+    counts, found = [], []
     for tau in taus:
         wrong = flips(estimates[order], spreads[order], tau, LAMBDAS)
         by_group = np.add.reduceat(wrong, starts, axis=1, dtype=np.float64)
         counts.append(by_group.sum(axis=1))
-        effects.append(design_effect(by_group, sizes))
-    effect = np.stack(effects)
+        found.append(variance(by_group, sizes))
+    of = Variance(np.stack([v.between for v in found]), np.stack([v.independent for v in found]))
+    effect = design_effect(of, sizes, confidence)
     return Trial(np.stack(counts) / effect, len(groups) / effect)
 
 

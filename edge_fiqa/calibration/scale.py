@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from edge_fiqa.calibration.monotone import Line, rounded
+from edge_fiqa.calibration.monotone import LARGEST, Line, rounded
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Array
 
@@ -28,7 +28,7 @@ class Sigmoid(Struct, frozen=True, forbid_unknown_fields=True, tag="sigmoid", ta
     w: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.x0) and np.isfinite(self.w) and self.w > 0):
+        if not (abs(self.x0) < LARGEST and 1 / LARGEST < self.w < LARGEST):
             raise ConfigError(f"a sigmoid scale needs a finite x0 and w > 0, got {self}")
 
     def quality(self, scores: npt.ArrayLike) -> Qualities:
@@ -46,15 +46,21 @@ class Quantile(Struct, frozen=True, forbid_unknown_fields=True, tag="quantile", 
 
     percent: Line
 
+    def __post_init__(self) -> None:
+        percent = np.array(self.percent.y)
+        if not ((percent >= 0).all() and (percent <= 100).all() and (np.diff(percent) > 0).all()):
+            raise ConfigError("a quantile scale rises from 0 to 100 at most")
+
     def quality(self, scores: npt.ArrayLike) -> Qualities:
-        return np.rint(
-            np.interp(np.asarray(scores, np.float64), self.percent.x, self.percent.y)
-        ).astype(np.intp)
+        percent = np.interp(np.asarray(scores, np.float64), self.percent.x, self.percent.y)
+        return np.floor(percent + 0.5).astype(np.intp)  # where scores tie, at 0.5 too
 
     def score_of(self, gate: int) -> float:
         """The lowest score of at least quality `gate`."""
         if gate - 0.5 <= self.percent.y[0]:
             return -np.inf
+        if gate - 0.5 > self.percent.y[-1]:
+            return np.inf
         return float(np.interp(gate - 0.5, self.percent.y, self.percent.x))
 
 

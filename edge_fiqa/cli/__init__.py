@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "a model from faces grouped by person, with every exit supervised",
     "gateway": "cameras in, the best shot of every person out, in time at any load",
     "edc": "error versus discard of anybody's scores: FNMR, pAUC, intervals",
+    "bench": "what each exit costs on this machine: ms, faces/s, memory, mJ; MLPerf scenarios",
     "info": "what a bundle is: model, segments, parity, costs",
     "doctor": "what is installed, which engines run, and a self-test",
 }

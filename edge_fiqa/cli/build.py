@@ -18,7 +18,7 @@ from edge_fiqa.errors import BackendMissing
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help=".safetensors, .pt or .pth")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE")
-    parser.add_argument("--backend", choices=[*BACKENDS, "trt"], help="default engine (ov)")
+    parser.add_argument("--backend", choices=BACKENDS, help="default engine (ov)")
     parser.add_argument(
         "--precision", choices=("fp32", "bf16", "fp16", "int8"), help="default: fp32"
     )
@@ -49,8 +49,6 @@ def run(options: argparse.Namespace) -> int:
         raise BackendMissing(
             f"building needs {exc.name}; run pip install 'edge-fiqa[build]'"
         ) from exc
-    if options.backend == "trt":
-        raise BackendMissing("TensorRT plans are not built by this version; choose ov, ort or pt")
     chosen: dict[str, Any] = {
         key: getattr(options, key)
         for key in ("backend", "precision", "segments", "ranges", "threads", "accept_imprecise")

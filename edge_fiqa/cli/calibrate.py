@@ -117,6 +117,12 @@ def _check(recipe: CalibrationRecipe, options: argparse.Namespace) -> None:
         raise ConfigError("--x0 and --w go together, with --scale sigmoid")
     if recipe.gate is not None:
         check_gate(recipe.gate)
+    if recipe.seed < 0:
+        raise ConfigError(f"--seed must not be negative, got {recipe.seed}")
+    if options.output.is_dir() or not options.output.absolute().parent.is_dir():
+        raise ConfigError(
+            f"{options.output} cannot be written: give a file in a folder that exists"
+        )
 
 
 def _score(bundle: Bundle, options: argparse.Namespace, faces: FaceSet) -> Array:
@@ -140,6 +146,8 @@ def report(calibration: Calibration, bundle: Bundle, fusion: Fusion, trail: Arra
     needed = faces_needed(promise.risk, promise.confidence)
     if promise.faces < needed:
         lines.insert(2, f"NOT PROMISED: that needs {needed} held-out faces; give more")
+    elif all(margin is None for margin in promise.gates):
+        lines.insert(2, "NOT PROMISED: these faces are of too few persons (folders); give more")
     shown = sorted({*SHOWN_GATES, *([] if calibration.gate is None else [calibration.gate])})
     for quality in shown:
         gate = Gate.of(calibration, quality, exits=calibration.exits, fusion=fusion)

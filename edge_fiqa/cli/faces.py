@@ -17,6 +17,8 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
 
     Faces of one sub-folder are one group; in a flat folder every file is.
     """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder of faces")
     paths = list(expand([str(folder)], sys.stdin))
     if limit is not None and limit < len(paths):
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, max(limit, 1)).astype(int)]
@@ -33,4 +35,6 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
         raise ConfigError(f"{folder}: no aligned 112x112 faces in it ({refused} files refused)")
     if refused:
         print(f"edge-fiqa {command}: {refused} unusable images left out", file=sys.stderr)
-    return FaceSet(np.stack(crops), tuple(groups), f"faces of {folder.name}", tuple(names))
+    return FaceSet(
+        np.stack(crops), tuple(groups), f"faces of {folder.resolve().name}", tuple(names)
+    )

@@ -76,10 +76,6 @@ def cores() -> int:
 def policies_of(options: argparse.Namespace) -> list[Policy]:
     """The policies that the flags ask for. Raises ConfigError where flags contradict each other."""
     given = {name for name in _FLAGS if getattr(options, name) is not None}
-    if options.budget_mj is not None:
-        raise ConfigError(
-            "--budget-mj: this bundle has no energy table; use --budget-ms or -gflops"
-        )
     if options.risk is not None and options.policy != "gate":
         raise ConfigError("--risk is about --policy gate, which is not given")
     if options.ranked is not None and options.policy != "gate":
@@ -94,8 +90,9 @@ def policies_of(options: argparse.Namespace) -> list[Policy]:
     policies: list[Policy] = []
     if options.exit is not None:
         policies.append(Fixed(options.exit))
-    if options.budget_ms is not None or options.budget_gflops is not None:
-        policies.append(Budget(options.budget_ms, options.budget_gflops))
+    budget = (options.budget_ms, options.budget_gflops, options.budget_mj)
+    if any(limit is not None for limit in budget):
+        policies.append(Budget(*budget))
     if "eps" in given or "patience" in given or options.policy == "convergence":
         stated = {key: getattr(options, key) for key in ("eps", "patience") if key in given}
         policies.append(Convergence(**stated))
@@ -114,4 +111,4 @@ _FLAGS = {
     "patience": "convergence",
 }
 
-_NEEDED = {"budget": "--budget-ms or --budget-gflops", "deadline": "--deadline-ms"}
+_NEEDED = {"budget": "--budget-ms, --budget-gflops or --budget-mj", "deadline": "--deadline-ms"}

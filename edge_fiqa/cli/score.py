@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--audit",
         type=float,
-        default=SHARE,
         metavar="S",
         help=f"--policy gate: share of faces run to full depth as a check ({SHARE})",
     )
@@ -69,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
     if "" in options.inputs:  # an unset shell variable; Path("") would be the current folder
         raise ConfigError("one of the paths is empty")
+    if options.audit is not None and options.policy != "gate":
+        raise ConfigError("--audit is about --policy gate, which is not given")
     if options.overwrite and options.output is None:
         raise ConfigError("--overwrite is about --output FILE, which is not given")
     landmarks = read_landmarks(options.landmarks) if options.landmarks else None
@@ -148,7 +149,8 @@ def _workers(
     workers: Sequence[Scorer | GateService] = scorers
     audit = None
     if options.policy == "gate":
-        audit = Audit(scorers[0].gate_policy(options.risk).risk, options.audit)
+        share = SHARE if options.audit is None else options.audit
+        audit = Audit(scorers[0].gate_policy(options.risk).risk, share)
         workers = [
             GateService(scorer, options.risk, audit, ranked=options.ranked) for scorer in scorers
         ]

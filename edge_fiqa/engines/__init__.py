@@ -15,7 +15,11 @@ BACKENDS = {
     "ov": "edge_fiqa.engines.ov:OpenVINO",
     "ort": "edge_fiqa.engines.ort:OnnxRuntime",
     "pt": "edge_fiqa.engines.pt:Torch",
+    "trt": "edge_fiqa.engines.trt:TensorRT",
 }
+
+LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch", "trt": "tensorrt"}
+"""The distribution whose version says what computed."""
 
 MAX_BATCH = 64
 

@@ -8,17 +8,39 @@ Models are specialised per batch bucket and compiled on first use; compiled form
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Rows, Tokens, bucket_for
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
+
+
+def _without_telemetry() -> Any:
+    """OpenVINO, which reports nothing.
+
+    It sends an event to Google Analytics when it is imported, and leaves a number for this user in
+    ~/intel, unless its telemetry package is missing. So it is, for that moment. Where a program
+    imported OpenVINO before, that was its own choice.
+    """
+    modules: dict[str, Any] = sys.modules  # None there: importing it raises ImportError
+    there = modules.get("openvino_telemetry")
+    modules["openvino_telemetry"] = None
+    try:
+        import openvino
+    finally:
+        del modules["openvino_telemetry"]
+        if there is not None:
+            modules["openvino_telemetry"] = there
+    return openvino
+
+
+ov = _without_telemetry()
 
 
 class OpenVINO(EngineBase):

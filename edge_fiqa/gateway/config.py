@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 from edge_fiqa.bundle import SHIPPED
 from edge_fiqa.config import BackendName
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.output_config import (
+from edge_fiqa.gateway.outputs.config import (
     FileConfig,
     HttpConfig,
     MqttConfig,

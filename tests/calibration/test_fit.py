@@ -112,7 +112,7 @@ def test_broken_faces_are_left_out_and_few_are_refused():
     assert fit(broken).faces == 200
     with pytest.raises(ConfigError, match="at least 100 faces, found 99"):
         fit(trails(99))
-    with pytest.raises(ConfigError, match="one group"):
+    with pytest.raises(ConfigError, match="of one person"):
         fit(trails(200), ["one"] * 200)
     with pytest.raises(ConfigError, match="between 0 and 1"):
         fit(trails(200), risks=[0.0])

@@ -7,6 +7,11 @@ from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_reject_rate
 from edge_fiqa.errors import ConfigError
 
 
+def test_faces_without_a_score_are_lost_at_any_gate():
+    with pytest.raises(ConfigError, match=r"50\.0% of the faces have no finite score"):
+        gate_for_reject_rate(np.array([-1, 70]), 0.1)
+
+
 def test_the_highest_gate_that_loses_no_more():
     quality = np.arange(100)
     assert gate_for_reject_rate(quality, 0.1) == 10

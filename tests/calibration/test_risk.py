@@ -15,6 +15,7 @@ from edge_fiqa.calibration.risk import (
     p_value,
     stops,
     try_out,
+    variance,
 )
 
 
@@ -64,7 +65,7 @@ def test_faces_needed_is_where_no_flip_suffices():
 
 def test_one_margin_for_all_gates_is_as_wide_as_the_widest():
     estimates, spreads = made_up(4000)
-    trial = try_out(estimates, spreads, np.linspace(-2, 2, 9), np.arange(4000))
+    trial = try_out(estimates, spreads, np.linspace(-2, 2, 9), np.arange(4000), 0.95)
     each, common = choose(trial, 0.02, 0.95)
     assert common == max(each)
     assert min(each) < common
@@ -92,18 +93,34 @@ def test_the_promise_is_kept_in_two_thousand_calibrations(risk):
     assert violated.min() > 0  # the promise is not kept by being timid
 
 
+def effect(errors, sizes):
+    of = variance(np.asarray(errors, float)[None, None], sizes)
+    return design_effect(of, sizes, 0.95).item()
+
+
 def test_a_design_effect_counts_what_groups_are_worth():
     sizes = np.full(200, 5.0)
     together = np.repeat([[0.0, 5.0]], 100, axis=0).ravel()  # a person flips always or never
-    assert design_effect(together, sizes) == pytest.approx(5, rel=0.01)
-    alone = np.random.default_rng(0).binomial(5, 0.5, 200).astype(float)
-    assert design_effect(alone, sizes) == pytest.approx(1, abs=0.25)
-    assert design_effect(np.zeros(200), sizes) == 1
+    assert effect(together, sizes) == pytest.approx(5, rel=0.02)
+    alone = np.random.default_rng(0).binomial(5, 0.5, 200)
+    assert effect(alone, sizes) == pytest.approx(1, abs=0.25)
+    assert effect(np.zeros(200), sizes) == pytest.approx(5, rel=0.02)  # who knows?
+    assert effect(np.zeros(1), np.array([500.0])) == 500
+    assert effect(np.array([9, 9]), np.array([50.0, 50.0])) > 10  # two agree by chance
+    assert effect(np.eye(300)[0], np.ones(300)) == 1
+
+
+def test_gates_without_flips_borrow_the_design_effect_of_those_with():
+    sizes = np.full(200, 5.0)
+    errors = np.zeros((2, 1, 200))
+    errors[0, 0, ::2] = 5
+    found = design_effect(variance(errors, sizes), sizes, 0.95)
+    assert found[1, 0] == pytest.approx(5, rel=0.02)
 
 
 def test_faces_that_are_alone_are_counted_one_by_one():
     estimates, spreads = made_up(500)
-    trial = try_out(estimates, spreads, [0.0], np.arange(500))
+    trial = try_out(estimates, spreads, [0.0], np.arange(500), 0.95)
     plain = flips(estimates, spreads, 0.0, LAMBDAS).sum(axis=1)
     np.testing.assert_allclose(trial.flips[0], plain, rtol=1e-6)
     np.testing.assert_allclose(trial.faces[0], 500, rtol=1e-6)
@@ -122,7 +139,25 @@ def test_the_promise_is_kept_where_persons_flip_together():
         estimates = base[drawn] + rng.normal(0, 1e-3, (len(drawn), 1))
         groups = {"by person": np.repeat(np.arange(400), 12), "as if independent": np.arange(4800)}
         for kind, numbers in groups.items():
-            (lam,), _ = choose(try_out(estimates, spread[drawn], [0.0], numbers), 0.03, 0.95)
+            (lam,), _ = choose(try_out(estimates, spread[drawn], [0.0], numbers, 0.95), 0.03, 0.95)
             violated[kind] += truth[place[lam]] > 0.03
     assert violated["by person"] <= binom.ppf(0.999, 300, 0.06)
     assert violated["as if independent"] > binom.ppf(0.999, 300, 0.05)
+
+
+@pytest.mark.parametrize(("persons", "each"), [(1, 600), (2, 300), (10, 60), (30, 20)])
+def test_few_persons_cannot_promise_however_many_their_faces(persons, each):
+    """Counted without their persons, 10 of 60 near-copies broke their promise in 70 % of these."""
+    base, spread = made_up(20_000)
+    rng, taus = np.random.default_rng(2), np.linspace(-2, 2, 9)
+    wrong = np.stack([flips(base, spread, tau, LAMBDAS).mean(axis=1) for tau in taus])
+    truth = np.concatenate([wrong, np.zeros((len(taus), 1))], axis=1)
+    place = {lam: position for position, lam in enumerate(LAMBDAS)} | {None: len(LAMBDAS)}
+    violated = np.zeros(len(taus))
+    for _ in range(40):
+        drawn = np.repeat(rng.integers(0, 20_000, persons), each)
+        estimates = base[drawn] + rng.normal(0, 1e-3, (len(drawn), 1))
+        numbers = np.repeat(np.arange(persons), each)
+        lambdas, _ = choose(try_out(estimates, spread[drawn], taus, numbers, 0.95), 0.03, 0.95)
+        violated += [truth[gate, place[lam]] > 0.03 for gate, lam in enumerate(lambdas)]
+    assert violated.max() <= binom.ppf(0.999, 40, 0.05)

@@ -22,6 +22,16 @@ def test_an_average_face_scores_50_and_the_scale_rises(form):
     assert (rising[0], rising[-1]) == (0, 100)
 
 
+@pytest.mark.parametrize("tied", [2, 3, 4, 5, 40])
+def test_gates_agree_with_qualities_where_scores_tie(tied):
+    """The best of them are all alike: no face may have quality 100."""
+    scores = np.minimum(np.arange(101.0), 101.0 - tied).astype(np.float32)
+    scale = fit_scale(scores, "quantile")
+    for gate in range(101):
+        accepted = scores >= scale.score_of(gate)
+        np.testing.assert_array_equal(accepted, scale.quality(scores) >= gate)
+
+
 def test_quantile_is_the_share_of_faces_below():
     scores = np.random.default_rng(1).gamma(2.0, 1.0, 5000).astype(np.float32)
     quality = fit_scale(scores, "quantile").quality(scores)

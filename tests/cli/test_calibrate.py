@@ -63,6 +63,20 @@ def test_the_report_has_a_line_per_gate(run, persons, tmp_path):
     assert {row[3] for row in rows} == {"4.00"}  # mean depth: nothing is safe, so nothing stops
 
 
+def test_two_folders_of_many_faces_promise_nothing(run, tmp_path):
+    """A folder a camera: what flips together there cannot be told from one folder held out."""
+    for number, face in enumerate(synthetic_faces(400, seed=9)):
+        place = tmp_path / f"faces/camera{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(place / f"{number}.png")
+    flags = ("-o", tmp_path / "c.json", "--risk", "0.05")
+    status, out, _ = run("calibrate", tmp_path / "faces", *flags)
+    assert status == 0
+    assert "NOT PROMISED: these faces are of too few persons (folders); give more" in out
+    promise = load_calibration(tmp_path / "c.json").rules["FW"].promises[0]
+    assert set(promise.gates) == {promise.all_gates} == {None}
+
+
 def test_scoring_under_the_gate(run, made, persons):
     flags = ("--calibration", made, "--format", "ndjson", "--policy", "gate", "--audit", "0")
     status, out, _ = run("score", persons, *flags)
@@ -129,6 +143,8 @@ def test_a_gate_from_pairs_and_a_recogniser(run, persons, tmp_path, recogniser_f
         (["--risk", "2"], "between 0 and 1"),
         (["--limit", "50"], "at least 100 faces, found 50"),
         (["--fusion", "1,2"], "2 weights"),
+        (["--seed", "-1"], "--seed must not be negative"),
+        (["-o", "/nowhere/c.json"], "/nowhere/c.json cannot be written"),
     ],
 )
 def test_what_cannot_be_done(run, persons, tmp_path, flags, message):
@@ -137,6 +153,12 @@ def test_what_cannot_be_done(run, persons, tmp_path, flags, message):
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize("faces", ["-", "nowhere"])
+def test_faces_that_are_no_folder_are_refused(run, tmp_path, faces):
+    status, _, err = run("calibrate", faces, "-o", tmp_path / "c.json")
+    assert (status, err) == (2, f"edge-fiqa calibrate: {faces} is not a folder of faces\n")
 
 
 def test_a_calibration_of_another_model_is_refused(run, made, persons, tmp_path):

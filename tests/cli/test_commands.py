@@ -69,7 +69,7 @@ def test_build_then_info(capsys, checkpoint, tmp_path):
 def test_what_build_refuses(capsys, checkpoint, tmp_path):
     for arguments, message in [
         ((checkpoint, "-o", tmp_path / "b", "--precision", "int8"), "--calibration-images"),
-        ((checkpoint, "-o", tmp_path / "b", "--backend", "trt"), "TensorRT plans are not built"),
+        ((checkpoint, "-o", tmp_path / "b", "--backend", "trt"), "backend 'trt'"),
         ((checkpoint, "-o", tmp_path / "b", "--segments", "5"), "do not divide"),
         ((checkpoint, "-o", tmp_path / "b", "--segments", "1,9"), "must rise and end with"),
         ((checkpoint, "-o", tmp_path / "b", "--heads", "3"), "not divisible"),

@@ -1,0 +1,93 @@
+"""Two results of one machine: faster, slower, or no difference seen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edge_fiqa.bench.result import Result, Row
+from edge_fiqa.bench.timing import resampled_medians
+
+LEAST = 0.02  # no smaller change is called one: two runs of the same code differ that much
+Verdict = Literal["faster", "slower", "no difference seen"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """new / old of a row's ms. low, high: 95 % bootstrap interval of the medians of rounds.
+
+    noise: the change that the machine itself accounts for, at least LEAST.
+    """
+
+    row: Row
+    ratio: float
+    low: float
+    high: float
+    noise: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...]
+
+
+def compare(old: Result, new: Result) -> Comparison:
+    """Rows that both have, by bundle name, engine, precision, threads, exit, batch and way.
+
+    What the machine's own matrix product changed by between the runs is a change that no code of
+    ours made: a verdict needs the interval to lie beyond it.
+    """
+    before = {row.key: row for row in old.rows}
+    changes = tuple(
+        _change(before[row.key], row, max(LEAST, _drift(old, new, row)))
+        for row in new.rows
+        if row.key in before
+    )
+    return Comparison(changes, tuple(_warnings(old, new, changes)))
+
+
+def _change(old: Row, new: Row, noise: float) -> Change:
+    a = resampled_medians(np.array(old.round_ms), seed=1)
+    b = resampled_medians(np.array(new.round_ms), seed=2)
+    low, high = np.quantile(b / a, (0.025, 0.975))
+    verdict: Verdict = "no difference seen"
+    if high < 1 / (1 + noise):
+        verdict = "faster"
+    elif low > 1 + noise:
+        verdict = "slower"
+    ratio = float(np.median(new.round_ms) / np.median(old.round_ms))
+    return Change(new, ratio, float(low), float(high), noise, verdict)
+
+
+def _drift(old: Result, new: Result, row: Row) -> float:
+    """By how much the peak of this row's library moved between the runs; 0 where not known."""
+    rates = [
+        peak.gflops_per_s
+        for result in (old, new)
+        for peak in result.peaks
+        if (peak.backend, peak.precision, peak.threads) == (row.backend, row.precision, row.threads)
+        and peak.gflops_per_s
+    ]
+    return max(rates) / min(rates) - 1 if len(rates) == 2 else 0.0
+
+
+def _warnings(old: Result, new: Result, changes: Sequence[Change]) -> list[str]:
+    found = []
+    for name in ("cpu", "board", "cores", "governor", "power_mode"):
+        a, b = old.environment.get(name), new.environment.get(name)
+        if a != b:
+            found.append(f"{name} was {a}, is {b}: this is not the same machine or mode")
+    for name, result in (("old", old), ("new", new)):
+        load, cores = result.environment.get("load"), result.environment.get("cores") or 1
+        if load is not None and load > 0.5 * cores:
+            found.append(f"the {name} run began at load {load} on {cores} cores: not idle")
+    if not changes:
+        found.append("the results have no row in common")
+    if missing := len(new.rows) - len(changes):
+        found.append(f"{missing} rows are not in the old result")
+    return found

@@ -1,0 +1,194 @@
+"""edge-fiqa bench: what each exit costs on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from edge_fiqa.bench import report
+from edge_fiqa.bench.compare import compare
+from edge_fiqa.bench.measure import Plan, measure
+from edge_fiqa.bench.result import load_result
+from edge_fiqa.bench.scenarios import (
+    SCENARIOS,
+    Load,
+    Scenario,
+    closed_loop_rate,
+    full,
+    run_scenario,
+)
+from edge_fiqa.bench.timing import QUICK, USUAL, Effort
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.cli.options import add_policy_arguments, cores, policies_of
+from edge_fiqa.engines import BACKENDS, open_engine
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.fusion import parse_fusion
+from edge_fiqa.measure import measured_costs, synthetic_faces
+from edge_fiqa.policy import Policy
+from edge_fiqa.scorer import Scorer, available_backend
+from edge_fiqa.types import FaceSet
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bundle", nargs="+", default=["nano"], metavar="DIR", help="or nano (default), small"
+    )
+    parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=[], help="the bundle's")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of one engine")
+    parser.add_argument("--faces", type=Path, metavar="DIR", help="aligned faces (synthetic ones)")
+    parser.add_argument("--quick", action="store_true", help="a first look: few rounds")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the result")
+    table = parser.add_argument_group("the table: exit x batch x bundle x backend")
+    table.add_argument("--exits", metavar="K,K,...", help="default: all")
+    table.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="faces (1)")
+    table.add_argument("--steps", action="store_true", help="also in steps, asked after each")
+    table.add_argument("--rounds", type=int, metavar="N", help=f"turns ({USUAL.rounds})")
+    table.add_argument(
+        "--no-memory", action="store_true", help="skip the processes that measure it"
+    )
+    table.add_argument("--plot", type=Path, metavar="FILE.png")
+    table.add_argument(
+        "--compare", type=Path, metavar="OLD.json", help="faster or slower than then"
+    )
+    table.add_argument(
+        "--update-costs",
+        action="store_true",
+        help="write this engine's times, and energy where there is a meter, into the bundle",
+    )
+    load = parser.add_argument_group("MLPerf LoadGen, under the policy that the last group states")
+    load.add_argument("--scenario", choices=SCENARIOS)
+    load.add_argument("--full", action="store_true", help="as long as MLPerf's rules (10 minutes)")
+    load.add_argument("--seconds", type=float, metavar="S", help="at least (5)")
+    load.add_argument("--qps", type=float, help="server: arrivals/s (60 %% of what engines can do)")
+    load.add_argument("--latency-ms", type=float, default=20.0, help="server: in time (20)")
+    load.add_argument("--jobs", type=int, metavar="N", help="engines (cores; 1 for streams)")
+    load.add_argument("--logs", type=Path, metavar="DIR", help="keep LoadGen's own logs")
+    add_policy_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    old = load_result(options.compare) if options.compare is not None else None
+    bundles = [Bundle.open(name) for name in options.bundle]
+    faces = _faces(options)
+    if options.update_costs:
+        return _update(bundles, options)
+    if options.scenario is not None:
+        return _scenario(bundles, faces, options)
+    if (stray := _policies_asked(options)) is not None:
+        raise ConfigError(f"{stray} is about --scenario; the table takes --exits")
+    result = measure(bundles, _plan(options), faces)
+    print("\n".join(report.table(result)))
+    if options.plot is not None:
+        report.plot(result, options.plot)
+    if old is not None:
+        print("", *report.comparison(compare(old, result)), sep="\n")
+    _finish(msgspec.json.encode(result), options)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    effort = QUICK if options.quick else USUAL
+    if options.rounds is not None:
+        if options.rounds < 1:
+            raise ConfigError(f"--rounds must be at least 1, got {options.rounds}")
+        effort = Effort(options.rounds, effort.turn_ms, effort.warm_up)
+    exits = None
+    if options.exits is not None:
+        try:
+            exits = tuple(int(text) for text in options.exits.split(","))
+        except ValueError:
+            raise ConfigError(f"--exits {options.exits!r}: expected numbers like 1,6,12") from None
+    return Plan(
+        exits,
+        tuple(options.batch),
+        tuple(options.backend),
+        ("one", "steps") if options.steps else ("one",),
+        options.threads,
+        effort,
+        not options.no_memory,
+    )
+
+
+def _faces(options: argparse.Namespace) -> FaceSet:
+    if options.faces is not None:
+        return read_faces(options.faces, 256, "bench")
+    crops = synthetic_faces(64)
+    return FaceSet(crops, tuple(map(str, range(len(crops)))), "synthetic faces")
+
+
+def _update(bundles: Sequence[Bundle], options: argparse.Namespace) -> int:
+    if len(options.backend) > 1:
+        raise ConfigError("a bundle keeps the costs of one engine: give one --backend")
+    for bundle in bundles:
+        backend = options.backend[0] if options.backend else available_backend(bundle)
+        with open_engine(bundle, backend, options.threads) as engine:
+            costs = measured_costs(engine)
+        bundle.with_costs(costs)
+        with_energy = any(row.mj is not None for row in costs.segments)
+        print(
+            f"{bundle.folder}: costs of {len(costs.segments)} segments on {costs.device.strip()}, "
+            f"{costs.backend}, {costs.threads} threads; {'with' if with_energy else 'no'} energy"
+        )
+    return 0
+
+
+def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Namespace) -> int:
+    if len(bundles) > 1 or len(options.backend) > 1:
+        raise ConfigError("--scenario takes one bundle and one backend")
+    scenario: Scenario = options.scenario
+    alone = scenario in ("singlestream", "multistream")
+    jobs = options.jobs or (1 if alone else cores())
+    if jobs < 1 or (alone and jobs > 1):
+        raise ConfigError(f"--jobs {jobs}: {scenario} is answered by one engine")
+    bundle = bundles[0]
+    scorers = [
+        Scorer.open(
+            bundle,
+            backend=options.backend[0] if options.backend else None,
+            threads=options.threads or max(1, cores() // jobs),
+            fusion=parse_fusion(options.fusion, bundle.config.depth),
+            gate=options.gate,
+        )
+        for _ in range(jobs)
+    ]
+    policies: list[Policy] = policies_of(options)
+    if options.policy == "gate":
+        policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
+    rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
+    seconds, queries = full(scenario) if options.full else (5.0, 64)
+    load = Load(
+        scenario,
+        options.seconds or seconds,
+        queries,
+        options.qps or (0.6 * rate if scenario == "server" else rate),
+        options.latency_ms,
+    )
+    with TemporaryDirectory() as place:
+        found = run_scenario(scorers, policies, faces, load, options.logs or Path(place))
+    for scorer in scorers:
+        scorer.close()
+    print("\n".join(report.scenario(found)))
+    _finish(msgspec.json.encode(found), options)
+    return 0 if found.valid else 1
+
+
+def _policies_asked(options: argparse.Namespace) -> str | None:
+    names = ("policy", "exit", "eps", "patience", "gate", "risk", "deadline_ms")
+    budgets = ("budget_ms", "budget_gflops", "budget_mj")
+    found = next((name for name in names + budgets if getattr(options, name) is not None), None)
+    return None if found is None else f"--{found.replace('_', '-')}"
+
+
+def _finish(text: bytes, options: argparse.Namespace) -> None:
+    """The last line on stdout is the result."""
+    if options.output is not None:
+        try:
+            options.output.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
+        except OSError as exc:
+            raise ConfigError(f"{options.output}: {exc.strerror}") from exc
+    print(text.decode())

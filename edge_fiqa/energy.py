@@ -1,0 +1,205 @@
+"""Energy meters: what the machine can say of the joules it uses, and what work costs by them.
+
+    ina3221   Jetson boards: volts and amperes of the board's input, through hwmon
+    nvml      NVIDIA cards: the driver's energy counter
+    rapl      x86 packages: energy counters through powercap (root, or readable energy_uj)
+
+A meter counts joules from an arbitrary start, of everything in its domain: the board, the card, the
+package. Gross energy of a piece of work is what was counted while it ran; net is what is left after
+the idle power measured before it, over the same time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_fiqa.errors import BackendMissing
+
+SAMPLE_S = 0.005  # between two looks at a power sensor
+HWMON, POWERCAP = Path("/sys/class/hwmon"), Path("/sys/class/powercap")
+
+
+class Meter(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def joules(self) -> float:
+        """Energy since some start; never falls."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Rapl:
+    """Energy counters of all CPU packages. Read it more often than they wrap (minutes at 100 W)."""
+
+    def __init__(self, root: Path = POWERCAP) -> None:
+        zones = sorted(root.glob("intel-rapl:*"))
+        self._zones = [z for z in zones if z.name.count(":") == 1 and _label(z) != "psys"]
+        if not self._zones:
+            raise BackendMissing("RAPL: no package in powercap (a virtual machine, or no driver)")
+        self._range = [int(_read(z / "max_energy_range_uj", "RAPL")) for z in self._zones]
+        self._last = self._counters()
+        self._joules = 0.0
+        self.name = f"rapl ({', '.join(_label(z) for z in self._zones)})"
+
+    def joules(self) -> float:
+        now = self._counters()
+        for before, after, wrap in zip(self._last, now, self._range, strict=True):
+            self._joules += 1e-6 * (after - before if after >= before else after + wrap - before)
+        self._last = now
+        return self._joules
+
+    def close(self) -> None: ...
+
+    def _counters(self) -> list[int]:
+        return [int(_read(zone / "energy_uj", "RAPL")) for zone in self._zones]
+
+
+class Sampled:
+    """Joules from a power sensor in watts, looked at every few ms by a thread (trapezoids)."""
+
+    def __init__(
+        self,
+        name: str,
+        watts: Callable[[], float],
+        sample_s: float = SAMPLE_S,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.name, self._watts, self._clock = name, watts, clock
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._joules, self._at, self._last = 0.0, clock(), watts()
+        self._thread = threading.Thread(target=self._sample, args=(sample_s,), daemon=True)
+        self._thread.start()
+
+    def joules(self) -> float:
+        with self._lock:
+            now, watts = self._clock(), self._watts()
+            self._joules += (now - self._at) * (watts + self._last) / 2
+            self._at, self._last = now, watts
+            return self._joules
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self, sample_s: float) -> None:
+        while not self._stop.wait(sample_s):
+            self.joules()
+
+
+def ina3221(root: Path = HWMON) -> Sampled:
+    """A Jetson's board power: its input rail where one is measured, else the sum of all rails."""
+    chips = [d for d in sorted(root.glob("hwmon*")) if _label(d) == "ina3221"]
+    rails: dict[str, tuple[Path, Path]] = {}
+    for chip in chips:
+        for label in sorted(chip.glob("in*_label")):
+            number = label.name.removeprefix("in").removesuffix("_label")
+            volts, amperes = chip / f"in{number}_input", chip / f"curr{number}_input"
+            if volts.exists() and amperes.exists():
+                rails[label.read_text(encoding="utf-8").strip()] = (volts, amperes)
+    rails = {name: files for name, files in rails.items() if "sum of" not in name}
+    if not rails:
+        raise BackendMissing("INA3221: no such sensor in hwmon (not a Jetson)")
+    whole: list[str] = [name for name in ("VDD_IN", "POM_5V_IN") if name in rails]
+    chosen = whole[:1] or sorted(rails)
+
+    def watts() -> float:
+        pairs = [rails[name] for name in chosen]
+        return sum(1e-6 * int(_read(v, "INA3221")) * int(_read(a, "INA3221")) for v, a in pairs)
+
+    return Sampled(f"ina3221 ({', '.join(chosen)})", watts)
+
+
+class Nvml:
+    """The energy counter of one NVIDIA card. `nvml` is the module pynvml, or its like."""
+
+    def __init__(self, nvml: Any, index: int = 0) -> None:
+        self._nvml = nvml
+        try:
+            nvml.nvmlInit()
+            self._card = nvml.nvmlDeviceGetHandleByIndex(index)
+            nvml.nvmlDeviceGetTotalEnergyConsumption(self._card)
+            self.name = f"nvml ({nvml.nvmlDeviceGetName(self._card)})"
+        except nvml.NVMLError as exc:
+            raise BackendMissing(f"NVML: {exc}") from exc
+
+    def joules(self) -> float:
+        return 1e-3 * float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._card))
+
+    def close(self) -> None:
+        self._nvml.nvmlShutdown()
+
+
+def _nvml() -> Nvml:
+    try:
+        return Nvml(import_module("pynvml"))
+    except ImportError:
+        raise BackendMissing("NVML: pynvml is not installed (nvidia-ml-py)") from None
+
+
+def find_meter(device: str = "CPU") -> tuple[Meter | None, str]:
+    """The meter whose domain holds this device, and "" ; or None and why there is none.
+
+    A Jetson's board sensor comes first; then the card for CUDA devices, the packages for others.
+    """
+    reasons = []
+    on_gpu = device.lower().startswith(("cuda", "gpu", "nvidia"))
+    for opened in (ina3221, _nvml if on_gpu else Rapl):
+        try:
+            return opened(), ""
+        except BackendMissing as exc:
+            reasons.append(str(exc))
+    return None, "; ".join(reasons)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """mJ of one piece of work. net is None where idle power was not measured."""
+
+    gross_mj: float
+    net_mj: float | None
+
+
+def idle_watts(meter: Meter, seconds: float = 2.0) -> float:
+    """Mean power of the meter's domain while we do nothing."""
+    start, joules = time.perf_counter(), meter.joules()
+    time.sleep(seconds)
+    return (meter.joules() - joules) / (time.perf_counter() - start)
+
+
+def energy_of(
+    meter: Meter,
+    work: Callable[[], object],
+    idle_w: float | None = None,
+    seconds: float = 1.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Energy:
+    """Mean energy of one call of `work`, repeated for at least `seconds`."""
+    calls, start, joules = 0, clock(), meter.joules()
+    while clock() - start < seconds or not calls:
+        work()
+        calls += 1
+    used, elapsed = meter.joules() - joules, clock() - start
+    net = None if idle_w is None else 1e3 * (used - idle_w * elapsed) / calls
+    return Energy(1e3 * used / calls, net)
+
+
+def _label(folder: Path) -> str:
+    try:
+        return (folder / "name").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _read(path: Path, meter: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise BackendMissing(f"{meter}: {path}: {exc.strerror}") from exc

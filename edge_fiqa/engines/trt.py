@@ -1,0 +1,224 @@
+"""TensorRT: the engine for Jetson and servers. One plan per segment and batch size.
+
+Plans are built on the machine that runs them, at first use or ahead, and kept (see `trt_plans`).
+Tokens are device addresses; only images go in and scores come out. All device work runs on one
+thread and one stream.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.engines import board
+from edge_fiqa.engines.base import EngineBase, Rows, Tokens
+from edge_fiqa.engines.owner import Owner
+from edge_fiqa.engines.trt_api import VERSION, Log, logger, make, need, trt
+from edge_fiqa.engines.trt_build import SHORT_MB, Job, build_in_child, build_plan
+from edge_fiqa.engines.trt_device import Device, Staging
+from edge_fiqa.engines.trt_graph import Graphs
+from edge_fiqa.engines.trt_memory import Lease, Scratch, TokenPool
+from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
+from edge_fiqa.engines.trt_stage import Stage
+from edge_fiqa.errors import EngineFailed
+from edge_fiqa.types import IMAGE, Array, Bytes, Segment
+
+TOKEN_BYTES = 4  # tokens are float32 in every precision: the residual stream is
+
+
+class TensorRT(EngineBase):
+    backend = "trt"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self.bundle, self.config = bundle, bundle.config
+        self.segments = frozenset(bundle.segments)
+        self.threads = threads or 1
+        self.version = VERSION
+        self.options = plan_options(bundle)
+        self.max_batch = self.options.batches[-1]
+        self.device_ms: dict[Segment, float] = {}
+        """What each segment took on the device when it last ran, by CUDA events."""
+        self._row_bytes = self.config.tokens * self.config.width * TOKEN_BYTES
+        self._cancelled = threading.Event()
+        self._closed = False
+        self._stages: dict[tuple[Segment, int], Stage] = {}
+        self._owner = Owner("edge_fiqa-tensorrt")
+        try:
+            self._owner.call(self._open)
+        except BaseException:
+            self._owner.stop()
+            raise
+        atexit.register(self.close)
+
+    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+        faces = self.faces_in(segment, x)
+        return self._wait(self._run, segment, x, faces)
+
+    def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        return self._wait(self._keep, tokens, rows)
+
+    def prepare(
+        self,
+        batches: Sequence[int] | None = None,
+        progress: Callable[[Segment, int], None] | None = None,
+    ) -> None:
+        """Build and load the plans of these batch sizes (all of them by default) now."""
+        for batch in batches or self.options.batches:
+            for segment in sorted(self.segments):
+                if progress is not None:
+                    progress(segment, batch)
+                self._wait(self._stage, segment, batch)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._cancelled.set()
+        atexit.unregister(self.close)
+        try:
+            self._owner.call(self._release)
+        finally:
+            self._owner.stop()
+
+    # ---- on the owner's thread
+
+    def _open(self) -> None:
+        self._device = Device()  # raises where there is no driver, before TensorRT is touched
+        try:
+            self.device = self._device.name
+            self._log = Log()
+            self._runtime = self._make_runtime()
+            machine = board.read_board()
+            target = Target(
+                VERSION,
+                self._device.name,
+                self._device.sm,
+                self._device.cuda,
+                machine.power_mode,
+                board.platform(),
+            )
+            self._store = PlanStore(self.bundle, target, self.options)
+            self._scratch = Scratch(self._device)
+            self._pool = TokenPool(self._device, self.max_batch * self._row_bytes)
+            pixels = (self.max_batch, IMAGE, IMAGE, 3)
+            self._images = Staging(self._device, pixels, np.uint8)
+            self._scores = Staging(self._device, (self.max_batch, self.config.depth), np.float32)
+            self._graphs = Graphs(self._device.handle) if self.options.graphs else None
+            self._begin, self._end = self._device.event(), self._device.event()
+        except BaseException:
+            self._drop()
+            raise
+
+    def _make_runtime(self) -> Any:
+        runtime = make(trt.Runtime, "a runtime", self._log, self._log)
+        if self.options.version_compatible:
+            runtime.engine_host_code_allowed = True  # our own plans, verified by their hash
+        if self.options.version_compatible and self.options.lean_library is not None:
+            self._full_runtime = runtime  # outlives the lean one that it loads
+            runtime = need(
+                runtime.load_runtime(self.options.lean_library),
+                f"cannot load {self.options.lean_library}",
+                self._log,
+            )
+            runtime.engine_host_code_allowed = True
+        return runtime
+
+    def _run(self, segment: Segment, x: Bytes | Tokens, faces: int) -> tuple[Tokens | None, Array]:
+        batch = next(size for size in self.options.batches if size >= faces)
+        stage = self._stage(segment, batch)
+        lease = None if segment.tail else self._pool.lend()
+        self._begin.record(self._device.stream)
+        if isinstance(x, Tokens):
+            source = x.buffer.address
+        else:
+            self._images.host[:faces] = x
+            self._images.upload(faces * IMAGE * IMAGE * 3)
+            source = self._images.address
+        stage.enqueue(source, self._scores.address, None if lease is None else lease.address)
+        exits = segment.last - segment.first + 1
+        self._scores.download(batch * exits)
+        self._end.record(self._device.stream)
+        self._device.synchronise()
+        self.device_ms[segment] = float(self._end.time_since(self._begin))
+        scores = self._scores.first(batch, exits)[:faces].copy()
+        return (None if lease is None else Tokens(faces, segment.last, lease)), scores
+
+    def _keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        kept: Lease = self._pool.lend()
+        self._device.gather(tokens.buffer.address, kept.address, rows, self._row_bytes)
+        return Tokens(len(rows), tokens.block, kept)
+
+    def _stage(self, segment: Segment, batch: int) -> Stage:
+        if (segment, batch) not in self._stages:
+            size = self.max_batch if self.options.dynamic else batch
+            data = self._plan(segment, size)
+            engine = need(
+                self._runtime.deserialize_cuda_engine(data),
+                f"cannot load the plan of {segment.name}",
+                self._log,
+            )
+            self._stages[segment, batch] = Stage(
+                segment.name, engine, batch, self._device, self._scratch, self._graphs, self._log
+            )
+        return self._stages[segment, batch]
+
+    def _plan(self, segment: Segment, batch: int) -> bytes:
+        """From its file, or built now and filed."""
+        data, _ = self._store.load(segment, batch)
+        if data is not None:
+            return data
+        with self._store.building():
+            data, reason = self._store.load(segment, batch)  # another process may have built it
+            if data is not None:
+                return data
+            logger.info("building %s for batch %d: %s", segment.name, batch, reason)
+            job = Job(
+                segment.name,
+                str(self.bundle.file_of(segment).resolve()),
+                batch,
+                self.options,
+                str(self._store.timing),
+            )
+            self._device.synchronise()  # tactics are timed on an idle device
+            if self._in_child():
+                data = build_in_child(job, self._cancelled)
+            else:
+                data = build_plan(job, self._log, self._cancelled)
+            self._store.save(segment, batch, data)
+        return data
+
+    def _in_child(self) -> bool:
+        available = board.read_board().available_mb
+        short = available is not None and available < SHORT_MB
+        return self.options.child == "always" or (self.options.child == "auto" and short)
+
+    def _release(self) -> None:
+        self._device.synchronise()
+        for stage in self._stages.values():
+            stage.close()
+        self._stages.clear()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Everything that the context owns, before the context."""
+        for name in ("_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch"):
+            self.__dict__.pop(name, None)
+        for name in ("_runtime", "_full_runtime"):
+            self.__dict__.pop(name, None)
+        self._device.close()
+
+    # ---- on the caller's thread
+
+    def _wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        if self._closed:
+            raise EngineFailed("this engine is closed")
+        try:
+            return self._owner.call(call, *arguments)
+        except KeyboardInterrupt:
+            self._cancelled.set()  # stops a build at its next step
+            raise

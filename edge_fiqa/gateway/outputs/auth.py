@@ -1,0 +1,143 @@
+"""Who may ask: the right host name, no foreign web page, the bearer token. Before all else."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from edge_fiqa.gateway.outputs.limits import Buckets
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+HEALTH = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+PAGE = frozenset({"/", "/app.js", "/style.css", "/icon.svg"})
+OPEN = HEALTH | PAGE
+"""What needs no token: whether it lives, and the page that asks for the token."""
+
+FAILURES_PER_S, FAILURES = 0.2, 10
+"""Wrong tokens per client: ten at once, then one in five seconds."""
+
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ]
+)
+HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Guard:
+    """ASGI middleware. A request that fails a check is answered here, its body unread.
+
+    The Host header must be an IP address, localhost or an allowed name: a page elsewhere that has
+    its own name resolve to this machine (DNS rebinding) sends that name. A request with the Origin of
+    another site is refused: browsers send those without asking for simple requests.
+    """
+
+    def __init__(
+        self, app: App, token: str | None, allowed_hosts: tuple[str, ...], tls: bool
+    ) -> None:
+        self.app = app
+        self.token = None if token is None else token.encode()
+        self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
+        self.headers: tuple[tuple[bytes, bytes], ...] = HEADERS
+        if tls:
+            self.headers = (*HEADERS, (b"strict-transport-security", b"max-age=31536000"))
+        self._failures = Buckets(FAILURES_PER_S, FAILURES)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return  # no WebSockets here
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self.headers]
+            await send(message)
+
+        if refusal := self._refusal(scope):
+            await _answer(guarded, *refusal)
+        else:
+            await self.app(scope, receive, guarded)
+
+    def _refusal(self, scope: Message) -> tuple[int, str, dict[str, str]] | None:
+        """Status, message and headers; None if the request may pass."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if not self._known(host):
+            return 421, "this host name is not one of http.allowed_hosts", {}
+        origin = headers.get(b"origin")
+        if origin is not None and not self._same(origin, host):
+            return 403, "requests from other web sites are refused", {}
+        if self.token is None or scope["path"] in OPEN:
+            return None
+        client = (scope.get("client") or ("",))[0]
+        if not self._failures.left(client):
+            return 429, "too many wrong tokens", {"retry-after": "5"}
+        given = headers.get(b"authorization", "")
+        scheme, _, token = given.partition(" ")
+        right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self.token)
+        if right and scheme.lower() == "bearer":
+            return None
+        if given:
+            self._failures.take(client)
+        return 401, "a bearer token is needed", {"www-authenticate": 'Bearer realm="edge-fiqa"'}
+
+    def _known(self, host: str) -> bool:
+        name = _name_of(f"//{host}")
+        if name == "localhost" or name in self.allowed_hosts:
+            return True
+        try:
+            ipaddress.ip_address(name or "")
+        except ValueError:
+            return False
+        return True
+
+    def _same(self, origin: str, host: str) -> bool:
+        try:
+            place = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        return place.lower() == host.lower() or _name_of(origin) in self.allowed_hosts
+
+
+def _name_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+async def _answer(send: Send, status: int, message: str, headers: dict[str, str]) -> None:
+    body = json.dumps({"error": message}).encode()
+    sent = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

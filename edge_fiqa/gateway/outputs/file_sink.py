@@ -1,0 +1,101 @@
+"""Events as lines of a file that is set aside when it has grown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.events import Event, event_to_json
+from edge_fiqa.gateway.outputs.config import FileConfig
+from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
+
+STAMP = r"\d{8}T\d{6}\.\d{6}Z"
+
+
+class FileSink(QueuedSink):
+    """NDJSON (edge-fiqa-event/1) at `path`; full files become `path` with a time before its suffix.
+
+    A file is set aside by one rename, so a reader that follows the name sees every line. Of those
+    set aside the newest `keep` stay. A line that could not be written whole is taken back and tried
+    again; one that a crash of the machine cut short is left, and ended, so that the next is whole.
+    """
+
+    def __init__(self, config: FileConfig) -> None:
+        super().__init__("file")
+        self.config = config
+        self._file: int | None = None
+        self._bytes = 0
+        try:
+            self._open()
+        except OSError as exc:
+            raise ConfigError(f"file.path: {config.path}: {exc.strerror}") from exc
+        self._start()
+
+    def publish(self, event: Event, snapshot: bytes | None) -> None:
+        super().publish(event, None)
+
+    def _open(self) -> int:
+        path = self.config.path
+        if self._file is not None and not _same(self._file, path):
+            self._shut()  # somebody moved or deleted it
+        if self._file is None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._bytes = os.fstat(self._file).st_size
+            if self._bytes and os.pread(self._file, 1, self._bytes - 1) != b"\n":
+                self._append(self._file, b"\n")
+        return self._file
+
+    def _deliver(self, batch: Sequence[Item]) -> None:
+        lines = b"".join(event_to_json(event) + b"\n" for event, _ in batch)
+        self._open()
+        if self._bytes and self._bytes + len(lines) > self.config.max_mb * 1e6:
+            self._set_aside()
+        self._append(self._open(), lines)
+        self.delivered += len(batch)
+
+    def _append(self, file: int, data: bytes) -> None:
+        """All of it and on the disk, or none of it."""
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(file, left) :]
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, self._bytes)
+            raise
+        self._bytes += len(data)
+
+    def _set_aside(self) -> None:
+        self._shut()
+        path = self.config.path
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        path.rename(path.with_name(f"{path.stem}.{stamp}{path.suffix}"))
+        old = sorted(set_aside(path))
+        for file in old[: max(0, len(old) - self.config.keep)]:
+            file.unlink(missing_ok=True)
+
+    def _shut(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+        self._file, self._bytes = None, 0
+
+    def _finish(self) -> None:
+        self._shut()
+
+
+def _same(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def set_aside(path: Path) -> list[Path]:
+    """The files that were `path` once; no other file has a name like theirs."""
+    name = re.compile(rf"{re.escape(path.stem)}\.{STAMP}{re.escape(path.suffix)}")
+    return [file for file in path.parent.iterdir() if name.fullmatch(file.name)]

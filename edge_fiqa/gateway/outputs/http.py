@@ -1,0 +1,277 @@
+"""The gateway's routes: page, API, health, metrics, KServe v2. What may pass is auth.py's business.
+
+Errors are `{"error": "one line"}`, in one place: what the caller did wrong is 4xx, what cannot be
+done now 503 with Retry-After.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from edge_fiqa import __version__
+from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused, Overloaded
+from edge_fiqa.gateway.events import Sink
+from edge_fiqa.gateway.outputs import kserve
+from edge_fiqa.gateway.outputs.auth import Guard
+from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.outputs.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
+from edge_fiqa.gateway.outputs.metrics import registry_for
+from edge_fiqa.gateway.outputs.uploads import read_deadline_s, read_image, read_landmarks
+from edge_fiqa.gateway.view import View
+
+BODY_TIMEOUT_S = 20.0
+PUSHES_AT_ONCE = 4
+"""Pushed images decoded or waiting at one time: what bounds the memory they take."""
+BURST = 10
+MOST_TRACKS = 500
+PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+Result = TypeVar("Result")
+
+
+class Busy(Exception):
+    """Not now; `seconds` until it is worth another try."""
+
+    def __init__(self, status: int, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.status, self.seconds = status, seconds
+
+
+class Gate:
+    """How pushed images come in: a few at a time, each client at its rate, each body in bounds."""
+
+    def __init__(self, config: HttpConfig) -> None:
+        self.limit_bytes = int(config.max_upload_mb * 1e6)
+        self._buckets = Buckets(config.pushes_per_s, BURST)
+        self._places = anyio.Semaphore(PUSHES_AT_ONCE)
+
+    async def run(self, request: Request, work: Callable[[bytes], Result]) -> Result:
+        """`work`, in a thread, on the request's body."""
+        client = request.client.host if request.client else ""
+        if (seconds := self._buckets.take(client)) is not None:
+            raise Busy(429, "too many requests", seconds)
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            raise Busy(503, "too many faces are being pushed", 1.0) from None
+        try:
+            stated = request.headers.get("content-length")
+            body = await read_body(request.stream(), stated, self.limit_bytes, BODY_TIMEOUT_S)
+            return await run_in_threadpool(work, body)
+        finally:
+            self._places.release()
+
+
+def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str | None) -> FastAPI:
+    """The whole application, guarded. Raises nothing: `config` has been checked."""
+    app = FastAPI(
+        title="edge_fiqa gateway",
+        version=__version__,
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        default_response_class=Response,
+    )
+    gate = Gate(config)
+    _add_page(app)
+    _add_health(app, view, sinks)
+    _add_api(app, view, config, sinks, gate)
+    _add_kserve(app, view, gate)
+    _add_errors(app)
+    app.add_middleware(
+        Guard,
+        token=token,
+        allowed_hosts=config.allowed_hosts,
+        tls=config.tls,
+    )
+    return app
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return _json({"error": message}, status, headers)
+
+
+def _add_page(app: FastAPI) -> None:
+    folder = files(__package__) / "page"
+
+    def serve(path: str, name: str, media_type: str) -> None:
+        content = (folder / name).read_bytes()
+
+        @app.get(path, include_in_schema=False)
+        async def page() -> Response:
+            return Response(content, media_type=media_type)
+
+    for path, (name, media_type) in PAGE.items():
+        serve(path, name, media_type)
+
+
+def _add_health(app: FastAPI, view: View, sinks: Sequence[Sink]) -> None:
+    registry = registry_for(view, sinks)
+
+    @app.get("/healthz")
+    @app.get("/v2/health/live")
+    async def live() -> Response:
+        """The process answers."""
+        return _json({"live": True})
+
+    @app.get("/readyz")
+    @app.get("/v2/health/ready")
+    def ready() -> Response:
+        """Faces can be scored now."""
+        why_not = view.ready()
+        return _json({"ready": why_not is None, "why_not": why_not}, 503 if why_not else 200)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_api(
+    app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Sink], gate: Gate
+) -> None:
+    @app.get("/api/status")
+    def status() -> Response:
+        """Model, totals, and what is wrong with the outputs."""
+        return _json(
+            {
+                "version": __version__,
+                "model": view.model,
+                "backend": view.backend,
+                "why_not_ready": view.ready(),
+                "totals": view.totals(),
+                "frames": config.frames,
+                "outputs": [
+                    {
+                        "name": sink.name,
+                        "problem": sink.problem,
+                        "waiting": getattr(sink, "waiting", 0),
+                        "dropped": getattr(sink, "dropped", 0),
+                    }
+                    for sink in sinks
+                    if sink.name != "metrics"
+                ],
+            }
+        )
+
+    @app.get("/api/cameras")
+    def cameras() -> Response:
+        return _json(view.cameras())
+
+    @app.get("/api/cameras/{camera}/frame")
+    def frame(camera: str) -> Response:
+        """The latest frame as JPEG, without drawings."""
+        if not config.frames:
+            return _error(403, "live pictures are switched off (http.frames)")
+        return _jpeg(view.frame(camera), "no such camera, or no frame of it yet")
+
+    @app.get("/api/tracks")
+    def tracks(camera: str | None = None, limit: int = 50) -> Response:
+        """Open tracks and those ended lately, newest first, each with the record of its best shot."""
+        found = [track for track in view.tracks() if camera in (None, track.camera)]
+        return _json(found[: max(0, min(limit, MOST_TRACKS))])
+
+    @app.get("/api/tracks/{track:path}/snapshot")
+    def snapshot(track: str) -> Response:
+        """The best shot of a track as JPEG."""
+        return _jpeg(view.snapshot(track), "no such track, or no picture of it")
+
+    @app.post("/api/faces")
+    async def push(request: Request) -> Response:
+        """An image as the body -> an array of edge-fiqa/1 records, one for every face in it."""
+        points = read_landmarks(request.query_params.get("landmarks"))
+        deadline_s = read_deadline_s(request.query_params.get("deadline_ms"))
+
+        def score(body: bytes) -> Response:
+            image = read_image(body, int(config.max_megapixels * 1e6))
+            return _json(view.push(image, points, deadline_s))
+
+        return await gate.run(request, score)
+
+
+def _jpeg(data: bytes | None, otherwise: str) -> Response:
+    return _error(404, otherwise) if data is None else Response(data, media_type="image/jpeg")
+
+
+def _add_kserve(app: FastAPI, view: View, gate: Gate) -> None:
+    def check(name: str) -> None:
+        if name != view.model:
+            raise HTTPException(404, "no such model")
+
+    @app.get("/v2")
+    async def server() -> Response:
+        return _json(kserve.server_metadata())
+
+    @app.get("/v2/models/{name}")
+    async def model(name: str) -> Response:
+        check(name)
+        return _json(kserve.model_metadata(view))
+
+    @app.get("/v2/models/{name}/ready")
+    def model_ready(name: str) -> Response:
+        check(name)
+        why_not = view.ready()
+        return _json({"name": name, "ready": why_not is None}, 503 if why_not else 200)
+
+    @app.post("/v2/models/{name}/infer")
+    async def infer(name: str, request: Request) -> Response:
+        check(name)
+        header_length = request.headers.get(kserve.HEADER_LENGTH)
+
+        def score(body: bytes) -> Response:
+            asked, faces = kserve.read_request(body, header_length)
+            return _json(kserve.infer(view, asked, faces))
+
+        return await gate.run(request, score)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Busy)
+    async def busy(request: Request, exc: Busy) -> Response:
+        return _error(exc.status, str(exc), retry_after(exc.seconds))
+
+    @app.exception_handler(ImageRefused)
+    async def refused(request: Request, exc: ImageRefused) -> Response:
+        return _json({"error": str(exc), "code": exc.code}, 422)
+
+    @app.exception_handler(ConfigError)
+    async def asked_wrongly(request: Request, exc: ConfigError) -> Response:
+        status = {TooLarge: 413, TooSlow: 408}.get(type(exc), 400)
+        return _error(status, str(exc))
+
+    @app.exception_handler(EdgeFiqaError)
+    async def failed(request: Request, exc: EdgeFiqaError) -> Response:
+        if isinstance(exc, Overloaded):
+            return _error(503, str(exc), retry_after(1.0))
+        return _error(503, "the engine failed; see the log", retry_after(5.0))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, exc: RequestValidationError) -> Response:
+        keys = ", ".join(str(error["loc"][-1]) for error in exc.errors())
+        return _error(422, f"not valid: {keys}")
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, exc: HTTPException) -> Response:
+        return _error(exc.status_code, str(exc.detail), dict(exc.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, exc: Exception) -> Response:
+        return _error(500, "this is a bug of the gateway; see its log")

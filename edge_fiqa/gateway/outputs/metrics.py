@@ -1,0 +1,187 @@
+"""Prometheus metrics: what the gateway shows of itself, and what its events say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from edge_fiqa import __version__
+from edge_fiqa.gateway.events import Event, Sink
+from edge_fiqa.gateway.view import View
+
+LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+QUALITY = tuple(range(10, 101, 10))
+
+
+class EventMetrics:
+    """A sink that counts: latency of every event and quality of every finished track, by camera."""
+
+    name = "metrics"
+    problem: str | None = None
+
+    def __init__(self) -> None:
+        self._latency = Histogram(
+            "edge_fiqa_event_latency_seconds",
+            "From a frame's arrival to the event it gave.",
+            ["camera"],
+            buckets=LATENCY_S,
+            registry=None,
+        )
+        self._quality = Histogram(
+            "edge_fiqa_track_quality",
+            "Quality (0 to 100) of the best shot of every finished track.",
+            ["camera"],
+            buckets=QUALITY,
+            registry=None,
+        )
+
+    def register(self, registry: CollectorRegistry) -> None:
+        registry.register(self._latency)
+        registry.register(self._quality)
+
+    def publish(self, event: Event, snapshot: bytes | None) -> None:
+        if event.latency_s is not None:
+            self._latency.labels(event.camera).observe(event.latency_s)
+        if event.type == "end" and event.record and event.record.quality.scalar is not None:
+            self._quality.labels(event.camera).observe(event.record.quality.scalar)
+
+    def close(self, timeout_s: float) -> None:
+        pass
+
+
+class Counted(Protocol):
+    """A sink that says where its events are."""
+
+    delivered: int
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+
+class GatewayMetrics(Collector):
+    """What a View and its sinks show, read anew for every scrape."""
+
+    def __init__(self, view: View, sinks: Sequence[Sink]) -> None:
+        self.view, self.sinks = view, sinks
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._gateway()
+        yield from self._faces()
+        yield from self._cameras()
+        yield from self._outputs()
+
+    def _gateway(self) -> Iterable[Metric]:
+        view = self.view
+        yield InfoMetricFamily(
+            "edge_fiqa_build",
+            "Version, model and backend.",
+            {"version": __version__, "model": view.model, "backend": view.backend},
+        )
+        ready = view.ready() is None
+        yield GaugeMetricFamily("edge_fiqa_ready", "1 if faces can be scored now.", int(ready))
+        totals = view.totals()
+        yield GaugeMetricFamily(
+            "edge_fiqa_start_time_seconds", "Unix time of the start.", totals.started
+        )
+        yield GaugeMetricFamily(
+            "edge_fiqa_load_ratio", "Demand at full depth over capacity.", totals.load
+        )
+
+    def _faces(self) -> Iterable[Metric]:
+        totals, where = self.view.totals(), [self.view.model, self.view.backend]
+        found = CounterMetricFamily(
+            "edge_fiqa_faces_found", "Faces found.", labels=["model", "backend"]
+        )
+        found.add_metric(where, totals.faces_found)
+        yield found
+        scored = CounterMetricFamily(
+            "edge_fiqa_faces_scored",
+            "Faces scored, by the exit they stopped at.",
+            labels=["model", "backend", "exit"],
+        )
+        for exit_, faces in enumerate(totals.depths, start=1):
+            scored.add_metric([*where, str(exit_)], faces)
+        yield scored
+        skipped = CounterMetricFamily(
+            "edge_fiqa_faces_skipped", "Faces not scored, by reason.", labels=["reason"]
+        )
+        for reason, faces in totals.skipped.items():
+            skipped.add_metric([reason], faces)
+        yield skipped
+        events = CounterMetricFamily("edge_fiqa_events", "Events, by type.", labels=["type"])
+        for kind, count in totals.events.items():
+            events.add_metric([kind], count)
+        yield events
+        yield CounterMetricFamily(
+            "edge_fiqa_deadline_misses", "Faces answered after their deadline.", totals.misses
+        )
+        if totals.energy_j is not None:
+            yield CounterMetricFamily(
+                "edge_fiqa_energy_joules", "Energy spent on scoring.", totals.energy_j
+            )
+
+    def _cameras(self) -> Iterable[Metric]:
+        cameras = self.view.cameras()
+
+        def gauge(name: str, help_: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"edge_fiqa_camera_{name}", help_, labels=["camera"])
+
+        def counter(name: str, help_: str) -> CounterMetricFamily:
+            return CounterMetricFamily(f"edge_fiqa_camera_{name}", help_, labels=["camera"])
+
+        up = gauge("up", "1 if the camera is live.")
+        age = gauge("frame_age_seconds", "Age of the latest frame.")
+        faces = gauge("faces", "Faces in the latest frame.")
+        warnings = gauge("warnings", "Warnings that hold now.")
+        frames = counter("frames", "Frames taken.")
+        dropped = counter("dropped_frames", "Frames not looked at.")
+        reconnects = counter("reconnects", "Times that the camera was connected again.")
+        for camera in cameras:
+            label = [camera.name]
+            up.add_metric(label, int(camera.state == "live"))
+            if camera.frame_age_s is not None:
+                age.add_metric(label, camera.frame_age_s)
+            faces.add_metric(label, len(camera.faces))
+            warnings.add_metric(label, len(camera.warnings))
+            frames.add_metric(label, camera.frames)
+            dropped.add_metric(label, camera.dropped_frames)
+            reconnects.add_metric(label, camera.reconnects)
+        yield from (up, age, faces, warnings, frames, dropped, reconnects)
+
+    def _outputs(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily(
+            "edge_fiqa_output_up", "1 if the output has no problem.", labels=["output"]
+        )
+        waiting = GaugeMetricFamily(
+            "edge_fiqa_output_waiting_events", "Events not delivered yet.", labels=["output"]
+        )
+        events = CounterMetricFamily(
+            "edge_fiqa_output_events", "Events by what became of them.", labels=["output", "result"]
+        )
+        for sink in self.sinks:
+            up.add_metric([sink.name], int(sink.problem is None))
+            if hasattr(sink, "delivered"):
+                counted = cast(Counted, sink)
+                waiting.add_metric([sink.name], counted.waiting)
+                events.add_metric([sink.name, "delivered"], counted.delivered)
+                events.add_metric([sink.name, "dropped"], counted.dropped)
+        yield from (up, waiting, events)
+
+
+def registry_for(view: View, sinks: Sequence[Sink]) -> CollectorRegistry:
+    """Everything that /metrics shows: of the gateway, of its events, and of the process."""
+    registry = CollectorRegistry()
+    counting = [sink for sink in sinks if isinstance(sink, EventMetrics)]
+    for sink in counting:
+        sink.register(registry)
+    registry.register(GatewayMetrics(view, [sink for sink in sinks if sink not in counting]))
+    ProcessCollector(registry=registry)
+    return registry

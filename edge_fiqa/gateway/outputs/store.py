@@ -1,0 +1,93 @@
+"""Best shots on disk for some days, for those who ask for it: faces are personal data."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.events import Event, event_to_json
+from edge_fiqa.gateway.outputs.config import StoreConfig
+from edge_fiqa.gateway.outputs.names import safe_name
+from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
+
+QUEUE = 500  # snapshots are tens of kB each
+PRUNE_EVERY_S = 600.0
+DAY_S = 86_400.0
+SUFFIXES = (".jpg", ".json")
+
+
+class StoreSink(QueuedSink):
+    """`folder/camera/2026-11-25/track.jpg`, the best face of a track, and its event beside it.
+
+    Files are readable by the gateway's user alone. They are deleted retention_days after they were
+    last written, checked every ten minutes, and the oldest before that beyond max_mb.
+    `clock` returns Unix seconds.
+    """
+
+    def __init__(self, config: StoreConfig, clock: Callable[[], float] = time.time) -> None:
+        super().__init__("store", queue=QUEUE)
+        self.config, self.clock = config, clock
+        self._pruned = float("-inf")
+        try:
+            config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = config.folder / ".writable"
+            probe.touch(mode=0o600)
+            probe.unlink()
+        except OSError as exc:
+            raise ConfigError(f"store.folder: {config.folder}: {exc.strerror}") from exc
+        self._start()
+
+    def _deliver(self, batch: Sequence[Item]) -> None:
+        for event, snapshot in batch:
+            if snapshot is not None:
+                self._write(event, snapshot)
+        self.delivered += sum(snapshot is not None for _, snapshot in batch)
+
+    def _write(self, event: Event, snapshot: bytes) -> None:
+        day = datetime.fromtimestamp(event.started, timezone.utc).strftime("%Y-%m-%d")
+        folder = self.config.folder / safe_name(event.camera) / day
+        for made in (folder.parent, folder):
+            made.mkdir(mode=0o700, exist_ok=True)
+        name = safe_name(event.track)
+        _replace(folder / f"{name}.jpg", snapshot)
+        _replace(folder / f"{name}.json", event_to_json(event) + b"\n")
+
+    def _idle(self) -> None:
+        if time.monotonic() - self._pruned >= PRUNE_EVERY_S:
+            self.prune()
+            self._pruned = time.monotonic()
+
+    def _idle_every_s(self) -> float:
+        return PRUNE_EVERY_S
+
+    def prune(self) -> None:
+        """Delete what is too old, then the oldest of what is too much. Raises OSError."""
+        latest = self.clock() - self.config.retention_days * DAY_S
+        total = 0
+        for written, size, file in sorted(self._files(), reverse=True):
+            total += size
+            if written < latest or total > self.config.max_mb * 1e6:
+                file.unlink(missing_ok=True)
+        for folder in sorted(self.config.folder.glob("*/*")) + sorted(self.config.folder.glob("*")):
+            if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        for file in self.config.folder.glob("*/*/*"):
+            ours = file.suffix in SUFFIXES or file.name.endswith(".part")
+            if ours and file.is_file() and not file.is_symlink():
+                found = file.stat()
+                yield found.st_mtime, found.st_size, file
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_suffix(path.suffix + ".part")
+    part.unlink(missing_ok=True)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "wb") as out:
+        out.write(data)
+    part.replace(path)

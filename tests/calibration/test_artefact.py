@@ -1,0 +1,57 @@
+"""A calibration file is input: what it cannot mean is refused, in one line, when it is read."""
+
+import json
+
+import pytest
+
+from edge_fiqa.bundle import SHIPPED
+from edge_fiqa.calibration.artefact import FILE, load_calibration
+from edge_fiqa.errors import ConfigError
+
+HOSTILE = {
+    "gate": 400,
+    "exits": [],
+    "exits ": [3, 6],
+    "rules/FW/depths": [],
+    "rules/FW/promises/0/gates": [1.0],
+    "rules/FW/promises/0/gates ": [-1.0] * 101,
+    "rules/FW/promises/0/gates  ": [1e300] * 101,
+    "rules/FW/promises/0/all_gates": 0,
+    "rules/FW/promises/0/risk": 9,
+    "rules/FW/promises/0/confidence": -1,
+    "rules/FW/depths/0/full": {"x": [], "y": []},
+    "rules/FW/depths/0/full/x": [0],
+    "rules/FW/depths/0/full ": {"x": [1, 0], "y": [0, 1]},
+    "rules/FW/depths/0/full  ": {"x": [0, 1], "y": [1, 0]},
+    "rules/FW/depths/0/full   ": {"x": [0, 1], "y": [0, 1e300]},
+    "rules/FW/depths/0/spread": {"x": [0], "y": [-1]},
+    "rules/FW/scale": {"form": "quantile", "percent": {"x": [0, 1], "y": [-5000, 5000]}},
+    "rules/FW/scale ": {"form": "quantile", "percent": {"x": [], "y": []}},
+    "rules/FW/scale  ": {"form": "sigmoid", "x0": 1e308, "w": 1e-308},
+    "reference/cues": {},
+    "reference/cues/chroma/deviation": 0,
+    "reference/mean_face": [1, 2],
+    "reference/mean_face ": [10**18] * 784,
+}
+
+
+@pytest.mark.parametrize("where", HOSTILE)
+def test_what_cannot_be_is_refused_when_it_is_read(where, tmp_path):
+    path = tmp_path / "c.json"
+    found = json.loads((SHIPPED["nano"] / FILE).read_bytes())
+    *parents, last = where.strip().split("/")
+    place = found
+    for key in parents:
+        place = place[int(key) if key.isdigit() else key]
+    assert last in place
+    place[last] = HOSTILE[where]
+    path.write_text(json.dumps(found))
+    with pytest.raises(ConfigError, match="is not a calibration") as refused:
+        load_calibration(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_shipped_ones_are_read():
+    for folder in SHIPPED.values():
+        load_calibration(folder / FILE)

@@ -1,0 +1,28 @@
+"""A GPU, PyCUDA and TensorRT of any version, for tests on machines that have none of them."""
+
+import sys
+import types
+
+from .cuda import Crash, Libcuda, World, pycuda_driver
+from .tensorrt import make_tensorrt, refusals
+
+__all__ = ["Crash", "World", "install", "refusals"]
+
+
+def install(monkeypatch, world, api):
+    """Make `tensorrt`, `pycuda.driver` and libcuda those of `world`, and import the engine afresh."""
+    for name in list(sys.modules):
+        if name.startswith("edge_fiqa.engines.trt"):
+            monkeypatch.delitem(sys.modules, name)
+    package, driver = types.ModuleType("pycuda"), pycuda_driver(world)
+    package.driver = driver
+    for name, module in {
+        "tensorrt": make_tensorrt(api, world), "pycuda": package, "pycuda.driver": driver,
+    }.items():  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+    from importlib import import_module
+
+    monkeypatch.setattr(
+        import_module("edge_fiqa.engines.trt_graph"), "load_driver", lambda: Libcuda(world)
+    )
+    return world

@@ -1,0 +1,449 @@
+"""A `tensorrt` module of one version, over ONNX Runtime: what that version's bindings offer, no more.
+
+It does what TensorRT does when used wrongly: None, False, an error in the log, or a crash.
+"""
+
+import json
+import types
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from .bindings import Member, make_class, make_enum
+from .cuda import Crash, IllegalAddressError
+
+# Marked supported in the parser's own list for TensorRT 8.4, and LayerNormalization of 8.6. Later
+# parsers take all of these as well.
+_OPERATORS = """
+Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast
+Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace
+DequantizeLinear Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather
+GatherElements GatherND Gemm GlobalAveragePool Greater GreaterOrEqual HardSigmoid Identity If
+InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop MatMul
+Max MaxPool Mean Min Mul Neg Not Or Pad Pow PRelu QuantizeLinear Range ReduceMax ReduceMean
+ReduceMin ReduceProd ReduceSum Relu Reshape Resize Round ScatterND Selu Shape Sigmoid Sign Sin
+Sinh Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK Transpose
+Unsqueeze Where Xor
+"""
+OPERATORS = frozenset(_OPERATORS.split())
+LAST_OPSET = 20
+MAGIC = b"fake plan\n"
+TYPES = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorProto.FLOAT: "FLOAT"}
+
+
+def refusals(model):
+    """Why a TensorRT 10.3 parser would refuse this graph: one line per reason."""
+    found = [
+        f"operator {node.op_type} is not supported"
+        for node in model.graph.node
+        if node.op_type not in OPERATORS
+    ]
+    found += [
+        f"domain {o.domain} is not supported"
+        for o in model.opset_import
+        if o.domain not in ("", "ai.onnx")
+    ]
+    found += [f"opset {o.version} is too new" for o in model.opset_import if o.version > LAST_OPSET]
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = constants.get(node.input[2]) if len(node.input) > 2 else None
+            if zero is not None and onnx.numpy_helper.to_array(zero).any():
+                found.append(f"{node.name}: the zero point is not 0")
+        for name in node.input:
+            if name in constants and constants[name].data_type == onnx.TensorProto.DOUBLE:
+                found.append(f"{node.name}: float64")
+    return found
+
+
+def make_tensorrt(api, world):
+    """The module. api: the extract of one version. world: the CUDA device it runs on."""
+    module = types.ModuleType("tensorrt")
+    module.__version__ = api["version"]
+    members, enums = api["members"], {n: make_enum(n, m) for n, m in api["enums"].items()}
+    kinds = {}
+
+    def check(kind, value):
+        kind = kind.split("::")[-1]
+        if kind in enums:
+            return any(value is member for member in enums[kind].members.values())
+        if kind in ("int", "SupportsInt", "typing.SupportsInt"):
+            return isinstance(value, (int, np.integer))
+        if kind in ("buffer", "typing_extensions.Buffer"):
+            return isinstance(value, (bytes, bytearray, memoryview))
+        if kind == "Dims":
+            return isinstance(value, (tuple, list, Dims)) and all(isinstance(n, int) for n in value)
+        simple = {"str": str, "bool": bool, "tuple": tuple, "list": list}
+        return isinstance(value, simple.get(kind, kinds.get(kind, ())))
+
+    def current():
+        if not world.initialised or not world.stack:
+            raise Crash("SIGSEGV: TensorRT without a driver or a context")
+
+    def say(log, text):
+        log.log(enums["ILogger.Severity"].ERROR, text)
+
+    def inited(thing, what):
+        if not getattr(thing, "_inited", False):
+            raise TypeError(f"{what}.__init__() must be called when overriding __init__")
+
+    class Dims(tuple):
+        __slots__ = ()
+
+    class ILogger:
+        def __init__(self):
+            self._inited = True
+
+        def log(self, severity, msg):
+            raise NotImplementedError
+
+    class IProgressMonitor:
+        def __init__(self):
+            self._inited = True
+
+        def phase_start(self, phase_name, parent_phase, num_steps): ...
+
+        def step_complete(self, phase_name, step): ...
+
+        def phase_finish(self, phase_name): ...
+
+    class IHostMemory:
+        def __init__(self, data):
+            self._data, self._nbytes = data, len(data)
+
+        def __bytes__(self):
+            return self._data
+
+    class ITimingCache:
+        def __init__(self, config, data):
+            self._config, self._data = config, data
+
+        def serialize(self):
+            return kinds["IHostMemory"](self._data)
+
+    class ITensor:
+        def __init__(self, value):
+            self._value = value
+            self._name = value.name
+            dims = value.type.tensor_type.shape.dim
+            self._shape = Dims(d.dim_value or -1 for d in dims)
+
+    class INetworkDefinition:
+        def __init__(self):
+            self._model, self._inputs = None, []
+
+        def get_input(self, index):
+            return self._inputs[index]
+
+    class ParserError:
+        def __init__(self, text):
+            self._text = text
+
+        def desc(self):
+            return self._text
+
+        def node(self):
+            return 0
+
+        def node_name(self):
+            return "node"
+
+        def node_operator(self):
+            return "operator"
+
+    class OnnxParser:
+        def __init__(self, network, logger):
+            inited(logger, "ILogger")
+            self._network, self._logger, self._errors = network, logger, []
+
+        def parse_from_file(self, model):
+            try:
+                loaded = onnx.load(model)  # large constants lie beside it
+            except Exception as exc:
+                self._errors.append(f"cannot read: {exc}")
+                say(self._logger, "ModelImporter: failed to parse")
+                return False
+            self._errors += refusals(loaded)
+            self._network._model = loaded
+            self._network._inputs += [kinds["ITensor"](value) for value in loaded.graph.input]
+            return not self._errors
+
+        @property
+        def num_errors(self):
+            return len(self._errors)
+
+        def get_error(self, index):
+            return kinds["ParserError"](self._errors[index])
+
+    class IOptimizationProfile:
+        def __init__(self):
+            self._shapes = {}
+
+        def set_shape(self, input, min, opt, max):
+            self._shapes[input] = (tuple(min), tuple(opt), tuple(max))
+
+    class IBuilderConfig:
+        def __init__(self, log):
+            self._log, self._flags, self._profiles = log, {"TF32"}, []
+            self._cache = self._progress_monitor = None
+            self._builder_optimization_level, self._max_aux_streams = 3, -1
+
+        def set_memory_pool_limit(self, pool, pool_size): ...
+
+        def set_flag(self, flag):
+            self._flags.add(flag.name)
+
+        def clear_flag(self, flag):
+            self._flags.discard(flag.name)
+
+        def add_optimization_profile(self, profile):
+            if not profile._shapes:
+                return -1
+            self._profiles.append(profile)
+            return len(self._profiles) - 1
+
+        def create_timing_cache(self, serialized_timing_cache):
+            return kinds["ITimingCache"](self, bytes(serialized_timing_cache))
+
+        def set_timing_cache(self, cache, ignore_mismatch):
+            own = api["version"].encode()
+            if cache._data and not cache._data.startswith(own + b"\n"):
+                return False
+            cache._data = cache._data or own + b"\n"
+            self._cache = cache
+            return True
+
+        def get_timing_cache(self):
+            return self._cache
+
+    class Builder:
+        def __init__(self, logger):
+            current()
+            inited(logger, "ILogger")
+            self._log = logger
+
+        def create_network(self, flags=0):
+            typed = 1 << int(enums["NetworkDefinitionCreationFlag"].STRONGLY_TYPED)
+            if flags != typed:
+                raise AssertionError(f"network flags {flags:b} are not those of strong typing")
+            return kinds["INetworkDefinition"]()
+
+        def create_builder_config(self):
+            return kinds["IBuilderConfig"](self._log)
+
+        def create_optimization_profile(self):
+            return kinds["IOptimizationProfile"]()
+
+        def build_serialized_network(self, network, config):
+            current()
+            entry = network._inputs[0]
+            batch = next(iter(entry.shape))
+            if batch < 0:
+                if not config._profiles or entry.name not in config._profiles[0]._shapes:
+                    say(
+                        self._log,
+                        "Network has dynamic inputs, but no optimization profile has been defined",
+                    )
+                    return None
+                low, _, high = (shape[0] for shape in config._profiles[0]._shapes[entry.name])
+            else:
+                low = high = batch
+            model = onnx.ModelProto.FromString(network._model.SerializeToString())
+            if low == high:
+                for value in [*model.graph.input, *model.graph.output]:
+                    value.type.tensor_type.shape.dim[0].dim_value = high
+            monitor = config._progress_monitor
+            if monitor is not None:
+                inited(monitor, "IProgressMonitor")
+                monitor.phase_start("Building Engine", None, 2)
+                if not all(monitor.step_complete("Building Engine", step) for step in (0, 1)):
+                    return None
+                monitor.phase_finish("Building Engine")
+            if config._cache is not None:
+                world.events.append("hit" if b"timed" in config._cache._data else "miss")
+                config._cache._data += b"timed\n"
+            head = {
+                "version": api["version"], "sm": list(world.sm), "low": low, "high": high,
+                "flags": sorted(config._flags), "level": config.builder_optimization_level,
+            }  # fmt: skip
+            world.events.append("build")
+            body = model.SerializeToString()
+            return kinds["IHostMemory"](MAGIC + json.dumps(head).encode() + b"\n" + body)
+
+    class Runtime:
+        def __init__(self, logger):
+            current()
+            inited(logger, "ILogger")
+            self._log, self._engine_host_code_allowed, self._lean = logger, False, False
+
+        def load_runtime(self, path):
+            try:
+                Path(path).open().close()
+            except OSError:
+                say(self._log, f"cannot open {path}")
+                return None
+            runtime = kinds["Runtime"](self._log)
+            runtime._lean = True
+            return runtime
+
+        def deserialize_cuda_engine(self, serialized_engine):
+            current()
+            if not serialized_engine.startswith(MAGIC):
+                say(self._log, "Serialization assertion magicTagRead == kMAGIC_TAG failed")
+                return None
+            head, _, body = serialized_engine[len(MAGIC) :].partition(b"\n")
+            head = json.loads(head)
+            portable = "VERSION_COMPATIBLE" in head["flags"]
+            if head["version"] != api["version"] and not portable:
+                say(
+                    self._log,
+                    "The engine plan file is not compatible with this version of TensorRT",
+                )
+                return None
+            if portable and not self._engine_host_code_allowed:
+                say(self._log, "The engine contains host code and engine host code is not allowed")
+                return None
+            if "EXCLUDE_LEAN_RUNTIME" in head["flags"] and not self._lean:
+                say(self._log, "The engine has no lean runtime")
+                return None
+            if tuple(head["sm"]) != tuple(world.sm):
+                say(self._log, "The engine plan file is generated on an incompatible device")
+                return None
+            return kinds["ICudaEngine"](self._log, head, onnx.ModelProto.FromString(body))
+
+    class ICudaEngine:
+        def __init__(self, log, head, model):
+            self._log, self._head = log, head
+            options = ort.SessionOptions()
+            options.intra_op_num_threads, options.log_severity_level = 1, 4
+            self._session = ort.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            self._tensors = {}
+            for mode, values in (("INPUT", model.graph.input), ("OUTPUT", model.graph.output)):
+                for value in values:
+                    shape = [d.dim_value or -1 for d in value.type.tensor_type.shape.dim]
+                    self._tensors[value.name] = (
+                        mode,
+                        shape,
+                        TYPES[value.type.tensor_type.elem_type],
+                    )
+            self._num_io_tensors = len(self._tensors)
+            self._device_memory_size_v2 = 1024 * head["high"] * len(model.graph.node)
+
+        def _tensor(self, name):
+            return self._tensors[name]
+
+        def get_tensor_name(self, index):
+            return list(self._tensors)[index]
+
+        def get_tensor_mode(self, name):
+            return getattr(enums["TensorIOMode"], self._tensors[name][0])
+
+        def get_tensor_dtype(self, name):
+            return getattr(enums["DataType"], self._tensors[name][2])
+
+        def get_tensor_shape(self, name):
+            return Dims(self._tensors[name][1])
+
+        def get_tensor_format(self, name):
+            return enums["TensorFormat"].LINEAR
+
+        def get_tensor_location(self, name):
+            return enums["TensorLocation"].DEVICE
+
+        def create_execution_context(self, strategy=None):
+            current()
+            return kinds["IExecutionContext"](self, strategy)
+
+    class IExecutionContext:
+        def __init__(self, engine, strategy):
+            self._engine, self._addresses, self._scratch = engine, {}, None
+            self._managed = strategy is not None and strategy.name == "USER_MANAGED"
+            self._shapes = {
+                n: tuple(shape)
+                for n, (mode, shape, _) in engine._tensors.items()
+                if mode == "INPUT"
+            }
+
+        def set_input_shape(self, name, shape):
+            head = self._engine._head
+            if name not in self._shapes or not head["low"] <= shape[0] <= head["high"]:
+                return False
+            self._shapes[name] = tuple(shape)
+            return True
+
+        def set_tensor_address(self, name, memory):
+            if name not in self._engine._tensors:
+                say(self._engine._log, f"{name} is not an input or output tensor name")
+                return False
+            if memory % 256:
+                raise Crash(f"misaligned address {memory:#x}")
+            self._addresses[name] = memory
+            return True
+
+        def set_device_memory(self, memory, size):
+            if size < self._engine._device_memory_size_v2:
+                say(self._engine._log, "the device memory is too small")
+                raise RuntimeError("the device memory is too small")
+            self._scratch = (memory, size)
+
+        def execute_async_v3(self, stream_handle):
+            current()
+            queue = world.streams[stream_handle]
+            log = self._engine._log
+            if self._managed and self._scratch is None:
+                say(log, "device memory was not set")
+                return False
+            if self._addresses.keys() != self._engine._tensors.keys():
+                say(log, "not all tensor addresses are set")
+                return False
+            if any(-1 in shape for shape in self._shapes.values()):
+                say(log, "not all shapes are specified")
+                return False
+            if queue.capture is not None and not world.capturable:
+                say(log, "operation not permitted when stream is capturing")
+                return False
+            queue.add(self._work(dict(self._addresses), dict(self._shapes), self._scratch))
+            world.events.append("enqueue")
+            return True
+
+        def _work(self, addresses, shapes, scratch):
+            engine = self._engine
+
+            def work():
+                if scratch is not None:
+                    world.view(*scratch)[:] = (
+                        0xAA  # whatever was in it, other segments may not need
+                    )
+                feeds = {}
+                for name, shape in shapes.items():
+                    dtype = np.uint8 if engine._tensors[name][2] == "UINT8" else np.float32
+                    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+                    feeds[name] = world.view(addresses[name], size).view(dtype).reshape(shape)
+                names = [n for n in addresses if n not in shapes]
+                for name, result in zip(names, engine._session.run(names, feeds), strict=True):
+                    raw = np.ascontiguousarray(result).view(np.uint8).reshape(-1)
+                    world.view(addresses[name], raw.size)[:] = raw
+
+            return work
+
+    for implementation in (
+        ILogger, IProgressMonitor, IHostMemory, ITimingCache, ITensor, INetworkDefinition, ParserError,
+        OnnxParser, IOptimizationProfile, IBuilderConfig, Builder, Runtime, ICudaEngine,
+        IExecutionContext,
+    ):  # fmt: skip
+        name = implementation.__name__
+        own = {k.split(".")[1]: v for k, v in members.items() if k.split(".")[0] == name}
+        kinds[name] = make_class(name, implementation, own, check)
+        if name not in ("IHostMemory", "ITensor", "ParserError", "ITimingCache"):
+            setattr(module, name, kinds[name])
+    for name, kind in enums.items():
+        owner, _, short = name.rpartition(".")
+        setattr(kinds[owner] if owner else module, short, kind)
+    return module
+
+
+__all__ = ["OPERATORS", "IllegalAddressError", "Member", "make_tensorrt", "refusals"]

@@ -1,0 +1,199 @@
+"""Events in a file that rotates, and best shots in a folder that forgets."""
+
+import errno
+import json
+import os
+import time
+
+import pytest
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.outputs import file_sink
+from edge_fiqa.gateway.outputs.config import FileConfig, StoreConfig
+from edge_fiqa.gateway.outputs.file_sink import FileSink, set_aside
+from edge_fiqa.gateway.outputs.names import safe_name
+from edge_fiqa.gateway.outputs.store import DAY_S, StoreSink
+from tests.gateway.fake_view import event, jpeg
+
+
+def until(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def lines(*files):
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def test_every_event_is_a_line(tmp_path):
+    path = tmp_path / "new" / "events.ndjson"
+    sink = FileSink(FileConfig(path=path))
+    for number in range(50):
+        sink.publish(event(number), None)
+    sink.close(5)
+    found = lines(path)
+    assert [line["sequence"] for line in found] == list(range(50))
+    assert found[0]["schema"] == "edge-fiqa-event/1"
+    assert found[0]["record"]["quality"]["scalar"] == 73
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (sink.delivered, sink.dropped, sink.waiting, sink.problem) == (50, 0, 0, None)
+    sink.close(5)
+    sink.publish(event(99), None)  # too late: counted, not raised
+    assert sink.dropped == 1
+
+
+def test_it_goes_on_where_it_ended(tmp_path):
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b'{"sequence": 0}\n{"seque')  # the machine lost power here
+    sink = FileSink(FileConfig(path=path))
+    sink.publish(event(1), None)
+    sink.close(5)
+    whole, torn, new = path.read_text().splitlines()
+    assert (whole, torn) == ('{"sequence": 0}', '{"seque')
+    assert json.loads(new)["sequence"] == 1
+
+
+def test_full_files_are_set_aside_and_the_oldest_leave(tmp_path):
+    path = tmp_path / "events.ndjson"
+    other = tmp_path / "events.mine.ndjson"
+    other.write_text("not ours")
+    sink = FileSink(FileConfig(path=path, max_mb=0.002, keep=3))
+    for number in range(20):  # about 1 kB each
+        sink.publish(event(number), None)
+        until(lambda: sink.waiting == 0)
+    sink.close(5)
+    old = sorted(set_aside(path))
+    assert len(old) == 3
+    assert all(file.stat().st_size <= 2000 for file in [*old, path])
+    found = [line["sequence"] for line in lines(*old, path)]
+    assert found == list(range(20))[-len(found) :]
+    assert len(found) >= 4
+    assert other.read_text() == "not ours"
+
+
+def test_a_file_that_is_moved_or_deleted_is_begun_anew(tmp_path):
+    path = tmp_path / "events.ndjson"
+    sink = FileSink(FileConfig(path=path))
+    for number, away in enumerate((lambda: path.rename(tmp_path / "a"), path.unlink, lambda: None)):
+        sink.publish(event(number), None)
+        until(lambda: sink.waiting == 0)
+        away()
+    sink.close(5)
+    assert [line["sequence"] for line in lines(tmp_path / "a", path)] == [0, 2]
+
+
+def test_a_full_disk_is_said_and_outlived(tmp_path, monkeypatch):
+    """The disk takes half a line and is full; later there is room."""
+    full, write = [False], os.write
+
+    def write_half(file, data):
+        if full[0] and bytes(data[:1]) != b"":
+            if len(data) < 600:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+            return write(file, data[:500])
+        return write(file, data)
+
+    monkeypatch.setattr(file_sink.os, "write", write_half)
+    path = tmp_path / "events.ndjson"
+    sink = FileSink(FileConfig(path=path))
+    sink.publish(event(0), None)
+    until(lambda: sink.waiting == 0)
+    full[0] = True
+    sink.publish(event(1), None)
+    until(lambda: sink.problem is not None)
+    assert sink.problem == "No space left on device"
+    sink.publish(event(2), None)
+    assert sink.waiting == 2
+    full[0] = False
+    sink.close(5)
+    assert [line["sequence"] for line in lines(path)] == [0, 1, 2]
+    assert (sink.delivered, sink.problem) == (3, None)
+
+
+def test_a_disk_that_stays_full_does_not_hold_up_the_end(tmp_path, monkeypatch):
+    def write(file, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(file_sink.os, "write", write)
+    sink = FileSink(FileConfig(path=tmp_path / "events.ndjson"))
+    sink.publish(event(0), None)
+    started = time.monotonic()
+    sink.close(0.3)
+    assert time.monotonic() - started < 3
+    assert sink.waiting == 1
+    monkeypatch.undo()
+
+
+def test_a_file_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file\.path"):
+        FileSink(FileConfig(path=tmp_path / "file" / "events.ndjson"))
+
+
+def test_best_shots_replace_each_other(tmp_path):
+    sink = StoreSink(StoreConfig(folder=tmp_path / "shots", retention_days=7))
+    first, better = jpeg(seed=1), jpeg(seed=2)
+    sink.publish(event(0), first)
+    sink.publish(event(1, "update"), better)
+    sink.publish(event(2, "end"), None)
+    sink.close(5)
+    files = sorted(p for p in (tmp_path / "shots").rglob("*") if p.is_file())
+    assert [file.suffix for file in files] == [".jpg", ".json"]
+    assert files[0].read_bytes() == better
+    assert json.loads(files[1].read_text())["sequence"] == 1
+    assert files[0].parent == tmp_path / "shots" / "door" / "2023-11-14"
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    folders = [p for p in (tmp_path / "shots").rglob("*") if p.is_dir()]
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+
+
+def test_no_name_leaves_the_folder(tmp_path):
+    sink = StoreSink(StoreConfig(folder=tmp_path / "shots", retention_days=7))
+    for camera in ("../../etc", "/etc", "..", "a\0b", "Tür 1", "x" * 300):
+        sink.publish(event(0, camera=camera, track=f"{camera}/1/1"), jpeg())
+    sink.close(5)
+    assert sink.problem is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["shots"]
+    assert len(list((tmp_path / "shots").glob("*/*/*.jpg"))) == 6
+
+
+def test_safe_names_differ_where_names_do():
+    names = ["a", "a/b", "a b", "a-b", "", "..", "é", "è", "x" * 81, "x" * 82, "\udc80"]
+    assert len({safe_name(name) for name in names}) == len(names)
+    assert safe_name("door_1-left") == "door_1-left"
+
+
+def test_shots_are_forgotten_in_time(tmp_path):
+    now = time.time()
+    sink = StoreSink(StoreConfig(folder=tmp_path, retention_days=7), clock=lambda: now)
+    for number in (0, 1, 2):
+        sink.publish(event(0, track=f"t{number}"), jpeg())
+    sink.close(5)
+    mine = tmp_path / "door" / "2023-11-14" / "holiday.png"
+    mine.write_bytes(b"not ours")
+    for number, days in enumerate((6.9, 7.1, 30)):
+        for file in tmp_path.rglob(f"t{number}.*"):
+            os.utime(file, (now - days * DAY_S,) * 2)
+    sink.prune()
+    left = sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file())
+    assert left == [".jpg", ".json", ".png"]
+    mine.unlink()
+    now += 8 * DAY_S
+    sink.prune()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_many_shots_push_out_the_oldest(tmp_path):
+    size = len(jpeg())
+    sink = StoreSink(StoreConfig(folder=tmp_path, retention_days=7, max_mb=3.9 * size / 1e6))
+    for number in range(6):
+        sink.publish(event(0, track=f"t{number}", record=None), jpeg())
+    sink.close(5)
+    for number in range(6):
+        for file in tmp_path.rglob(f"t{number}.*"):
+            os.utime(file, (1e9 + number,) * 2)
+    sink.config = sink.config.model_copy(update={"retention_days": 1e6})
+    sink.prune()
+    assert sorted(p.stem for p in tmp_path.rglob("*.jpg")) == ["t3", "t4", "t5"]

@@ -1,0 +1,131 @@
+"""The page in a real browser: what it shows, that it asks nobody else, and who may see it."""
+
+import pytest
+
+from edge_fiqa.gateway.outputs import HttpConfig, serve
+from edge_fiqa.gateway.view import Totals
+from tests.gateway.fake_view import FakeView
+from tests.gateway.outputs.browser import Browser
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+IN = "document.getElementById('main')?.hidden === false"
+OUT = "document.getElementById('login')?.hidden === false"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """Opens a view's page at a width; afterwards it must have said nothing and asked nobody else."""
+    servers = []
+
+    def open_page(view, width=1400, *, dark=False, sinks=()):
+        servers.append(serve(view, HttpConfig(port=0), sinks))
+        browser.said.clear()
+        browser.asked.clear()
+        browser.size(width, 900, dark=dark)
+        browser.open(servers[-1].url)
+        return browser
+
+    yield open_page
+    server = servers[-1]
+    elsewhere = [url for url in browser.asked if server.url not in url]
+    browser.open("about:blank")
+    server.close()
+    assert elsewhere == []
+
+
+def test_cameras_boxes_shots_and_numbers(page):
+    class Down:
+        name, problem, waiting, dropped = "mqtt", "the broker cannot be reached", 12, 3
+
+    view = FakeView(warnings=("colours look swapped",))
+    browser = page(view, sinks=[Down()])
+    browser.until(IN)
+    browser.until("document.querySelectorAll('.face img').length === 6")
+    browser.until("document.querySelector('.camera.live canvas')?.width === 320")
+    assert browser.run("[...document.querySelectorAll('.camera h3')].map(e => e.innerText)") == [
+        "door",
+        "hall",
+    ]
+    assert "2 faces" in browser.text(".camera.live footer")
+    assert "No new frame" in browser.text(".camera.stale .stage")
+    assert browser.text("#load") == "62 %"
+    assert browser.text("#latency") == "31 ms"
+    assert browser.text("#depths li:first-child") == "33%\n1"
+    assert "mean exit 2.8 of 12" in browser.text("#mean-exit")
+    notices = browser.text("#notices")
+    assert "mqtt: the broker cannot be reached; 12 events wait" in notices
+    assert "door: colours look swapped" in notices
+    assert "59" in browser.text("#shots li:first-child")
+    assert "here now" in browser.text("#shots li:first-child")
+    drawn = browser.run(
+        "(() => { const c = document.querySelector('.camera.live canvas');"
+        "return [...c.getContext('2d').getImageData(80, 95, 1, 1).data].slice(0, 3) })()"
+    )
+    assert drawn == pytest.approx([0x26, 0x73, 0x6D], abs=40)  # the box's left side, in its colour
+    assert browser.said == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 800, 1600])
+def test_nothing_is_wider_than_the_window(page, width, dark):
+    browser = page(FakeView(warnings=("x" * 200,), names=("a" * 60, "b")), width, dark=dark)
+    browser.until(IN)
+    browser.until("document.querySelectorAll('.shot').length > 0")
+    assert browser.run("document.documentElement.scrollWidth") == width
+    ground, ink = (
+        browser.run(f"getComputedStyle(document.body).{what}.match(/\\d+/g).slice(0, 3)")
+        for what in ("backgroundColor", "color")
+    )
+    assert (sum(map(int, ground)) < sum(map(int, ink))) == dark
+
+
+def test_an_empty_gateway_says_so(page):
+    view = FakeView(not_ready="no camera is live", names=())
+    view.totals = lambda: Totals(
+        started=0.0, faces_found=0, faces_scored=0, skipped={}, depths=[0] * 12, misses=0,
+        events={}, load=0.0, latency_s=None,
+    )  # fmt: skip
+    browser = page(view)
+    browser.until(IN)
+    assert browser.text("#health") == "Not ready"
+    assert "no camera is live" in browser.text("#notices")
+    for empty in ("#no-cameras", "#no-shots", "#no-depths"):
+        assert browser.text(empty)
+
+
+def test_a_gateway_that_goes_away_is_noticed(browser):
+    server = serve(FakeView(), HttpConfig(port=0), [])
+    browser.open(server.url)
+    browser.until(IN)
+    server.close()
+    browser.until("document.getElementById('health').innerText.startsWith('No answer')")
+
+
+def test_signing_in_and_out(page, monkeypatch):
+    monkeypatch.setenv("EDGE_FIQA_TOKEN", TOKEN)
+    browser = page(FakeView())
+    browser.until(OUT)
+
+    def sign_in(token):
+        browser.run(
+            f"document.getElementById('token').value = '{token}';"
+            "document.querySelector('#login button').click()"
+        )
+
+    sign_in("wrong")
+    browser.until("document.getElementById('wrong').innerText === 'That is not the token.'")
+    assert browser.run("document.getElementById('main').hidden")
+    sign_in(TOKEN)
+    browser.until(IN)
+    browser.until("document.querySelectorAll('.face img').length === 6")
+    assert browser.run("document.cookie + Object.keys(localStorage)") == ""
+    browser.run("document.getElementById('leave').click()")
+    browser.until(OUT)
+    assert browser.run("sessionStorage.length") == 0

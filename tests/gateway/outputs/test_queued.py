@@ -1,0 +1,84 @@
+"""What every sink keeps to: it never waits, is bounded, keeps the order, outlives bugs."""
+
+import threading
+import time
+
+from edge_fiqa.gateway.outputs.queued import BATCH, QueuedSink
+from tests.gateway.fake_view import event
+
+
+class Plain(QueuedSink):
+    """Delivers into a list, as slowly or wrongly as it is told."""
+
+    def __init__(self, **more):
+        super().__init__("plain", **more)
+        self.got, self.go, self.failures = [], threading.Event(), []
+        self._start()
+
+    def _deliver(self, batch):
+        assert self.go.wait(10)
+        if self.failures:
+            raise self.failures.pop()
+        self.got += [event.sequence for event, _ in batch]
+
+
+def test_publishing_never_waits():
+    sink = Plain(queue=10_000)
+    started = time.monotonic()
+    for number in range(5000):
+        sink.publish(event(number), None)
+    assert time.monotonic() - started < 5  # the delivery has not even begun
+    assert sink.got == []
+    assert sink.waiting == 5000
+    sink.go.set()
+    sink.close(10)
+    assert sink.got == list(range(5000))
+
+
+def test_the_oldest_are_dropped_and_counted():
+    sink = Plain(queue=100)
+    sink.publish(event(0), None)
+    while sink._queue:  # the first is in hand
+        time.sleep(0.001)
+    for number in range(1, 151):
+        sink.publish(event(number), None)
+    assert sink.dropped == 50
+    sink.go.set()
+    sink.close(10)
+    assert sink.got == [0, *range(51, 151)]
+
+
+def test_what_fails_is_tried_again_and_not_overtaken():
+    sink = Plain()
+    sink.go.set()
+    sink.failures += [OSError(28, "No space left on device", "/secret"), OSError(5, "I/O error")]
+    for number in range(BATCH + 10):
+        sink.publish(event(number), None)
+    sink.close(10)
+    assert sink.got == list(range(BATCH + 10))
+    assert sink.problem is None
+
+
+def test_a_bug_costs_one_batch(caplog):
+    sink = Plain()
+    sink.failures.append(KeyError("a bug"))
+    sink.publish(event(0), None)
+    while sink._queue:
+        time.sleep(0.001)
+    sink.publish(event(1), None)
+    sink.go.set()
+    sink.close(10)
+    assert sink.got == [1]
+    assert sink.dropped == 1
+    assert "this is a bug" in caplog.text
+
+
+def test_what_is_lost_at_the_end_is_said(caplog):
+    sink = Plain()
+    sink.go.set()
+    sink.failures += [OSError(28, "No space left on device")] * 1000
+    sink.publish(event(0), None)
+    sink.close(0.2)
+    sink._thread.join(5)
+    assert sink.waiting == 1
+    assert "1 events could not be delivered" in caplog.text
