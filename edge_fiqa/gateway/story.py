@@ -48,7 +48,10 @@ class Told:
 
 
 class Story:
-    """see_face is shown the first crops of every person, for the warnings. good: tracks with a good shot."""
+    """see_face is shown the first crops of every person, for the warnings.
+
+    good: the tracks that have a good shot.
+    """
 
     def __init__(
         self,
