@@ -197,6 +197,8 @@ class Story:
         else:
             self.counts.scored += 1
             self.counts.depths[record.exit.depth or 0] += 1
+            if record.cost.mj is not None:
+                self.counts.energy_mj = (self.counts.energy_mj or 0.0) + record.cost.mj
         self.counts.misses += at > job.deadline
         if job.track is None or job.camera is None:
             return ()
