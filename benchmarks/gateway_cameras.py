@@ -11,9 +11,11 @@ every twentieth frame of camera 2 is damaged; the broker goes down; the disk is 
 """
 
 import argparse
+import atexit
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--longest-side", type=int, default=480, help="of frames in the detector")
     parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--scenes", type=Path, help="of gateway_scene.py; else they are made anew")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +68,10 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
     sources = {}
     for camera in range(options.cameras):
         file = folder / f"camera{camera}.avi"
-        write_scene(options.data, file, SCENE_S, seed=camera)
+        if options.scenes is None:
+            write_scene(options.data, file, SCENE_S, seed=camera)
+        else:
+            shutil.copy(options.scenes / file.name, file)
         sources[f"camera{camera}"] = str(file)
     rtsp_port = free_port()
     if options.faults:
@@ -98,18 +104,20 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
     }
     (folder / "gateway.yaml").write_text(yaml.safe_dump(config))
     flag = folder / "disk"
+    flag.mkdir()
     log = (folder / "log").open("w")
     gateway = subprocess.Popen(
         [sys.executable, __file__, "--child", str(flag), "gateway", str(folder / "gateway.yaml")],
         stderr=log,
     )
+    atexit.register(gateway.kill)
     faults = []
     if options.faults:
         faults = [
             Fault("camera down", CAMERA_DOWN, rtsp.stop, rtsp.start),
             Fault("broker down", BROKER_DOWN, broker.stop, broker.start),
-            Fault("disk slow", DISK_SLOW, lambda: flag.write_text("slow"), flag.unlink),
-            Fault("disk full", DISK_FULL, lambda: flag.write_text("full"), flag.unlink),
+            Fault("disk slow", DISK_SLOW, (flag / "slow").touch, (flag / "slow").unlink),
+            Fault("disk full", DISK_FULL, (flag / "full").touch, (flag / "full").unlink),
         ]
     samples = watch(gateway, http, options.seconds, faults)
     totals = metrics(http)
@@ -150,24 +158,18 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
 
 
 def child(flag: Path, arguments: list[str]) -> None:
-    """The command, on a disk that is slow or full while the flag file says so."""
+    """The command, on a disk that is slow or full while a file in this folder says so."""
     from edge_fiqa.cli import main as command
 
     fsync, write = os.fsync, os.write
 
-    def said() -> str:
-        try:
-            return flag.read_text()
-        except OSError:
-            return ""
-
     def slow_fsync(file: int) -> None:
-        if said() == "slow":
+        if (flag / "slow").exists():
             time.sleep(2.0)
         fsync(file)
 
     def full_write(file: int, data: bytes) -> int:
-        if said() == "full" and file > 2:
+        if file > 2 and (flag / "full").exists():
             raise OSError(28, "No space left on device")
         return write(file, data)
 
@@ -330,6 +332,7 @@ class Process:
 
     def start(self) -> None:
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.process.kill)
         assert self.process.stdout.readline() == "ready\n"
 
     def stop(self) -> None:
@@ -356,6 +359,7 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        atexit.register(self.process.kill)
         time.sleep(1)
 
     def stop(self) -> None:

@@ -35,11 +35,15 @@ class Person:
 
 @dataclass
 class Counts:
-    """Since the start. found = scored + all of skipped + what is at the desk."""
+    """Since the start. found = scored + all of skipped + what is at the desk.
+
+    energy_mj: of the faces scored; None where the model has no energy table.
+    """
 
     found: int = 0
     scored: int = 0
     misses: int = 0
+    energy_mj: float | None = None
     skipped: Counter[str] = field(default_factory=Counter)
     depths: Counter[int] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
@@ -49,6 +53,7 @@ class Counts:
             self.found,
             self.scored,
             self.misses,
+            self.energy_mj,
             self.skipped.copy(),
             self.depths.copy(),
             self.events.copy(),

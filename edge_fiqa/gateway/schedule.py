@@ -85,7 +85,7 @@ class Rules:
     where batches gain something, or more than `crowd` wait: deciding for each would cost too much.
     """
 
-    least_exit: int = 2
+    least_exit: int = 4
     utilisation: float = 0.9
     margin_s: float = 0.01
     caution: float = 1.25

@@ -123,6 +123,7 @@ class GatewayView:
             events=dict(counts.events),
             load=self.desk.load,
             latency_s=latency_s,
+            energy_j=None if counts.energy_mj is None else counts.energy_mj / 1000,
         )
 
     def push(

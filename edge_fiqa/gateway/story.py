@@ -30,6 +30,9 @@ from edge_fiqa.types import Bytes
 
 REMEMBERED = 200  # tracks that ended, which can still be asked for
 LATENCIES = 4096  # of the latest events, of which percentiles are taken
+INDEPENDENT = (
+    5  # faces of one person that the warnings see: more say little new, and outvote others
+)
 BEAT_S = 0.5
 
 Note = Callable[[], Sequence["Told"]]
@@ -45,7 +48,10 @@ class Told:
 
 
 class Story:
-    """see_face is shown every crop that was scored, for the warnings. good: tracks with a good shot."""
+    """see_face is shown the first crops of every person, for the warnings.
+
+    good: the tracks that have a good shot.
+    """
 
     def __init__(
         self,
@@ -191,12 +197,15 @@ class Story:
         else:
             self.counts.scored += 1
             self.counts.depths[record.exit.depth or 0] += 1
+            if record.cost.mj is not None:
+                self.counts.energy_mj = (self.counts.energy_mj or 0.0) + record.cost.mj
         self.counts.misses += at > job.deadline
         if job.track is None or job.camera is None:
             return ()
-        self._see_face(job.camera, job.face.crop, record)
         person = self._people[job.track]
         person.pending -= 1
+        if person.faces_scored < INDEPENDENT:
+            self._see_face(job.camera, job.face.crop, record)
         told: list[Told] = []
         if record.quality.code == "ok":
             person.faces_scored += 1
