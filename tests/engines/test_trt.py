@@ -125,7 +125,7 @@ def test_other_machines(one_version, bundle, faces, reference, options):
         _, scores = engine.run(BODIES[1], kept)
         np.testing.assert_allclose(scores[:, 0], reference[[5, 1], 1], atol=1e-5)
         assert ("kernel" in world.events) == options.get("ptx", True)
-        assert engine.device == world.name
+        assert engine.device == f"CUDA: {world.name}"
     assert world.complaints == []
 
 
