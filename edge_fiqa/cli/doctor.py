@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import platform
 import sys
+from pathlib import Path
 
 import numpy as np
 
 from edge_fiqa import __version__
 from edge_fiqa.bundle import GOLDEN_FACES, Bundle
+from edge_fiqa.cli.device import TOLERANCE, examine
 from edge_fiqa.cli.options import cores
 from edge_fiqa.engines import BACKENDS, open_engine
-from edge_fiqa.errors import EdgeFiqaError
+from edge_fiqa.engines.board import read_board
+from edge_fiqa.errors import ConfigError, EdgeFiqaError
 from edge_fiqa.measure import all_exits, synthetic_faces
 
 PACKAGES = {
@@ -25,15 +29,25 @@ PACKAGES = {
     "torch": "engine pt; checkpoints; training",
     "onnx": "building bundles",
     "matplotlib": "the demonstration's plot",
-    "tensorrt": "engine trt (not part of this version)",
-    "pycuda": "engine trt (not part of this version)",
+    "tensorrt": "engine trt, with pycuda",
+    "pycuda": "engine trt, with tensorrt",
 }
-TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
-"""Largest honest difference to the machine that built the bundle: other kernels round otherwise."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="nano", metavar="DIR")
+    parser.add_argument(
+        "--device",
+        action="store_true",
+        help="check this machine's GPU for TensorRT: what is missing, scores, latency, energy",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("edge-fiqa-device.json"),
+        metavar="FILE",
+        help="with --device: where everything found is written (edge-fiqa-device.json)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"  {name:<14} {_version(name):<16} {purpose}")
     bundle = Bundle.open(options.bundle)
     print(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
+    if options.device:
+        return _device(bundle, options.report)
     print("\nengines")
     verdicts = {name: _try_engine(name, bundle) for name in BACKENDS}
     for name, (_, text) in verdicts.items():
@@ -53,6 +69,24 @@ def run(options: argparse.Namespace) -> int:
         return 2
     print(f"\nready: scoring works with {', '.join(usable)}")
     return 0
+
+
+def _device(bundle: Bundle, report: Path) -> int:
+    print("\ndevice")
+    found = examine(bundle, read_board(), print, Path("/"))
+    found = {
+        "edge_fiqa": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        **found,
+    }
+    try:
+        report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"--report {report}: {exc.strerror}") from exc
+    print(f"\n{'ready' if found['ready'] else 'NOT ready'}; everything found is in {report}")
+    return 0 if found["ready"] else 2
 
 
 def _version(name: str) -> str:

@@ -90,7 +90,7 @@ class TensorRT(EngineBase):
     def _open(self) -> None:
         self._device = Device()  # raises where there is no driver, before TensorRT is touched
         try:
-            self.device = self._device.name
+            self.device = f"CUDA: {self._device.name}"
             self._log = Log()
             self._runtime = self._make_runtime()
             machine = board.read_board()
