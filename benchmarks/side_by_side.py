@@ -4,15 +4,17 @@
 
 Every way runs once in each round, so that a slow moment of a shared machine hits them all; a way's
 ratio to ours is taken within a round. Batch 1, all exits (FW needs them) unless the name says so.
-Weights of vit_s are seeded noise, as speed does not depend on them; nano and small are the shipped ones.
+Weights of vit_s are seeded noise, as speed does not depend on them; nano and small are shipped.
 """
 
 import argparse
 import json
 import logging
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -47,31 +49,35 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    rows, peaks = [], {}
+    warnings.simplefilter("ignore")  # what tracers say of shapes
     for model in options.model:
         for precision in options.precision:
             with tempfile.TemporaryDirectory() as place:
                 runs, gflops, peak = contenders(model, precision, Path(place), options.threads)
+                start = environment()
                 times = in_rounds(runs | {"peak": peak.run}, Effort(options.rounds, 60.0, 2))
             rate = peak.gflop / (1e-3 * float(times.pop("peak").rounds.min()))
-            peaks[precision] = max(round(rate, 1), peaks.get(precision, 0))
-            rows += [row for row in summary(model, precision, times, gflops, rate)]
-            if options.output:  # kept as it goes: a full run takes a while
-                write(options, rows, peaks)
-    print(json.dumps(write(options, rows, peaks)))
+            group = {
+                "model": model,
+                "precision": precision,
+                "environment": start,
+                "threads": options.threads,
+                "peak_gflops_per_s": round(rate, 1),
+                "rows": list(summary(model, precision, times, gflops, rate)),
+            }
+            result = keep(group, options.output)
+    print(json.dumps(result))
 
 
-def write(options: argparse.Namespace, rows: list, peaks: dict) -> dict:
-    result = {
-        "what": "ms per face, batch 1; over_ours: median of ratios within rounds, 95 % interval",
-        "environment": environment(),
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "peak_gflops_per_s": peaks,
-        "rows": rows,
-    }
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+def keep(group: dict, output: Path | None) -> dict:
+    """The result file with this group in it; groups of an earlier run stay."""
+    result = {"what": __doc__.splitlines()[0], "groups": []}
+    if output is not None and output.exists():
+        result = json.loads(output.read_text(encoding="utf-8"))
+    of = itemgetter("model", "precision")
+    result["groups"] = [g for g in result["groups"] if of(g) != of(group)] + [group]
+    if output is not None:
+        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
 
@@ -81,17 +87,14 @@ def contenders(model: str, precision: str, folder: Path, threads: int):
     weights = load_weights(checkpoint)
     runs: dict[str, Callable[[], object]] = {}
     faces = FaceSet(FACES, ("noise",) * len(FACES), "noise")
-    for backend in ("ov", "ort"):
-        if precision == "bf16" and backend == "ort":
-            continue
-        recipe = BuildRecipe(backend=backend, precision=precision, accept_imprecise=True)
-        bundle = build_bundle(checkpoint, folder / backend, recipe, faces=faces)
+    recipe = BuildRecipe(precision=precision, accept_imprecise=True)
+    bundle = build_bundle(checkpoint, folder / "bundle", recipe, faces=faces)
+    for backend in ("ov",) if precision == "bf16" else ("ov", "ort"):
         controller = Controller(open_engine(bundle, backend, threads), bundle.costs)
         for name, policies in {"one segment": [Fixed()], "12 segments": [NEVER]}.items():
             controller.prepare(policies)
             runs[f"ours, {backend}, {name}"] = partial(controller.assess, FACE, policies)
-        if backend == "ov":
-            gflops = controller.costs.gflops_of(controller.route(weights.config.depth, [Fixed()]))
+    gflops = controller.costs.gflops_of(controller.route(bundle.config.depth, [Fixed()]))
     runs |= ways.export_tools(weights, precision, folder, FACES, threads)
     runs |= ways.torch_ways(weights, precision, FACE, threads)
     return runs, gflops, fastest_product("ov", precision, threads, "CPU")
@@ -119,21 +122,20 @@ def summary(model: str, precision: str, times: dict, gflops: float, peak: float)
     for name, found in sorted(times.items(), key=lambda item: np.median(item[1].rounds)):
         ratio = found.rounds / ours
         ms = float(np.median(found.rounds))
+        share = gflops / (1e-3 * ms) / peak if name.endswith("one segment") else None
         row = {
-            "model": model,
-            "precision": precision,
             "way": name,
             "ms": round(ms, 4),
             "over_ours": round(float(np.median(ratio)), 4),
             "interval": [round(v, 4) for v in median_interval(ratio)],
-            "peak_share": round(gflops / (1e-3 * ms) / peak, 4)
-            if name.endswith("one segment")
-            else None,
+            "peak_share": None if share is None else round(share, 4),
             "round_ms": [round(float(v), 4) for v in found.rounds],
         }
+        shown = "" if share is None else f", {share:.0%} of peak"
+        low, high = row["interval"]
         print(
-            f"{model:<8} {precision:<5} {ms:9.3f} ms  x {row['over_ours']:7.3f} {row['interval']}  {name}"
-            + (f"  {row['peak_share']:.0%} of peak" if row["peak_share"] else ""),
+            f"{model:<8} {precision:<5} {ms:9.3f} ms, x {row['over_ours']:.3f} [{low:.3f}, {high:.3f}]"
+            f"  {name}{shown}",
             flush=True,
         )
         yield row

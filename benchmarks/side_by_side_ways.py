@@ -1,6 +1,5 @@
 """Other ways to run the network: torch as research code does, and one exported graph without exits."""
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -116,11 +115,10 @@ def quantised(path: Path, x: np.ndarray) -> Path:
             return next(self.rows, None)
 
     target = path.with_name("monolith-int8.onnx")
-    with tempfile.TemporaryDirectory():
-        quantize_static(
-            str(path), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "Gemm", "Conv"],
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
-        )  # fmt: skip
+    quantize_static(
+        str(path), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+        op_types_to_quantize=["MatMul", "Gemm", "Conv"],
+        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+    )  # fmt: skip
     return target
