@@ -32,8 +32,9 @@ check: $(VENV)/dev.ok  ## format, lint, types, and the fast tests
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -q -n $(JOBS) -m "not slow and not gpu"
 
 bench: $(VENV)/dev.ok  ## measure this machine; results go to benchmarks/results
-	$(BIN)/python benchmarks/vit_s.py
-	$(BIN)/python benchmarks/command.py
+	$(BIN)/edge-fiqa bench --bundle nano small --steps --output benchmarks/results/bench.json
+	$(BIN)/python benchmarks/cost_model.py
+	$(BIN)/python benchmarks/side_by_side.py
 
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)

@@ -14,11 +14,14 @@ from edge_fiqa.bench.compare import compare
 from edge_fiqa.bench.measure import Plan, measure
 from edge_fiqa.bench.result import load_result
 from edge_fiqa.bench.scenarios import (
+    FULL_QUERIES,
+    FULL_S,
+    QUICK_QUERIES,
+    QUICK_S,
     SCENARIOS,
     Load,
     Scenario,
     closed_loop_rate,
-    full,
     run_scenario,
 )
 from edge_fiqa.bench.timing import QUICK, USUAL, Effort
@@ -160,7 +163,8 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
     if options.policy == "gate":
         policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
     rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
-    seconds, queries = full(scenario) if options.full else (5.0, 64)
+    queries = (FULL_QUERIES if options.full else QUICK_QUERIES)[scenario]
+    seconds = FULL_S if options.full else QUICK_S
     load = Load(
         scenario,
         options.seconds or seconds,
