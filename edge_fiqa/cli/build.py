@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_fiqa.calibration.fit import LEAST_FACES
 from edge_fiqa.cli.faces import read_faces
 from edge_fiqa.cli.info import describe
 from edge_fiqa.config import BuildRecipe, load_recipe
@@ -69,4 +70,10 @@ def run(options: argparse.Namespace) -> int:
         name=options.name,
     )
     describe(bundle, sys.stdout)
+    if recipe.precision != "fp32" and bundle.calibration is None:
+        print(
+            f"edge-fiqa build: warning: what {recipe.precision} loses was not checked on faces; give "
+            f"--calibration-images with {LEAST_FACES} of them or more",
+            file=sys.stderr,
+        )
     return 0

@@ -88,6 +88,14 @@ def test_what_build_refuses(capsys, checkpoint, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_reduced_precision_that_no_face_checked_is_said(capsys, checkpoint, tmp_path):
+    flags = ("--heads", 2, "--precision")
+    status, _, err = run(capsys, "build", checkpoint, "-o", tmp_path / "16", *flags, "bf16")
+    assert status == 0
+    assert "what bf16 loses was not checked on faces; give --calibration-images with 100" in err
+    assert run(capsys, "build", checkpoint, "-o", tmp_path / "32", *flags, "fp32")[2] == ""
+
+
 def test_info_of_what_is_no_bundle(capsys, tmp_path):
     status, _, err = run(capsys, "info", tmp_path)
     assert status == 2
