@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
-def until(condition, seconds=15.0):
+def until(condition, seconds=40.0):
     """Wait for it to be true, and return what it was."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -64,7 +64,8 @@ class Browser:
         while True:
             answer = json.loads(self.socket.recv(timeout=30))
             if answer.get("id") == self._number:
-                assert "error" not in answer, answer
+                if "error" in answer:
+                    raise RuntimeError(answer["error"])
                 return answer["result"]
             self._hear(answer)
 
@@ -100,7 +101,15 @@ class Browser:
         return found["result"].get("value")
 
     def until(self, script, seconds=20.0):
-        self._until(lambda: self.run(script), seconds)
+        """Until it is true. While the page is exchanged for another, nothing is."""
+
+        def holds():
+            try:
+                return self.run(script)
+            except RuntimeError:
+                return False
+
+        self._until(holds, seconds)
 
     def text(self, selector):
         return self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")

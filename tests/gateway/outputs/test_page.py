@@ -26,6 +26,8 @@ def page(browser):
 
     def open_page(view, width=1400, *, dark=False, sinks=()):
         servers.append(serve(view, HttpConfig(port=0), sinks))
+        browser.open("about:blank")
+        browser.until("location.href === 'about:blank'")  # what the last page asked has been heard
         browser.said.clear()
         browser.asked.clear()
         browser.size(width, 900, dark=dark)
@@ -78,7 +80,7 @@ def test_nothing_is_wider_than_the_window(page, width, dark):
     browser = page(FakeView(warnings=("x" * 200,), names=("a" * 60, "b")), width, dark=dark)
     browser.until(IN)
     browser.until("document.querySelectorAll('.shot').length > 0")
-    assert browser.run("document.documentElement.scrollWidth") == width
+    browser.until(f"document.documentElement.scrollWidth === {width}")
     ground, ink = (
         browser.run(f"getComputedStyle(document.body).{what}.match(/\\d+/g).slice(0, 3)")
         for what in ("backgroundColor", "color")
