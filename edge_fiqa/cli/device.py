@@ -8,12 +8,12 @@ Runtime on this machine's CPU. All of it goes into one JSON file, for a report o
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -219,28 +219,29 @@ def _driver(board: Board) -> Check:
 
 
 def _tensorrt(board: Board) -> Check:
-    if _importable("tensorrt"):
+    if (reason := _import_fails("tensorrt")) is None:
         return Check("tensorrt", True, _version("tensorrt"))
     if board.l4t is None:
-        return Check("tensorrt", False, "not installed", "pip install 'edge-fiqa[trt]'")
+        return Check("tensorrt", False, reason, "pip install 'edge-fiqa[trt]'")
     remedy = "sudo apt-get install python3-libnvinfer"
     if _hides_system_packages():
         remedy += "; and make this environment anew: python3 -m venv --system-site-packages VENV"
-    return Check("tensorrt", False, "not importable by this Python", remedy)
+    return Check("tensorrt", False, reason, remedy)
 
 
 def _pycuda(board: Board) -> Check:
-    if _importable("pycuda"):
+    # Its driver module cannot be imported without libcuda: then it is the driver that is missing.
+    if (reason := _import_fails("pycuda" if driver_found() else "pycuda.driver")) is None:
         return Check("pycuda", True, _version("pycuda"))
     if board.jetpack is None:
-        return Check("pycuda", False, "not installed", "pip install 'edge-fiqa[trt]'")
+        return Check("pycuda", False, reason, "pip install 'edge-fiqa[trt]'")
     cuda = CUDA_OF[board.jetpack]
     remedy = (
         f"sudo apt-get install build-essential python3-dev cuda-nvcc-{cuda} "
         f"cuda-cudart-dev-{cuda} libcurand-dev-{cuda}; "
         "PATH=/usr/local/cuda/bin:$PATH pip install pycuda"
     )
-    return Check("pycuda", False, "not installed", remedy)
+    return Check("pycuda", False, reason, remedy)
 
 
 def _permissions(root: Path) -> Check:
@@ -279,8 +280,13 @@ def _memory(board: Board) -> Check:
     return Check("memory", False, found, remedy)
 
 
-def _importable(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
+def _import_fails(name: str) -> str | None:
+    """Why a module cannot be imported, or None. Importing TensorRT is safe without a driver."""
+    try:
+        import_module(name)
+    except ImportError as exc:
+        return str(exc)
+    return None
 
 
 def _version(name: str) -> str:

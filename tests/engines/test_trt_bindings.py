@@ -1,5 +1,6 @@
 """The fakes against what is real: the published bindings, PyCUDA itself, and the parser's operators."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -239,3 +240,13 @@ def test_the_fake_refuses_what_the_bindings_refuse(gpu):
     with pytest.raises(fakes.Crash):
         trt.Runtime(trt.ILogger())
     assert hasattr(trt.BuilderFlag, "FP16") == (trt.__version__ < "11")
+
+
+def test_no_fake_stays_behind():
+    with pytest.MonkeyPatch.context() as patched:
+        fakes.install(patched, fakes.World(), extract.load("10.3"))
+        before = importlib.import_module("edge_fiqa.engines.trt_api")
+        assert before.VERSION == "10.3.0"
+    now = sys.modules.get("edge_fiqa.engines.trt_api")
+    assert now is not before
+    assert "pycuda.driver" not in sys.modules or hasattr(sys.modules["pycuda.driver"], "__file__")

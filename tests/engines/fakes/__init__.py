@@ -2,18 +2,23 @@
 
 import sys
 import types
+from pathlib import Path
+
+import edge_fiqa.engines
 
 from .cuda import Crash, Libcuda, World, pycuda_driver
 from .tensorrt import make_tensorrt, refusals
 
+ENGINE = Path(edge_fiqa.engines.__file__).parent
 __all__ = ["Crash", "World", "install", "refusals"]
 
 
 def install(monkeypatch, world, api):
     """Make `tensorrt`, `pycuda.driver` and libcuda those of `world`, and import the engine afresh."""
-    for name in list(sys.modules):
-        if name.startswith("edge_fiqa.engines.trt"):
-            monkeypatch.delitem(sys.modules, name)
+    for path in ENGINE.glob("trt*.py"):
+        name = f"edge_fiqa.engines.{path.stem}"
+        monkeypatch.setitem(sys.modules, name, None)  # so that undoing removes what is imported now
+        del sys.modules[name]
     package, driver = types.ModuleType("pycuda"), pycuda_driver(world)
     package.driver = driver
     for name, module in {
