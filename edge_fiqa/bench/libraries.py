@@ -7,6 +7,7 @@ taken, so that a share of it never flatters.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def fastest_product(backend: str, precision: Precision, threads: int, device: st
     """The shape that gives most GFLOPs/s. Raises BackendMissing where the library has none."""
     if backend not in _MAKERS:
         raise BackendMissing(f"no matrix product is known for backend {backend!r}")
-    shapes = GPU_SHAPES if device.startswith("cuda") else CPU_SHAPES
+    shapes = GPU_SHAPES if _on_gpu(device) else CPU_SHAPES
     try:
         found = [_MAKERS[backend](shape, precision, threads, device) for shape in shapes]
     except ImportError as exc:
@@ -50,11 +51,15 @@ def fastest_product(backend: str, precision: Precision, threads: int, device: st
 
 
 def device_peak_mb(device: str) -> float | None:
-    """Most device memory that torch held so far, or None for a CPU."""
-    if not device.startswith("cuda"):
+    """Most device memory that torch held so far, or None where it held none."""
+    if not _on_gpu(device) or "torch" not in sys.modules:
         return None
     torch = import_module("torch")
     return round(torch.cuda.max_memory_reserved() / 1e6, 1)
+
+
+def _on_gpu(device: str) -> bool:
+    return device.lower().startswith(("cuda", "nvidia"))
 
 
 def _seconds(run: Callable[[], object], tries: int = 5) -> float:
@@ -108,12 +113,13 @@ def _torch(shape: tuple[int, int, int], precision: Precision, threads: int, devi
     if precision not in kinds:
         raise BackendMissing("the torch engine runs no int8")
     m, k, n = shape
-    a = torch.ones((m, k), dtype=kinds[precision], device=device)
-    b = torch.ones((k, n), dtype=kinds[precision], device=device)
+    place = "cuda" if _on_gpu(device) else "cpu"
+    a = torch.ones((m, k), dtype=kinds[precision], device=place)
+    b = torch.ones((k, n), dtype=kinds[precision], device=place)
 
     def run() -> None:
         torch.matmul(a, b)
-        if device.startswith("cuda"):
+        if place == "cuda":
             torch.cuda.synchronize()
 
     return Product(shape, run)
