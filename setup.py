@@ -40,7 +40,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["edge_fiqa", "edge_fiqa.*"]),
     package_data={
-        "edge_fiqa": ["py.typed", "models/*/*", "models/*.md", "training/recipes/*.yaml"]
+        "edge_fiqa": [
+            "py.typed",
+            "models/*/*",
+            "models/*.md",
+            "training/recipes/*.yaml",
+            "study/*.html",
+        ]
     },
     install_requires=[
         "numpy>=1.26",

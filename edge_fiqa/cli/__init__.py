@@ -22,6 +22,8 @@ COMMANDS = {
     "calibrate": "make scores comparable and early exits safe, from a folder of your own faces",
     "build": "make a bundle from a checkpoint",
     "train": "a model from faces grouped by person, with every exit supervised",
+    "evaluate": "what each exit is worth on your data sets: one report from a plan",
+    "explain": "where the network looks at each exit, as a picture",
     "edc": "error versus discard of anybody's scores: FNMR, pAUC, intervals",
     "info": "what a bundle is: model, segments, parity, costs",
     "doctor": "what is installed, which engines run, and a self-test",
