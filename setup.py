@@ -70,6 +70,7 @@ setup(
             "engines/kernels/*",
             "training/recipes/*.yaml",
             "gateway/outputs/page/*",
+            "study/*.html",
         ]
     },
     install_requires=[

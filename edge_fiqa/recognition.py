@@ -1,37 +1,50 @@
-"""Frozen face recognition models as ONNX files: aligned faces in, unit embeddings out."""
+"""Frozen networks as ONNX files: aligned faces in, embeddings (or one quality each) out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import cv2
 import msgspec
 import numpy as np
 
 from edge_fiqa.config import read_yaml
 from edge_fiqa.errors import BackendMissing, ConfigError
-from edge_fiqa.types import Array, Bytes
+from edge_fiqa.types import IMAGE, Array, Bytes
 
 if TYPE_CHECKING:
     import onnxruntime
 
 
+Colour = Literal["RGB", "BGR"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recogniser:
-    """What must be known to feed a recognition model: (pixel - mean) / std, RGB, some columns."""
+    """What must be known to feed a recognition model: (pixel - mean) / std, of some columns.
+
+    size: pixels a side that the crop is resized to (bilinear) before its columns are taken.
+    mean, std: in the order of `colour`.
+    """
 
     path: Path
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    columns: tuple[int, int] = (0, 112)
+    columns: tuple[int, int] | None = None
+    size: int = IMAGE
+    colour: Colour = "RGB"
     threads: int = 2
 
     @property
     def feeding(self) -> tuple[object, ...]:
         """Everything besides the file that an embedding depends on."""
-        return self.mean, self.std, self.columns
+        told = (self.mean, self.std, self.columns or (0, self.size))
+        return (
+            told if (self.size, self.colour) == (IMAGE, "RGB") else (*told, self.size, self.colour)
+        )
 
     def embed(self, faces: Bytes, batch: int = 64) -> Array:
         """(N, 112, 112, 3) uint8 RGB -> (N, F) float32 of unit length."""
@@ -45,12 +58,32 @@ class Recogniser:
         session = self._session(inner)
         name = session.get_inputs()[0].name
         wanted = [session.get_outputs()[0].name] + ([inner] if inner else [])
-        left, right = self.columns
+        left, right = self.columns or (0, self.size)
+        self._check(session.get_inputs()[0].shape, right - left)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         for start in range(0, len(faces), batch):
-            x: Array = (faces[start : start + batch, :, left:right] - mean) / std
+            x: Array = (self._sized(faces[start : start + batch])[:, :, left:right] - mean) / std
             found = session.run(wanted, {name: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})
             yield found[0].reshape(len(x), -1), found[1] if inner else None
+
+    def _sized(self, faces: Bytes) -> Bytes:
+        if self.size != IMAGE:
+            faces = np.stack([cv2.resize(face, (self.size, self.size)) for face in faces])
+        return faces if self.colour == "RGB" else faces[..., ::-1]
+
+    def _check(self, shape: list[int | str | None], width: int) -> None:
+        """Raises ConfigError if the network's own input shape says that it is fed otherwise."""
+        fed = (3, self.size, width)
+        fits = len(shape) == 4 and all(
+            not isinstance(own, int) or own == told
+            for own, told in zip(shape[1:], fed, strict=True)
+        )
+        if not fits:
+            wanted = "x".join(str(side) for side in shape[1:])
+            raise ConfigError(
+                f"{self.path}: it takes {wanted}, and is fed 3x{self.size}x{width}; "
+                "say size: and columns: as the network needs them"
+            )
 
     def _session(self, inner: str | None) -> onnxruntime.InferenceSession:
         try:
@@ -62,7 +95,11 @@ class Recogniser:
         model: str | bytes = str(self.path)
         if inner is not None:
             model = self._with_output(inner)
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        try:
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # its exceptions have no common base but this
+            reason = " ".join(str(exc).split())
+            raise ConfigError(f"{self.path}: not a readable ONNX model ({reason})") from exc
 
     def _with_output(self, inner: str) -> bytes:
         """The model with one of its inner tensors as a second output."""
@@ -78,19 +115,29 @@ class Recogniser:
 
 
 class Feeding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A recognition model in a YAML file: where it lies, and how it is fed."""
+    """A network in a YAML file: where it lies, and how it is fed."""
 
     path: str
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    columns: tuple[int, int] = (0, 112)
+    columns: tuple[int, int] | None = None
+    size: Annotated[int, msgspec.Meta(ge=8, le=1024)] = IMAGE
+    colour: Colour = "RGB"
 
-    def recogniser(self, root: Path) -> Recogniser:
+    def recogniser(self, root: Path, threads: int | None = None) -> Recogniser:
         """The model, its path read from `root`. Raises ConfigError if there is no such file."""
         path = root / self.path
         if not path.is_file():
             raise ConfigError(f"{path}: no such recogniser; its path is read from {root}")
-        return Recogniser(path=path, mean=self.mean, std=self.std, columns=self.columns)
+        return Recogniser(
+            path=path,
+            mean=self.mean,
+            std=self.std,
+            columns=self.columns,
+            size=self.size,
+            colour=self.colour,
+            threads=threads or 2,
+        )
 
 
 def read_recogniser(path: Path) -> Recogniser:

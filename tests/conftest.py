@@ -60,6 +60,11 @@ def tiny_c() -> Weights:
 
 
 @pytest.fixture(scope="session")
+def tiny_full() -> Weights:
+    return random_weights(VitConfig(mode="full", width=16, depth=2, heads=2))
+
+
+@pytest.fixture(scope="session")
 def faces() -> Bytes:
     return synthetic_faces(6, seed=5)
 

@@ -22,7 +22,7 @@ LAYERS = [
     {"recorder", "precision", "recognition", "evaluation"},
     {"scorer", "build"},
     {"service"},
-    {"output", "resume", "pipeline", "training", "bench", "gateway"},
+    {"output", "resume", "pipeline", "training", "study", "bench", "gateway"},
     {"cli"},
     {"__main__"},
 ]

@@ -23,6 +23,8 @@ COMMANDS = {
     "build": "make a bundle from a checkpoint",
     "train": "a model from faces grouped by person, with every exit supervised",
     "gateway": "cameras in, the best shot of every person out, in time at any load",
+    "evaluate": "what each exit is worth on your data sets: one report from a plan",
+    "explain": "where the network looks at each exit, as a picture",
     "edc": "error versus discard of anybody's scores: FNMR, pAUC, intervals",
     "bench": "what each exit costs on this machine: ms, faces/s, memory, mJ; MLPerf scenarios",
     "info": "what a bundle is: model, segments, parity, costs",

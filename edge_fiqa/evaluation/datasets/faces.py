@@ -56,7 +56,10 @@ class FileFaces:
     def digest(self) -> str:
         told = hashlib.sha256()
         for row in range(len(self)):
-            told.update(hashlib.sha256(self._data(row)).digest())
+            try:
+                told.update(hashlib.sha256(self._data(row)).digest())
+            except ImageRefused:
+                told.update(b"unreadable")
         if self.landmarks is not None:
             told.update(self.landmarks.tobytes())
         return told.hexdigest()
