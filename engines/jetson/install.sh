@@ -176,7 +176,7 @@ else
         || fail "PyCUDA does not compile; the first 'error:' above says why (docs/jetson.md, step 3)"
 fi
 
-run "$prefix/bin/pip" install --disable-pip-version-check --no-cache-dir "${wheel:-$repository}[gateway]" \
+run "$prefix/bin/pip" install --disable-pip-version-check --no-cache-dir "${wheel:-$repository}[build,gateway]" \
     || fail "edge_fiqa could not be installed, see above"
 
 if ! $dry; then
