@@ -26,7 +26,7 @@ case "$*" in
     *'import tensorrt'*)
         [ -n "$TENSORRT" ] || { echo "ModuleNotFoundError: No module named 'tensorrt'" >&2; exit 1; }
         echo "$TENSORRT" ;;
-    *'-m venv'*)
+    *'-m venv --system-site-packages'*)
         target="${@: -1}"
         mkdir -p "$target/bin"
         echo 'include-system-site-packages = true' > "$target/pyvenv.cfg"
