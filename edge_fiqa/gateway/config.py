@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -218,11 +218,18 @@ def _meant(place: Place) -> str:
 
 
 def _known_keys(place: Place) -> list[str]:
-    model: type[BaseModel] = GatewayConfig
+    """The keys that may stand there; none where no mapping is known."""
+    if place[:1] == ("cameras",):
+        return list(CameraConfig.model_fields) if len(place) == 2 else []
+    model: type[BaseModel] | None = GatewayConfig
     for part in place:
-        if part == "cameras":
-            return list(CameraConfig.model_fields)
-        kind = model.model_fields[str(part)].annotation
-        options = [kind, *getattr(kind, "__args__", ())]
-        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return list(model.model_fields)
+        field = None if model is None else model.model_fields.get(str(part))
+        model = None if field is None else next(_models_in(field.annotation), None)
+    return [] if model is None else list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

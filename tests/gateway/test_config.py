@@ -1,6 +1,11 @@
 """gateway.yaml: five lines, and errors that say where."""
 
+import contextlib
+
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config import load_config
@@ -85,6 +90,10 @@ def test_kinds_of_sources(load, tmp_path):
         ),
         ("detector: yunet.onnx\nshedule: {}\ncameras: {a: 0}", "did you mean schedule?"),
         ("best_shot:\n  gate: 400\nhttp: {}", "gateway.yaml, line 2, best_shot.gate: Input should"),
+        (
+            "detector: {modle: yunet.onnx}\nhttp: {}",
+            "gateway.yaml, line 1, detector.modle: unknown key; did you mean model?",
+        ),
         ("http:\n  port: x", "gateway.yaml, line 2, http.port: Input should be a valid integer"),
         ("http:\n  host: 0.0.0.0", "gateway.yaml, line 1, http: host 0.0.0.0 is seen by other"),
         ("cameras:\n  a: 0\n  a: 1", "gateway.yaml, line 3: a is there twice"),
@@ -130,3 +139,45 @@ def test_the_file_itself(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not text"):
         load_config(tmp_path / "binary.yaml")
+
+
+WORDS = st.sampled_from(
+    [
+        "cameras",
+        "detector",
+        "source",
+        "fps",
+        "http",
+        "mqtt",
+        "best_shot",
+        "gate",
+        "<<",
+        "a",
+        "~",
+        "1e999",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES)
+def test_no_tree_of_values_is_more_than_a_mistake(tmp_path_factory, value):
+    _refused_or_read(tmp_path_factory, yaml.safe_dump(value))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.sampled_from("ab:-?[]{}&*!|>'\"#%@`,\n \t0.1~<=${}\\"), max_size=60))
+def test_no_text_is_more_than_a_mistake(tmp_path_factory, text):
+    _refused_or_read(tmp_path_factory, text)
+
+
+def _refused_or_read(tmp_path_factory, text):
+    file = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
+    file.write_text(text, encoding="utf-8")
+    with contextlib.suppress(ConfigError):
+        load_config(file, {})

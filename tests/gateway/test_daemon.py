@@ -137,6 +137,17 @@ def test_check(tmp_path):
     assert "line 2, modle: unknown key; did you mean model?" in bad.stderr
 
 
+def test_a_missing_extra_is_one_line():
+    code = (
+        "import sys; sys.modules['trackers'] = None; from edge_fiqa.cli import main; "
+        "sys.exit(main(['gateway', 'x.yaml']))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode == 2
+    assert "pip install 'edge-fiqa[gateway]'" in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
 def test_without_a_service_manager(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
