@@ -99,7 +99,8 @@ def edc_figure(study: Study, cells: Sequence[Cell]) -> Figure:
         axis.grid(alpha=0.25)
     for axis in axes.flat[len(cells) :]:
         axis.set_axis_off()
-    figure.supxlabel("discarded, % of pairs", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("discarded, % of pairs")
     figure.supylabel("FNMR, %", fontsize=9)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
@@ -109,8 +110,10 @@ def edc_figure(study: Study, cells: Sequence[Cell]) -> Figure:
 def exits_figure(study: Study) -> Figure:
     """Mean relative pAUC of every exit, one panel per group and FMR."""
     panels = list(study.averages.items())
-    figure = new_figure(4.2 * min(len(panels), 3), 3.0 * -(-len(panels) // 3) + 0.5)
-    axes = figure.subplots(-(-len(panels) // 3), min(len(panels), 3), squeeze=False)
+    columns = 2 if len(panels) in (2, 4) else min(len(panels), 3)
+    lines = -(-len(panels) // columns)
+    figure = new_figure(4.2 * columns, 3.0 * lines + 0.5)
+    axes = figure.subplots(lines, columns, squeeze=False)
     for axis, (title, means) in zip(axes.flat, panels, strict=False):
         others = [n for n in means if not any(n.startswith(f"{b.name} ") for b in study.bundles)]
         for number, bundle in enumerate(study.bundles):
@@ -153,10 +156,9 @@ def trade_off_figure(bundles: Sequence[BundleInfo]) -> Figure:
             worth = [stop.relative for stop in bundle.stops]
             axis.plot(cost, worth, "o-", color=colour, ms=3.5, lw=1.2, label=bundle.name)
             offset = (0, 6) if number % 2 == 0 else (0, -12)
-            marked: dict[int, list[str]] = {}
-            for point in bundle.points:
-                marked.setdefault(point.stop.exit, []).append(point.name)
-            for stop in bundle.stops:
+            marked = {point.stop.exit for point in bundle.points}
+            ends = {bundle.stops[0].exit, bundle.stops[-1].exit} if bundle.stops else set()
+            for stop in (s for s in bundle.stops if s.exit in marked | ends):
                 at = (getattr(stop, key), stop.relative)
                 if stop.exit in marked:
                     axis.plot(*at, "o", ms=10, mfc="none", color=colour)

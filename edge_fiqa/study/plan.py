@@ -71,7 +71,7 @@ def load_plan(path: Path) -> Plan:
     for kind, names in (
         ("data set", [data_name(data) for data in plan.data]),
         ("recogniser", [recogniser_name(one) for one in plan.recognisers]),
-        ("quality", [*(Path(b).name for b in plan.bundles), *map(baseline_name, plan.baselines)]),
+        ("score", [*(Path(b).name for b in plan.bundles), *map(baseline_name, plan.baselines)]),
     ):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigError(f"{path}: two {kind}s are called {min(twice)}; give them a name")

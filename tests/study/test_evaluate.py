@@ -193,7 +193,7 @@ def test_missing_embeddings_are_one_line(evaluate, world, tmp_path):
         ({"colour": "RGB"}, "unknown field `colour`"),
         ({"recognisers": [{"name": "x"}]}, "recogniser x: give path or embeddings"),
         ({"baselines": [{"name": "x"}]}, "baseline x: give one of path, measure, scores"),
-        ({"bundles": ["nano", "nano"]}, "two qualitys are called nano"),
+        ({"bundles": ["nano", "nano"]}, "two scores are called nano"),
     ],
 )
 def test_a_bad_plan_names_file_and_key(evaluate, changes, said):
