@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from edge_fiqa.cli import main
 from edge_fiqa.cost import segment_gflops
 from edge_fiqa.types import Segment, VitConfig
 
@@ -348,6 +350,25 @@ def test_the_unit_with_its_drop_in_is_accepted_and_reaches_the_gpu(tmp_path):
     if "no device ACL" not in rated.stdout and "--offline" in rated.stderr:
         pytest.skip("this systemd-analyze cannot rate units offline")
     assert "Service has no device ACL" in rated.stdout
+
+
+def test_the_page_names_commands_messages_and_recipes_that_exist(capsys):
+    page = (ROOT / "docs/jetson.md").read_text()
+    said = re.findall(r"^\$ edge-fiqa (\w+) (.*)", page, re.MULTILINE)
+    assert {command for command, _ in said} == {"doctor", "score", "build", "info"}
+    for command, rest in said:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+        assert set(re.findall(r"(?<= )--[a-z-]+", rest.partition("#")[0])) <= known, rest
+    script = (KIT / "install.sh").read_text()
+    for options in re.findall(r"engines/jetson/install.sh (--[a-z-]+)", page):
+        assert f"{options})" in script
+    for message in ("hides the system's packages", "may not use the GPU", "sudo apt-get update"):
+        assert message in page
+        assert message in script
+    for recipe in set(re.findall(r"[a-z-]+\.yaml(?=`[ ,(.])", page)) - {"gateway.yaml"}:
+        assert (ROOT / "engines/recipes/trt" / recipe).exists(), recipe
 
 
 # ---- the estimates
