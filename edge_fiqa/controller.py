@@ -156,12 +156,13 @@ class _Run:
     def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
         engine = self.controller.engine
         x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
+        place = np.arange(len(rows))  # of each face within x: finished ones may be carried along
         estimates: Array = np.empty((len(rows), 0), np.float32)
         for number, segment in enumerate(self.steps):
             start = self.controller.clock()
             tokens, scores = engine.run(segment, x)
             self._account(segment, rows, 1e3 * (self.controller.clock() - start))
-            self.trail[rows, segment.exits] = scores
+            self.trail[rows, segment.exits] = scores[place]
             self.depth[rows] = segment.last
             if number == len(self.steps) - 1:
                 break
@@ -174,8 +175,9 @@ class _Run:
                 return
             x = behind(tokens)
             if len(going_on) < len(rows):
-                x = engine.keep(x, going_on)
-                rows, estimates = rows[going_on], estimates[going_on]
+                rows, estimates, place = rows[going_on], estimates[going_on], place[going_on]
+                if engine.computed(len(place)) < engine.computed(x.faces):
+                    x, place = engine.keep(x, place), np.arange(len(place))
         for row in rows:
             broken = not np.isfinite(self.trail[row, : self.depth[row]]).all()
             self.reason[row] = "not_finite" if broken else reason_at_end

@@ -28,6 +28,13 @@ class Clock:
         self.now += 1e-3 * self.ms * faces
 
 
+class StaticBatches(FakeEngine):
+    """Fills batches up to the next power of two, as OpenVINO's and TensorRT's engines do."""
+
+    def computed(self, faces):
+        return 1 << (faces - 1).bit_length()
+
+
 def costs(engine, ms=1.0):
     return CostTable.of(engine.config, engine.segments, dict.fromkeys(engine.segments, ms))
 
@@ -47,10 +54,22 @@ def test_convergence_lets_each_face_leave_at_its_own_exit():
     ]
 
 
-def test_compaction_keeps_scores_with_their_faces():
+def test_finished_faces_are_carried_along_where_dropping_them_saves_nothing():
+    scores = [STILL, RESTLESS, RESTLESS, LATE, [0, 9, 9, 9]]
+    for kind, sizes in ((FakeEngine, [5, 5, 4, 3]), (StaticBatches, [5, 5, 4, 4])):
+        engine = kind(scores)
+        result = Controller(engine, fusion="last").assess(
+            engine.faces, [Convergence(eps=0.5, patience=1)]
+        )
+        assert result.depth.tolist() == [2, 4, 4, 4, 3]
+        assert [count for _, count in engine.calls] == sizes
+
+
+@pytest.mark.parametrize("kind", [FakeEngine, StaticBatches])
+def test_compaction_keeps_scores_with_their_faces(kind):
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 3, (40, 6)).astype(float)
-    engine = FakeEngine(scores)
+    engine = kind(scores)
     result = Controller(engine, fusion="last").assess(
         engine.faces, [Convergence(eps=0.5, patience=1)]
     )

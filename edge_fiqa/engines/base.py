@@ -9,6 +9,8 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
 - Scores come back as a fresh (N, blocks) float32 array that the caller owns.
 - `keep(tokens, rows)` is compaction: the same tokens for a subset of the faces, in that order,
   without a visit to the host where the device can do it.
+- `computed(faces)` is how many faces the device computes for a batch of that size: a static batch
+  is filled up. Where it would stay the same, compaction saves nothing.
 - 1 <= N <= max_batch; anything else is a ConfigError. Failures inside a backend are EngineFailed.
 - An engine is not thread-safe: one thread at a time, one engine per worker thread.
 """
@@ -52,6 +54,8 @@ class Engine(Protocol):
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens: ...
 
+    def computed(self, faces: int) -> int: ...
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Engine: ...
@@ -87,6 +91,9 @@ class EngineBase:
             faces = len(x)
         if not 1 <= faces <= self.max_batch:
             raise ConfigError(f"a batch holds 1 to {self.max_batch} faces, got {faces}")
+        return faces
+
+    def computed(self, faces: int) -> int:
         return faces
 
     def close(self) -> None:

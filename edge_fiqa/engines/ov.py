@@ -82,6 +82,9 @@ class OpenVINO(EngineBase):
         kept.data[len(rows) :] = 0
         return Tokens(len(rows), tokens.block, kept)
 
+    def computed(self, faces: int) -> int:
+        return bucket_for(faces, MAX_BATCH)
+
     def close(self) -> None:
         self._requests.clear()
         self._sources.clear()

@@ -62,6 +62,9 @@ class TensorRT(EngineBase):
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         return self._wait(self._keep, tokens, rows)
 
+    def computed(self, faces: int) -> int:
+        return next(size for size in self.options.batches if size >= faces)
+
     def prepare(
         self,
         batches: Sequence[int] | None = None,
@@ -129,7 +132,7 @@ class TensorRT(EngineBase):
         return runtime
 
     def _run(self, segment: Segment, x: Bytes | Tokens, faces: int) -> tuple[Tokens | None, Array]:
-        batch = next(size for size in self.options.batches if size >= faces)
+        batch = self.computed(faces)
         stage = self._stage(segment, batch)
         lease = None if segment.tail else self._pool.lend()
         self._begin.record(self._device.stream)
