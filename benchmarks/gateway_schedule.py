@@ -18,10 +18,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from environment import environment
 from gateway_scene import identities
 
 from edge_fiqa import Scorer
+from edge_fiqa.bench.environment import environment
 from edge_fiqa.fusion import fuse
 from edge_fiqa.gateway.desk import Desk, Job
 from edge_fiqa.gateway.schedule import Rules, Speed, at_fixed_exit, decide
