@@ -104,11 +104,13 @@ def open_script(scripts: dict[str, Script]):
     return lambda config: scripts[config.address].open()
 
 
-def configured(*cameras: str, lost_s: float = 0.3, fps: float = 50, **more) -> GatewayConfig:
+def configured(
+    *cameras: str, lost_s: float = 0.3, stale_s: float = 0.4, fps: float = 50, **more
+) -> GatewayConfig:
     return GatewayConfig.model_validate(
         {
             "detector": "squares.onnx",
-            "cameras": {name: {"source": name, "fps": fps, "stale_s": 0.4} for name in cameras},
+            "cameras": {name: {"source": name, "fps": fps, "stale_s": stale_s} for name in cameras},
             "best_shot": {"lost_s": lost_s, **more.pop("best_shot", {})},
             "schedule": {"deadline_s": 5.0, **more.pop("schedule", {})},
             **more,

@@ -96,7 +96,8 @@ def test_two_people_at_once_are_two_tracks(gateway_of):
 
 def test_stopping_ends_every_track(gateway_of):
     here = Script([[picture(100)] * 2000])
-    gateway, sink = gateway_of(configured("door"), {"door": here})
+    patient = configured("door", lost_s=30, stale_s=30)  # nobody leaves while the machine is busy
+    gateway, sink = gateway_of(patient, {"door": here})
     until(lambda: sink.of("new"))
     gateway.stop()
     (events,) = whole(sink).values()
