@@ -17,6 +17,9 @@ from edge_fiqa.fusion import Fusion, check_weights, fuse
 from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason, first_to_stop
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
+Spent = tuple[float, float, float]
+"""ms, GFLOPs, mJ (NaN where not measured)."""
+
 
 @dataclass(frozen=True)
 class Assessment:
@@ -80,6 +83,14 @@ class Controller:
             chosen: (costs.gflops_of(chosen), costs.ms_of(chosen), costs.mj_of(chosen))
             for chosen in self._routes.values()
         }
+        self._cost_of_segment = {
+            segment: (costs.ms.get(segment), costs.gflops[segment], costs.mj.get(segment))
+            for segment in self.engine.segments
+        }
+
+    def ms_of(self, segment: Segment) -> float | None:
+        """Predicted for one face by the cost table; None where it was not measured."""
+        return self._cost_of_segment[segment][0]
 
     def route(self, depth: int, policies: Sequence[Policy]) -> route.Route:
         """The segments to run to exit `depth` under these policies.
@@ -135,13 +146,24 @@ class Controller:
             rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
             run.batch(faces, rows, reason)
         score = fuse(run.trail, run.depth, self.fusion)
-        return Assessment(
-            run.trail, run.depth, score, run.reason, run.ms, run.gflops, run.mj, depth
-        )
+        ms, gflops, mj = run.spent.T
+        return Assessment(run.trail, run.depth, score, run.reason, ms, gflops, mj, depth)
+
+    def estimate(self, trail: Array, depth: int) -> Array:
+        """(N, depth) scores -> (N,) what policies see: the estimated full score, or the fused one."""
+        fused = fuse(trail, depth, self.fusion)
+        return fused if self.estimator is None else self.estimator.estimate(fused, depth)
+
+    def charge(self, segment: Segment, faces: int, ms: float) -> Spent:
+        """What a segment that took `ms` cost each of `faces`; the load factor learns from it."""
+        predicted, gflops, mj = self._cost_of_segment[segment]
+        if predicted is not None:
+            self.load.observe(predicted * faces, ms)
+        return ms / faces, gflops, np.nan if mj is None else mj
 
 
 class _Run:
-    """The state of one call of `assess`."""
+    """The state of one call of `assess`. spent: (N, 3) ms, GFLOPs and mJ of each face."""
 
     def __init__(
         self, controller: Controller, faces: int, watching: Sequence[Policy], steps: route.Route
@@ -151,59 +173,56 @@ class _Run:
         self.trail = np.full((faces, controller.engine.config.depth), np.nan, np.float32)
         self.depth = np.zeros(faces, np.intp)
         self.reason: list[Reason] = ["full"] * faces
-        self.ms, self.gflops, self.mj = np.zeros(faces), np.zeros(faces), np.zeros(faces)
+        self.spent = np.zeros((faces, 3))
 
     def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
-        engine = self.controller.engine
+        controller, engine = self.controller, self.controller.engine
         x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
         place = np.arange(len(rows))  # of each face within x: finished ones may be carried along
-        estimates: Array = np.empty((len(rows), 0), np.float32)
+        estimates: Array = np.empty((len(rows), len(self.steps)), np.float32)
+        spent = np.zeros(3)  # by each face that is still here: they all came together
         for number, segment in enumerate(self.steps):
-            start = self.controller.clock()
+            start = controller.clock()
             tokens, scores = engine.run(segment, x)
-            self._account(segment, rows, 1e3 * (self.controller.clock() - start))
+            spent += controller.charge(segment, len(rows), 1e3 * (controller.clock() - start))
             self.trail[rows, segment.exits] = scores[place]
-            self.depth[rows] = segment.last
             if number == len(self.steps) - 1:
                 break
-            fused = fuse(self.trail[rows], segment.last, self.controller.fusion)
-            if (estimator := self.controller.estimator) is not None:
-                fused = estimator.estimate(fused, segment.last)
-            estimates = np.column_stack((estimates, fused))
-            going_on = self._decide(rows, estimates, number)
-            if not going_on.size:
-                return
-            x = behind(tokens)
+            x, last = behind(tokens), segment.last
+            if not self.watching and np.isfinite(scores).all():
+                continue  # in steps because those are loaded: there is nobody to ask
+            estimates[:, number] = controller.estimate(self.trail[rows, :last], last)
+            reasons = self._decide(estimates[:, : number + 1], number)
+            going_on = np.flatnonzero([reason is None for reason in reasons])
             if len(going_on) < len(rows):
+                for row, reason in zip(rows, reasons, strict=True):
+                    if reason is not None:
+                        self._leave(row, reason, last, spent)
+                if not going_on.size:
+                    return
                 rows, estimates, place = rows[going_on], estimates[going_on], place[going_on]
                 if engine.computed(len(place)) < engine.computed(x.faces):
                     x, place = engine.keep(x, place), np.arange(len(place))
+        depth = self.steps[-1].last
         for row in rows:
-            broken = not np.isfinite(self.trail[row, : self.depth[row]]).all()
-            self.reason[row] = "not_finite" if broken else reason_at_end
+            broken = not np.isfinite(self.trail[row, :depth]).all()
+            self._leave(row, "not_finite" if broken else reason_at_end, depth, spent)
 
-    def _decide(
-        self, rows: npt.NDArray[np.intp], estimates: Array, number: int
-    ) -> npt.NDArray[np.intp]:
-        """Positions within `rows` that go on; the others get their reason."""
-        following = self.controller.costs.ms_of(self.steps[number + 1 : number + 2])
+    def _decide(self, estimates: Array, number: int) -> list[Reason | None]:
+        """Why each face stops after step `number`, or None. estimates: (N, number + 1)."""
+        faces, following = len(estimates), self.controller.ms_of(self.steps[number + 1])
         progress = Progress(
             estimates,
             self.steps[number].last,
             1e3 * (self.controller.clock() - self.begin),
-            None if following is None else following * self.controller.load.value * len(rows),
+            None if following is None else following * self.controller.load.value * faces,
         )
         reasons = first_to_stop(self.watching, progress)
-        for position in np.flatnonzero(np.isnan(estimates[:, -1])):
-            reasons[position] = "not_finite"
-        for row, reason in zip(rows, reasons, strict=True):
-            self.reason[row] = reason or self.reason[row]
-        return np.flatnonzero([reason is None for reason in reasons])
+        broken = np.isnan(estimates[:, -1])
+        if broken.any():
+            for position in np.flatnonzero(broken):
+                reasons[position] = "not_finite"
+        return reasons
 
-    def _account(self, segment: Segment, rows: npt.NDArray[np.intp], ms: float) -> None:
-        costs = self.controller.costs
-        self.ms[rows] += ms / len(rows)
-        self.gflops[rows] += costs.gflops[segment]
-        self.mj[rows] += costs.mj.get(segment, np.nan)
-        if (predicted := costs.ms_of((segment,))) is not None:
-            self.controller.load.observe(predicted * len(rows), ms)
+    def _leave(self, row: int, reason: Reason, depth: int, spent: npt.NDArray[np.float64]) -> None:
+        self.reason[row], self.depth[row], self.spent[row] = reason, depth, spent
