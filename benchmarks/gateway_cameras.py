@@ -102,7 +102,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
         "file": {"path": str(folder / "events/events.ndjson")},
         "store": {"folder": str(folder / "store"), "retention_days": 1},
     }
-    (folder / "gateway.yaml").write_text(yaml.safe_dump(config))
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     flag = folder / "disk"
     flag.mkdir()
     log = (folder / "log").open("w")
@@ -136,7 +136,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
     written = [
         json.loads(line)
         for file in sorted((folder / "events").iterdir())
-        for line in file.read_text().splitlines()
+        for line in file.read_text(encoding="utf-8").splitlines()
     ]
     return {
         "what": "edge-fiqa gateway on moving scenes of real faces"
@@ -153,7 +153,9 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
         **resources(samples, options.cameras),
         **told(written, listener.events),
         "totals": totals,
-        "log": Counter(line.split(":")[0] for line in (folder / "log").read_text().splitlines()),
+        "log": Counter(
+            line.split(":")[0] for line in (folder / "log").read_text(encoding="utf-8").splitlines()
+        ),
     }
 
 

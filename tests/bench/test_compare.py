@@ -80,7 +80,7 @@ def test_results_are_read_back_or_refused_in_one_line(tmp_path):
         ('{"schema": "edge-fiqa-bench/1"}', "is not a result of edge-fiqa bench"),
         ("[]", "is not a result of edge-fiqa bench"),
     ):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError, match=message) as error:
             load_result(path)
         assert "\n" not in str(error.value)

@@ -157,7 +157,7 @@ def test_the_environment_of_a_jetson(tmp_path):
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     found = environment(tmp_path)
     assert found["board"] == "NVIDIA Jetson Orin Nano"
     assert found["governor"] == "schedutil"

@@ -45,7 +45,7 @@ def test_what_cannot_be_is_refused_when_it_is_read(where, tmp_path):
         place = place[int(key) if key.isdigit() else key]
     assert last in place
     place[last] = HOSTILE[where]
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(found), encoding="utf-8")
     with pytest.raises(ConfigError, match="is not a calibration") as refused:
         load_calibration(path)
     assert str(path) in str(refused.value)

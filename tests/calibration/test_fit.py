@@ -125,7 +125,7 @@ def test_the_file_is_frozen_and_belongs_to_one_model(found, tmp_path):
     assert fit(trails(3000)).id == found.id  # the same faces, the same file
     with pytest.raises(ConfigError, match="made for another model"):
         load_calibration(path, "another")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for damaged in (text[:-30], text.replace('"spread"', '"sprawl"'), "[]", "\xff"):
         path.write_text(damaged, encoding="latin-1")
         with pytest.raises(ConfigError, match=r"calibration\.json is not a calibration"):

@@ -31,7 +31,7 @@ def test_table_json_and_comparison(bench, tmp_path):
     status, out, _ = bench(*QUICK, "--exits", "1,4", "--batch", "1", "2", "--output", old)
     assert status == 0
     last = json.loads(out.splitlines()[-1])
-    assert last == json.loads(old.read_text())
+    assert last == json.loads(old.read_text(encoding="utf-8"))
     assert [(r["exit"], r["batch"]) for r in last["rows"]] == [(1, 1), (1, 2), (4, 1), (4, 2)]
     status, out, _ = bench(*QUICK, "--exits", "4", "--compare", old)
     assert status == 0

@@ -54,11 +54,11 @@ def test_where_everything_is_missing(tmp_path):
 
 
 def test_an_environment_that_hides_jetpacks_packages(tmp_path, monkeypatch):
-    (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = false\n")
+    (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = false\n", encoding="utf-8")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     remedy = named(device.checks(ORIN, tmp_path))["tensorrt"].remedy
     assert "--system-site-packages" in remedy
-    (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = true\n")
+    (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = true\n", encoding="utf-8")
     remedy = named(device.checks(ORIN, tmp_path))["tensorrt"].remedy
     assert "--system-site-packages" not in remedy
 

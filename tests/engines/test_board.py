@@ -55,7 +55,7 @@ def test_a_jetson_of_jetpack_7(jetson):
 
 
 def test_clocks_that_were_fixed(jetson):
-    (jetson / "sys/class/devfreq/17000000.gpu/min_freq").write_text("624750000")
+    (jetson / "sys/class/devfreq/17000000.gpu/min_freq").write_text("624750000", encoding="utf-8")
     assert read_board(jetson, "absent").clocks_fixed is True
 
 

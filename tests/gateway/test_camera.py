@@ -139,7 +139,7 @@ def test_a_folder_of_images(tmp_path):
         if name.endswith("png"):
             cv2.imwrite(str(tmp_path / name), np.full((50, 60, 3), 40 * number, np.uint8))
         else:
-            (tmp_path / name).write_text("no image")
+            (tmp_path / name).write_text("no image", encoding="utf-8")
     (tmp_path / "d.jpg").write_bytes(b"rubbish")
     capture = open_capture(camera_config(str(tmp_path), fps=60))
     found = []

@@ -61,11 +61,15 @@ def test_the_life_of_a_service(run, tmp_path):
     process = run("http: {port: 0}\n")
     run.said("READY=1")
     run.said("WATCHDOG=1")
-    (tmp_path / "gateway.yaml").write_text("http: {port: 0}\nbest_shot: {gate: 400}\n")
+    (tmp_path / "gateway.yaml").write_text(
+        "http: {port: 0}\nbest_shot: {gate: 400}\n", encoding="utf-8"
+    )
     process.send_signal(signal.SIGHUP)
     run.said("RELOADING=1\nMONOTONIC_USEC=")
     run.said("READY=1")
-    (tmp_path / "gateway.yaml").write_text("http: {port: 0}\nworkers: 2\nbest_shot: {gate: 40}\n")
+    (tmp_path / "gateway.yaml").write_text(
+        "http: {port: 0}\nworkers: 2\nbest_shot: {gate: 40}\n", encoding="utf-8"
+    )
     process.send_signal(signal.SIGHUP)
     run.said("RELOADING=1")
     run.said("READY=1")
@@ -100,20 +104,20 @@ def test_every_track_ends_on_sigterm_and_no_secret_is_said(run, tmp_path, shared
     run.said("READY=1")
     events = tmp_path / "events.ndjson"
     end = time.monotonic() + 30
-    while not events.exists() or not events.read_text():
+    while not events.exists() or not events.read_text(encoding="utf-8"):
         assert time.monotonic() < end
         time.sleep(0.05)
     for _ in range(3):
         run.said("WATCHDOG=1")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
-    told = [json.loads(line) for line in events.read_text().splitlines()]
+    told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
     assert told[0]["type"] == "new"
     assert (told[-1]["type"], told[-1]["reason"]) == ("end", "shutdown")
     assert len({event["track"] for event in told}) == 1
     log = process.stderr.read()
     assert "camera b is failed: no answer" in log
-    assert PASSWORD not in log + events.read_text()
+    assert PASSWORD not in log + events.read_text(encoding="utf-8")
 
 
 def _portrait():
@@ -124,7 +128,7 @@ def _portrait():
 
 def test_check(tmp_path):
     def check(text):
-        (tmp_path / "gateway.yaml").write_text(text)
+        (tmp_path / "gateway.yaml").write_text(text, encoding="utf-8")
         command = ["-m", "edge_fiqa", "gateway", "--check", str(tmp_path / "gateway.yaml")]
         return subprocess.run([sys.executable, *command], capture_output=True, text=True)
 

@@ -36,10 +36,10 @@ def test_events_of_a_gateway_stopped_without_its_broker_arrive_later(tmp_path, s
     )
 
     with running(tmp_path, f"{cameras}{mqtt}file: {{path: {events}}}\n") as process:
-        until(lambda: events.exists() and events.read_text(), 60)
+        until(lambda: events.exists() and events.read_text(encoding="utf-8"), 60)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    told = [json.loads(line)["id"] for line in events.read_text().splitlines()]
+    told = [json.loads(line)["id"] for line in events.read_text(encoding="utf-8").splitlines()]
     assert len(told) >= 2  # at least a new and its end
     assert listener.json("edge-fiqa/events") == []
 
@@ -61,7 +61,7 @@ class running:  # noqa: N801, reads as what it is
     """A gateway of this configuration, killed at the end if it still runs."""
 
     def __init__(self, folder, text):
-        (folder / "gateway.yaml").write_text(text)
+        (folder / "gateway.yaml").write_text(text, encoding="utf-8")
         command = [sys.executable, "-m", "edge_fiqa", "gateway", str(folder / "gateway.yaml")]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 

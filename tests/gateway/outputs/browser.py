@@ -45,8 +45,12 @@ class Browser:
             raise
 
     def _connect(self, port_file):
-        self._until(lambda: port_file.exists() and len(port_file.read_text().splitlines()) == 2)
-        port, path = port_file.read_text().splitlines()
+        self._until(
+            lambda: (
+                port_file.exists() and len(port_file.read_text(encoding="utf-8").splitlines()) == 2
+            )
+        )
+        port, path = port_file.read_text(encoding="utf-8").splitlines()
         address = f"ws://127.0.0.1:{port}{path}"
         self.socket = self._opened.enter_context(connect(address, max_size=None))
         target = self._call("Target.createTarget", url="about:blank")["targetId"]

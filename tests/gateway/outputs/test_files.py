@@ -24,7 +24,9 @@ def until(condition, seconds=5.0):
 
 
 def lines(*files):
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [
+        json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_every_event_is_a_line(tmp_path):
@@ -50,7 +52,7 @@ def test_it_goes_on_where_it_ended(tmp_path):
     sink = FileSink(FileConfig(path=path))
     sink.publish(event(1), None)
     sink.close(5)
-    whole, torn, new = path.read_text().splitlines()
+    whole, torn, new = path.read_text(encoding="utf-8").splitlines()
     assert (whole, torn) == ('{"sequence": 0}', '{"seque')
     assert json.loads(new)["sequence"] == 1
 
@@ -58,7 +60,7 @@ def test_it_goes_on_where_it_ended(tmp_path):
 def test_full_files_are_set_aside_and_the_oldest_leave(tmp_path):
     path = tmp_path / "events.ndjson"
     other = tmp_path / "events.mine.ndjson"
-    other.write_text("not ours")
+    other.write_text("not ours", encoding="utf-8")
     sink = FileSink(FileConfig(path=path, max_mb=0.002, keep=3))
     for number in range(20):  # about 1 kB each
         sink.publish(event(number), None)
@@ -70,7 +72,7 @@ def test_full_files_are_set_aside_and_the_oldest_leave(tmp_path):
     found = [line["sequence"] for line in lines(*old, path)]
     assert found == list(range(20))[-len(found) :]
     assert len(found) >= 4
-    assert other.read_text() == "not ours"
+    assert other.read_text(encoding="utf-8") == "not ours"
 
 
 def test_a_file_that_is_moved_or_deleted_is_begun_anew(tmp_path):
@@ -127,7 +129,7 @@ def test_a_disk_that_stays_full_does_not_hold_up_the_end(tmp_path, monkeypatch):
 
 
 def test_a_file_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"file\.path"):
         FileSink(FileConfig(path=tmp_path / "file" / "events.ndjson"))
 
@@ -142,7 +144,7 @@ def test_best_shots_replace_each_other(tmp_path):
     files = sorted(p for p in (tmp_path / "shots").rglob("*") if p.is_file())
     assert [file.suffix for file in files] == [".jpg", ".json"]
     assert files[0].read_bytes() == better
-    assert json.loads(files[1].read_text())["sequence"] == 1
+    assert json.loads(files[1].read_text(encoding="utf-8"))["sequence"] == 1
     assert files[0].parent == tmp_path / "shots" / "door" / "2023-11-14"
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     folders = [p for p in (tmp_path / "shots").rglob("*") if p.is_dir()]

@@ -130,6 +130,6 @@ def test_a_full_disk_changes_nothing(tmp_path):
 
 
 def test_a_folder_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"mqtt\.spool"):
         Spool(tmp_path / "file" / "s", 10**6)
