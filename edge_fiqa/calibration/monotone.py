@@ -50,7 +50,9 @@ def fit_monotone(x: Floats, y: Floats, knots: int = KNOTS) -> Line:
         ) from exc
     fitted = IsotonicRegression(out_of_bounds="clip").fit(x, y)
     at = np.quantile(x, np.linspace(0, 1, knots))
-    return Line.through(at, fitted.predict(at))
+    line = Line.through(at, fitted.predict(at))
+    # Predictions are made in float32, and rounded: the last digit of a level stretch may fall.
+    return Line(line.x, tuple(np.maximum.accumulate(line.y).tolist()))
 
 
 def fit_spread(estimate: Floats, residual: Floats, bins: int = 12) -> Line:
