@@ -46,14 +46,15 @@ def measure_costs(
 
     With a meter also mJ, gross, of half a second of each segment.
 
-    Bodies are timed in a plain pass, tails in passes of their own, so that none finds caches warmed
-    by another that a real run would not have run; what is a whole route by itself, warmed by itself.
+    Bodies are timed in a plain pass after another one, tails in passes of their own, and what is a
+    whole route by itself after itself: each finds the caches that the face before it would leave.
     """
     chain = _chain(engine)
     others = sorted(engine.segments - set(chain))
     times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}
     face = synthetic_faces(1)
     for _ in range(repeats + warm_up):
+        _timed_pass(engine, chain, face, times, timed=[])  # as warm as the face before leaves it
         _timed_pass(engine, chain, face, times, timed=chain)
         _timed_pass(engine, chain, face, times, timed=others)
     mj = {} if meter is None else _energy(engine, chain, face, meter)
