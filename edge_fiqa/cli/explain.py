@@ -16,7 +16,7 @@ from edge_fiqa.study.figures import attention_figure, to_png
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("faces", type=Path, metavar="FACES", help="aligned crops: a file or folder")
+    parser.add_argument("faces", type=Path, metavar="FACES", help="folder of aligned crops")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="out.png")
     parser.add_argument(
         "--model",
