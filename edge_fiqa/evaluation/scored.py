@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.arrays import read_npz
 from edge_fiqa.types import Mask
 
 Floats = npt.NDArray[np.float64]
@@ -154,13 +154,7 @@ def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except OSError as exc:
-        raise ConfigError(f"{path}: {exc.strerror or exc}") from exc
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as exc:
-        raise ConfigError(f"{path}: not an npz file of plain arrays ({exc})") from exc
+    found = read_npz(path)
     try:
         return {k: v if k == "identity" else v.astype(np.float64) for k, v in found.items()}
     except (TypeError, ValueError) as exc:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.arrays import read_npz
 from edge_fiqa.evaluation.datasets.pairs import FacePairs, Floats
 from edge_fiqa.types import Array
 
@@ -20,13 +20,7 @@ def given_embeddings(files: Mapping[str, str], pairs: FacePairs, root: Path, nam
     Raises ConfigError for a face that has none.
     """
     path = _file(files, pairs, root, f"recogniser {name}")
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except OSError as exc:
-        raise ConfigError(f"{path}: {exc.strerror or exc}") from exc
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as exc:
-        raise ConfigError(f"{path}: not an npz file of plain arrays ({exc})") from exc
+    arrays = read_npz(path)
     table = arrays.get("embeddings")
     if table is None or table.ndim != 2 or table.dtype.kind != "f":
         raise ConfigError(f"{path}: expected an array embeddings (N, F) of floating-point numbers")
