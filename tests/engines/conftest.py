@@ -19,6 +19,7 @@ def load(name, path):
 
 
 fakes = load("edge_fiqa_fakes", HERE / "fakes/__init__.py")
+torch_gpu = load("edge_fiqa_torch_gpu", HERE / "fakes/torch_gpu.py")
 extract = load("edge_fiqa_trt_extract", HERE / "trt_api/extract.py")
 
 
