@@ -115,9 +115,9 @@ class Gpu:
                 self._queue.pop(0)()
                 until = None if until is None else until - 1
 
-    @property
-    def pending(self):
-        return len(self._queue)
+    def live(self):
+        """Storages on the device that somebody still holds."""
+        return sum(not storage.expired() for storage, _ in self._kinds.values())
 
     # ---- operators
 
