@@ -6,13 +6,14 @@ once. Batches are filled up to powers of two. It allocates nothing once a route 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
 from edge_fiqa.engines import MAX_BATCH
-from edge_fiqa.engines.base import EngineBase, Rows, Tokens, bucket_for
+from edge_fiqa.engines.base import EngineBase, Rows, Tokens
 from edge_fiqa.engines.pt_device import Device
 from edge_fiqa.engines.pt_graphs import Capturer, Inlet, Lease, ScoreBoard, Stage, TokenPool
 from edge_fiqa.engines.pt_network import Network
@@ -20,9 +21,15 @@ from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import IMAGE, Array, Bytes, Precision, Segment
 
+POWERS_OF_TWO = tuple(1 << n for n in range(MAX_BATCH.bit_length()))
+
 
 class TorchCuda(EngineBase):
-    """graphs: replay segments as CUDA graphs, else enqueue them kernel by kernel."""
+    """graphs: replay segments as CUDA graphs, else enqueue them kernel by kernel.
+
+    batches: the batch sizes that are computed, rising; others are filled up, and the last is the
+    largest. Compaction follows them: between two sizes nothing is dropped.
+    """
 
     backend = "pt"
 
@@ -35,22 +42,24 @@ class TorchCuda(EngineBase):
         threads: int | None = None,
         *,
         graphs: bool = True,
-        max_batch: int = MAX_BATCH,
+        batches: Sequence[int] = POWERS_OF_TWO,
     ) -> None:
         self.config, self.segments = weights.config, frozenset(segments)
-        self.max_batch, self.threads = max_batch, threads or 1
+        if not batches or batches[0] < 1 or sorted(set(batches)) != list(batches):
+            raise ConfigError(f"batches must rise, from 1 or more, got {batches}")
+        self.max_batch, self.threads = batches[-1], threads or 1
         self.device = f"CUDA: {device.name}"
-        self._device, self._closed = device, False
+        self._device, self._closed, self._batches = device, False, tuple(batches)
         self._capturer = Capturer(device, graphs)
         self._stages: dict[tuple[Segment, int], Stage] = {}
-        tokens = (max_batch, self.config.tokens, self.config.width)
+        tokens = (self.max_batch, self.config.tokens, self.config.width)
         try:
             with device.working():
-                self._network = Network(weights, precision, device.put, max_batch)
+                self._network = Network(weights, precision, device.put, self.max_batch)
                 self._pool = TokenPool(lambda: device.allocate(tokens, torch.float32))
-                self._images = Inlet(device, (max_batch, IMAGE, IMAGE, 3), torch.uint8)
-                self._rows = Inlet(device, (max_batch,), torch.int64)
-                self._board = ScoreBoard(device, self.config.depth, max_batch)
+                self._images = Inlet(device, (self.max_batch, IMAGE, IMAGE, 3), torch.uint8)
+                self._rows = Inlet(device, (self.max_batch,), torch.int64)
+                self._board = ScoreBoard(device, self.config.depth, self.max_batch)
                 device.synchronise()
         except RuntimeError as exc:
             raise self._failure(exc, "the model") from exc
@@ -113,7 +122,7 @@ class TorchCuda(EngineBase):
         return Tokens(len(rows), tokens.block, kept)
 
     def computed(self, faces: int) -> int:
-        return bucket_for(faces, self.max_batch)
+        return next(size for size in self._batches if size >= faces)
 
     @property
     def graphs(self) -> int:
@@ -125,9 +134,10 @@ class TorchCuda(EngineBase):
             return
         self._closed = True
         with self._device.working():
-            self._device.synchronise()
-            for stage in self._stages.values():
-                stage.close()
+            with contextlib.suppress(RuntimeError):  # a device that failed: nothing to wait for
+                self._device.synchronise()
+                for stage in self._stages.values():
+                    stage.close()
             self._stages.clear()
             del self._network, self._pool, self._images, self._rows, self._board
             self._device.release()

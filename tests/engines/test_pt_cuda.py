@@ -99,14 +99,23 @@ def test_steady_state_allocates_nothing(device, tiny, faces, precision):
         assert engine.graphs == 3
 
 
-def test_batches_are_filled_up_to_powers_of_two(device, tiny, faces):
+def test_batches_are_filled_up(device, tiny, faces):
     reference = expected(tiny, faces)
-    with opened(tiny, device, max_batch=6) as engine:
-        assert [engine.computed(n) for n in range(1, 7)] == [1, 2, 4, 4, 6, 6]
+    with opened(tiny, device, batches=(1, 4, 6)) as engine:
+        assert [engine.computed(n) for n in range(1, 7)] == [1, 4, 4, 4, 6, 6]
+        assert engine.max_batch == 6
         for count in (6, 3, 1, 4, 5):  # smaller after larger: what is left of those changes nothing
             for _ in range(2):
                 found = one_pass(engine, faces[6 - count :])
                 np.testing.assert_allclose(found, reference[6 - count :], atol=ATOL["fp32"])
+
+
+def test_batch_sizes(tiny):
+    with opened(tiny, torch_gpu.Gpu()) as engine:
+        assert [engine.computed(n) for n in (1, 2, 3, 5, 33, 64)] == [1, 2, 4, 8, 64, 64]
+    for wrong in ((), (2, 1), (1, 1), (0, 1)):
+        with pytest.raises(ConfigError, match="batches must rise"):
+            opened(tiny, torch_gpu.Gpu(), batches=wrong)
 
 
 def test_handles_outlive_the_segments_behind_them(device, tiny, faces):
