@@ -14,7 +14,7 @@ import torch
 
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Rows, Tokens
-from edge_fiqa.engines.pt_device import Device
+from edge_fiqa.engines.pt_device import Device, first_line
 from edge_fiqa.engines.pt_graphs import Capturer, Inlet, Lease, ScoreBoard, Stage, TokenPool
 from edge_fiqa.engines.pt_network import Network
 from edge_fiqa.errors import ConfigError, EngineFailed
@@ -103,13 +103,10 @@ class TorchCuda(EngineBase):
         return outlet.array[:, :faces].T.copy()
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
-        rows = np.asarray(rows)
-        if (
-            not len(rows) or rows.min() < 0 or rows.max() >= tokens.faces
-        ):  # or the device would fail
-            raise ConfigError(
-                f"rows to keep must lie in 0 to {tokens.faces - 1}, and be at least one"
-            )
+        rows, last = np.asarray(rows), tokens.faces - 1
+        # Checked here, because a device that reads out of bounds is lost to the whole process.
+        if not len(rows) or rows.min() < 0 or rows.max() > last:
+            raise ConfigError(f"rows to keep must lie in 0 to {last}, and be at least one")
         self._check_open()
         try:
             with self._device.working():
@@ -161,4 +158,4 @@ class TorchCuda(EngineBase):
                 f"no GPU memory left for {what} ({free} of {total} MiB free); use smaller batches, "
                 "a bundle in fp16, or end other programs on this GPU"
             )
-        return EngineFailed(f"torch failed in {what}: {str(exc).partition(chr(10))[0]}")
+        return EngineFailed(f"torch failed in {what}: {first_line(exc)}")

@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from edge_fiqa.errors import BackendMissing
+
 CAPTURING = threading.Lock()
 """torch allows one capture at a time in a process."""
 
@@ -133,4 +135,18 @@ class Cuda:
 
 
 def find_cuda() -> Device | None:
-    return Cuda() if torch.cuda.is_available() else None
+    """None where torch has no CUDA or finds no device. BackendMissing where one is there and fails."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        return Cuda()
+    except RuntimeError as exc:
+        raise BackendMissing(
+            f"backend 'pt' cannot use the CUDA device: {first_line(exc)}; "
+            "with CUDA_VISIBLE_DEVICES= in the environment it runs on the CPU"
+        ) from exc
+
+
+def first_line(exc: RuntimeError) -> str:
+    """What happened, without the paragraphs of advice that CUDA's errors carry."""
+    return str(exc).partition("\n")[0]

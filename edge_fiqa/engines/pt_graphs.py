@@ -10,16 +10,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edge_fiqa.engines.pt_device import Device, Graph
+from edge_fiqa.engines.pt_device import Device, Graph, first_line
 from edge_fiqa.engines.pt_network import Network
 from edge_fiqa.types import Segment
 
 logger = logging.getLogger("edge_fiqa")
 
-WARM_UP = (
-    2  # plain runs before a capture: libraries load and plan at the first, which no graph holds
-)
-MAX_GRAPHS = 8  # of one stage; a caller who hoards tokens makes ever new pairs of addresses
+WARM_UP = 2
+"""Plain runs before a capture: at first, libraries load kernels and plan, which no graph can hold."""
+
+MAX_GRAPHS = 8
+"""Of one stage. Who hoards tokens makes ever new pairs of addresses; others run kernel by kernel."""
 
 Addresses = tuple[int, int]
 """Numbers of the token buffers that a run reads and writes; NONE where it has none."""
@@ -127,7 +128,7 @@ class Capturer:
             logger.warning(
                 "CUDA graphs are off, segments run kernel by kernel: %s cannot be captured: %s",
                 name,
-                str(exc).partition("\n")[0],
+                first_line(exc),
             )
             return None
 

@@ -73,9 +73,7 @@ class Network:
         padded = np.zeros((ALIGNED_PIXELS, self.config.width), np.float32)
         padded[:PATCH_PIXELS] = stem
         self._stem = put(_tensor(padded.T).to(self.dtype))
-        self._positions = put(
-            _tensor(positions)
-        )  # and the convolution's bias, and the quality token
+        self._positions = put(_tensor(positions))  # (T, D), with the convolution's bias in it
         head = fold_head(weights.arrays, self.config)
         self._head = put(_tensor(head.a.reshape(-1)))
         self._head_bias = put(torch.tensor([head.b]))

@@ -11,15 +11,17 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 import edge_fiqa
 from edge_fiqa.controller import Controller
 from edge_fiqa.engines.pt import Torch
 from edge_fiqa.engines.pt_cuda import TorchCuda
-from edge_fiqa.engines.pt_device import Cuda
+from edge_fiqa.engines.pt_device import Cuda, find_cuda
 from edge_fiqa.engines.pt_graphs import MAX_GRAPHS, WARM_UP
 from edge_fiqa.engines.pt_network import Network
-from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.errors import BackendMissing, ConfigError, EngineFailed
 from edge_fiqa.measure import all_exits, synthetic_faces
 from edge_fiqa.model.build_torch import load_vit
 from edge_fiqa.model.weights import load_weights
@@ -201,6 +203,39 @@ def test_the_shipped_models_in_every_precision(name):
         np.testing.assert_allclose(whole.T, reference, atol=atol)
 
 
+class Operators(TorchDispatchMode):
+    """What was run: names, and the types of the tensors that went in."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        dtypes = {x.dtype for x in tree_flatten(args)[0] if isinstance(x, torch.Tensor)}
+        self.seen.append((str(function).split(".")[1], dtypes))
+        return function(*args, **(kwargs or {}))
+
+    def of(self, name):
+        return [dtypes for seen, dtypes in self.seen if seen == name]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_is_float32_in_half_precision(tiny, faces, dtype):
+    """The residual stream, norms and scores; only what enters products and attention is rounded."""
+    precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
+    network = Network(tiny, precision, lambda tensor: tensor, len(faces))
+    tokens, scores = torch.zeros(2, 6, 145, 32), torch.zeros(2, 6)
+    with torch.inference_mode(), Operators() as run:
+        network.run(Segment(2, 3), tokens[0], tokens[1], scores)
+    single = {torch.float32}
+    assert run.of("linear") == [{dtype}] * 8  # qkv, proj, fc1, fc2
+    assert run.of("scaled_dot_product_attention") == [{dtype}] * 2
+    assert run.of("layer_norm") == [single] * 5
+    assert run.of("addmv") == [single] * 2
+    assert run.of("add") == [single | {dtype}] * 4
+    assert run.of("to") == [single] * 4  # once before qkv and fc1 of each block, and nowhere else
+
+
 def test_a_refused_capture_is_told_once_and_runs_without(tiny, faces, caplog):
     gpu = torch_gpu.Gpu(capturable=False)
     with opened(tiny, gpu) as engine:
@@ -312,6 +347,24 @@ def test_captures_do_not_disturb_each_other(tiny, faces):
 
 @pytest.mark.gpu
 @needs_gpu
+def test_nothing_waits_but_for_scores(tiny, faces):
+    """torch names every operator that makes the host wait."""
+    with opened(tiny, Cuda()) as engine:
+        for turn in range(3):
+            if turn == 2:
+                torch.cuda.set_sync_debug_mode("error")
+            try:
+                first = engine.enqueue(Segment(1, 1), faces)
+                kept = engine.keep(first, np.array([3, 1]))
+                engine.enqueue(Segment(2, 2, tail=True), kept)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        found = engine.scores(2, 2, 2)
+    np.testing.assert_allclose(found[:, 0], expected(tiny, faces)[[3, 1], 1], atol=1e-5)
+
+
+@pytest.mark.gpu
+@needs_gpu
 @pytest.mark.parametrize("name", ["nano", "small"])
 @pytest.mark.parametrize("precision", ATOL)
 def test_the_shipped_models_on_a_gpu(name, precision):
@@ -395,6 +448,16 @@ def test_everything_the_network_touches_is_on_the_device(request, name, precisio
 )
 def test_torch_takes_these_arguments(function, positional, named):
     inspect.signature(function).bind(*positional, **dict.fromkeys(named))
+
+
+def test_a_device_that_fails_is_told_with_the_way_around_it(monkeypatch):
+    def broken():
+        raise RuntimeError("The NVIDIA driver on your system is too old\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", broken)
+    with pytest.raises(BackendMissing, match="driver on your system is too old; with CUDA_VIS"):
+        find_cuda()
 
 
 def test_out_of_memory_is_the_error_that_the_engine_knows():
