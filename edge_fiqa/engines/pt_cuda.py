@@ -131,13 +131,16 @@ class TorchCuda(EngineBase):
             return
         self._closed = True
         with self._device.working():
-            with contextlib.suppress(RuntimeError):  # a device that failed: nothing to wait for
+            with contextlib.suppress(RuntimeError):  # of a device that failed already
                 self._device.synchronise()
                 for stage in self._stages.values():
                     stage.close()
             self._stages.clear()
             del self._network, self._pool, self._images, self._rows, self._board
-            self._device.release()
+            with contextlib.suppress(
+                RuntimeError
+            ):  # so does torch's allocator after a refused capture
+                self._device.release()
 
     def _stage(self, segment: Segment, batch: int) -> Stage:
         if (segment, batch) not in self._stages:

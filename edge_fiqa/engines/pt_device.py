@@ -131,7 +131,8 @@ class Cuda:
         return free >> 20, total >> 20
 
     def release(self) -> None:
-        torch.cuda.empty_cache()
+        with CAPTURING:  # torch's allocator fails an assertion if a capture is under way
+            torch.cuda.empty_cache()
 
 
 def find_cuda() -> Device | None:
