@@ -131,15 +131,14 @@ class TorchCuda(EngineBase):
             return
         self._closed = True
         with self._device.working():
-            with contextlib.suppress(RuntimeError):  # of a device that failed already
+            # A device that failed fails here again; what it holds is let go of all the same.
+            with contextlib.suppress(RuntimeError):
                 self._device.synchronise()
                 for stage in self._stages.values():
                     stage.close()
             self._stages.clear()
             del self._network, self._pool, self._images, self._rows, self._board
-            with contextlib.suppress(
-                RuntimeError
-            ):  # so does torch's allocator after a refused capture
+            with contextlib.suppress(RuntimeError):
                 self._device.release()
 
     def _stage(self, segment: Segment, batch: int) -> Stage:

@@ -299,6 +299,24 @@ def test_closing_frees_everything_and_ends_it(tiny, faces):
     assert gpu.live() == 0
 
 
+def test_a_failed_device_is_told_and_closed_quietly(tiny, faces, monkeypatch):
+    gpu = torch_gpu.Gpu()
+    with opened(tiny, gpu) as engine:
+        one_pass(engine, faces)
+
+        def failed():
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore\nof it")
+
+        monkeypatch.setattr(gpu, "synchronise", failed)
+        monkeypatch.setattr(gpu, "release", failed)
+        with pytest.raises(EngineFailed) as told:
+            engine.run(Segment(1, 1), faces)
+        assert str(told.value) == (
+            "torch failed in the scores of exits 1 to 1: "
+            "CUDA error: an illegal memory access was encountered"
+        )
+
+
 @pytest.mark.gpu
 @needs_gpu
 def test_closing_gives_the_memory_back(tiny, faces):
