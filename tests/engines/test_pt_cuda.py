@@ -238,7 +238,8 @@ def test_what_is_float32_in_half_precision(tiny, faces, dtype):
 
 def test_a_refused_capture_is_told_once_and_runs_without(tiny, faces, caplog):
     gpu = torch_gpu.Gpu(capturable=False)
-    with opened(tiny, gpu) as engine:
+    # Sets a level, as a test of the command may have switched logging off for the process.
+    with caplog.at_level("WARNING", "edge_fiqa"), opened(tiny, gpu) as engine:
         for _ in range(3):
             np.testing.assert_allclose(one_pass(engine, faces), expected(tiny, faces), atol=1e-5)
         assert engine.graphs == gpu.replays == 0
