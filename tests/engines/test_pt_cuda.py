@@ -18,7 +18,7 @@ import edge_fiqa
 from edge_fiqa.controller import Controller
 from edge_fiqa.engines.pt import Torch
 from edge_fiqa.engines.pt_cuda import TorchCuda
-from edge_fiqa.engines.pt_device import Cuda, find_cuda
+from edge_fiqa.engines.pt_device import CAPTURING, Cuda, find_cuda
 from edge_fiqa.engines.pt_graphs import MAX_GRAPHS, WARM_UP
 from edge_fiqa.engines.pt_network import Network
 from edge_fiqa.errors import BackendMissing, ConfigError, EngineFailed
@@ -38,9 +38,23 @@ SHIPPED = Path(edge_fiqa.__file__).parent / "models"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
 
-@pytest.fixture(params=["stand-in", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])])
-def device(request):
-    return Cuda() if request.param == "cuda" else torch_gpu.Gpu()
+@pytest.fixture(
+    params=[
+        "stand-in",
+        "torch.cuda over it",
+        pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu]),
+    ]
+)
+def device(request, monkeypatch):
+    gpu = torch_gpu.Gpu()
+    if request.param == "stand-in":
+        return gpu
+    if request.param != "cuda":
+        torch_gpu.install(monkeypatch, gpu)
+    found = find_cuda()
+    assert isinstance(found, Cuda)
+    found.stand_in = None if request.param == "cuda" else gpu
+    return found
 
 
 def segments_of(weights):
@@ -68,9 +82,8 @@ def expected(weights, faces):
 
 def allocations(device):
     """How many allocations there were on the device, outside captures."""
-    if isinstance(device, torch_gpu.Gpu):
-        return device.allocations
-    return torch.cuda.memory_stats()["allocation.all.allocated"]
+    gpu = device if isinstance(device, torch_gpu.Gpu) else device.stand_in
+    return torch.cuda.memory_stats()["allocation.all.allocated"] if gpu is None else gpu.allocations
 
 
 def test_a_repeated_pass_replays_allocates_nothing_and_waits_once_a_segment(tiny, faces):
@@ -445,28 +458,33 @@ def test_everything_the_network_touches_is_on_the_device(request, name, precisio
             network.run(Segment(1, 1), images, torch.empty_like(tokens[0], device="cpu"), scores)
 
 
-@pytest.mark.parametrize(
-    ("function", "positional", "named"),
-    [
-        (torch.cuda.CUDAGraph.capture_begin, ["self"], ["pool", "capture_error_mode"]),
-        (torch.cuda.CUDAGraph.capture_end, ["self"], []),
-        (torch.cuda.CUDAGraph.replay, ["self"], []),
-        (torch.cuda.CUDAGraph.reset, ["self"], []),
-        (torch.cuda.graph_pool_handle, [], []),
-        (torch.cuda.Stream.__new__, ["cls", "device"], []),
-        (torch.cuda.Stream.synchronize, ["self"], []),
-        (torch.cuda.stream, ["stream"], []),
-        (torch.cuda.Event.__new__, ["cls"], []),
-        (torch.cuda.Event.record, ["self"], []),
-        (torch.cuda.Event.synchronize, ["self"], []),
-        (torch.cuda.current_device, [], []),
-        (torch.cuda.get_device_name, ["device"], []),
-        (torch.cuda.mem_get_info, ["device"], []),
-        (torch.cuda.empty_cache, [], []),
-    ],
-)
-def test_torch_takes_these_arguments(function, positional, named):
-    inspect.signature(function).bind(*positional, **dict.fromkeys(named))
+@pytest.mark.parametrize("capturable", [True, False])
+def test_a_capture_that_fails_leaves_the_stream_usable(monkeypatch, capturable):
+    gpu = torch_gpu.Gpu(capturable=capturable)
+    torch_gpu.install(monkeypatch, gpu)
+    cuda = find_cuda()
+    with cuda.working():
+        x = cuda.put(torch.ones(2))
+        with pytest.raises(RuntimeError, match="capturing"):
+            cuda.capture(lambda: x[0].item())
+        with pytest.raises(KeyboardInterrupt if capturable else RuntimeError):
+            cuda.capture(interrupted)
+        assert not CAPTURING.locked()
+        x.add_(1)
+        cuda.synchronise()
+    assert x.tolist() == [2, 2]
+    assert len(gpu.captured) == capturable  # the interrupted one was ended, and dropped
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def test_what_torch_cuda_makes_objects_from():
+    """The other calls are checked where `torch_gpu.install` takes them."""
+    inspect.signature(torch.cuda.Stream.__new__).bind(torch.cuda.Stream, "device")
+    inspect.signature(torch.cuda.Event.__new__).bind(torch.cuda.Event)
+    inspect.signature(torch.cuda.CUDAGraph.__new__).bind(torch.cuda.CUDAGraph)
 
 
 def test_a_device_that_fails_is_told_with_the_way_around_it(monkeypatch):

@@ -8,6 +8,8 @@ Memory of a graph holds NaN once it has run, as graphs that share a pool overwri
 """
 
 import contextlib
+import functools
+import inspect
 import threading
 
 import torch
@@ -43,14 +45,19 @@ class Gpu:
         self.held = self.pinned_bytes = 0
         self._kinds = {}  # address -> the storage that was there, "device" or "pinned"
         self._owners = []
-        self._queue, self._capture = [], None
+        self._queue, self._capture, self._broken = [], None, False
         self._inside = threading.local()
 
     # ---- what the engine uses
 
     @contextlib.contextmanager
     def working(self):
-        with torch.inference_mode(), _Reads(self), _Operators(self):
+        with torch.inference_mode(), self.on_stream():
+            yield
+
+    @contextlib.contextmanager
+    def on_stream(self):
+        with _Reads(self), _Operators(self):
             self._inside.now = True
             try:
                 yield
@@ -73,17 +80,26 @@ class Gpu:
         return _Event(self)
 
     def capture(self, work):
-        self._not_captured("a capture")
-        self._capture, before = [], self._take_queue()
+        self.begin_capture()
         try:
-            if not self.capturable:
-                raise RuntimeError(
-                    "CUDA error: operation not permitted when stream is capturing\n..."
-                )
             work()
-        finally:
-            record, self._capture = self._capture, None
-            self._queue = before
+        except BaseException:
+            self._capture = None
+            raise
+        return self.end_capture()
+
+    def begin_capture(self):
+        self._not_captured("a capture")
+        if not self.capturable:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\n...")
+        self._capture, self._broken = [], False
+
+    def end_capture(self):
+        record, self._capture = self._capture, None
+        if self._broken:
+            raise RuntimeError(
+                "CUDA error: operation failed due to a previous error during capture"
+            )
         self.captured.append(len(record))
         return _Graph(self, record)
 
@@ -197,12 +213,9 @@ class Gpu:
         else:
             self._queue.append(run)
 
-    def _take_queue(self):
-        before, self._queue = self._queue, []
-        return before
-
     def _not_captured(self, what):
         if self._capture is not None:
+            self._broken = True
             raise RuntimeError(f"CUDA error: {what} is not permitted when stream is capturing\n...")
 
     def _own(self, tensor, kind):
@@ -266,17 +279,86 @@ class _Operators(TorchDispatchMode):
 
 
 class _Reads(TorchFunctionMode):
-    """Ways to the host that no operator shows, as the tensors are there already."""
+    """Ways between host and device that no operator shows, as everything is on the host already."""
 
     def __init__(self, gpu):
         super().__init__()
         self._gpu = gpu
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
         if function in TO_HOST and self._gpu.kind(args[0]) == "device":
             self._gpu._not_captured(f"{function.__name__}()")
             raise TypeError(f"{function.__name__}() of a device tensor makes the host wait")
-        return function(*args, **(kwargs or {}))
+        if function is torch.zeros and kwargs.get("pin_memory"):
+            return self._gpu.pinned(args[0], kwargs["dtype"])
+        if function is torch.zeros and on_cuda(kwargs.get("device")):
+            return self._gpu.allocate(args[0], kwargs["dtype"])
+        if function is torch.Tensor.to and on_cuda(args[1]):
+            return self._gpu.put(args[0])
+        return function(*args, **kwargs)
+
+
+def on_cuda(device):
+    return isinstance(device, torch.device) and device.type == "cuda"
+
+
+def install(monkeypatch, gpu):
+    """Make torch.cuda show this device. Calls must fit the signatures of the real functions."""
+
+    def checked(owner, name, function):
+        signature = inspect.signature(getattr(owner, name))
+
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            signature.bind(*args, **kwargs)
+            return function(*args, **kwargs)
+
+        return call
+
+    cuda = torch.cuda
+    functions = {
+        "is_available": lambda: True,
+        "current_device": lambda: 0,
+        "get_device_name": lambda device: gpu.name,
+        "mem_get_info": lambda device: tuple(mb << 20 for mb in gpu.memory_mb()),
+        "graph_pool_handle": lambda: (0, 1),
+        "empty_cache": lambda: gpu.release(),
+        "stream": lambda stream: stream.current(),
+    }
+    classes = {
+        "Stream": {"synchronize": lambda stream: gpu.synchronise()},
+        "Event": {
+            "record": lambda event: event.place.record(),
+            "synchronize": lambda event: event.place.synchronize(),
+        },
+        "CUDAGraph": {
+            "capture_begin": lambda graph, pool, capture_error_mode: gpu.begin_capture(),
+            "capture_end": lambda graph: setattr(graph, "work", gpu.end_capture()),
+            "replay": lambda graph: graph.work.replay(),
+            "reset": lambda graph: graph.work.reset(),
+        },
+    }
+    own = {
+        "Stream": {
+            "__init__": lambda stream, device: None,
+            "current": lambda stream: gpu.on_stream(),
+        },
+        "Event": {"__init__": lambda event: setattr(event, "place", gpu.event())},
+        "CUDAGraph": {},
+    }
+    made = {
+        name: type(
+            name,
+            (),
+            own[name] | {key: checked(getattr(cuda, name), key, f) for key, f in methods.items()},
+        )
+        for name, methods in classes.items()
+    }
+    for name, function in functions.items():
+        monkeypatch.setattr(cuda, name, checked(cuda, name, function))
+    for name, made_class in made.items():
+        monkeypatch.setattr(cuda, name, made_class)
 
 
 def poison(tensor):
