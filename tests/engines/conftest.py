@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.route import segments_for
 
 HERE = Path(__file__).parent
 
@@ -31,3 +35,14 @@ def gpu(request, monkeypatch, tmp_path):
     yield world
     assert world.complaints == []
     assert world.used() == 0
+
+
+def segments_of(weights):
+    depth = weights.config.depth
+    return segments_for(range(1, depth + 1), tails=weights.config.mode == "token")
+
+
+def expected(weights, faces):
+    x = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        return load_vit(weights)(x).numpy()
