@@ -19,7 +19,7 @@ logger = logging.getLogger("edge_fiqa")
 WARM_UP = 2
 """Plain runs before a capture: at first, libraries load kernels and plan, which no graph can hold."""
 
-MAX_GRAPHS = 8
+MAX_GRAPHS = 16
 """Of one stage. Who hoards tokens makes ever new pairs of addresses; others run kernel by kernel."""
 
 Addresses = tuple[int, int]
