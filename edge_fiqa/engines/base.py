@@ -11,13 +11,15 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   without a visit to the host where the device can do it.
 - `computed(faces)` is how many faces the device computes for a batch of that size: a static batch
   is filled up. Where it would stay the same, compaction saves nothing.
+- `prepare(segments, faces)` does what takes long before the first face: those segments (None: all)
+  for batches of those many faces (None: of any) are built and loaded. `run` needs no preparation.
 - 1 <= N <= max_batch; anything else is a ConfigError. Failures inside a backend are EngineFailed.
 - An engine is not thread-safe: one thread at a time, one engine per worker thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -55,6 +57,10 @@ class Engine(Protocol):
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens: ...
 
     def computed(self, faces: int) -> int: ...
+
+    def prepare(
+        self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
+    ) -> None: ...
 
     def close(self) -> None: ...
 
@@ -95,6 +101,11 @@ class EngineBase:
 
     def computed(self, faces: int) -> int:
         return faces
+
+    def prepare(
+        self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
+    ) -> None:
+        """Nothing: most backends load a segment in no time when it first runs."""
 
     def close(self) -> None:
         """Free what the backend holds. Safe to call twice."""

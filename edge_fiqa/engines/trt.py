@@ -8,8 +8,10 @@ thread and one stream.
 from __future__ import annotations
 
 import atexit
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,13 @@ from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import board
 from edge_fiqa.engines.base import EngineBase, Rows, Tokens
 from edge_fiqa.engines.owner import Owner
-from edge_fiqa.engines.trt_api import VERSION, Log, logger, make, need, trt
-from edge_fiqa.engines.trt_build import SHORT_MB, Job, build_in_child, build_plan
-from edge_fiqa.engines.trt_device import Device, Staging
+from edge_fiqa.engines.trt_api import VERSION, Log, make, need, trt
+from edge_fiqa.engines.trt_device import Device, DriverError, Staging
 from edge_fiqa.engines.trt_graph import Graphs
 from edge_fiqa.engines.trt_memory import Lease, Scratch, TokenPool
 from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
 from edge_fiqa.engines.trt_stage import Stage
+from edge_fiqa.engines.trt_supply import Supply, Work
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
@@ -45,7 +47,7 @@ class TensorRT(EngineBase):
         """What each segment took on the device when it last ran, by CUDA events."""
         self._row_bytes = self.config.tokens * self.config.width * TOKEN_BYTES
         self._cancelled = threading.Event()
-        self._closed = False
+        self._closed, self._process = False, os.getpid()
         self._stages: dict[tuple[Segment, int], Stage] = {}
         self._owner = Owner("edge_fiqa-tensorrt")
         try:
@@ -54,6 +56,12 @@ class TensorRT(EngineBase):
             self._owner.stop()
             raise
         atexit.register(self.close)
+        if self.options.ahead:
+            try:
+                self._wait(self._ahead)
+            except BaseException:
+                self.close()
+                raise
 
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
@@ -66,16 +74,11 @@ class TensorRT(EngineBase):
         return next(size for size in self.options.batches if size >= faces)
 
     def prepare(
-        self,
-        batches: Sequence[int] | None = None,
-        progress: Callable[[Segment, int], None] | None = None,
+        self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
     ) -> None:
-        """Build and load the plans of these batch sizes (all of them by default) now."""
-        for batch in batches or self.options.batches:
-            for segment in sorted(self.segments):
-                if progress is not None:
-                    progress(segment, batch)
-                self._wait(self._stage, segment, batch)
+        sizes = {self.computed(min(n, self.max_batch)) for n in faces or self.options.batches}
+        chosen = sorted(self.segments if segments is None else segments)
+        self._wait(self._prepare, [(s, size) for size in sorted(sizes) for s in chosen])
 
     def close(self) -> None:
         if self._closed:
@@ -83,6 +86,8 @@ class TensorRT(EngineBase):
         self._closed = True
         self._cancelled.set()
         atexit.unregister(self.close)
+        if os.getpid() != self._process:
+            return  # a fork's copy: the device's objects are the other process's
         try:
             self._owner.call(self._release)
         finally:
@@ -105,7 +110,8 @@ class TensorRT(EngineBase):
                 machine.power_mode,
                 board.platform(),
             )
-            self._store = PlanStore(self.bundle, target, self.options)
+            store = PlanStore(self.bundle, target, self.options)
+            self._supply = Supply(self.bundle, store, self._device, self._log, self._cancelled)
             self._scratch = Scratch(self._device)
             self._pool = TokenPool(self._device, self.max_batch * self._row_bytes)
             pixels = (self.max_batch, IMAGE, IMAGE, 3)
@@ -158,8 +164,7 @@ class TensorRT(EngineBase):
 
     def _stage(self, segment: Segment, batch: int) -> Stage:
         if (segment, batch) not in self._stages:
-            size = self.max_batch if self.options.dynamic else batch
-            data = self._plan(segment, size)
+            data = self._supply.take(segment, self._size(batch))
             engine = need(
                 self._runtime.deserialize_cuda_engine(data),
                 f"cannot load the plan of {segment.name}",
@@ -170,38 +175,27 @@ class TensorRT(EngineBase):
             )
         return self._stages[segment, batch]
 
-    def _plan(self, segment: Segment, batch: int) -> bytes:
-        """From its file, or built now and filed."""
-        data, _ = self._store.load(segment, batch)
-        if data is not None:
-            return data
-        with self._store.building():
-            data, reason = self._store.load(segment, batch)  # another process may have built it
-            if data is not None:
-                return data
-            logger.info("building %s for batch %d: %s", segment.name, batch, reason)
-            job = Job(
-                segment.name,
-                str(self.bundle.file_of(segment).resolve()),
-                batch,
-                self.options,
-                str(self._store.timing),
-            )
-            self._device.synchronise()  # tactics are timed on an idle device
-            if self._in_child():
-                data = build_in_child(job, self._cancelled)
-            else:
-                data = build_plan(job, self._log, self._cancelled)
-            self._store.save(segment, batch, data)
-        return data
+    def _prepare(self, work: Work) -> None:
+        sizes = [(segment, self._size(batch)) for segment, batch in work]
+        with self._supply.series(sizes):
+            for segment, batch in work:
+                self._stage(segment, batch)
 
-    def _in_child(self) -> bool:
-        available = board.read_board().available_mb
-        short = available is not None and available < SHORT_MB
-        return self.options.child == "always" or (self.options.child == "auto" and short)
+    def _ahead(self) -> None:
+        """Every plan there may be is built and filed now, and loaded where it is needed."""
+        every = [(s, batch) for batch in self.options.batches for s in sorted(self.segments)]
+        if self._supply.store.keeps:
+            self._supply.build([(segment, self._size(batch)) for segment, batch in every])
+        else:
+            self._prepare(every)
+
+    def _size(self, batch: int) -> int:
+        """The batch size in the plan's name."""
+        return self.max_batch if self.options.dynamic else batch
 
     def _release(self) -> None:
-        self._device.synchronise()
+        with suppress(EngineFailed):  # of a device that failed, whoever used it has heard
+            self._device.synchronise()
         for stage in self._stages.values():
             stage.close()
         self._stages.clear()
@@ -220,8 +214,17 @@ class TensorRT(EngineBase):
     def _wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self._closed:
             raise EngineFailed("this engine is closed")
+        if os.getpid() != self._process:
+            raise EngineFailed("this engine was opened before a fork; open one in each process")
         try:
             return self._owner.call(call, *arguments)
+        except DriverError as exc:
+            raise EngineFailed(f"the device failed: {exc}") from exc
         except KeyboardInterrupt:
             self._cancelled.set()  # stops a build at its next step
+            self._owner.call(self._resume)  # once it has
             raise
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._cancelled.clear()

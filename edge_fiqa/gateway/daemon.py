@@ -10,8 +10,10 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
+from edge_fiqa.engines.progress import told_to
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.app import Gateway, open_scorers
+from edge_fiqa.gateway.building import BuildWatch
 from edge_fiqa.gateway.config import load_config
 from edge_fiqa.gateway.faces import Finder
 from edge_fiqa.gateway.notify import notify, watchdog_s
@@ -46,28 +48,38 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
     config = load_config(file)
     check_outputs(mqtt=config.mqtt, http=config.http)
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    started = False
 
     def note(number: int, _: FrameType | None) -> None:
+        if not started and number in stop_on:
+            raise KeyboardInterrupt  # out of whatever takes so long
         signals.put(number)
 
     for number in (*stop_on, signal.SIGHUP):
         signal.signal(number, note)
     sinks = open_sinks(mqtt=config.mqtt, file=config.file, store=config.store)
     server = None
+    building = BuildWatch()
     try:
-        gateway = Gateway(config, sinks)
-        watch(gateway.view, sinks)
-        if config.http is not None:
-            server = serve(gateway.view, config.http, sinks)
-        gateway.start()
-        try:
-            notify("READY=1")
-            log.info("%d cameras, model %s: running", len(config.cameras), gateway.view.model)
-            return _attend(gateway, file, signals, stop_on)
-        finally:
-            notify("STOPPING=1")
-            gateway.stop(STOP_S)
-            log.info("stopped; %s", _summary(gateway))
+        with told_to(building):
+            try:
+                gateway = Gateway(config, sinks, building=building)
+                started = True
+            except KeyboardInterrupt:
+                log.info("stopped before it was ready; plans that were built are kept")
+                return 0
+            watch(gateway.view, sinks)
+            if config.http is not None:
+                server = serve(gateway.view, config.http, sinks)
+            gateway.start()
+            try:
+                notify("READY=1\nSTATUS=running")
+                log.info("%d cameras, model %s: running", len(config.cameras), gateway.view.model)
+                return _attend(gateway, file, signals, stop_on)
+            finally:
+                notify("STOPPING=1")
+                gateway.stop(STOP_S)
+                log.info("stopped; %s", _summary(gateway))
     finally:
         if server is not None:
             server.close()

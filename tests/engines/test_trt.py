@@ -158,7 +158,7 @@ def test_out_of_memory_says_how_much_there_was(one_version, bundle):
 
 def test_equal_blocks_are_timed_once(gpu, bundle):
     with open_engine(bundle, "trt") as engine:
-        engine.prepare(batches=[1])
+        engine.prepare(faces=[1])
     timings = [event for event in gpu.events if event in ("hit", "miss")]
     assert timings == ["miss"] + ["hit"] * (len(bundle.segments) - 1)
 
@@ -259,7 +259,7 @@ def test_a_child_builds_where_memory_is_short(
         assert "build" not in world.events
         apart.file_of(BODIES[1]).write_bytes(b"garbage")
         with pytest.raises(EngineFailed, match=r"child process failed: TensorRT .* cannot parse"):
-            engine.prepare(batches=[1])
+            engine.prepare(faces=[1])
 
 
 def test_a_killed_child_is_explained(one_version, bundle, faces, tmp_path, monkeypatch):

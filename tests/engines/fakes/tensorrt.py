@@ -4,6 +4,7 @@ It does what TensorRT does when used wrongly: None, False, an error in the log, 
 """
 
 import json
+import threading
 import types
 from pathlib import Path
 
@@ -254,16 +255,10 @@ def make_tensorrt(api, world):
             if low == high:
                 for value in [*model.graph.input, *model.graph.output]:
                     value.type.tensor_type.shape.dim[0].dim_value = high
-            monitor = config._progress_monitor
-            if monitor is not None:
-                inited(monitor, "IProgressMonitor")
-                monitor.phase_start("Building Engine", None, 2)
-                if not all(monitor.step_complete("Building Engine", step) for step in (0, 1)):
-                    return None
-                monitor.phase_finish("Building Engine")
             if config._cache is not None:
                 world.events.append("hit" if b"timed" in config._cache._data else "miss")
-                config._cache._data += b"timed\n"
+            if config._progress_monitor is not None and not self._phases(config):
+                return None
             head = {
                 "version": api["version"], "sm": list(world.sm), "low": low, "high": high,
                 "flags": sorted(config._flags), "level": config.builder_optimization_level,
@@ -271,6 +266,44 @@ def make_tensorrt(api, world):
             world.events.append("build")
             body = model.SerializeToString()
             return kinds["IHostMemory"](MAGIC + json.dumps(head).encode() + b"\n" + body)
+
+        def _phases(self, config):
+            """Phases within phases, told by another thread. False if one of the steps said stop."""
+            monitor, going = config._progress_monitor, []
+            inited(monitor, "IProgressMonitor")
+
+            def phase(name, parent, steps, inner=None):
+                monitor.phase_start(name, parent, steps)
+                try:
+                    for step in range(steps):
+                        if inner is not None and step == 0 and not inner():
+                            return False
+                        if name == "Timing graph nodes" and config._cache is not None:
+                            config._cache._data += b"timed\n"
+                        world.on_step(name, step)
+                        if not monitor.step_complete(name, step):
+                            return False
+                finally:
+                    monitor.phase_finish(name)
+                return True
+
+            def tell():
+                try:
+                    timing = ("Timing graph nodes", "Computing profile costs", 4)
+                    costs = (
+                        "Computing profile costs",
+                        "Building Engine",
+                        2,
+                        lambda: phase(*timing),
+                    )
+                    going.append(phase("Building Engine", None, 2, lambda: phase(*costs)))
+                except Exception as exc:  # the bindings print it and go on
+                    world.complaints.append(f"the progress monitor raised {exc!r}")
+
+            thread = threading.Thread(target=tell)
+            thread.start()
+            thread.join()
+            return going == [True]
 
     class Runtime:
         def __init__(self, logger):
@@ -313,7 +346,14 @@ def make_tensorrt(api, world):
                 return None
             return kinds["ICudaEngine"](self._log, head, onnx.ModelProto.FromString(body))
 
+    def freed(what):
+        if not world.stack:
+            world.complaints.append(f"{what} was freed without a context on its thread")
+
     class ICudaEngine:
+        def __del__(self):
+            freed("an engine")
+
         def __init__(self, log, head, model):
             self._log, self._head = log, head
             options = ort.SessionOptions()
@@ -359,6 +399,9 @@ def make_tensorrt(api, world):
             return kinds["IExecutionContext"](self, strategy)
 
     class IExecutionContext:
+        def __del__(self):
+            freed("a context")
+
         def __init__(self, engine, strategy):
             self._engine, self._addresses, self._scratch = engine, {}, None
             self._managed = strategy is not None and strategy.name == "USER_MANAGED"
