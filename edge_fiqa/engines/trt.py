@@ -27,7 +27,7 @@ from edge_fiqa.engines.trt_memory import Lease, Scratch, TokenPool
 from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
 from edge_fiqa.engines.trt_stage import Stage
 from edge_fiqa.engines.trt_supply import Supply, Work
-from edge_fiqa.errors import EngineFailed
+from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
 TOKEN_BYTES = 4  # tokens are float32 in every precision: the residual stream is
@@ -65,10 +65,17 @@ class TensorRT(EngineBase):
 
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
+        if isinstance(x, Tokens):
+            self._check_own(x)
         return self._wait(self._run, segment, x, faces)
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        self._check_own(tokens)
         return self._wait(self._keep, tokens, rows)
+
+    def _check_own(self, tokens: Tokens) -> None:
+        if not self._closed and getattr(tokens.buffer, "pool", None) is not self._pool:
+            raise ConfigError("these tokens are another engine's")
 
     def computed(self, faces: int) -> int:
         return next(size for size in self.options.batches if size >= faces)
@@ -205,7 +212,9 @@ class TensorRT(EngineBase):
         """Everything that the context owns, before the context."""
         for name in ("_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch"):
             self.__dict__.pop(name, None)
-        for name in ("_runtime", "_full_runtime"):
+        if "_supply" in self.__dict__:
+            self._supply.store.close()
+        for name in ("_runtime", "_full_runtime", "_supply"):
             self.__dict__.pop(name, None)
         self._device.close()
 

@@ -93,6 +93,7 @@ class PlanStore:
         key = (target.tensorrt, target.device, target.sm, target.cuda, target.power_mode)
         self.timing = base / f"timing-{'-'.join(_plain(str(part)) for part in key)}.bin"
         self.keeps = True
+        self._temporary: weakref.finalize[..., PlanStore] | None = None
         if (why := _not_writable(self.folder)) is not None:
             log.warning(
                 "plans cannot be kept in %s (%s): they will be built again at every start; "
@@ -102,8 +103,13 @@ class PlanStore:
             )
             self.keeps = False
             temporary = tempfile.mkdtemp(prefix="edge_fiqa.")
-            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+            self._temporary = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
             self.timing = Path(temporary) / self.timing.name
+
+    def close(self) -> None:
+        """Remove the temporary folder, if there is one."""
+        if self._temporary is not None:
+            self._temporary()
 
     def path(self, segment: Segment, batch: int) -> Path:
         kind = "d" if self.options.dynamic else "b"

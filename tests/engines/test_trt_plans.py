@@ -113,11 +113,31 @@ def test_what_everyone_may_write_is_not_code_to_run(store):
     assert "everyone may write" in one.load(BODY, 1)[1]
 
 
-def test_no_place_to_write(bundle, tmp_path, monkeypatch):
+def test_no_place_to_write(bundle, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("EDGE_FIQA_CACHE", str(tmp_path / "file"))
-    with pytest.raises(EngineFailed, match="set EDGE_FIQA_CACHE"):
-        PlanStore(bundle, HERE, PlanOptions())
+    one = PlanStore(bundle, HERE, PlanOptions())
+    assert not one.keeps
+    assert "Not a directory" in caplog.text
+    assert "set EDGE_FIQA_CACHE" in caplog.text
+    one.save(BODY, 1, b"plan")
+    assert one.lacks(BODY, 1)
+    assert one.load(BODY, 1) == (None, "it was never built")
+    temporary = one.timing.parent
+    assert temporary.is_dir()
+    one.close()
+    assert not temporary.exists()
+
+
+def test_what_is_lacking_is_known_without_reading_plans(store):
+    one = store()
+    assert one.lacks(BODY, 4)
+    one.save(BODY, 4, b"plan")
+    assert not one.lacks(BODY, 4)
+    assert store(level=5).lacks(BODY, 4)
+    one.path(BODY, 4).write_bytes(b"pLan")
+    assert not one.lacks(BODY, 4)  # only loading finds it
+    assert one.load(BODY, 4)[0] is None
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class World:
         self.streams, self.graphs = {}, {}
         self.complaints, self.events = [], []
         self.on_step = lambda phase, step: None  # called before each step of a build is done
+        self.refusing = False  # segments are not enqueued
         self.broken = False  # every call fails from now on, as after an illegal access
         self.lock = threading.RLock()
         self._contexts = threading.local()

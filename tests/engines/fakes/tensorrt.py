@@ -446,6 +446,9 @@ def make_tensorrt(api, world):
             if any(-1 in shape for shape in self._shapes.values()):
                 say(log, "not all shapes are specified")
                 return False
+            if world.refusing:
+                say(log, "enqueueV3: Error Code 1: Cask (Cask convolution execution)")
+                return False
             if queue.capture is not None and not world.capturable:
                 say(log, "operation not permitted when stream is capturing")
                 return False
