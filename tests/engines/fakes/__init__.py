@@ -6,11 +6,12 @@ from pathlib import Path
 
 import edge_fiqa.engines
 
+from . import bfloat
 from .cuda import Crash, Libcuda, World, pycuda_driver
 from .tensorrt import make_tensorrt, refusals
 
 ENGINE = Path(edge_fiqa.engines.__file__).parent
-__all__ = ["Crash", "World", "install", "refusals"]
+__all__ = ["Crash", "World", "bfloat", "install", "refusals"]
 
 
 def install(monkeypatch, world, api):

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from .bfloat import rounded, uses_bfloat16
 from .bindings import Member, make_class, make_enum
 from .cuda import Crash, IllegalAddressError
 
@@ -358,8 +359,12 @@ def make_tensorrt(api, world):
             self._log, self._head = log, head
             options = ort.SessionOptions()
             options.intra_op_num_threads, options.log_severity_level = 1, 4
+            known = model
+            if uses_bfloat16(model):
+                known = rounded(model)  # without optimising, which would take rounding for a no-op
+                options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             self._session = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                known.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
             self._tensors = {}
             for mode, values in (("INPUT", model.graph.input), ("OUTPUT", model.graph.output)):
