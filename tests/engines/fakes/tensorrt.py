@@ -15,49 +15,10 @@ import onnxruntime as ort
 from .bfloat import rounded, uses_bfloat16
 from .bindings import Member, make_class, make_enum
 from .cuda import Crash, IllegalAddressError
+from .operators import refusals
 
-# Marked supported in the parser's own list for TensorRT 8.4, and LayerNormalization of 8.6. Later
-# parsers take all of these as well.
-_OPERATORS = """
-Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast
-Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace
-DequantizeLinear Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather
-GatherElements GatherND Gemm GlobalAveragePool Greater GreaterOrEqual HardSigmoid Identity If
-InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop MatMul
-Max MaxPool Mean Min Mul Neg Not Or Pad Pow PRelu QuantizeLinear Range ReduceMax ReduceMean
-ReduceMin ReduceProd ReduceSum Relu Reshape Resize Round ScatterND Selu Shape Sigmoid Sign Sin
-Sinh Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK Transpose
-Unsqueeze Where Xor
-"""
-OPERATORS = frozenset(_OPERATORS.split())
-LAST_OPSET = 20
 MAGIC = b"fake plan\n"
 TYPES = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorProto.FLOAT: "FLOAT"}
-
-
-def refusals(model):
-    """Why a TensorRT 10.3 parser would refuse this graph: one line per reason."""
-    found = [
-        f"operator {node.op_type} is not supported"
-        for node in model.graph.node
-        if node.op_type not in OPERATORS
-    ]
-    found += [
-        f"domain {o.domain} is not supported"
-        for o in model.opset_import
-        if o.domain not in ("", "ai.onnx")
-    ]
-    found += [f"opset {o.version} is too new" for o in model.opset_import if o.version > LAST_OPSET]
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            zero = constants.get(node.input[2]) if len(node.input) > 2 else None
-            if zero is not None and onnx.numpy_helper.to_array(zero).any():
-                found.append(f"{node.name}: the zero point is not 0")
-        for name in node.input:
-            if name in constants and constants[name].data_type == onnx.TensorProto.DOUBLE:
-                found.append(f"{node.name}: float64")
-    return found
 
 
 def make_tensorrt(api, world):
@@ -497,4 +458,4 @@ def make_tensorrt(api, world):
     return module
 
 
-__all__ = ["OPERATORS", "IllegalAddressError", "Member", "make_tensorrt", "refusals"]
+__all__ = ["IllegalAddressError", "Member", "make_tensorrt"]
