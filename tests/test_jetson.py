@@ -14,6 +14,7 @@ import yaml
 
 from edge_fiqa.cli import main
 from edge_fiqa.cost import segment_gflops
+from edge_fiqa.engines.jetpack import JETPACKS
 from edge_fiqa.types import Segment, VitConfig
 
 ROOT = Path(__file__).parents[1]
@@ -196,18 +197,13 @@ def test_without_tensorrt_it_names_the_package(jetson):
     assert said.endswith("apt-get install -y python3-libnvinfer\n")
 
 
-@pytest.mark.parametrize(
-    ("release", "package"),
-    [
-        (JETPACK_6, "cuda-toolkit-12-6"),
-        (JETPACK_7, "cuda-toolkit-13-0"),
-        ("# R39 (release), REVISION: 2.0, GCID: 1\n", "cuda-toolkit-13-2"),
-    ],
-)
-def test_without_nvcc_it_names_the_toolkit_of_that_jetpack(jetson, release, package):
-    (jetson.root / "etc/nv_tegra_release").write_text(release, encoding="utf-8")
+@pytest.mark.parametrize("jetpack", JETPACKS, ids=lambda jetpack: jetpack.name)
+def test_without_nvcc_it_names_the_toolkit_that_doctor_names(jetson, jetpack):
+    major, *rest = jetpack.l4t
+    text = f"# R{major} (release), REVISION: {'.'.join(map(str, rest))}, GCID: 1\n"
+    (jetson.root / "etc/nv_tegra_release").write_text(text, encoding="utf-8")
     (jetson.root / "usr/local/cuda/bin/nvcc").unlink()
-    assert refused(jetson).endswith(f"apt-get install -y {package}\n")
+    assert refused(jetson).endswith(f"apt-get install -y {jetpack.toolkit}\n")
 
 
 def test_everything_missing_is_one_command(jetson):
