@@ -7,12 +7,13 @@ Needs no engine's library.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TextIO
 
 from msgspec import Struct
 from tqdm import tqdm
@@ -63,8 +64,16 @@ class Bar:
             self._bar = None
             return
         if self._bar is None:
+            # A serial console does not say how large it is; tqdm would draw nothing.
+            unknown = _width(sys.stderr) == 0
             self._bar = tqdm(
-                total=event.count, file=sys.stderr, bar_format=self.FORMAT, dynamic_ncols=True
+                desc=str(event),
+                total=event.count,
+                file=sys.stderr,
+                bar_format=self.FORMAT,
+                dynamic_ncols=not unknown,
+                ncols=80 if unknown else None,
+                nrows=20 if unknown else None,
             )
         what = event.phase or ("waiting for another build" if event.state == "waiting" else "")
         self._bar.set_description_str(str(event), refresh=False)
@@ -73,6 +82,13 @@ class Bar:
         self._bar.update(event.number - 1 + done - self._bar.n)
         if event.state != "building" or not event.share:
             self._bar.refresh()
+
+
+def _width(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return 0
 
 
 class Lines:

@@ -1,6 +1,8 @@
 """What is said while plans are built: shares from nested phases, a bar, lines."""
 
 import io
+import os
+import pty
 import sys
 import threading
 
@@ -119,6 +121,30 @@ def test_the_bar_moves_within_a_plan_and_says_which(monkeypatch):
     bar(None)
     assert "100%" in screen.getvalue().splitlines()[-1]
     bar(None)
+
+
+def test_a_serial_console_which_does_not_say_its_size_sees_it():
+    code = (
+        "from edge_fiqa.engines.progress import Building, reporter\n"
+        "bar = reporter()\n"
+        "bar(Building(number=1, count=2, segment='body-01-03', batch=4, share=0.5))\n"
+        "bar(None)\n"
+    )
+    child, terminal = pty.fork()  # 0 by 0
+    if child == 0:
+        os.environ.pop("COLUMNS", None)
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    drawn = b""
+    while True:
+        try:
+            drawn += (more := os.read(terminal, 4096))
+        except OSError:  # the other end was closed
+            break
+        if not more:
+            break
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(terminal)
+    assert b"plan 1 of 2, body-01-03 for 4 faces:  25%" in drawn
 
 
 def test_who_is_told(monkeypatch):
