@@ -57,6 +57,7 @@ def _bundle_as_it_is(bundle: Bundle, say: Callable[[str], None]) -> dict[str, An
     what = f"{bundle.manifest.name} {precision}, against the bundle's golden scores"
     try:
         with open_engine(bundle, "trt") as engine:
+            engine.prepare(faces=[1])
             scores = all_exits(engine, synthetic_faces(GOLDEN_FACES))
             costs = measured_costs(engine)
     except EdgeFiqaError as exc:
