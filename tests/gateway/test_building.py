@@ -9,17 +9,24 @@ import sys
 import threading
 from pathlib import Path
 
+import cv2
+import httpx2
 import pytest
+from starlette.testclient import TestClient
 
 from edge_fiqa import Scorer
 from edge_fiqa.engines.progress import Building, told_to
 from edge_fiqa.gateway import app, worker
 from edge_fiqa.gateway.app import Gateway
 from edge_fiqa.gateway.building import PATIENCE_S, BuildWatch
+from edge_fiqa.gateway.front import Front
+from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.schedule import Speed
 from edge_fiqa.gateway.worker import Granted
 from edge_fiqa.measure import synthetic_faces
 from edge_fiqa.sources import FaceCrop
+from tests.gateway.fake_view import FakeView
 from tests.gateway.people import Collected, FindSquares, Script, configured, open_script, until
 
 PLAN = Building(number=2, count=9, segment="body-01-03", batch=4, share=0.25)
@@ -91,6 +98,28 @@ def test_patience_ends_with_the_builders_signs_of_life():
     assert watch.now is not None
     watch(None)
     assert (watch.now, watch.patient()) == (None, False)
+
+
+def test_the_front_says_what_is_built_until_the_gateway_is_there(bundle):
+    watch = BuildWatch(lambda event: None)
+    front = Front("tiny", "trt", watch)
+    client = TestClient(make_app(front, HttpConfig(), [], None), base_url="http://127.0.0.1")
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").json() == {"ready": False, "why_not": "the gateway is starting"}
+    watch(PLAN)
+    asked = client.get("/readyz")
+    assert (asked.status_code, asked.json()["why_not"]) == (503, watch.now)
+    assert "body-01-03" in watch.now
+    face = cv2.imencode(".png", synthetic_faces(1)[0])[1].tobytes()
+    refused = client.post("/api/faces", content=face)
+    assert (refused.status_code, refused.json()["error"]) == (503, watch.now)
+    assert 'model="tiny"' in client.get("/metrics").text
+    assert client.get("/v2/models/tiny/ready").json()["ready"] is False
+    watch(None)
+    front.open(FakeView())
+    assert client.get("/readyz").status_code == 200
+    assert front.model == FakeView().model
+    assert len(front.cameras()) == len(FakeView().cameras())
 
 
 # ---- a gateway on it
@@ -173,7 +202,14 @@ def test_a_worker_that_builds_for_a_new_gate_does_not_hang(gateway_on, monkeypat
 
 
 @pytest.fixture
-def service(engine_tests, bundle, tmp_path, monkeypatch, request):
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture
+def service(engine_tests, bundle, tmp_path, free_port):
     """service() starts the command in a process with the same fakes, whose builds take time."""
     text = engine_tests.SITE.format(
         fakes=str(engine_tests.HERE / "fakes/__init__.py"),
@@ -183,7 +219,9 @@ def service(engine_tests, bundle, tmp_path, monkeypatch, request):
     (tmp_path / "site/sitecustomize.py").write_text(text, encoding="utf-8")
     chosen = engine_tests.with_options(bundle, tmp_path, batches=(1,))
     (tmp_path / "gateway.yaml").write_text(
-        f"model: {chosen.folder}\nbackend: trt\nhttp: {{port: 0}}\n", encoding="utf-8"
+        f"model: {chosen.folder}\nbackend: trt\nhttp: {{port: {free_port}}}\n"
+        "schedule: {policy: convergence}\n",
+        encoding="utf-8",
     )
     running = []
 
@@ -210,10 +248,15 @@ def service(engine_tests, bundle, tmp_path, monkeypatch, request):
 
 
 @pytest.mark.slow
-def test_the_service_says_what_it_builds_before_it_is_ready(service, service_manager):
-    process, said = service(), []
+def test_the_service_says_what_it_builds_before_it_is_ready(service, service_manager, free_port):
+    process, said, port = service(), [], free_port
     while not said or not said[-1].startswith("READY=1"):
         said.append(service_manager.recv(1000).decode())
+        if len(said) == 1:
+            asked = httpx2.get(f"http://127.0.0.1:{port}/readyz")
+            assert asked.status_code == 503
+            assert "building plan" in asked.text
+    assert httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
     assert said[0].startswith("STATUS=building plan 1 of ")
     assert all("EXTEND_TIMEOUT_USEC=" in message for message in said if "building" in message)
     process.send_signal(signal.SIGTERM)
