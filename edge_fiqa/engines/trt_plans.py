@@ -35,6 +35,7 @@ from edge_fiqa.types import Segment
 
 log = logging.getLogger("edge_fiqa.plans")
 SCHEMA: Final = "edge-fiqa-plan/1"
+NEVER = "it was never built"
 LOOK_S = 0.2  # between two tries to get the lock
 RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches")
 """Options that do not change what is in a plan."""
@@ -121,9 +122,9 @@ class PlanStore:
         Raises EngineFailed where one is there, does not fit, and the options say to refuse it.
         """
         path = self.path(segment, batch)
-        if not path.exists():
-            return None, "it was never built"
         reason, manifest = self._fits(path, segment, batch)
+        if reason == NEVER:
+            return None, reason
         data = None
         if manifest is not None:
             reason, data = _read(path, manifest)
@@ -133,8 +134,7 @@ class PlanStore:
 
     def lacks(self, segment: Segment, batch: int) -> bool:
         """Whether this plan must be built, as far as its manifest says: the plan is not read."""
-        path = self.path(segment, batch)
-        return not path.exists() or self._fits(path, segment, batch)[1] is None
+        return self._fits(self.path(segment, batch), segment, batch)[1] is None
 
     def save(self, segment: Segment, batch: int, data: bytes) -> None:
         """Write plan and manifest, each whole or not at all, the manifest last.
@@ -184,8 +184,12 @@ class PlanStore:
     def _fits(self, path: Path, segment: Segment, batch: int) -> tuple[str, PlanManifest | None]:
         """(why it does not fit what runs here, None) or ("", its manifest)."""
         try:
-            if (owner := _foreign(path)) is not None:
-                return owner, None
+            owner = _foreign(path)
+        except OSError:  # also where it may not be looked at
+            return NEVER, None
+        if owner is not None:
+            return owner, None
+        try:
             manifest = msgspec.json.decode(_manifest_of(path).read_bytes(), type=PlanManifest)
         except OSError as exc:
             return f"its manifest cannot be read ({exc.strerror})", None
@@ -229,7 +233,11 @@ def write_whole(path: Path, data: bytes) -> None:
 def cache_folder() -> Path:
     """Where plans and timings are kept: EDGE_FIQA_CACHE, else the user's cache directory."""
     base = os.environ.get("EDGE_FIQA_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edge_fiqa" / "tensorrt"
+    try:
+        cache = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:  # a container's user without a name has no home
+        cache = Path(os.devnull)  # where no folder can be
+    return cache / "edge_fiqa" / "tensorrt"
 
 
 def _manifest_of(plan: Path) -> Path:

@@ -1,9 +1,7 @@
 """What goes wrong around the engine: failing calls, threads, forks, strangers."""
 
 import gc
-import os
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -16,6 +14,8 @@ from edge_fiqa.errors import ConfigError, EdgeFiqaError, EngineFailed
 from edge_fiqa.measure import all_exits
 from edge_fiqa.types import Segment, VitConfig
 from tests.conftest import random_weights
+
+from .conftest import in_fork
 
 BODY, NEXT = Segment(1, 1), Segment(2, 2)
 
@@ -173,26 +173,6 @@ def test_two_models_share_a_device(gpu, bundle, small, faces, reference):
                 engine.keep(tokens, np.array([0]))
         nano.close()
         np.testing.assert_allclose(tiny.run(NEXT, b)[1][:, 0], expected[:, 1], atol=1e-5)
-
-
-def in_fork(work):
-    """What `work` says in a forked child; it ends there without Python's own end."""
-    ear, mouth = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: the point
-        child = os.fork()
-    if child == 0:
-        try:
-            said = work()
-        except BaseException as exc:
-            said = f"{type(exc).__name__}: {exc}"
-        os.write(mouth, str(said).encode())
-        os._exit(0)
-    os.close(mouth)
-    with os.fdopen(ear, "rb") as file:
-        said = file.read().decode()
-    os.waitpid(child, 0)
-    return said
 
 
 def test_a_fork_is_told_to_open_its_own(gpu, bundle, faces, reference):
