@@ -12,11 +12,10 @@ import msgspec
 import pytest
 import torch
 
-from edge_fiqa.model.build_torch import load_vit
-from edge_fiqa.route import segments_for
-
 from edge_fiqa.bundle import Bundle, sha256
 from edge_fiqa.config import PlanOptions
+from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.route import segments_for
 
 HERE = Path(__file__).parent
 
