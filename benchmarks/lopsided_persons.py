@@ -3,7 +3,7 @@
     python benchmarks/lopsided_persons.py DATA -o RESULT.json
 
 As the simulation of `gate_policy.py` with all faces of every person. `cap`: faces that one person
-counts for at most, in the calibration and in the rate of flips that it is judged by; inf: all are equal.
+counts for at most, in the calibration and in the rate it is judged by; inf: all are equal.
 """
 
 import argparse
