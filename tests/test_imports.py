@@ -90,6 +90,10 @@ def test_every_library_is_touched_in_its_own_place():
         "openvino": {"engines/ov.py", "bench/libraries.py"},
         "torch": {
             "engines/pt.py",
+            "engines/pt_cuda.py",
+            "engines/pt_device.py",
+            "engines/pt_graphs.py",
+            "engines/pt_network.py",
             "model/vit.py",
             "model/build_torch.py",
             "bench/libraries.py",

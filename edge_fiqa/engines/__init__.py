@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BACKENDS = {
     "ov": "edge_fiqa.engines.ov:OpenVINO",
     "ort": "edge_fiqa.engines.ort:OnnxRuntime",
-    "pt": "edge_fiqa.engines.pt:Torch",
+    "pt": "edge_fiqa.engines.pt:open_torch",
     "trt": "edge_fiqa.engines.trt:TensorRT",
 }
 

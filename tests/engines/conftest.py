@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.route import segments_for
 
 HERE = Path(__file__).parent
 
@@ -19,6 +23,7 @@ def load(name, path):
 
 
 fakes = load("edge_fiqa_fakes", HERE / "fakes/__init__.py")
+torch_gpu = load("edge_fiqa_torch_gpu", HERE / "fakes/torch_gpu.py")
 extract = load("edge_fiqa_trt_extract", HERE / "trt_api/extract.py")
 
 
@@ -30,3 +35,14 @@ def gpu(request, monkeypatch, tmp_path):
     yield world
     assert world.complaints == []
     assert world.used() == 0
+
+
+def segments_of(weights):
+    depth = weights.config.depth
+    return segments_for(range(1, depth + 1), tails=weights.config.mode == "token")
+
+
+def expected(weights, faces):
+    x = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        return load_vit(weights)(x).numpy()

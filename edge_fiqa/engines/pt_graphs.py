@@ -1,0 +1,186 @@
+"""Buffers at fixed addresses, and segments captured over them as CUDA graphs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from edge_fiqa.engines.pt_device import Device, Graph, first_line
+from edge_fiqa.engines.pt_network import Network
+from edge_fiqa.types import Segment
+
+logger = logging.getLogger("edge_fiqa")
+
+WARM_UP = 2
+"""Plain runs before a capture: at first, libraries load kernels and plan, which no graph can hold."""
+
+MAX_GRAPHS = 16
+"""Of one stage. Who hoards tokens makes ever new pairs of addresses; others run kernel by kernel."""
+
+Addresses = tuple[int, int]
+"""Numbers of the token buffers that a run reads and writes; NONE where it has none."""
+NONE = -1
+
+
+class Lease:
+    """A token buffer (max_batch, T, D) in use; free again when the last handle to it is gone."""
+
+    def __init__(self, number: int, tensor: Tensor, free: list[int]) -> None:
+        self.number, self.tensor, self._free = number, tensor, free
+
+    def __del__(self) -> None:
+        # On whatever thread drops it: an append is all that happens. Work that still reads the buffer
+        # was enqueued on the one stream before any that will write it.
+        self._free.append(self.number)
+
+
+class TokenPool:
+    """Token buffers, made when first needed.
+
+    The lowest free one is lent: a repeated pass then meets the addresses that its graphs hold. A pass
+    needs two, three where it compacts.
+    """
+
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        self._make, self._free = make, list[int]()
+        self._made: list[Tensor] = []
+
+    def lend(self) -> Lease:
+        if self._free:
+            number = min(self._free)
+            self._free.remove(number)
+        else:
+            number = len(self._made)
+            self._made.append(self._make())
+        return Lease(number, self._made[number], self._free)
+
+
+class Inlet:
+    """A buffer on the device that is filled through pinned memory."""
+
+    def __init__(self, device: Device, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.tensor = device.allocate(shape, dtype)
+        self._pinned = device.pinned(shape, dtype)
+        self._array = self._pinned.numpy()
+        self._sent = device.event()
+        self._sent.record()
+
+    def fill(self, values: npt.NDArray[np.generic]) -> None:
+        """Enqueue the copy of `values` into the first rows."""
+        self._sent.synchronize()  # the copy before this one has left the pinned memory
+        rows = len(values)
+        self._array[:rows] = values
+        self.tensor[:rows].copy_(self._pinned[:rows], non_blocking=True)
+        self._sent.record()
+
+
+class Outlet:
+    """Scores (blocks, N) on the device, and pinned memory that they arrive in.
+
+    array: that memory, valid once the stream was waited for.
+    """
+
+    def __init__(self, tensor: Tensor, pinned: Tensor) -> None:
+        self.tensor, self._pinned, self.array = tensor, pinned, pinned.numpy()
+
+    def fetch(self) -> None:
+        """Enqueue the copy of the scores to the host."""
+        self._pinned.copy_(self.tensor, non_blocking=True)
+
+
+class ScoreBoard:
+    """The scores of a batch, exit by exit: those of consecutive exits lie together."""
+
+    def __init__(self, device: Device, exits: int, max_batch: int) -> None:
+        self._exits = exits
+        self._tensor = device.allocate((exits * max_batch,), torch.float32)
+        self._pinned = device.pinned((exits * max_batch,), torch.float32)
+        self._outlets: dict[tuple[int, int, int], Outlet] = {}
+
+    def outlet(self, first: int, last: int, batch: int) -> Outlet:
+        """Exits first..last of a batch of that size. Other sizes use the same memory."""
+        key = (first, last, batch)
+        if key not in self._outlets:
+            part = slice((first - 1) * batch, last * batch)
+            shape = (last - first + 1, batch)
+            self._outlets[key] = Outlet(
+                self._tensor[part].view(shape), self._pinned[part].view(shape)
+            )
+        return self._outlets[key]
+
+
+class Capturer:
+    """Captures until that is refused once; says why, and leaves it from then on."""
+
+    def __init__(self, device: Device, enabled: bool = True) -> None:
+        self._device, self.enabled = device, enabled
+
+    def capture(self, work: Callable[[], object], name: str) -> Graph | None:
+        try:
+            return self._device.capture(work)
+        except RuntimeError as exc:
+            self.enabled = False
+            logger.warning(
+                "CUDA graphs are off, segments run kernel by kernel: %s cannot be captured: %s",
+                name,
+                first_line(exc),
+            )
+            return None
+
+
+class Stage:
+    """One segment at one batch size. scores: (blocks, batch) on the device, which it fills.
+
+    A graph holds addresses, so there is one for each pair of token buffers that it meets.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        batch: int,
+        network: Network,
+        images: Tensor,
+        scores: Tensor,
+        capturer: Capturer,
+    ) -> None:
+        self.segment, self.batch, self._network = segment, batch, network
+        self._images, self._scores, self._capturer = images[:batch], scores, capturer
+        self.graphs: dict[Addresses, Graph] = {}
+
+    def enqueue(self, source: Lease | None, target: Lease | None) -> None:
+        """source: the tokens to read, None for the images. target: where tokens go, None of a tail.
+
+        The first run with new addresses is slow, and right.
+        """
+        met = (
+            NONE if source is None else source.number,
+            NONE if target is None else target.number,
+        )
+        graph = self.graphs.get(met)
+        if graph is not None:
+            graph.replay()
+            return
+        x = self._images if source is None else source.tensor[: self.batch]
+        tokens = None if target is None else target.tensor[: self.batch]
+
+        def work() -> None:
+            self._network.run(self.segment, x, tokens, self._scores)
+
+        if not self._capturer.enabled or len(self.graphs) >= MAX_GRAPHS:
+            work()
+            return
+        for _ in range(WARM_UP):
+            work()
+        graph = self._capturer.capture(work, f"{self.segment.name} at {self.batch} faces")
+        if graph is not None:
+            self.graphs[met] = graph
+
+    def close(self) -> None:
+        for graph in self.graphs.values():
+            graph.reset()
+        self.graphs.clear()
