@@ -146,6 +146,7 @@ def attend_in_bf16(model: Any) -> None:
             _convert_output(node, ov.Type.bf16)
         elif ATTENTION_EXIT.fullmatch(name):
             _convert_output(node, ov.Type.f32)
+    model.validate_nodes_and_infer_types()
 
 
 def _convert_output(node: Any, to: Any) -> None:
