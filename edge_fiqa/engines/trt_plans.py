@@ -29,7 +29,7 @@ from edge_fiqa.errors import BundleError, EngineFailed
 from edge_fiqa.types import Segment
 
 SCHEMA: Final = "edge-fiqa-plan/1"
-RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches")
+RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches", "exit_on")
 """Options that do not change what is in a plan."""
 
 
