@@ -353,7 +353,7 @@ class Symbol:
         assert len(self.argtypes) == len(arguments) == self._arity
         for kind, value in zip(self.argtypes, arguments, strict=True):
             if kind is ctypes.c_void_p:
-                assert isinstance(value, ctypes.c_void_p)
+                assert value is None or isinstance(value, ctypes.c_void_p)
         return self._call(*arguments)
 
 

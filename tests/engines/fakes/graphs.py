@@ -96,8 +96,8 @@ def face_goes_on(control, face, step, score_at):
 class Driver:
     """Functions of libcuda, unbound. world.conditional:
 
-    yes; old: a driver before 12.4 lacks the functions; unlinked: the kernel does not load; node: no such
-    node; instantiate: these kernels may not stand in a body; launch: it fails; always, never: the
+    yes; old: a driver before 12.4 lacks the functions; unlinked: the kernel does not load; node: no
+    such node; instantiate: these kernels may not stand in a body; launch: it fails; always, never: the
     condition is not obeyed.
     """
 
