@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,8 +51,7 @@ class TensorRT(EngineBase):
         self._closed = False
         self._stages: dict[tuple[Segment, int], Stage] = {}
         self._until: Until | None = None
-        if self.options.exit_on == "device":
-            self.run_ahead = self._run_ahead
+        self.decide_on(self.options.exit_on)
         self._owner = Owner("edge_fiqa-tensorrt")
         try:
             self._owner.call(self._open)
@@ -70,6 +69,10 @@ class TensorRT(EngineBase):
 
     def computed(self, faces: int) -> int:
         return next(size for size in self.options.batches if size >= faces)
+
+    def decide_on(self, where: Literal["host", "device"]) -> None:
+        """Who decides, from the next pass on, that a whole batch may stop. See `trt_until`."""
+        self.run_ahead = self._run_ahead if where == "device" else None
 
     def prepare(
         self,
@@ -160,8 +163,9 @@ class TensorRT(EngineBase):
     def _ahead(self, steps: Sequence[Segment], table: ExitTable, images: Bytes, faces: int) -> Ran:
         source = self._upload(images, faces)
         try:
+            if self._graphs is None:
+                raise Refused("exits on the device need graphs: true")
             if self._until is None:
-                assert self._graphs is not None  # the options insist on them
                 self._until = Until(
                     self._device,
                     self._graphs,

@@ -1,6 +1,8 @@
 """Exits decided on the device, on a made-up GPU: the host's results, or a refusal and the host."""
 
 import ctypes
+import importlib.util
+import json
 import logging
 import shutil
 import subprocess
@@ -217,6 +219,43 @@ def test_other_machines(one_version, device_bundle, faces, trail, options):  # n
 def test_device_exits_need_graphs():
     with pytest.raises(ValueError, match="exit_on: device needs graphs: true"):
         PlanOptions(exit_on="device", graphs=False)
+
+
+# ---- the benchmark, rehearsed
+
+
+def benchmark():
+    path = Path(__file__).parents[2] / "benchmarks/device_exit.py"
+    spec = importlib.util.spec_from_file_location("device_exit", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_benchmark_compares_host_and_device(one_version, bundle, tmp_path, capsys):  # noqa: F811
+    one_version()
+    output = tmp_path / "found.json"
+    arguments = ["--bundle", str(bundle.folder), "--batch", "1", "4", "--rounds", "2"]
+    benchmark().main([*arguments, "-o", str(output)])
+    found = json.loads(output.read_text(encoding="utf-8"))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found
+    assert [row["batch"] for row in found["rows"]] == [1, 4] * 3
+    assert all(row["same_exits"] for row in found["rows"])
+    assert all(row["largest_difference"] < 1e-5 for row in found["rows"])
+    assert all(row["host_ms"] > 0 and row["device_ms"] > 0 for row in found["rows"])
+    first, half, none = (found["rows"][i]["mean_exit"] for i in (0, 2, 4))
+    assert first == 1
+    assert 1 < half < none == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"devices": 0}, "needs an NVIDIA driver"), ({"conditional": "node"}, "way was refused")],
+)
+def test_the_benchmark_ends_with_one_line(one_version, bundle, options, said):  # noqa: F811
+    one_version(**options)
+    with pytest.raises(SystemExit, match=f"device_exit: .*{said}"):
+        benchmark().main(["--bundle", str(bundle.folder), "--batch", "1", "--rounds", "1"])
 
 
 # ---- the driver's structs and functions, from its own header

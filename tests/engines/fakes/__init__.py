@@ -7,10 +7,11 @@ from pathlib import Path
 import edge_fiqa.engines
 
 from .cuda import Crash, Libcuda, World, pycuda_driver
+from .graphs import face_goes_on
 from .tensorrt import make_tensorrt, refusals
 
 ENGINE = Path(edge_fiqa.engines.__file__).parent
-__all__ = ["Crash", "World", "install", "refusals"]
+__all__ = ["Crash", "World", "face_goes_on", "install", "refusals"]
 
 
 def install(monkeypatch, world, api):
