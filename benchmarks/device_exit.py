@@ -34,7 +34,6 @@ from edge_fiqa.measure import synthetic_faces
 from edge_fiqa.sources import expand
 from edge_fiqa.types import Array, Bytes
 
-FACES = 64
 SHARES = {
     "all at the first exit": 1.0,
     "half of the rest at each": 0.5,
@@ -46,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default="nano")
     parser.add_argument("--faces", type=Path, help="a folder of aligned faces (made-up ones)")
+    parser.add_argument("--count", type=int, default=64, help="faces (64)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("-o", "--output", type=Path)
@@ -66,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(options: argparse.Namespace) -> tuple[list[dict[str, object]], str]:
     bundle = Bundle.open(options.bundle)
-    faces = synthetic_faces(FACES)
+    faces = synthetic_faces(options.count)
     if options.faces is not None:
-        paths = list(expand([str(options.faces)], sys.stdin))[:FACES]
+        paths = list(expand([str(options.faces)], sys.stdin))[: options.count]
         faces = np.stack([decode(path) for path in paths])
     with open_engine(bundle, "trt") as engine:
         controller, trails = Controller(engine), []

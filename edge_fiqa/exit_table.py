@@ -51,8 +51,13 @@ def exit_table(
     if len(watching) != 1 or not isinstance(watching[0], Gate) or estimator is None or not depths:
         return None
     gate = watching[0]
-    known = estimator is gate.estimator or estimator.rule == gate.estimator.rule
-    if not known or gate.fusion != fusion or gate.ranked is not None or gate.margin is None:
+    known, own = gate.estimator.rule, estimator.rule
+    if (
+        (known is not own and known != own)
+        or gate.fusion != fusion
+        or gate.ranked is not None
+        or gate.margin is None
+    ):
         return None
     return _table(gate, tuple(depths))
 

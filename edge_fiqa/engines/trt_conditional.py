@@ -92,10 +92,12 @@ class Conditionals:
         self._context = c_void_p()
         self._must("cuCtxGetCurrent", byref(self._context))
 
-    def build(self, parts: Sequence[Part]) -> c_void_p:
+    def build(self, parts: Sequence[Part]) -> tuple[c_void_p, c_void_p]:
         """parts[0], and each further one if the part before it ran and set its condition.
 
-        Returns what `Graphs.launch` takes. Raises Refused; the stream is usable afterwards.
+        Returns what `Graphs.launch` takes and the graph it was made of, which is kept as long: nothing
+        says that conditions outlive the graphs they were made for. Raises Refused; the stream is
+        usable afterwards.
         """
         root = c_void_p()
         self._must("cuGraphCreate", byref(root), 0)
@@ -107,11 +109,12 @@ class Conditionals:
                 graph = self._add_if(graph, handle, leaves)
             self._capture(graph, parts[-1], 0)
             executable = self._graphs.instantiate(root)
-        finally:
+            if executable is None:
+                raise Refused("the driver takes these kernels into no conditional CUDA graph")
+        except BaseException:
             self._graphs.drop(root)
-        if executable is None:
-            raise Refused("the driver does not take these kernels into a conditional CUDA graph")
-        return executable
+            raise
+        return executable, root
 
     def _handle(self, graph: c_void_p) -> int:
         """Of a condition for a node of this graph: false, unless a kernel sets it in this launch."""

@@ -45,9 +45,13 @@ def round_up(floats: int) -> int:
 
 @dataclass
 class Pass:
-    """A graph of these steps. at: where each one's scores lie among all, in floats; and their end."""
+    """A graph of these steps, and what it was made of.
+
+    at: where each step's scores lie among all of them, in floats, and where the last one's end.
+    """
 
     graph: Any
+    made_of: Any
     generation: int
     steps: tuple[Segment, ...]
     batch: int
@@ -109,7 +113,11 @@ class Until:
 
     def _forget(self, key: tuple[tuple[Segment, ...], int]) -> None:
         if (made := self._passes.pop(key, None)) is not None:
-            self._graphs.destroy(made.graph)
+            self._drop(made)
+
+    def _drop(self, made: Pass) -> None:
+        self._graphs.destroy(made.graph)
+        self._graphs.drop(made.made_of)
 
     # ---- making a graph
 
@@ -124,16 +132,16 @@ class Until:
                 context.bind()
                 if not context.execute():
                     raise Refused("TensorRT cannot enqueue a segment")
+            self._decide(0, 0)  # loads the kernel, which must not happen in a capture
         self._out.download(self._out.host.size)
         self._device.synchronise()
         plain = self._scores.copy()
         parts = [partial(self._part, context, step) for step, context in enumerate(contexts)]
-        graph = self._conditionals.build(parts)
-        made = Pass(graph, self._scratch.generation, steps, batch, at)
+        made = Pass(*self._conditionals.build(parts), self._scratch.generation, steps, batch, at)
         try:
             self._prove(made, plain)
         except BaseException:
-            self._graphs.destroy(graph)
+            self._drop(made)
             raise
         return made
 
@@ -150,12 +158,15 @@ class Until:
     def _part(self, context: Context, step: int, handle: int) -> bool:
         if not context.execute():
             return False
+        self._decide(handle, step)
+        return True
+
+    def _decide(self, handle: int, step: int) -> None:
         ran, scores = self._out.address, self._out.address + 4 * LINE
         try:
             self._device.decide(self._control.address, scores, ran, handle, step)
         except EngineFailed as exc:
             raise Refused(str(exc)) from exc
-        return True
 
     def _prove(self, made: Pass, plain: Array) -> None:
         """Stop it behind each step in turn, and compare."""

@@ -6,22 +6,29 @@ import json
 import logging
 import shutil
 import subprocess
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_fiqa import Scorer
+from edge_fiqa.build import build_bundle
 from edge_fiqa.calibration.artefact import Depth, Rule
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.scale import Sigmoid
-from edge_fiqa.config import PlanOptions
+from edge_fiqa.config import BuildRecipe, PlanOptions
 from edge_fiqa.controller import Controller
 from edge_fiqa.engines import open_engine
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.exit_table import ExitTable
 from edge_fiqa.fusion import fuse
 from edge_fiqa.gate import Gate
 from edge_fiqa.measure import all_exits
 from edge_fiqa.policy import Convergence, Fixed
+from edge_fiqa.types import Segment
 
 from .test_trt import one_version, with_options  # noqa: F401
 
@@ -144,6 +151,23 @@ def test_without_the_flag_nothing_is_new(gpu, bundle, faces, trail):
     assert not {"until", "decide"} & set(gpu.events)
 
 
+def test_plans_are_the_same_with_and_without(
+    one_version,  # noqa: F811
+    device_bundle,
+    faces,
+    trail,
+    tmp_path,
+):
+    world = one_version()
+    options = {"on_mismatch": "refuse", "exit_on": "host"}
+    for bundle in (device_bundle, with_options(device_bundle, tmp_path, **options)):
+        world.events.clear()
+        with open_engine(bundle, "trt") as engine:
+            assess(engine, faces, gates(trail)[1])
+    assert "enqueue" in world.events
+    assert "build" not in world.events
+
+
 def test_warming_makes_the_graph(one_version, device_bundle, faces, trail):  # noqa: F811
     world = one_version()
     gate = gates(trail)[2]
@@ -160,7 +184,7 @@ def test_warming_makes_the_graph(one_version, device_bundle, faces, trail):  # n
         ("old", "need a driver of CUDA 12.4"),
         ("unlinked", "does not take the kernel decide.ptx"),
         ("node", "cuGraphAddNode_v2 failed with CUDA error 801"),
-        ("instantiate", "does not take these kernels into a conditional CUDA graph"),
+        ("instantiate", "takes these kernels into no conditional CUDA graph"),
         ("launch", "could not be launched"),
         ("always", "told to stop after 1 segments, the graph ran 4"),
         ("never", "told to stop after 2 segments, the graph ran 1"),
@@ -216,6 +240,113 @@ def test_other_machines(one_version, device_bundle, faces, trail, options):  # n
     assert world.complaints == []
 
 
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_the_host_goes_on_where_the_device_stopped(
+    one_version,  # noqa: F811
+    device_bundle,
+    faces,
+    trail,
+    stop,
+):
+    """The contract of what is handed over: scores of what ran, tokens behind the last of it."""
+    one_version()
+    steps = [Segment(1, 1), Segment(2, 2), Segment(3, 3), Segment(4, 4, tail=True)]
+    low = np.where(np.arange(3) == stop - 1, np.inf, -np.inf).astype(np.float32)
+    high = np.full(3, np.inf, np.float32)
+    table = ExitTable((1, 2, 3), np.ones((3, 4), np.float32), low, high)
+    with open_engine(device_bundle, "trt") as engine:
+        for _ in range(2):
+            ran = engine.run_ahead(steps, table, faces)
+            assert [tokens is None for tokens, _ in ran] == [True] * (stop - 1) + [False]
+            scores = np.hstack([found for _, found in ran])
+            np.testing.assert_allclose(scores, trail[:, :stop], atol=1e-5)
+            _, following = engine.run(steps[stop], ran[-1][0])
+            np.testing.assert_allclose(following[:, 0], trail[:, stop], atol=1e-5)
+            kept = engine.keep(ran[-1][0], np.array([4, 1]))
+            _, following = engine.run(steps[stop], kept)
+            np.testing.assert_allclose(following[:, 0], trail[[4, 1], stop], atol=1e-5)
+        with pytest.raises(ConfigError, match="a batch holds 1 to 16 faces"):
+            engine.run_ahead(steps, table, np.zeros((17, 112, 112, 3), np.uint8))
+
+
+def test_segments_of_several_blocks(
+    one_version,  # noqa: F811
+    checkpoint,
+    face_set,
+    faces,
+    tmp_path,
+):
+    """Calibrated, as a user has it: one decision, behind two exits of one segment."""
+    world = one_version()
+    recipe = BuildRecipe(
+        backend="trt", segments="2,4", plans=PlanOptions(exit_on="device", batches=(1, 8))
+    )
+    built = build_bundle(checkpoint, tmp_path / "b", recipe, faces=face_set)
+    for gate in (20, 50, 80):
+        found = []
+        for backend in ("ort", "trt"):
+            with Scorer.open(built, backend=backend, gate=gate) as scorer:
+                policy = replace(scorer.gate_policy(), margin=0.5)
+                found.append(scorer.assess(faces, [Fixed(), policy]))
+        same(found[1], found[0])
+    assert "until" in world.events
+
+
+def planted(kind):
+    """Conditionals with one mistake each, and what the made-up driver says to it."""
+
+    class Mistaken(kind):
+        def _handle(self, graph):
+            self.first = getattr(self, "first", graph)
+            return super()._handle(self.first)
+
+    class Halved(kind):
+        def _handle(self, graph):
+            return super()._handle(graph) & 0xFFFFFFFF
+
+    class Loose(kind):
+        def _leaves(self):
+            return []
+
+    class Flat(kind):
+        def _add_if(self, graph, handle, leaves):
+            super()._add_if(graph, handle, leaves)
+            return graph
+
+    refused = "cuGraphAddNode_v2 failed with CUDA error 1"
+    return [
+        (Mistaken, refused),
+        (Halved, refused),
+        (Loose, "behind the kernel that sets it"),
+        (Flat, "would run beside"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_fake_driver_finds_planted_mistakes(
+    one_version,  # noqa: F811
+    device_bundle,
+    faces,
+    trail,
+    monkeypatch,
+    caplog,
+    number,
+):
+    world = one_version()
+    trt_until = import_module("edge_fiqa.engines.trt_until")  # the one that the engine will find
+    kind, said = planted(trt_until.Conditionals)[number]
+    monkeypatch.setattr(trt_until, "Conditionals", kind)
+    with open_engine(device_bundle, "trt") as engine:
+        if said.startswith("cu"):
+            caplog.set_level(logging.WARNING, "edge_fiqa.tensorrt")
+            assess(engine, faces, gates(trail)[2])
+            assert said in caplog.text
+        else:
+            with pytest.raises(AssertionError, match=said):
+                assess(engine, faces, gates(trail)[2])
+    assert "until" not in world.events
+
+
 def test_device_exits_need_graphs():
     with pytest.raises(ValueError, match="exit_on: device needs graphs: true"):
         PlanOptions(exit_on="device", graphs=False)
@@ -235,7 +366,8 @@ def benchmark():
 def test_the_benchmark_compares_host_and_device(one_version, bundle, tmp_path, capsys):  # noqa: F811
     one_version()
     output = tmp_path / "found.json"
-    arguments = ["--bundle", str(bundle.folder), "--batch", "1", "4", "--rounds", "2"]
+    arguments = ["--bundle", str(bundle.folder), "--count", "8"]
+    arguments += ["--batch", "1", "4", "--rounds", "2"]
     benchmark().main([*arguments, "-o", str(output)])
     found = json.loads(output.read_text(encoding="utf-8"))
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found

@@ -315,6 +315,7 @@ def pycuda_driver(world):
 
     def module_from_buffer(buffer):
         here()
+        quiet()
         if not buffer.endswith(b"\0"):
             raise AssertionError("PTX must end with a zero")
         if not world.ptx:
