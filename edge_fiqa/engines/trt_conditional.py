@@ -80,6 +80,10 @@ class Refused(EngineFailed):
     """This driver or these kernels make no conditional graph."""
 
 
+class Invalidated(Refused):
+    """A capture broke. Nothing says what becomes of the graph it went into: that is left alone."""
+
+
 class Conditionals:
     """Builds conditional graphs on one stream. Raises Refused where the driver knows none."""
 
@@ -111,6 +115,8 @@ class Conditionals:
             executable = self._graphs.instantiate(root)
             if executable is None:
                 raise Refused("the driver takes these kernels into no conditional CUDA graph")
+        except Invalidated:
+            raise
         except BaseException:
             self._graphs.drop(root)
             raise
@@ -139,7 +145,9 @@ class Conditionals:
                 leaves = self._leaves()
         finally:
             ended = self._status("cuStreamEndCapture", self._stream, byref(c_void_p()))
-        if not enqueued or ended:
+        if ended:
+            raise Invalidated(f"cuStreamEndCapture failed with CUDA error {ended}")
+        if not enqueued:
             raise Refused("a segment cannot be captured into a conditional CUDA graph")
         return leaves
 

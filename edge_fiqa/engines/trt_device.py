@@ -21,7 +21,8 @@ from edge_fiqa.errors import BackendMissing, EngineFailed
 ALIGNMENT = 256  # of every address that TensorRT is given
 NON_BLOCKING = 1  # a stream that the legacy default stream does not wait for
 THREADS = 256
-KERNEL_ROWS = 64  # struct Rows in gather.cu
+KERNEL_ROWS = 64  # struct Rows in gather.cu, and the threads of decide.cu
+DECIDE_ARGUMENTS = "PPPQI"
 
 
 class Device:
@@ -98,7 +99,7 @@ class Device:
     def decide(self, control: int, scores: int, ran: int, handle: int, step: int) -> None:
         """Enqueue decide.cu: three addresses, a condition, a number. Raises EngineFailed."""
         if self._decide is None:
-            self._decide = self._load_kernel("decide", "decide", "PPPQI")
+            self._decide = self._load_kernel("decide", "decide", DECIDE_ARGUMENTS)
         if not self._decide:
             raise EngineFailed("the driver does not take the kernel decide.ptx")
         try:

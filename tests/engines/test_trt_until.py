@@ -215,6 +215,23 @@ def test_refused_once_and_for_good(
     assert world.used() == 0
 
 
+def test_a_capture_that_breaks(
+    one_version,  # noqa: F811
+    device_bundle,
+    faces,
+    trail,
+    caplog,
+):
+    """What it went into is not destroyed: the driver may have done so."""
+    world = one_version(conditional="invalidated")
+    with open_engine(device_bundle, "trt") as engine, open_engine(device_bundle, "ort") as host:
+        gate = gates(trail)[2]
+        same(assess(engine, faces, gate), assess(host, faces, gate))
+        assert engine.run_ahead is None
+    assert "cuStreamEndCapture failed with CUDA error 901" in caplog.text
+    assert len(world.graphs) == 1
+
+
 def test_segments_that_cannot_be_captured(
     one_version,  # noqa: F811
     device_bundle,
@@ -295,10 +312,10 @@ def test_segments_of_several_blocks(
 def planted(kind):
     """Conditionals with one mistake each, and what the made-up driver says to it."""
 
-    class Mistaken(kind):
+    class Shared(kind):
         def _handle(self, graph):
-            self.first = getattr(self, "first", graph)
-            return super()._handle(self.first)
+            self.first = getattr(self, "first", None) or super()._handle(graph)
+            return self.first
 
     class Halved(kind):
         def _handle(self, graph):
@@ -315,7 +332,7 @@ def planted(kind):
 
     refused = "cuGraphAddNode_v2 failed with CUDA error 1"
     return [
-        (Mistaken, refused),
+        (Shared, refused),
         (Halved, refused),
         (Loose, "behind the kernel that sets it"),
         (Flat, "would run beside"),

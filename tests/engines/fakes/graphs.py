@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-INVALID, NOT_SUPPORTED = 1, 801
+INVALID, NOT_SUPPORTED, INVALIDATED = 1, 801, 901
 CONTEXT = 0xC0DE00
 BASIC = {
     "cuInit": 1, "cuStreamBeginCapture_v2": 2, "cuStreamEndCapture": 2, "cuGraphUpload": 2,
@@ -23,12 +23,16 @@ class Graph:
     def __init__(self, world):
         self.world, self.number = world, world.number()
         self.work = []
-        self.owner = None  # the conditional node whose body it is
+        self.owner = self.parent = None  # of a body: its conditional node, and that one's graph
+
+    def within(self, number):
+        """Is it that graph, or a body somewhere in it?"""
+        return self.number == number or (self.parent is not None and self.parent.within(number))
 
     def snapshot(self):
         """What is instantiated: later changes do not reach it."""
         copy = Graph(self.world)
-        copy.number = self.number  # a condition belongs to the graph it was made for
+        copy.number, copy.parent = self.number, self.parent  # what its conditions belong to
         copy.work = [node.snapshot() if isinstance(node, If) else node for node in self.work]
         return copy
 
@@ -75,9 +79,8 @@ def decide(world, control, scores, ran, handle, step):
     world.view(ran, 4).view(np.uint32)[0] = step + 1
     if handle:
         condition = world.conditions.get(handle)
-        here = world.running[-1].number if world.running else None
-        if condition is None or condition["graph"] != here:
-            raise AssertionError("a condition is set by a kernel of its own graph")
+        if condition is None or not any(g.within(condition["graph"]) for g in world.running):
+            raise AssertionError("a condition is set by a kernel of its graph")
         condition["value"] = going
 
 
@@ -97,8 +100,8 @@ class Driver:
     """Functions of libcuda, unbound. world.conditional:
 
     yes; old: a driver before 12.4 lacks the functions; unlinked: the kernel does not load; node: no
-    such node; instantiate: these kernels may not stand in a body; launch: it fails; always, never: the
-    condition is not obeyed.
+    such node; invalidated: a capture into a body breaks; instantiate: these kernels may not stand in a
+    body; launch: it fails; always, never: the condition is not obeyed.
     """
 
     def __init__(self, world):
@@ -171,6 +174,9 @@ class Driver:
     def _cuStreamEndCapture(self, stream, graph):  # noqa: N802
         queue = self._world.streams[stream.value]
         queue.capture = None
+        if self._world.conditional == "invalidated" and queue.graph.owner is not None:
+            graph._obj.value = None
+            return INVALIDATED
         graph._obj.value = queue.graph.number
         return 0
 
@@ -199,13 +205,13 @@ class Driver:
         ordinary = (given.type, wanted.type, wanted.size, wanted.ctx) == (13, 0, 1, CONTEXT)
         if not ordinary or list(given.reserved0) != [0, 0, 0] or given.reserved2:
             return INVALID
-        if condition is None or condition["graph"] != found.number or condition["used"]:
+        if condition is None or not found.within(condition["graph"]) or condition["used"]:
             return INVALID
         behind = [self._world.nodes[nodes[i]] for i in range(count)]
         assert behind == [(found, len(found.work) - 1)], "behind the kernel that sets it, last"
         condition["used"] = True
         body = Graph(self._world)
-        body.owner = wanted.handle
+        body.owner, body.parent = wanted.handle, found
         self._world.nodes[body.number] = body
         array = (ctypes.c_void_p * 1)(body.number)
         self._world.kept.append(array)
@@ -219,6 +225,9 @@ class Driver:
         conditional = next(found.bodies(), None) is not None
         if conditional and self._world.conditional == "instantiate":
             return NOT_SUPPORTED
+        conditions = self._world.conditions.values()
+        if any(c["graph"] == found.number and not c["used"] for c in conditions):
+            return INVALID
         copy = found.snapshot()
         copy.executable = True
         number = self._world.number()
