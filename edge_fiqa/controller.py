@@ -130,8 +130,8 @@ class Controller:
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
-        A budget in ms may choose any exit, so all of them are warmed, as is what a
-        device runs ahead. The load factor starts anew.
+        A budget in ms may choose any exit, so all of them are warmed, as is what a device runs
+        ahead. The load factor starts anew.
         """
         depths = self.exits if any(policy.needs_ms for policy in policies) else ()
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
@@ -181,8 +181,9 @@ class _Run:
         self.spent = np.zeros((faces, 3))
 
     def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
-        controller, engine = self.controller, self._steps(faces[rows[0] : rows[-1] + 1])
-        x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
+        batch = faces[rows[0] : rows[-1] + 1]
+        controller, engine = self.controller, self._engine_for(batch)
+        x: Bytes | Tokens = batch
         place = np.arange(len(rows))  # of each face within x: finished ones may be carried along
         estimates: Array = np.empty((len(rows), len(self.steps)), np.float32)
         spent = np.zeros(3)  # by each face that is still here: they all came together
@@ -212,7 +213,7 @@ class _Run:
             broken = not np.isfinite(self.trail[row, :depth]).all()
             self._leave(row, "not_finite" if broken else reason_at_end, depth, spent)
 
-    def _steps(self, faces: Bytes) -> Steps:
+    def _engine_for(self, faces: Bytes) -> Steps:
         """The engine, which may have run some of the steps with these faces already."""
         controller, table = self.controller, None
         if controller.engine.run_ahead is not None and self.watching:

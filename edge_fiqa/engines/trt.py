@@ -240,10 +240,10 @@ class TensorRT(EngineBase):
 
     def _release(self) -> None:
         self._device.synchronise()
+        self._leave_device()
         for stage in self._stages.values():
             stage.close()
         self._stages.clear()
-        self._leave_device()
         self._drop()
 
     def _drop(self) -> None:

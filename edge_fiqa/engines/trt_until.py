@@ -108,6 +108,7 @@ class Until:
         return found
 
     def close(self) -> None:
+        self._device.synchronise()  # a copy from memory that goes with this object may be on its way
         for key in list(self._passes):
             self._forget(key)
 
