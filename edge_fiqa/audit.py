@@ -5,13 +5,18 @@ whether the gate would have flipped. The audits feed a Shiryaev-Roberts e-detect
 M <- (M + 1) L, where L is the likelihood of the audit at three times the allowed rate over that at
 the allowed rate. While the promise is kept, the mean number of audits to a false alarm is at least
 the alarm level, however long the service runs.
+
+That holds of audits that are independent. Frames of one person flip together, so a person (a track of
+video) is audited and counted once, at the first face that is picked. One with n faces is picked with
+probability 1 - (1 - share)^n: by faces, but the more than 1 / share of them weigh no more.
 """
 
 from __future__ import annotations
 
 import threading
 import zlib
-from collections import deque
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,19 +27,37 @@ SHARE = 0.01
 ALARM = 10_000.0
 TIMES = 3.0
 KEPT = 5_000  # newest trails, for recalibration
+EACH = 5  # of one person, drawn from all of theirs
+KNOWN = 100_000  # newest persons who were audited
+
+
+class _Person:
+    """Trails of one person's faces: all, or EACH drawn from them with equal chances (reservoir)."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.trails: list[Array] = []
+
+    def add(self, trail: Array, rng: np.random.Generator) -> None:
+        self.seen += 1
+        if len(self.trails) < EACH:
+            self.trails.append(trail)
+        elif (place := int(rng.integers(self.seen))) < EACH:
+            self.trails[place] = trail
 
 
 class Audit:
     """What audits have shown so far. May be shared by threads.
 
-    share: of faces audited, picked by their pixels, so that the same faces are picked again.
+    share: of faces audited, picked by their pixels, so that the same faces are picked again. faces,
+    flips: audits counted, and those that flipped.
     """
 
     def __init__(self, risk: float, share: float = SHARE, *, alarm: float = ALARM) -> None:
         if not 0 <= share <= 1:
             raise ConfigError(f"an audited share lies in [0, 1], got {share}")
         self.share, self.alarm = share, alarm
-        self._lock = threading.Lock()
+        self._lock, self._rng = threading.Lock(), np.random.default_rng(0)
         self.restart(risk)
 
     def restart(self, risk: float) -> None:
@@ -44,19 +67,34 @@ class Audit:
             self.faces = self.flips = 0
             self.evidence = 0.0
             self.suspended: str | None = None
-            self._trails: deque[Array] = deque(maxlen=KEPT)
+            self._counted: OrderedDict[str, None] = OrderedDict()
+            self._forget()
 
-    def chosen(self, crops: Bytes) -> Mask:
-        """(N, 112, 112, 3) -> (N,) which of them to audit."""
+    def chosen(self, crops: Bytes, persons: Sequence[str | None] = ()) -> Mask:
+        """(N, 112, 112, 3) -> (N,) which of them to audit. persons (N,): whose they are."""
         below = self.share * 2**32
-        return np.array([zlib.crc32(crop[::8].tobytes()) < below for crop in crops], bool)
-
-    def see(self, trail: Array, flipped: bool) -> None:
-        """One face at full depth: its scores (E,), and whether the gate would have flipped it."""
+        chosen = np.array([zlib.crc32(crop[::8].tobytes()) < below for crop in crops], bool)
         with self._lock:
-            self._trails.append(trail)
-            if self.suspended:
+            for row, person in enumerate(persons):
+                chosen[row] &= person not in self._counted
+        return chosen
+
+    def see(
+        self, trail: Array, flipped: bool, person: str | None = None, source: str | None = None
+    ) -> None:
+        """One face at full depth: its scores (E,), and whether the gate would have flipped it.
+
+        person: whose face; None: of somebody not seen before. source: what trails are grouped by
+        where the person is not known; None: every one alone.
+        """
+        with self._lock:
+            self._keep(trail, source if person is None else person)
+            if self.suspended or person in self._counted:
                 return
+            if person is not None:
+                self._counted[person] = None
+                if len(self._counted) > KNOWN:
+                    self._counted.popitem(last=False)
             self.faces += 1
             self.flips += flipped
             worse = min(TIMES * self.risk, (1 + self.risk) / 2)
@@ -67,10 +105,27 @@ class Audit:
                     f"early exits suspended: {self.flips} of {self.faces} audited decisions differ "
                     f"from full depth, {self.risk:.2%} were promised; recalibrate"
                 )
-                self._trails.clear()  # those before the alarm are of both worlds
+                self._forget()  # those before the alarm are of both worlds
 
     @property
-    def trails(self) -> Array:
-        """(n, E) complete trails, since the alarm if there was one."""
+    def trails(self) -> tuple[Array, list[str]]:
+        """(n, E) complete trails since the alarm, if there was one, and whose they are (n,)."""
         with self._lock:
-            return np.array(self._trails, np.float32)
+            kept = [(t, name) for name, one in self._persons.items() for t in one.trails]
+        return np.array([t for t, _ in kept], np.float32), [name for _, name in kept]
+
+    def _forget(self) -> None:
+        self._persons: OrderedDict[str, _Person] = OrderedDict()
+        self._alone = self._kept = 0
+
+    def _keep(self, trail: Array, name: str | None) -> None:
+        if name is None:
+            self._alone += 1
+            name = f"\0{self._alone}"  # no name of a person or file
+        person = self._persons.setdefault(name, _Person())
+        self._persons.move_to_end(name)
+        before = len(person.trails)
+        person.add(trail, self._rng)
+        self._kept += len(person.trails) - before
+        while self._kept > KEPT:
+            self._kept -= len(self._persons.popitem(last=False)[1].trails)

@@ -133,10 +133,9 @@ def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet
     with tempfile.TemporaryDirectory() as place:
         reference = _reference(weights, recipe, Path(place), crops)
     with open_engine(Bundle.open(folder), threads=recipe.threads) as engine:
+        engine.prepare(faces=[1])  # every segment is about to be measured
         found = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-        if recipe.backend == "trt" and recipe.plans.ahead:
-            engine.prepare()  # type: ignore[attr-defined]
         costs = measured_costs(engine)
     manifest = Bundle.open(folder).manifest
     files, calibration = dict(manifest.files), None

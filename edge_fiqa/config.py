@@ -22,7 +22,7 @@ class PlanOptions(
 
     batches: static batch sizes, one plan each; the largest is the engine's largest batch.
     dynamic: instead, one plan per segment for every batch up to the largest.
-    ahead: build every plan with the bundle, not each at its first use.
+    ahead: build every plan when the bundle is built or first opened on a machine, not when needed.
     workspace_mb: scratch memory that the builder may plan with; 0 leaves TensorRT's limit, the whole
     device. level: builder effort, 0 to 5. tf32: let float32 products round to 10 bits.
     version_compatible: plans that later TensorRT versions run, too; lean_library: the lean runtime's

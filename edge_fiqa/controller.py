@@ -16,6 +16,7 @@ from edge_fiqa.engines.base import Engine, Tokens, behind
 from edge_fiqa.exit_table import exit_table
 from edge_fiqa.fusion import Fusion, check_weights, fuse
 from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason, first_to_stop
+from edge_fiqa.route import Route
 from edge_fiqa.steps import Steps
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
@@ -94,7 +95,7 @@ class Controller:
         """Predicted for one face by the cost table; None where it was not measured."""
         return self._cost_of_segment[segment][0]
 
-    def route(self, depth: int, policies: Sequence[Policy]) -> route.Route:
+    def route(self, depth: int, policies: Sequence[Policy]) -> Route:
         """The segments to run to exit `depth` under these policies.
 
         In steps where something may stop before, and where a budget in ms may choose another exit
@@ -130,17 +131,23 @@ class Controller:
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
-        A budget in ms may choose any exit, so all of them are warmed, as is what a device runs
-        ahead. The load factor starts anew.
+        A budget in ms may choose any exit, so all of them are warmed. Smaller batches than `batch`
+        are what is left of it once faces have stopped. What a device runs ahead is warmed as well. The
+        load factor starts anew.
         """
-        depths = self.exits if any(policy.needs_ms for policy in policies) else ()
+        routes, batch = self.routes(policies), min(batch, self.engine.max_batch)
+        self.engine.prepare({s for steps in routes for s in steps}, range(1, batch + 1))
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
-        for depth in {*depths, self.plan(policies)[0]}:
-            run = _Run(self, batch, (), self.route(depth, policies))
-            run.batch(faces, np.arange(batch), "full")
+        for steps in routes:
+            _Run(self, batch, (), steps).batch(faces, np.arange(batch), "full")
         if self.engine.run_ahead is not None:
             self.assess(faces, policies)
         self.load = LoadFactor()
+
+    def routes(self, policies: Sequence[Policy]) -> set[Route]:
+        """Every route that these policies may choose for a face."""
+        depths = self.exits if any(policy.needs_ms for policy in policies) else ()
+        return {self.route(depth, policies) for depth in {*depths, self.plan(policies)[0]}}
 
     def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:
         """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch."""
@@ -171,7 +178,7 @@ class _Run:
     """The state of one call of `assess`. spent: (N, 3) ms, GFLOPs and mJ of each face."""
 
     def __init__(
-        self, controller: Controller, faces: int, watching: Sequence[Policy], steps: route.Route
+        self, controller: Controller, faces: int, watching: Sequence[Policy], steps: Route
     ) -> None:
         self.controller, self.watching, self.steps = controller, watching, steps
         self.begin = controller.clock()

@@ -29,6 +29,7 @@ def synthetic_faces(count: int, seed: int = 0) -> Bytes:
 def all_exits(engine: Engine, faces: Bytes) -> Array:
     """(N, E) raw score of every face at every exit, in one pass of bodies and the last tail."""
     steps = route_to(engine.segments, engine.config.depth, in_steps=True)
+    engine.prepare(steps, [1])
     trail = np.empty((len(faces), engine.config.depth), np.float32)
     for row in range(len(faces)):
         x: Bytes | Tokens = faces[row : row + 1]
@@ -49,6 +50,7 @@ def measure_costs(
     Bodies are timed in a plain pass after another one, tails in passes of their own, and what is a
     whole route by itself after itself: each finds the caches that the face before it would leave.
     """
+    engine.prepare(faces=[1])
     chain = _chain(engine)
     others = sorted(engine.segments - set(chain))
     times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}

@@ -15,7 +15,9 @@ import numpy as np
 
 from edge_fiqa.audit import Audit
 from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration
+from edge_fiqa.errors import ConfigError
 from edge_fiqa.gate import gate_alone
 from edge_fiqa.policy import Fixed, Policy
 from edge_fiqa.record import Decision, Record
@@ -53,7 +55,10 @@ class GateService:
         """One record a face, in order. The policies given compose with the gate."""
         if (alarm := self.audit.suspended) is not None:
             records = self.scorer.score(faces, policies)
-            return [self._suspended(record, alarm) for record in records]
+            return [
+                self._suspended(face, record, alarm)
+                for face, record in zip(faces, records, strict=True)
+            ]
         picked = self._picked(faces)
         gated = iter(
             self.scorer.score(
@@ -65,18 +70,23 @@ class GateService:
             self.scorer.score([face for face, p in zip(faces, picked, strict=True) if p], policies)
         )
         promised = gate_alone([*policies, self.gate]) is not None
-        return [self._audited(next(audited), promised) if p else next(gated) for p in picked]
+        return [
+            self._audited(face, next(audited), promised) if p else next(gated)
+            for face, p in zip(faces, picked, strict=True)
+        ]
 
     def recalibrate(self) -> Calibration:
         """Refit maps and margins to the faces audited since the alarm, and trust early exits again.
 
-        The 0-100 scale stays as it was. Raises ConfigError while there are too few faces.
+        Faces of one person count as fewer; where the person is not known, those of one source do. The
+        0-100 scale stays as it was. Raises ConfigError, and stays as it was, while there are too few
+        faces, or of too few persons to promise anything at this gate.
         """
-        trails, old = self.audit.trails, self.scorer.calibration
+        (trails, persons), old = self.audit.trails, self.scorer.calibration
         assert old is not None  # there is a gate
         found = fit_calibration(
             trails,
-            [str(row) for row in range(len(trails))],
+            persons,
             model=old.model,
             fingerprint=old.fingerprint,
             exits=old.exits,
@@ -86,6 +96,12 @@ class GateService:
             risks=[self.gate.risk],
             confidence=self.gate.confidence,
         )
+        line = max(self.gate.gate, self.gate.ranked or 0)
+        if Estimator.of(found, self.gate.fusion).promise(self.gate.risk).gates[line] is None:
+            raise ConfigError(
+                f"{len(trails)} faces of {len(set(persons))} persons or sources are too few to "
+                f"promise a risk of {self.gate.risk:g} at quality {line}; go on, and try again later"
+            )
         found = msgspec.structs.replace(found, gate=old.gate, reference=old.reference)
         self.use(found)
         self.audit.restart(self.gate.risk)
@@ -97,13 +113,14 @@ class GateService:
         self.gate = self.scorer.gate_policy(self.gate.risk, ranked=self.gate.ranked)
 
     def _picked(self, faces: Sequence[Face]) -> list[bool]:
-        crops = [face.crop for face in faces if isinstance(face, FaceCrop)]
-        chosen = iter(self.audit.chosen(np.stack(crops)).tolist() if crops else [])
+        found = [face for face in faces if isinstance(face, FaceCrop)]
+        crops, persons = [face.crop for face in found], [face.person for face in found]
+        chosen = iter(self.audit.chosen(np.stack(crops), persons).tolist() if crops else [])
         return [isinstance(face, FaceCrop) and next(chosen) for face in faces]
 
-    def _audited(self, record: Record, promised: bool) -> Record:
+    def _audited(self, face: Face, record: Record, promised: bool) -> Record:
         """At full depth the decision is full depth's own; early by another policy: no audit."""
-        if not self._see(record):
+        if not self._see(face, record):
             return record
         decision = record.decision
         if promised:
@@ -114,16 +131,17 @@ class GateService:
             record, exit=msgspec.structs.replace(record.exit, reason="audit"), decision=decision
         )
 
-    def _suspended(self, record: Record, alarm: str) -> Record:
+    def _suspended(self, face: Face, record: Record, alarm: str) -> Record:
         """alarm: as it was when scoring began; another thread may have recalibrated since."""
-        self._see(record)
+        self._see(face, record)
         return msgspec.structs.replace(record, warnings=(*record.warnings, alarm))
 
-    def _see(self, record: Record) -> bool:
+    def _see(self, face: Face, record: Record) -> bool:
         """Was this record complete, and so seen by the audit?"""
         scores = record.exit.scores
-        if record.quality.code != "ok" or None in scores:
+        if isinstance(face, RefusedFace) or record.quality.code != "ok" or None in scores:
             return False
         trail = np.array([scores], np.float32)
-        self.audit.see(trail[0], bool(self.gate.replay(trail).flipped[0]))
+        flipped = bool(self.gate.replay(trail).flipped[0])
+        self.audit.see(trail[0], flipped, face.person, face.source)
         return True

@@ -29,7 +29,10 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """One aligned face. crop: (112, 112, 3) uint8 RGB; box and landmarks: where it was found."""
+    """One aligned face. crop: (112, 112, 3) uint8 RGB; box and landmarks: where it was found.
+
+    person: faces of one person (a track of video) share a name, so that audits count them once.
+    """
 
     id: str
     source: str
@@ -37,6 +40,7 @@ class FaceCrop:
     box: Box | None = None
     landmarks: tuple[Point, ...] | None = None
     warnings: tuple[str, ...] = ()
+    person: str | None = None
 
 
 @dataclass(frozen=True)

@@ -45,20 +45,66 @@ def test_trails_after_the_alarm_are_kept_for_recalibration():
     audit = Audit(0.01)
     while not audit.suspended:
         audit.see(TRAIL, True)
-    assert audit.trails.size == 0
+    assert audit.trails[0].size == 0
     for number in range(7):
         audit.see(TRAIL + number, False)
-    assert audit.trails.shape == (7, 4)
+    kept, persons = audit.trails
+    np.testing.assert_array_equal(kept[:, 0], np.arange(7))
+    assert len(set(persons)) == 7
     audit.restart(0.02)
     assert (audit.suspended, audit.faces, audit.risk) == (None, 0, 0.02)
-    assert audit.trails.size == 0
+    assert audit.trails[0].size == 0
 
 
 def test_memory_is_bounded():
     audit = Audit(0.01)
     for _ in range(6000):
         audit.see(TRAIL, False)
-    assert len(audit.trails) == 5000
+    assert len(audit.trails[0]) == 5000
+
+
+def test_a_person_is_counted_once():
+    audit = Audit(0.01)
+    for _ in range(3):
+        audit.see(TRAIL, True, "door/1", "door")
+    assert (audit.faces, audit.flips) == (1, 1)
+    audit.see(TRAIL, False, "door/2", "door")
+    assert (audit.faces, audit.flips) == (2, 1)
+    crops = synthetic_faces(4)
+    all_of_them = Audit(0.01, share=1)
+    all_of_them.see(TRAIL, False, "a")
+    assert all_of_them.chosen(crops, ["a", "b", None, "a"]).tolist() == [False, True, True, False]
+
+
+def test_a_kept_promise_is_silent_however_long_each_person_stays():
+    """50 frames a person that flip together: as faces, the same stream alarms in most runs."""
+    alarms = {"by person": 0, "by face": 0}
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        audits = {kind: Audit(0.01) for kind in alarms}
+        for number in range(1000):
+            flipped = bool(rng.random() < 0.01)
+            for _ in range(50):
+                audits["by person"].see(TRAIL, flipped, str(number))
+                audits["by face"].see(TRAIL, flipped)
+        for kind, audit in audits.items():
+            alarms[kind] += audit.suspended is not None
+    assert alarms["by person"] <= 2
+    assert alarms["by face"] >= 7
+
+
+def test_of_one_person_a_few_trails_are_kept_from_all_of_the_time():
+    audit = Audit(0.01)
+    for number in range(200):
+        for frame in range(50):
+            audit.see(TRAIL + frame, False, str(number), "door")
+    kept, persons = audit.trails
+    assert len(kept) == 1000
+    assert max(persons.count(str(number)) for number in range(200)) == 5
+    assert kept.mean() == pytest.approx(24.5, abs=2)
+    audit.see(TRAIL, False, None, "door")
+    audit.see(TRAIL, False, None, "door")
+    assert audit.trails[1].count("door") == 2  # persons not known: one source, one group
 
 
 def test_the_same_faces_are_chosen_again():

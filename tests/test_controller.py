@@ -216,3 +216,26 @@ def test_prepare_leaves_no_trace_in_the_load():
     assert controller.load.value == 1.0
     ran = {name for name, _ in engine.calls}
     assert {"tail-01-01", "tail-02-02", "tail-03-03"} <= ran
+
+
+class Prepared(FakeEngine):
+    """Notes what it is told to prepare."""
+
+    def prepare(self, segments=None, faces=None):
+        self.told = {segment.name for segment in segments}, set(faces)
+
+
+def test_prepare_names_what_it_will_run_and_what_is_left_of_a_batch():
+    engine = Prepared([STILL], max_batch=4)
+    controller = Controller(engine)
+    controller.prepare([Convergence(eps=0.1)], batch=3)
+    segments, faces = engine.told
+    assert segments == {name for name, _ in engine.calls}
+    assert faces == {1, 2, 3}
+
+
+def test_prepare_for_more_faces_than_the_engine_takes_at_once():
+    engine = Prepared([STILL], max_batch=4)
+    Controller(engine).prepare(batch=8)
+    assert engine.told[1] == {1, 2, 3, 4}
+    assert {faces for _, faces in engine.calls} == {4}

@@ -14,6 +14,8 @@ import yaml
 
 from edge_fiqa.cli import main
 from edge_fiqa.cost import segment_gflops
+from edge_fiqa.engines.jetpack import JETPACKS
+from edge_fiqa.gateway.config import load_config
 from edge_fiqa.types import Segment, VitConfig
 
 ROOT = Path(__file__).parents[1]
@@ -196,18 +198,13 @@ def test_without_tensorrt_it_names_the_package(jetson):
     assert said.endswith("apt-get install -y python3-libnvinfer\n")
 
 
-@pytest.mark.parametrize(
-    ("release", "package"),
-    [
-        (JETPACK_6, "cuda-toolkit-12-6"),
-        (JETPACK_7, "cuda-toolkit-13-0"),
-        ("# R39 (release), REVISION: 2.0, GCID: 1\n", "cuda-toolkit-13-2"),
-    ],
-)
-def test_without_nvcc_it_names_the_toolkit_of_that_jetpack(jetson, release, package):
-    (jetson.root / "etc/nv_tegra_release").write_text(release, encoding="utf-8")
+@pytest.mark.parametrize("jetpack", JETPACKS, ids=lambda jetpack: jetpack.name)
+def test_without_nvcc_it_names_the_toolkit_that_doctor_names(jetson, jetpack):
+    major, *rest = jetpack.l4t
+    text = f"# R{major} (release), REVISION: {'.'.join(map(str, rest))}, GCID: 1\n"
+    (jetson.root / "etc/nv_tegra_release").write_text(text, encoding="utf-8")
     (jetson.root / "usr/local/cuda/bin/nvcc").unlink()
-    assert refused(jetson).endswith(f"apt-get install -y {package}\n")
+    assert refused(jetson).endswith(f"apt-get install -y {jetpack.toolkit}\n")
 
 
 def test_everything_missing_is_one_command(jetson):
@@ -385,6 +382,27 @@ def test_the_page_names_commands_messages_and_recipes_that_exist(capsys):
         assert message in script
     for recipe in set(re.findall(r"[a-z-]+\.yaml(?=`[ ,(.])", page)) - {"gateway.yaml"}:
         assert (ROOT / "engines/recipes/trt" / recipe).exists(), recipe
+
+
+def test_the_pages_gateway_configuration_is_one(tmp_path):
+    page = (ROOT / "docs/jetson.md").read_text(encoding="utf-8")
+    text = page.split("gateway.yaml << 'END'\n")[1].split("\nEND\n")[0]
+    (tmp_path / "yunet.onnx").touch()
+    text = text.replace(
+        "/etc/edge-fiqa/face_detection_yunet_2023mar.onnx", str(tmp_path / "yunet.onnx")
+    )
+    (tmp_path / "gateway.yaml").write_text(f"{text}\nmodel: {tmp_path}\n", encoding="utf-8")
+    found = load_config(tmp_path / "gateway.yaml", {"CAM_PASSWORD": "x"})
+    assert found.backend == "trt"
+    assert found.http.host == "127.0.0.1"
+
+
+def test_what_the_page_says_of_releases_is_what_the_code_knows():
+    page = (ROOT / "docs/jetson.md").read_text(encoding="utf-8")
+    for jetpack in JETPACKS:
+        assert re.search(rf"\b{re.escape(jetpack.name)}\b", page), jetpack.name
+        assert f"CUDA {jetpack.cuda}" in page
+        assert f"Python {jetpack.python}" in page
 
 
 # ---- the estimates

@@ -1,5 +1,7 @@
 """The gate in service: audits beside early exits, full depth after an alarm, recalibration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,23 @@ def test_too_few_audited_faces_cannot_recalibrate(bundle):
     service.score(faces)
     with pytest.raises(ConfigError, match="at least 100 faces, found 50"):
         service.recalibrate()
+
+
+def test_frames_of_one_person_do_not_pass_for_many(bundle):
+    """A thousand faces of 25 tracks: enough faces for 2 %, too few persons."""
+    service, faces = service_for(bundle, trails(1000), share=1.0)
+    service.audit.suspended = "early exits suspended"
+    before = service.scorer.calibration
+    tracks = [replace(face, person=f"door/{n // 40}") for n, face in enumerate(faces)]
+    service.score(tracks)
+    with pytest.raises(ConfigError, match="of 25 persons or sources are too few to promise"):
+        service.recalibrate()
+    assert service.scorer.calibration is before
+    assert service.audit.suspended
+    service.score([replace(face, source="door") for face in faces])
+    # the same frames as of one camera, whose persons are not known
+    assert len(service.audit.trails[1]) == 130
+    assert len(set(service.audit.trails[1])) == 26
 
 
 def test_no_gate_no_service(bundle):

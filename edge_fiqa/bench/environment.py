@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edge_fiqa.engines.board import read_board
+
 PACKAGES = ("edge-fiqa", "openvino", "onnxruntime", "torch", "tensorrt", "numpy")
 INSTRUCTIONS = (
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
@@ -21,28 +23,24 @@ def environment(root: Path = Path("/")) -> dict[str, Any]:
     lines = (_read(root / "proc/cpuinfo") or "").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    board = read_board(root)
     policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": fields.get("model name") or platform.processor() or platform.machine(),
-        "board": _read(root / "proc/device-tree/model"),
+        "board": board.model,
         "instructions": [flag for flag in INSTRUCTIONS if flag in flags],
         "cores": cores,
         "governor": _read(policy / "scaling_governor"),
         "max_khz": _read(policy / "scaling_max_freq"),
-        "power_mode": _power_mode(root),
+        # Of a Jetson, as plans know it; else the firmware's profile.
+        "power_mode": board.power_mode or _read(root / "sys/firmware/acpi/platform_profile"),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
     }
-
-
-def _power_mode(root: Path) -> str | None:
-    """Of a Jetson (nvpmodel's number), or the firmware's platform profile."""
-    status = _read(root / "var/lib/nvpmodel/status")
-    return status or _read(root / "sys/firmware/acpi/platform_profile")
 
 
 def _version(name: str) -> str | None:

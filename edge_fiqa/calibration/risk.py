@@ -8,7 +8,9 @@ probability `confidence` over the faces it was tested on, its flip rate is at mo
 sequence testing needs no correction for the number of lambdas.
 
 Faces of one person flip together. Their number and their flips are divided by the design effect, so
-that the test counts them as the fewer independent faces that they are worth. Where a gate has few
+that the test counts them as the fewer independent faces that they are worth. No person counts for more
+than MOST_FACES, in the rate that is promised and in the test: a draw of persons says nothing of a rate
+that hangs on one whom it may have missed. Where a gate has few
 flips, how far they come together is read from all gates' flips, and taken if it is more. With few
 persons even that is uncertain, and Student's quantile takes its price (Korn and Graubard, 1998).
 """
@@ -27,6 +29,10 @@ from edge_fiqa.types import Array, Mask
 Floats = npt.NDArray[np.float64]
 LAMBDAS: tuple[float, ...] = tuple(float(f"{value:.4g}") for value in np.geomspace(8.0, 0.05, 64))
 """Tested in this order, safest first."""
+
+
+MOST_FACES = 20.0
+"""That one person counts for; the faces of one who has more weigh less, all alike."""
 
 
 def stops(estimates: Array, spreads: Array, tau: float, lam: float | None) -> npt.NDArray[np.intp]:
@@ -123,19 +129,24 @@ def try_out(
     groups: npt.NDArray[np.intp],
     confidence: float,
 ) -> Trial:
-    """Every lambda at every gate (G,). groups (N,): faces of one number are not independent."""
+    """Every lambda at every gate (G,). groups (N,): faces of one number are not independent.
+
+    A group of more than MOST_FACES counts as that many, and its flips in proportion.
+    """
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order][0] - 1))
     sizes = np.diff(np.append(starts, len(groups))).astype(np.float64)
+    weights = np.minimum(1.0, MOST_FACES / sizes)
+    sizes = sizes * weights
     counts, found = [], []
     for tau in taus:
         wrong = flips(estimates[order], spreads[order], tau, LAMBDAS)
-        by_group = np.add.reduceat(wrong, starts, axis=1, dtype=np.float64)
+        by_group = weights * np.add.reduceat(wrong, starts, axis=1, dtype=np.float64)
         counts.append(by_group.sum(axis=1))
         found.append(variance(by_group, sizes))
     of = Variance(np.stack([v.between for v in found]), np.stack([v.independent for v in found]))
     effect = design_effect(of, sizes, confidence)
-    return Trial(np.stack(counts) / effect, len(groups) / effect)
+    return Trial(np.stack(counts) / effect, sizes.sum() / effect)
 
 
 def choose(trial: Trial, risk: float, confidence: float) -> tuple[list[float | None], float | None]:

@@ -1,17 +1,22 @@
 """The command line: `edge-fiqa COMMAND`. One module per command, imported when it is called.
 
 Exit status: 0 everything was done; 1 some faces could not be scored; 2 nothing could be done (usage,
-missing bundle, missing backend); 130 stopped by Ctrl-C.
+missing bundle, missing backend); 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from typing import NoReturn
 
 from edge_fiqa import __version__
 from edge_fiqa.errors import EdgeFiqaError
@@ -49,14 +54,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == chosen:
             import_module(f"edge_fiqa.cli.{name}").add_arguments(command)
     options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("edge_fiqa.plans").setLevel(logging.INFO)  # minutes, and no terminal: lines
     try:
-        return int(import_module(f"edge_fiqa.cli.{options.command}").run(options))
+        with _stoppable():
+            return int(import_module(f"edge_fiqa.cli.{options.command}").run(options))
     except EdgeFiqaError as exc:
         print(f"edge-fiqa {options.command}: {exc}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"edge-fiqa {options.command}: stopped", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stderr.close()
         return 0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is open is closed, children are stopped."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    default = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread() or not default:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     faces = None
     if options.calibration_images is not None:
         faces = read_faces(options.calibration_images, options.calibration_limit, "build")
-    logging.disable(logging.WARNING)  # the quantiser's advice about preprocessing
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser's advice about preprocessing
     bundle = build_bundle(
         options.checkpoint,
         options.output,

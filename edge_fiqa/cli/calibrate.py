@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -32,6 +35,7 @@ from edge_fiqa.scorer import available_backend
 from edge_fiqa.types import Array, FaceSet
 
 USUAL = CalibrationRecipe()
+LEAST_SPREAD = 1e-3  # of raw scores; those of two pictures differ by more
 SHOWN_GATES = (10, 25, 50, 75, 90)
 
 
@@ -102,7 +106,61 @@ def run(options: argparse.Namespace) -> int:
     held_out = trail[~fitted_on(trail, faces.groups, recipe.seed)]
     print("\n".join(report(calibration, bundle, fusion, held_out)))
     print(f"\nwritten to {options.output}; use it with edge-fiqa score --calibration")
-    return 0
+    problems = [*_doubts(trail, faces), *_unpromised(calibration, fusion)]
+    for problem in problems:
+        print(f"edge-fiqa calibrate: {problem.text}", file=sys.stderr)
+    return 1 if any(problem.fatal for problem in problems) else 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """fatal: the file gives qualities, but no early exit is to be had with it."""
+
+    text: str
+    fatal: bool
+
+
+def _doubts(trail: Array, faces: FaceSet) -> list[Problem]:
+    """What is wrong with the faces: all alike, or one file under several persons' names."""
+    full = trail[np.isfinite(trail).all(axis=1), -1]
+    if np.ptp(full) < LEAST_SPREAD:
+        return [
+            Problem(
+                f"the scores of all {len(full)} faces are the same: are they copies of one, or blank?"
+                " Nothing is worth keeping of this file",
+                True,
+            )
+        ]
+    groups: dict[bytes, set[str]] = {}
+    for crop, group in zip(faces.crops, faces.groups, strict=True):
+        groups.setdefault(hashlib.sha256(crop.tobytes()).digest(), set()).add(group)
+    copies = sum(len(names) - 1 for names in groups.values())
+    if not copies:
+        return []
+    return [
+        Problem(
+            f"warning: {copies} of {len(faces.crops)} faces are copies of one that counts as another "
+            "person's (another file or sub-folder): the promise is too good; remove them",
+            False,
+        )
+    ]
+
+
+def _unpromised(calibration: Calibration, fusion: Fusion) -> list[Problem]:
+    """Where not one of the risks is promised: at the stored gate, or at any gate if there is none."""
+    promises = calibration.rules[rule_name(fusion)].promises
+    gates = range(101) if calibration.gate is None else [calibration.gate]
+    if any(promise.gates[gate] is not None for promise in promises for gate in gates):
+        return []
+    where = "any gate" if calibration.gate is None else f"gate {calibration.gate}"
+    risks = ", ".join(f"{promise.risk:g}" for promise in promises)
+    return [
+        Problem(
+            f"nothing is promised at {where} (risk {risks}): --policy gate will run every face to "
+            "full depth; give more faces of more persons, or a larger --risk",
+            True,
+        )
+    ]
 
 
 def _check(recipe: CalibrationRecipe, options: argparse.Namespace) -> None:

@@ -7,24 +7,20 @@ Runtime on this machine's CPU. All of it goes into one JSON file, for a report o
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_fiqa.bundle import GOLDEN_FACES, Bundle, Costs
+from edge_fiqa.cli.checks import checks
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.cost import CostTable
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.board import Board
-from edge_fiqa.engines.trt_graph import driver_found
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.measure import all_exits, measured_costs, synthetic_faces
 from edge_fiqa.route import exits, route_to
@@ -32,34 +28,6 @@ from edge_fiqa.types import Precision, Segment, VitConfig
 
 TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 """Largest honest difference to the machine that built the bundle: other kernels round otherwise."""
-CUDA_OF = {6: "12-6", 7: "13-0"}
-"""JetPack -> suffix of its CUDA packages."""
-LEAST_MB = 1024
-NODES = ("dev/nvmap", "dev/nvhost-gpu", "dev/nvidia0")
-"""Device files that a CUDA program opens: the first two on a Jetson, the last on a server."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """ok is None where it is advice, not a fault. remedy: what to type or do."""
-
-    name: str
-    ok: bool | None
-    found: str
-    remedy: str = ""
-
-
-def checks(board: Board, root: Path = Path("/")) -> list[Check]:
-    """Everything that can be known before TensorRT is touched."""
-    return [
-        _driver(board),
-        _tensorrt(board),
-        _pycuda(board),
-        _permissions(root),
-        _power(board),
-        _clocks(board),
-        _memory(board),
-    ]
 
 
 def examine(bundle: Bundle, board: Board, say: Callable[[str], None], root: Path) -> dict[str, Any]:
@@ -89,6 +57,7 @@ def _bundle_as_it_is(bundle: Bundle, say: Callable[[str], None]) -> dict[str, An
     what = f"{bundle.manifest.name} {precision}, against the bundle's golden scores"
     try:
         with open_engine(bundle, "trt") as engine:
+            engine.prepare(faces=[1])
             scores = all_exits(engine, synthetic_faces(GOLDEN_FACES))
             costs = measured_costs(engine)
     except EdgeFiqaError as exc:
@@ -202,106 +171,3 @@ def _failed(
 ) -> dict[str, Any]:
     say(f"\n{what}: FAILED: {error}")
     return {"what": what, "precision": precision, "right": False, "error": str(error)}
-
-
-# ---- single checks
-
-
-def _driver(board: Board) -> Check:
-    reason = driver_found()
-    if reason is None:
-        return Check("driver", True, "libcuda.so.1 answers")
-    if board.l4t is not None:
-        remedy = "sudo apt-get install nvidia-l4t-cuda; in a container: --runtime nvidia"
-    else:
-        remedy = "install NVIDIA's driver, r535 or later (r580 for CUDA 13)"
-    return Check("driver", False, reason, remedy)
-
-
-def _tensorrt(board: Board) -> Check:
-    if (reason := _import_fails("tensorrt")) is None:
-        return Check("tensorrt", True, _version("tensorrt"))
-    if board.l4t is None:
-        return Check("tensorrt", False, reason, "pip install 'edge-fiqa[trt]'")
-    remedy = "sudo apt-get install python3-libnvinfer"
-    if _hides_system_packages():
-        remedy += "; and make this environment anew: python3 -m venv --system-site-packages VENV"
-    return Check("tensorrt", False, reason, remedy)
-
-
-def _pycuda(board: Board) -> Check:
-    # Its driver module cannot be imported without libcuda: then it is the driver that is missing.
-    if (reason := _import_fails("pycuda" if driver_found() else "pycuda.driver")) is None:
-        return Check("pycuda", True, _version("pycuda"))
-    if board.jetpack is None:
-        return Check("pycuda", False, reason, "pip install 'edge-fiqa[trt]'")
-    cuda = CUDA_OF[board.jetpack]
-    remedy = (
-        f"sudo apt-get install build-essential python3-dev cuda-nvcc-{cuda} "
-        f"cuda-cudart-dev-{cuda} libcurand-dev-{cuda}; "
-        "PATH=/usr/local/cuda/bin:$PATH pip install pycuda"
-    )
-    return Check("pycuda", False, reason, remedy)
-
-
-def _permissions(root: Path) -> Check:
-    present = [root / node for node in NODES if (root / node).exists()]
-    closed = [path for path in present if not os.access(path, os.R_OK | os.W_OK)]
-    if closed:
-        remedy = "sudo usermod -aG video,render $USER, then log in again"
-        return Check("permissions", False, f"{closed[0]} may not be opened", remedy)
-    return Check("permissions", True, ", ".join(map(str, present)) or "no device files to open")
-
-
-def _power(board: Board) -> Check:
-    if board.l4t is None:
-        return Check("power mode", None, "not a Jetson")
-    if board.power_mode is None:
-        return Check("power mode", None, "unknown", "sudo nvpmodel -q")
-    advice = "plans and timings belong to this mode; nvpmodel -p --verbose lists the others"
-    return Check("power mode", None, board.power_mode, advice)
-
-
-def _clocks(board: Board) -> Check:
-    if board.gpu_mhz is None:
-        return Check("clocks", None, "unknown")
-    now, low, high = board.gpu_mhz
-    found = f"GPU at {now} MHz, {low} to {high}"
-    return Check("clocks", None, found, "" if board.clocks_fixed else "sudo jetson_clocks")
-
-
-def _memory(board: Board) -> Check:
-    if board.available_mb is None:
-        return Check("memory", None, "unknown")
-    found = f"{board.available_mb} of {board.total_mb} MiB available, {board.swap_mb} MiB of swap"
-    if board.available_mb >= LEAST_MB:
-        return Check("memory", True, found)
-    remedy = "stop the desktop (sudo systemctl isolate multi-user.target), or add swap"
-    return Check("memory", False, found, remedy)
-
-
-def _import_fails(name: str) -> str | None:
-    """Why a module cannot be imported, or None. Importing TensorRT is safe without a driver."""
-    try:
-        import_module(name)
-    except ImportError as exc:
-        return str(exc)
-    return None
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "installed, without metadata"
-
-
-def _hides_system_packages() -> bool:
-    """Whether this Python is a virtual environment that cannot see JetPack's packages."""
-    if sys.prefix == sys.base_prefix:
-        return False
-    try:
-        text = (Path(sys.prefix) / "pyvenv.cfg").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "include-system-site-packages = true" not in text.lower()

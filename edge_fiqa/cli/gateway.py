@@ -33,7 +33,9 @@ def run(options: argparse.Namespace) -> int:
         level=logging.WARNING if options.quiet else logging.INFO,
         format="%(levelname)s %(message)s",
         stream=sys.stderr,
+        force=True,
     )
+    logging.getLogger("edge_fiqa.plans").setLevel(logging.NOTSET)
     if options.check:
         print(check(options.config))
         return 0

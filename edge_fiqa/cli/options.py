@@ -80,6 +80,12 @@ def policies_of(options: argparse.Namespace) -> list[Policy]:
         raise ConfigError("--risk is about --policy gate, which is not given")
     if options.ranked is not None and options.policy != "gate":
         raise ConfigError("--ranked is about --policy gate, which is not given")
+    for name in sorted(given):
+        if not _belongs(_FLAGS[name], options.policy):
+            flag = name.replace("_", "-")
+            raise ConfigError(
+                f"--{flag} is about --policy {_FLAGS[name]}, --policy {options.policy} is given"
+            )
     if options.all_exits:
         if given or options.policy not in (None, "fixed"):
             raise ConfigError("--all-exits runs to full depth and takes no stopping policy")
@@ -99,6 +105,12 @@ def policies_of(options: argparse.Namespace) -> list[Policy]:
     if options.deadline_ms is not None:
         policies.append(Deadline(options.deadline_ms))
     return policies or [Fixed()]
+
+
+def _belongs(owner: str, policy: str | None) -> bool:
+    """Whether a flag of `owner` may stand beside --policy: limits on depth compose with any policy
+    but fixed; what watches a face stands alone, as the gate's promise would be void beside it."""
+    return policy in (None, owner) or (owner != "convergence" and policy != "fixed")
 
 
 _FLAGS = {

@@ -11,6 +11,8 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   without a visit to the host where the device can do it.
 - `computed(faces)` is how many faces the device computes for a batch of that size: a static batch
   is filled up. Where it would stay the same, compaction saves nothing.
+- `prepare(segments, faces)` does what takes long before the first face: those segments (None: all)
+  for batches of those many faces (None: of any) are built and loaded. `run` needs no preparation.
 - `run_ahead`, where an engine has one, runs the first of these steps and decides by an exit table when
   all faces are done. What it returns for each step that ran is what `run` would have; only the last
   one has tokens. Empty: it cannot, and nothing ran.
@@ -20,7 +22,7 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -65,6 +67,10 @@ class Engine(Protocol):
 
     def computed(self, faces: int) -> int: ...
 
+    def prepare(
+        self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
+    ) -> None: ...
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Engine: ...
@@ -105,6 +111,11 @@ class EngineBase:
 
     def computed(self, faces: int) -> int:
         return faces
+
+    def prepare(
+        self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
+    ) -> None:
+        """Nothing: most backends load a segment in no time when it first runs."""
 
     def close(self) -> None:
         """Free what the backend holds. Safe to call twice."""

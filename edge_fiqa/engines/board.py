@@ -10,8 +10,7 @@ from pathlib import Path
 from platform import machine
 from typing import Any
 
-JETPACK_OF = {36: 6, 38: 7, 39: 7}
-"""Major release of Jetson Linux -> JetPack."""
+from edge_fiqa.engines.jetpack import JetPack, jetpack_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Board:
     swap_mb: int | None = None
 
     @property
-    def jetpack(self) -> int | None:
-        return None if self.l4t is None else JETPACK_OF.get(int(self.l4t.split(".")[0]))
+    def jetpack(self) -> JetPack | None:
+        return None if self.l4t is None else jetpack_of(self.l4t)
 
     @property
     def clocks_fixed(self) -> bool | None:
@@ -36,7 +35,8 @@ class Board:
         return None if self.gpu_mhz is None else self.gpu_mhz[1] == self.gpu_mhz[2]
 
     def described(self) -> dict[str, Any]:
-        return {**asdict(self), "jetpack": self.jetpack, "clocks_fixed": self.clocks_fixed}
+        name = None if self.jetpack is None else self.jetpack.name
+        return {**asdict(self), "jetpack": name, "clocks_fixed": self.clocks_fixed}
 
 
 def read_board(root: Path = Path("/"), nvpmodel: str = "nvpmodel") -> Board:

@@ -74,7 +74,14 @@ class OnnxRuntime(EngineBase):
         options.add_session_config_entry("session.force_spinning_stop", "1")
         path = self.bundle.file_of(segment)
         try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                # It would merge what q, k and v each quantise for themselves, and a merged pair
+                # is not fused: those three layers would run in float.
+                disabled_optimizers=["CommonSubexpressionElimination"],
+            )
         except Exception as exc:  # onnxruntime raises its own bare exceptions
             raise EngineFailed(f"ONNX Runtime cannot load {path}: {exc}") from exc
         self._sessions[segment] = session

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ class Owner:
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._calls = queue.SimpleQueue()
+        self._door, self._stopped = threading.Lock(), False
         # A daemon: it must outlive the interpreter's join of threads, for atexit to free what it owns.
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -32,15 +34,18 @@ class Owner:
         """`function(*arguments)` on the owner's thread: its result, or what it raised."""
         if threading.current_thread() is self._thread:
             return function(*arguments)
-        if not self._thread.is_alive():
-            raise EngineFailed("this engine is closed")
         future: Future[T] = Future()
-        self._calls.put((future, lambda: function(*arguments)))
+        with self._door:  # nothing is queued behind the end
+            if self._stopped or not self._thread.is_alive():
+                raise EngineFailed("this engine is closed")
+            self._calls.put((future, lambda: function(*arguments)))
         return future.result()
 
     def stop(self) -> None:
         """Let queued calls finish, and end the thread. Safe to call twice."""
-        self._calls.put(None)
+        with self._door:
+            self._stopped = True
+            self._calls.put(None)
         self._thread.join()
 
     def _work(self) -> None:
@@ -49,6 +54,13 @@ class Owner:
             try:
                 future.set_result(call())
             except BaseException as exc:
+                _forget_frames(exc)
                 future.set_exception(exc)
-            # A kept exception would keep its frames, and with them device memory.
             del item, future, call
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Whoever keeps an exception must not keep, and later free elsewhere, what its frames held."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

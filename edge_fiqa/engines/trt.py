@@ -8,8 +8,10 @@ thread and one stream.
 from __future__ import annotations
 
 import atexit
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -19,15 +21,15 @@ from edge_fiqa.engines import board
 from edge_fiqa.engines.base import EngineBase, Ran, Rows, Tokens
 from edge_fiqa.engines.owner import Owner
 from edge_fiqa.engines.trt_api import VERSION, Log, logger, make, need, trt
-from edge_fiqa.engines.trt_build import SHORT_MB, Job, build_in_child, build_plan
 from edge_fiqa.engines.trt_conditional import Refused
-from edge_fiqa.engines.trt_device import Device, Staging
+from edge_fiqa.engines.trt_device import Device, DriverError, Staging
 from edge_fiqa.engines.trt_graph import Graphs
 from edge_fiqa.engines.trt_memory import Lease, Scratch, TokenPool
 from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
 from edge_fiqa.engines.trt_stage import Stage
+from edge_fiqa.engines.trt_supply import Supply, Work
 from edge_fiqa.engines.trt_until import Until
-from edge_fiqa.errors import EngineFailed
+from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.exit_table import ExitTable
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
@@ -48,7 +50,7 @@ class TensorRT(EngineBase):
         """What each segment took on the device when it last ran, by CUDA events."""
         self._row_bytes = self.config.tokens * self.config.width * TOKEN_BYTES
         self._cancelled = threading.Event()
-        self._closed = False
+        self._closed, self._process = False, os.getpid()
         self._stages: dict[tuple[Segment, int], Stage] = {}
         self._until: Until | None = None
         self.decide_on(self.options.exit_on)
@@ -59,13 +61,26 @@ class TensorRT(EngineBase):
             self._owner.stop()
             raise
         atexit.register(self.close)
+        if self.options.ahead:
+            try:
+                self._wait(self._ahead)
+            except BaseException:
+                self.close()
+                raise
 
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
+        if isinstance(x, Tokens):
+            self._check_own(x)
         return self._wait(self._run, segment, x, faces)
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        self._check_own(tokens)
         return self._wait(self._keep, tokens, rows)
+
+    def _check_own(self, tokens: Tokens) -> None:
+        if not self._closed and getattr(tokens.buffer, "pool", None) is not self._pool:
+            raise ConfigError("these tokens are another engine's")
 
     def computed(self, faces: int) -> int:
         return next(size for size in self.options.batches if size >= faces)
@@ -75,16 +90,11 @@ class TensorRT(EngineBase):
         self.run_ahead = self._run_ahead if where == "device" else None
 
     def prepare(
-        self,
-        batches: Sequence[int] | None = None,
-        progress: Callable[[Segment, int], None] | None = None,
+        self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
     ) -> None:
-        """Build and load the plans of these batch sizes (all of them by default) now."""
-        for batch in batches or self.options.batches:
-            for segment in sorted(self.segments):
-                if progress is not None:
-                    progress(segment, batch)
-                self._wait(self._stage, segment, batch)
+        sizes = {self.computed(min(n, self.max_batch)) for n in faces or self.options.batches}
+        chosen = sorted(self.segments if segments is None else segments)
+        self._wait(self._prepare, [(s, size) for size in sorted(sizes) for s in chosen])
 
     def close(self) -> None:
         if self._closed:
@@ -92,6 +102,8 @@ class TensorRT(EngineBase):
         self._closed = True
         self._cancelled.set()
         atexit.unregister(self.close)
+        if os.getpid() != self._process:
+            return  # a fork's copy: the device's objects are the other process's
         try:
             self._owner.call(self._release)
         finally:
@@ -114,7 +126,8 @@ class TensorRT(EngineBase):
                 machine.power_mode,
                 board.platform(),
             )
-            self._store = PlanStore(self.bundle, target, self.options)
+            store = PlanStore(self.bundle, target, self.options)
+            self._supply = Supply(self.bundle, store, self._device, self._log, self._cancelled)
             self._scratch = Scratch(self._device)
             self._pool = TokenPool(self._device, self.max_batch * self._row_bytes)
             pixels = (self.max_batch, IMAGE, IMAGE, 3)
@@ -160,7 +173,9 @@ class TensorRT(EngineBase):
         self._images.upload(faces * IMAGE * IMAGE * 3)
         return self._images.address
 
-    def _ahead(self, steps: Sequence[Segment], table: ExitTable, images: Bytes, faces: int) -> Ran:
+    def _until_done(
+        self, steps: Sequence[Segment], table: ExitTable, images: Bytes, faces: int
+    ) -> Ran:
         source = self._upload(images, faces)
         try:
             if self._graphs is None:
@@ -196,8 +211,7 @@ class TensorRT(EngineBase):
 
     def _stage(self, segment: Segment, batch: int) -> Stage:
         if (segment, batch) not in self._stages:
-            size = self.max_batch if self.options.dynamic else batch
-            data = self._plan(segment, size)
+            data = self._supply.take(segment, self._size(batch))
             engine = need(
                 self._runtime.deserialize_cuda_engine(data),
                 f"cannot load the plan of {segment.name}",
@@ -208,38 +222,27 @@ class TensorRT(EngineBase):
             )
         return self._stages[segment, batch]
 
-    def _plan(self, segment: Segment, batch: int) -> bytes:
-        """From its file, or built now and filed."""
-        data, _ = self._store.load(segment, batch)
-        if data is not None:
-            return data
-        with self._store.building():
-            data, reason = self._store.load(segment, batch)  # another process may have built it
-            if data is not None:
-                return data
-            logger.info("building %s for batch %d: %s", segment.name, batch, reason)
-            job = Job(
-                segment.name,
-                str(self.bundle.file_of(segment).resolve()),
-                batch,
-                self.options,
-                str(self._store.timing),
-            )
-            self._device.synchronise()  # tactics are timed on an idle device
-            if self._in_child():
-                data = build_in_child(job, self._cancelled)
-            else:
-                data = build_plan(job, self._log, self._cancelled)
-            self._store.save(segment, batch, data)
-        return data
+    def _prepare(self, work: Work) -> None:
+        sizes = [(segment, self._size(batch)) for segment, batch in work]
+        with self._supply.series(sizes):
+            for segment, batch in work:
+                self._stage(segment, batch)
 
-    def _in_child(self) -> bool:
-        available = board.read_board().available_mb
-        short = available is not None and available < SHORT_MB
-        return self.options.child == "always" or (self.options.child == "auto" and short)
+    def _ahead(self) -> None:
+        """Every plan there may be is built and filed now, and loaded where it is needed."""
+        every = [(s, batch) for batch in self.options.batches for s in sorted(self.segments)]
+        if self._supply.store.keeps:
+            self._supply.build([(segment, self._size(batch)) for segment, batch in every])
+        else:
+            self._prepare(every)
+
+    def _size(self, batch: int) -> int:
+        """The batch size in the plan's name."""
+        return self.max_batch if self.options.dynamic else batch
 
     def _release(self) -> None:
-        self._device.synchronise()
+        with suppress(EngineFailed):  # of a device that failed, whoever used it has heard
+            self._device.synchronise()
         self._leave_device()
         for stage in self._stages.values():
             stage.close()
@@ -250,7 +253,9 @@ class TensorRT(EngineBase):
         """Everything that the context owns, before the context."""
         for name in ("_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch"):
             self.__dict__.pop(name, None)
-        for name in ("_runtime", "_full_runtime"):
+        if "_supply" in self.__dict__:
+            self._supply.store.close()
+        for name in ("_runtime", "_full_runtime", "_supply"):
             self.__dict__.pop(name, None)
         self._device.close()
 
@@ -258,13 +263,22 @@ class TensorRT(EngineBase):
 
     def _run_ahead(self, steps: Sequence[Segment], table: ExitTable, images: Bytes) -> Ran:
         faces = self.faces_in(steps[0], images)
-        return self._wait(self._ahead, steps, table, images, faces)
+        return self._wait(self._until_done, steps, table, images, faces)
 
     def _wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self._closed:
             raise EngineFailed("this engine is closed")
+        if os.getpid() != self._process:
+            raise EngineFailed("this engine was opened before a fork; open one in each process")
         try:
             return self._owner.call(call, *arguments)
+        except DriverError as exc:
+            raise EngineFailed(f"the device failed: {exc}") from exc
         except KeyboardInterrupt:
             self._cancelled.set()  # stops a build at its next step
+            self._owner.call(self._resume)  # once it has
             raise
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._cancelled.clear()

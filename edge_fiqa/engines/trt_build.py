@@ -1,28 +1,26 @@
-"""One segment's ONNX file -> a TensorRT plan, here or in a child process.
+"""One segment's ONNX file -> a TensorRT plan, in this process.
 
 The network is strongly typed: precision is in the graph, no precision flag exists in the code.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import tempfile
+import contextlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from edge_fiqa.config import PlanOptions
+from edge_fiqa.engines.progress import Steps
 from edge_fiqa.engines.trt_api import CAN_BUILD, VERSION, Log, logger, make, need, trt
+from edge_fiqa.engines.trt_plans import write_whole
 from edge_fiqa.errors import EngineFailed
 
-SHORT_MB = 4096
-"""Below this much available memory, `child: auto` builds in a child process."""
+Heard = Callable[[str, float], None]
+"""What the builder is at, and how much of the plan its steps say is done, 0 to 1."""
 
 
 class Job(Struct, frozen=True):
@@ -36,25 +34,35 @@ class Job(Struct, frozen=True):
 
 
 class Progress(trt.IProgressMonitor):  # type: ignore[misc]
-    """Reports phases to `logging`, and cancels a build whose process was asked to stop."""
+    """Says how far a build is, and cancels it once `cancelled` is set. Called from any thread."""
 
-    def __init__(self, name: str, cancelled: threading.Event) -> None:
+    def __init__(self, heard: Heard, cancelled: threading.Event) -> None:
         trt.IProgressMonitor.__init__(self)
-        self._name, self._cancelled = name, cancelled
+        self._heard, self._cancelled, self._steps = heard, cancelled, Steps()
+        self._saying = threading.Lock()
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        if not parent_phase:
-            logger.info("%s: %s, %d steps", self._name, phase_name, num_steps)
+        self._steps.start(phase_name, parent_phase, num_steps)
+        self._say()
 
     def step_complete(self, phase_name: str, step: int) -> bool:
+        self._steps.step(phase_name)
+        self._say()
         return not self._cancelled.is_set()
 
     def phase_finish(self, phase_name: str) -> None:
-        logger.debug("%s: %s done", self._name, phase_name)
+        self._steps.finish(phase_name)
+        self._say()
+
+    def _say(self) -> None:
+        # Whoever listens may be gone (a closed terminal, a parent that ended): no reason to fail here.
+        with self._saying, contextlib.suppress(OSError, ValueError):
+            self._heard(*self._steps.now())
 
 
-def build_plan(job: Job, log: Log, cancelled: threading.Event) -> bytes:
-    """The serialised plan. The timing cache file is read before and rewritten after.
+def build_plan(job: Job, log: Log, cancelled: threading.Event, heard: Heard) -> bytes:
+    """The serialised plan. The timing cache file is read before, and rewritten after, also after a
+    build that was cancelled: what it has timed need not be timed again.
 
     A CUDA driver must have been found before. Raises EngineFailed with the parser's or log's words.
     """
@@ -72,47 +80,20 @@ def build_plan(job: Job, log: Log, cancelled: threading.Event) -> bytes:
         errors = "; ".join(_described(parser.get_error(i)) for i in range(parser.num_errors))
         raise EngineFailed(f"TensorRT {VERSION} cannot parse {job.onnx}: {errors or log.take()}")
     config = need(builder.create_builder_config(), "cannot make a configuration", log)
-    _configure(config, job, cancelled)
+    progress = Progress(heard, cancelled)
+    _configure(config, job, progress)
     profile = _shape(builder, network, config, job, log)
     cache = _timing_cache(config, Path(job.timing))
     plan = builder.build_serialized_network(network, config)
-    if cancelled.is_set():
-        raise EngineFailed(f"building {job.name} was stopped")
-    data = bytes(need(plan, f"cannot build {job.name} for batch {job.batch}", log))
     if cache is not None:
         _keep(Path(job.timing), config)
-    del profile, cache  # both must outlive the build
-    return data
-
-
-def build_in_child(job: Job, cancelled: threading.Event) -> bytes:
-    """`build_plan` in a process of its own, whose memory goes back to the system when it ends."""
-    with tempfile.TemporaryDirectory(prefix="edge_fiqa.") as folder:
-        request, answer = Path(folder) / "job.json", Path(folder) / "plan"
-        request.write_bytes(msgspec.json.encode(job))
-        command = [sys.executable, "-m", "edge_fiqa.engines.trt_build", str(request), str(answer)]
-        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        while True:
-            try:
-                said = child.communicate(timeout=0.2)[1]
-                break
-            except subprocess.TimeoutExpired:
-                if cancelled.is_set():
-                    child.terminate()
-        if child.returncode == 0 and answer.exists():
-            return answer.read_bytes()
-    if cancelled.is_set():
+    del profile, cache, progress  # they must outlive the build
+    if plan is None and cancelled.is_set():
         raise EngineFailed(f"building {job.name} was stopped")
-    if child.returncode == -signal.SIGKILL:
-        raise EngineFailed(
-            f"building {job.name} was killed, most likely for want of memory: add swap, "
-            "stop other programs, or lower workspace_mb"
-        )
-    last = said.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
-    raise EngineFailed(f"building {job.name} in a child process failed: {last[0]}")
+    return bytes(need(plan, f"cannot build {job.name} for batch {job.batch}", log))
 
 
-def _configure(config: Any, job: Job, cancelled: threading.Event) -> None:
+def _configure(config: Any, job: Job, progress: Progress) -> None:
     options = job.options
     if options.workspace_mb:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
@@ -125,7 +106,7 @@ def _configure(config: Any, job: Job, cancelled: threading.Event) -> None:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
         if options.lean_library is not None:
             config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
-    config.progress_monitor = Progress(job.name, cancelled)
+    config.progress_monitor = progress
 
 
 def _shape(builder: Any, network: Any, config: Any, job: Job, log: Log) -> Any:
@@ -145,7 +126,10 @@ def _shape(builder: Any, network: Any, config: Any, job: Job, log: Log) -> Any:
 
 def _timing_cache(config: Any, path: Path) -> Any:
     """The cache that all segments share, so that equal blocks are timed once. None without one."""
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        data = b""
     for content in (data, b""):  # a foreign or damaged file is dropped
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, False):
@@ -154,35 +138,16 @@ def _timing_cache(config: Any, path: Path) -> Any:
 
 
 def _keep(path: Path, config: Any) -> None:
+    """Write the timings, whole or not at all. Without them, later builds take longer."""
     cache = config.get_timing_cache()
     data = None if cache is None else cache.serialize()
-    if data is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(bytes(data))
-        fresh.replace(path)
+    if data is None:
+        return
+    try:
+        write_whole(path, bytes(data))
+    except OSError as exc:
+        logger.warning("%s: %s; timings are not kept, later builds take longer", path, exc.strerror)
 
 
 def _described(error: Any) -> str:
     return f"{error.desc()} (node {error.node()} {error.node_name()}, {error.node_operator()})"
-
-
-def main(arguments: list[str]) -> int:
-    """What the child process runs: JOB.json PLAN."""
-    from edge_fiqa.engines.trt_device import Device
-    from edge_fiqa.errors import EdgeFiqaError
-
-    cancelled = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
-    try:
-        job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
-        with Device() as _:
-            Path(arguments[1]).write_bytes(build_plan(job, Log(), cancelled))
-    except EdgeFiqaError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ primary one, which TensorRT and torch use as well.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.resources import files
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from edge_fiqa.engines.base import Rows
 from edge_fiqa.engines.trt_graph import driver_found
 from edge_fiqa.errors import BackendMissing, EngineFailed
 
+DriverError: type[Exception] = drv.Error
 ALIGNMENT = 256  # of every address that TensorRT is given
 NON_BLOCKING = 1  # a stream that the legacy default stream does not wait for
 THREADS = 256
@@ -121,10 +123,12 @@ class Device:
         return kernel
 
     def close(self) -> None:
-        """Free everything, then leave the context, in that order."""
-        self.stream.synchronize()
+        """Free everything, then leave the context, in that order. Also of a device that failed."""
+        with suppress(drv.Error):
+            self.stream.synchronize()
         for block in self._blocks:
-            block.free()
+            with suppress(drv.Error):
+                block.free()
         self._blocks.clear()
         self._kernel = self._decide = self.stream = None
         self._context.pop()

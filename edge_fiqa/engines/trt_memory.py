@@ -12,13 +12,13 @@ class Lease:
     """A token buffer in use. It goes back to its pool when the last handle to it is gone."""
 
     def __init__(self, pool: TokenPool, block: Any) -> None:
-        self._pool, self._block = pool, block
+        self.pool, self._block = pool, block
         self.address = int(block)
 
     def __del__(self) -> None:
         # On whatever thread drops it: a list's append is all that happens. Work that still reads it
         # was enqueued on the one stream before any that will write it.
-        self._pool.returned.append(self._block)
+        self.pool.returned.append(self._block)
 
 
 class TokenPool:

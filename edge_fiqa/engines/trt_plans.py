@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import IO, Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -28,7 +33,10 @@ from edge_fiqa.config import PlanOptions
 from edge_fiqa.errors import BundleError, EngineFailed
 from edge_fiqa.types import Segment
 
+log = logging.getLogger("edge_fiqa.plans")
 SCHEMA: Final = "edge-fiqa-plan/1"
+NEVER = "it was never built"
+LOOK_S = 0.2  # between two tries to get the lock
 RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches", "exit_on")
 """Options that do not change what is in a plan."""
 
@@ -66,7 +74,11 @@ def plan_options(bundle: Bundle) -> PlanOptions:
 
 
 class PlanStore:
-    """The plans of one bundle on this machine."""
+    """The plans of one bundle on this machine.
+
+    Where nothing can be written, plans that are there are used and new ones are not kept: `keeps`
+    is False, and timings live in a temporary folder as long as this object.
+    """
 
     def __init__(self, bundle: Bundle, target: Target, options: PlanOptions) -> None:
         self.target, self.options = target, options
@@ -81,12 +93,24 @@ class PlanStore:
         )
         key = (target.tensorrt, target.device, target.sm, target.cuda, target.power_mode)
         self.timing = base / f"timing-{'-'.join(_plain(str(part)) for part in key)}.bin"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise EngineFailed(
-                f"{self.folder}: {exc.strerror}; set EDGE_FIQA_CACHE to a folder that can be written"
-            ) from exc
+        self.keeps = True
+        self._temporary: weakref.finalize[..., PlanStore] | None = None
+        if (why := _not_writable(self.folder)) is not None:
+            log.warning(
+                "plans cannot be kept in %s (%s): they will be built again at every start; "
+                "set EDGE_FIQA_CACHE to a folder that can be written",
+                self.folder,
+                why,
+            )
+            self.keeps = False
+            temporary = tempfile.mkdtemp(prefix="edge_fiqa.")
+            self._temporary = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+            self.timing = Path(temporary) / self.timing.name
+
+    def close(self) -> None:
+        """Remove the temporary folder, if there is one."""
+        if self._temporary is not None:
+            self._temporary()
 
     def path(self, segment: Segment, batch: int) -> Path:
         kind = "d" if self.options.dynamic else "b"
@@ -98,15 +122,27 @@ class PlanStore:
         Raises EngineFailed where one is there, does not fit, and the options say to refuse it.
         """
         path = self.path(segment, batch)
-        if not path.exists():
-            return None, "it was never built"
-        reason, data = self._check(path, segment, batch)
+        reason, manifest = self._fits(path, segment, batch)
+        if reason == NEVER:
+            return None, reason
+        data = None
+        if manifest is not None:
+            reason, data = _read(path, manifest)
         if data is None and self.options.on_mismatch == "refuse":
             raise EngineFailed(f"{path}: {reason}; delete it, or set on_mismatch: rebuild")
         return data, reason
 
+    def lacks(self, segment: Segment, batch: int) -> bool:
+        """Whether this plan must be built, as far as its manifest says: the plan is not read."""
+        return self._fits(self.path(segment, batch), segment, batch)[1] is None
+
     def save(self, segment: Segment, batch: int, data: bytes) -> None:
-        """Write plan and manifest, each whole or not at all, the manifest last."""
+        """Write plan and manifest, each whole or not at all, the manifest last.
+
+        Where that fails (the disk is full) it is said once a plan, and the plan is used unsaved.
+        """
+        if not self.keeps:
+            return
         path = self.path(segment, batch)
         manifest = PlanManifest(
             segment=segment.name,
@@ -117,28 +153,44 @@ class PlanStore:
             sha256=hashlib.sha256(data).hexdigest(),
         )
         text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-        for target, content in ((path, data), (_manifest_of(path), text)):
-            fresh = target.with_name(f".{target.name}.{os.getpid()}")
-            fresh.write_bytes(content)
-            fresh.replace(target)
+        try:
+            write_whole(path, data)
+            write_whole(_manifest_of(path), text)
+        except OSError as exc:
+            log.warning("%s: %s; the plan is used and not kept", path, exc.strerror)
 
     @contextmanager
-    def building(self) -> Iterator[None]:
-        """Only one build at a time on this machine: two would spoil each other's timings."""
-        with (self.timing.parent / "build.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def building(self, cancelled: threading.Event, waits: Callable[[], None]) -> Iterator[None]:
+        """Only one build at a time on this machine: two would spoil each other's timings.
+
+        waits: called once if another process is at it. Raises EngineFailed if cancelled meanwhile.
+        """
+        with _lock_file(self.timing.parent) as file:
+            waited = False
+            while not _locked(file.fileno()):
+                if not waited:
+                    waits()
+                waited = True
+                if cancelled.wait(LOOK_S):
+                    raise EngineFailed("building was stopped while another process was at it")
+            if self.keeps:
+                _sweep(self.folder)
             yield
 
     def onnx(self, segment: Segment) -> str:
         """What the plan was made from, as the bundle's verified hashes say."""
         return _digest(self._files[self._names[segment]], self._files.get(WEIGHTS, ""))
 
-    def _check(self, path: Path, segment: Segment, batch: int) -> tuple[str, bytes | None]:
-        if (owner := _foreign(path)) is not None:
+    def _fits(self, path: Path, segment: Segment, batch: int) -> tuple[str, PlanManifest | None]:
+        """(why it does not fit what runs here, None) or ("", its manifest)."""
+        try:
+            owner = _foreign(path)
+        except OSError:  # also where it may not be looked at
+            return NEVER, None
+        if owner is not None:
             return owner, None
         try:
             manifest = msgspec.json.decode(_manifest_of(path).read_bytes(), type=PlanManifest)
-            data = path.read_bytes()
         except OSError as exc:
             return f"its manifest cannot be read ({exc.strerror})", None
         except msgspec.MsgspecError as exc:
@@ -153,9 +205,7 @@ class PlanStore:
             then, now = getattr(manifest.target, name), getattr(self.target, name)
             if then != now and not (name == "tensorrt" and self._runs_older(then)):
                 return f"it was built for {name} {then}, this is {now}", None
-        if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            return "it is damaged or was changed", None
-        return "", data
+        return "", manifest
 
     def _built_with(self) -> PlanOptions:
         defaults = PlanOptions()
@@ -169,14 +219,71 @@ class PlanStore:
         return self.options.version_compatible and _numbers(then) <= _numbers(self.target.tensorrt)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """The file appears with all of `data`, or stays as it was. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
 def cache_folder() -> Path:
     """Where plans and timings are kept: EDGE_FIQA_CACHE, else the user's cache directory."""
     base = os.environ.get("EDGE_FIQA_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edge_fiqa" / "tensorrt"
+    try:
+        cache = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:  # a container's user without a name has no home
+        cache = Path(os.devnull)  # where no folder can be
+    return cache / "edge_fiqa" / "tensorrt"
 
 
 def _manifest_of(plan: Path) -> Path:
     return plan.with_name(f"{plan.name}.json")
+
+
+def _read(path: Path, manifest: PlanManifest) -> tuple[str, bytes | None]:
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        return f"it cannot be read ({exc.strerror})", None
+    if hashlib.sha256(data).hexdigest() != manifest.sha256:
+        return "it is damaged or was changed", None
+    return "", data
+
+
+def _not_writable(folder: Path) -> str | None:
+    """Makes the folder. Why nothing can be written there, or None."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        return str(exc.strerror)
+    return None if os.access(folder, os.W_OK) else "it may not be written"
+
+
+def _lock_file(folder: Path) -> IO[Any]:
+    try:
+        return (folder / "build.lock").open("w")
+    except OSError:  # it belongs to another user: builds do not wait for each other then
+        return tempfile.TemporaryFile()
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: then without
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed build left half written. Nobody else is writing: the lock is held."""
+    for left in folder.glob(".*.plan*.*"):
+        left.unlink(missing_ok=True)
 
 
 def _foreign(path: Path) -> str | None:

@@ -10,6 +10,7 @@ that the segments give one by one. Anything else is Refused, as is what the driv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -108,7 +109,8 @@ class Until:
         return found
 
     def close(self) -> None:
-        self._device.synchronise()  # a copy from memory that goes with this object may be on its way
+        with suppress(EngineFailed):  # of a device that failed, whoever used it has heard
+            self._device.synchronise()  # a copy may be on its way from memory that goes with this
         for key in list(self._passes):
             self._forget(key)
 

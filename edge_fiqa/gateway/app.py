@@ -13,12 +13,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import cv2
 
 from edge_fiqa.audit import Audit
+from edge_fiqa.gateway.building import BuildWatch
 from edge_fiqa.gateway.camera import Camera, Opener
 from edge_fiqa.gateway.capture import open_capture
 from edge_fiqa.gateway.config import CameraConfig, GatewayConfig
@@ -30,9 +31,9 @@ from edge_fiqa.gateway.schedule import Strategy, decide
 from edge_fiqa.gateway.state import GatewayView, Monitors
 from edge_fiqa.gateway.story import Story
 from edge_fiqa.gateway.tracks import Tracks
-from edge_fiqa.gateway.worker import Worker, granted_exits, measure_speed
+from edge_fiqa.gateway.worker import BATCH, Granted, Worker, granted_exits, measure_speed, warm
 from edge_fiqa.pipeline import Scores
-from edge_fiqa.policy import Convergence, Fixed, Policy
+from edge_fiqa.policy import Convergence, Policy
 from edge_fiqa.scorer import Scorer
 from edge_fiqa.service import GateService
 
@@ -44,7 +45,8 @@ AT_START = ("model", "backend", "workers", "threads", "mqtt", "http", "file", "s
 
 
 class Gateway:
-    """scorers, opener, find: instead of what the configuration names, for tests.
+    """scorers, opener, find: instead of what the configuration names, for tests. building: hears of
+    builds, which are no hanging. Once made, everything that may run has run.
 
     Raises what opening the model and the detector raises. view: what the outside may see and ask.
     """
@@ -56,7 +58,9 @@ class Gateway:
         scorers: Sequence[Scorer] | None = None,
         opener: Opener = open_capture,
         find: Callable[[GatewayConfig], FindFaces | None] | None = None,
+        building: BuildWatch | None = None,
     ) -> None:
+        self.building = building or BuildWatch()
         self._find = find or find_faces
         if config.detector is not None:
             cv2.setNumThreads(config.detector.threads)
@@ -68,8 +72,11 @@ class Gateway:
         monitors = Monitors(None if first.monitor is None else first.monitor.reference)
         self.story = Story(config.best_shot, sinks, monitors.see)
         self._exits = granted_exits(first, config.schedule.least_exit)
-        scoring = [self._scoring(config, scorer) for scorer in self._scorers]
+        scoring = [self._scoring(config, scorer, [1]) for scorer in self._scorers]
         speed = [measure_speed(one, len(scoring), self._exits) for one in self._scorers][-1]
+        if speed.batches:
+            for scorer, (scores, policies) in zip(self._scorers, scoring, strict=True):
+                warm(scorer, self._ways(scores, policies), range(2, BATCH + 1))
         self.desk = Desk(speed, _strategy(config), self.story.good, self.story.lost)
         self._workers = [
             Worker(self.desk, scores, policies, self.story.answered, self.story.lost)
@@ -90,6 +97,7 @@ class Gateway:
             finder=self._find(config),
             deadline_s=config.schedule.deadline_s,
             min_eye_px=config.faces.min_eye_px,
+            building=self.building,
         )
 
     def start(self) -> None:
@@ -123,7 +131,8 @@ class Gateway:
         """Which thread hangs or died, or None."""
         now = time.monotonic()
         beats = {"looker": self._looker.beat, "story": self.story.beat}
-        beats |= {f"worker {n}": worker.beat for n, worker in enumerate(self._workers)}
+        if not self.building.patient():  # a worker may be building, for another gate or policy
+            beats |= {f"worker {n}": worker.beat for n, worker in enumerate(self._workers)}
         return next((name for name, beat in beats.items() if now - beat > SILENT_S), None)
 
     def stop(self, timeout_s: float = 8.0) -> None:
@@ -179,23 +188,30 @@ class Gateway:
 
             def renew(worker: Worker = worker, scorer: Scorer = scorer) -> None:
                 scorer.set_gate(config.best_shot.gate)
-                worker.scores, worker.policies = self._scoring(config, scorer)
+                batches = range(1, BATCH + 1 if self.desk.speed.batches else 2)
+                worker.scores, worker.policies = self._scoring(config, scorer, batches)
 
             worker.renew = renew
 
-    def _scoring(self, config: GatewayConfig, scorer: Scorer) -> tuple[Scores, Sequence[Policy]]:
-        """What scores, and which policies may stop before the granted depth."""
+    def _scoring(
+        self, config: GatewayConfig, scorer: Scorer, faces: Iterable[int]
+    ) -> tuple[Scores, Sequence[Policy]]:
+        """What scores, and which policies may stop before the granted depth; warm."""
         scorer.monitor = None  # each camera has its own
-        if config.schedule.policy == "gate":
-            service = GateService(scorer, audit=self._audit)
-            self._audit = service.audit
-            for exit in self._exits:
-                service.prepare([Fixed(exit)])
-            return service, ()
+        scores: Scores = scorer
         policies = [Convergence()] if config.schedule.policy == "convergence" else []
-        for exit in self._exits if policies else ():
-            scorer.prepare([Fixed(exit), *policies])
-        return scorer, policies
+        if config.schedule.policy == "gate":
+            scores = service = GateService(scorer, audit=self._audit)
+            self._audit = service.audit
+        warm(scorer, self._ways(scores, policies), faces)
+        return scores, policies
+
+    def _ways(self, scores: Scores, policies: Sequence[Policy]) -> list[Sequence[Policy]]:
+        """What a worker may be asked: each depth that may be granted, and what may stop before it."""
+        ways: list[Sequence[Policy]] = [[Granted(exit), *policies] for exit in self._exits]
+        if isinstance(scores, GateService):
+            ways += [[Granted(exit), scores.gate] for exit in self._exits]
+        return ways
 
     def _track_id(self, camera: str, number: int) -> str:
         return f"{camera}/{self._run}/{number}"

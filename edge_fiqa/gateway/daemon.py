@@ -10,12 +10,17 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
+from edge_fiqa.bundle import Bundle
+from edge_fiqa.engines.progress import told_to
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.app import Gateway, open_scorers
+from edge_fiqa.gateway.building import BuildWatch
 from edge_fiqa.gateway.config import load_config
 from edge_fiqa.gateway.faces import Finder
+from edge_fiqa.gateway.front import Front
 from edge_fiqa.gateway.notify import notify, watchdog_s
 from edge_fiqa.gateway.outputs import check_outputs, close_sinks, open_sinks, serve, watch
+from edge_fiqa.scorer import available_backend
 
 log = logging.getLogger("edge_fiqa.gateway")
 
@@ -46,28 +51,40 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
     config = load_config(file)
     check_outputs(mqtt=config.mqtt, http=config.http)
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    started = False
 
     def note(number: int, _: FrameType | None) -> None:
+        if not started and number in stop_on:
+            raise KeyboardInterrupt  # out of whatever takes so long
         signals.put(number)
 
     for number in (*stop_on, signal.SIGHUP):
         signal.signal(number, note)
+    building, bundle = BuildWatch(), Bundle.open(config.model)
+    front = Front(bundle.manifest.name, config.backend or available_backend(bundle), building)
     sinks = open_sinks(mqtt=config.mqtt, file=config.file, store=config.store)
     server = None
     try:
-        gateway = Gateway(config, sinks)
-        watch(gateway.view, sinks)
-        if config.http is not None:
-            server = serve(gateway.view, config.http, sinks)
-        gateway.start()
-        try:
-            notify("READY=1")
-            log.info("%d cameras, model %s: running", len(config.cameras), gateway.view.model)
-            return _attend(gateway, file, signals, stop_on)
-        finally:
-            notify("STOPPING=1")
-            gateway.stop(STOP_S)
-            log.info("stopped; %s", _summary(gateway))
+        with told_to(building):
+            try:
+                if config.http is not None:
+                    server = serve(front, config.http, sinks)
+                gateway = Gateway(config, sinks, building=building)
+                started = True
+            except KeyboardInterrupt:
+                log.info("stopped before it was ready; plans that were built are kept")
+                return 0
+            watch(gateway.view, sinks)
+            gateway.start()
+            front.open(gateway.view)
+            try:
+                notify("READY=1\nSTATUS=running")
+                log.info("%d cameras, model %s: running", len(config.cameras), gateway.view.model)
+                return _attend(gateway, file, signals, stop_on)
+            finally:
+                notify("STOPPING=1")
+                gateway.stop(STOP_S)
+                log.info("stopped; %s", _summary(gateway))
     finally:
         if server is not None:
             server.close()

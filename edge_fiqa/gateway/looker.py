@@ -157,7 +157,9 @@ def _job(frame: Frame, face: SeenFace, track: str, place: int, deadline_s: float
     assert face.crop is not None
     name = f"{frame.camera}/{frame.number}"
     return Job(
-        FaceCrop(f"{name}#{place}", frame.camera, face.crop, face.box, face.landmarks),
+        FaceCrop(
+            f"{name}#{place}", frame.camera, face.crop, face.box, face.landmarks, person=track
+        ),
         frame.arrived,
         frame.arrived + deadline_s,
         frame.time,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from edge_fiqa.align import align
 from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.errors import ConfigError, ImageRefused, Overloaded
+from edge_fiqa.gateway.building import BuildWatch
 from edge_fiqa.gateway.camera import Camera
 from edge_fiqa.gateway.desk import Desk, Job
 from edge_fiqa.gateway.faces import FindFaces
@@ -66,6 +67,7 @@ class GatewayView:
     finder: FindFaces | None
     deadline_s: float
     min_eye_px: float
+    building: BuildWatch
     cameras_now: Mapping[str, Camera] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 
@@ -75,6 +77,8 @@ class GatewayView:
     def ready(self) -> str | None:
         if self.desk.done:
             return "the gateway is stopping"
+        if self.building.now is not None:
+            return self.building.now
         return next((worker.problem for worker in self.workers if worker.problem), None)
 
     def cameras(self) -> Sequence[CameraView]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edge_fiqa.errors import EdgeFiqaError
@@ -99,13 +99,26 @@ def granted_exits(scorer: Scorer, least_exit: int) -> tuple[int, ...]:
     return worth_loading(forecast.exits, forecast.gflops, least_exit)
 
 
+def warm(scorer: Scorer, ways: Iterable[Sequence[Policy]], faces: Iterable[int]) -> None:
+    """Load and run what these lists of policies may run, in batches of those sizes.
+
+    Everything is named to the engine at once, so that one which has to build knows how much it is.
+    """
+    ways, faces = list(ways), list(faces)
+    routes = {steps for way in ways for steps in scorer.controller.routes(way)}
+    scorer.engine.prepare({segment for steps in routes for segment in steps}, faces)
+    for count in faces:
+        for way in ways:
+            scorer.prepare(way, count)
+
+
 def measure_speed(scorer: Scorer, workers: int, exits: tuple[int, ...], repeats: int = 7) -> Speed:
     """Seconds from a crop to its record at these exits, and what a batch gains, on this machine now.
 
     Also loads and warms the way to each.
     """
-    for exit in exits:
-        scorer.prepare([Granted(exit)])
+    alone = [[Granted(exit)] for exit in exits]
+    warm(scorer, alone, [1])
     faces = [FaceCrop(str(n), "warm-up", crop) for n, crop in enumerate(synthetic_faces(BATCH))]
 
     def seconds(exit: int, count: int) -> float:
@@ -123,7 +136,5 @@ def measure_speed(scorer: Scorer, workers: int, exits: tuple[int, ...], repeats:
     share = (seconds(exits[-1], BATCH) / rising[-1] - 1) / (BATCH - 1)
     speed = Speed(exits, tuple(rising), workers, min(1.0, max(0.0, share)))
     if speed.batches:
-        for faces_at_once in range(2, BATCH + 1):
-            for exit in exits:
-                scorer.prepare([Granted(exit)], faces_at_once)
+        warm(scorer, alone, range(2, BATCH + 1))
     return speed

@@ -18,6 +18,7 @@ from itertools import product
 from typing import Literal
 
 from edge_fiqa.cost import segment_gflops
+from edge_fiqa.route import segments_for
 from edge_fiqa.types import PATCH, Segment, VitConfig
 
 Precision = Literal["fp16", "int8"]
@@ -172,9 +173,29 @@ def rates() -> Iterator[str]:
         yield f"| {board.name} | {fp16:.1f} | {int8:.1f} | {board.gb_per_s:g} | {board.source} |"
 
 
+CUTS = {"3,6,9,12 (orin-nano.yaml)": (3, 6, 9, 12), "12 (the shipped models)": tuple(range(1, 13))}
+
+
+def memory() -> Iterator[str]:
+    """Weights of the plans of one batch size: each plan has its own copy of those of its blocks."""
+    yield "| segments | model | | a plan to each exit | a body and a tail for each step | both |"
+    yield "|---|---|---|---|---|---|"
+    for (cut, ends), (name, config) in product(CUTS.items(), MODELS.items()):
+        every = segments_for(ends, tails=True)
+        known = [s for s in every if s.first == 1 and s.tail]
+        steps = [s for s in every if not s.tail or s.last - s.first + 1 == ends[0]]
+        for precision in PRECISIONS:
+            cells = []
+            for group in (known, steps, every):
+                size = sum(weight_bytes(config, segment, precision) for segment in group)
+                cells.append(f"{len(group)} plans, {size / 1e6:.0f} MB")
+            yield f"| {cut} | {name} | {precision.upper()} | {' | '.join(cells)} |"
+
+
 def blocks() -> list[str]:
     """What expected.md quotes."""
-    return ["\n".join(part()) for part in (table, assumptions, worked_example, rates)]
+    parts = (table, assumptions, worked_example, rates, memory)
+    return ["\n".join(part()) for part in parts]
 
 
 if __name__ == "__main__":

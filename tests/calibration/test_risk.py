@@ -118,6 +118,16 @@ def test_gates_without_flips_borrow_the_design_effect_of_those_with():
     assert found[1, 0] == pytest.approx(5, rel=0.02)
 
 
+def test_nobody_counts_for_more_than_twenty_faces():
+    """One person with 600 faces, all flipped, beside 580 without: 20 of 600 are flips, not half."""
+    estimates = np.array([[0.5, -1.0]] * 600 + [[0.5, 1.0]] * 580)
+    spreads = np.array([[1.0, 0.0]] * 1180)
+    groups = np.array([0] * 600 + list(range(1, 581)))
+    trial = try_out(estimates, spreads, [0.0], groups, 0.95)
+    assert trial.flips[0, -1] / trial.faces[0, -1] == pytest.approx(20 / 600)
+    assert trial.faces[0, -1] < 600
+
+
 def test_faces_that_are_alone_are_counted_one_by_one():
     estimates, spreads = made_up(500)
     trial = try_out(estimates, spreads, [0.0], np.arange(500), 0.95)

@@ -56,7 +56,8 @@ def test_the_file_says_what_it_is(made, bundle):
 
 def test_the_report_has_a_line_per_gate(run, persons, tmp_path):
     status, out, err = run("calibrate", persons, "-o", tmp_path / "c.json", "--risk", "0.01")
-    assert (status, err) == (0, "")
+    assert status == 1
+    assert "nothing is promised at any gate (risk 0.01): --policy gate will run every face" in err
     assert "NOT PROMISED: that needs 299 held-out faces" in out
     rows = [line.split() for line in out.splitlines() if line[:6].strip().isdigit()]
     assert [row[0] for row in rows] == ["10", "25", "50", "75", "90"]
@@ -70,11 +71,33 @@ def test_two_folders_of_many_faces_promise_nothing(run, tmp_path):
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(face).save(place / f"{number}.png")
     flags = ("-o", tmp_path / "c.json", "--risk", "0.05")
-    status, out, _ = run("calibrate", tmp_path / "faces", *flags)
-    assert status == 0
+    status, out, err = run("calibrate", tmp_path / "faces", *flags)
+    assert status == 1
+    assert "nothing is promised at any gate" in err
     assert "NOT PROMISED: these faces are of too few persons (folders); give more" in out
     promise = load_calibration(tmp_path / "c.json").rules["FW"].promises[0]
     assert set(promise.gates) == {promise.all_gates} == {None}
+
+
+def test_faces_that_are_all_alike_calibrate_nothing(run, tmp_path):
+    folder = tmp_path / "grey"
+    folder.mkdir()
+    for number in range(120):
+        Image.new("RGB", (112, 112), (128, 128, 128)).save(folder / f"{number}.png")
+    status, _, err = run("calibrate", folder, "-o", tmp_path / "c.json", "--risk", "0.05")
+    assert status == 1
+    assert "the scores of all 120 faces are the same" in err
+
+
+def test_copies_under_other_names_are_found(run, tmp_path):
+    """Each of 160 faces four times: as 640 persons they would promise what 160 cannot."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    for number, face in enumerate(synthetic_faces(160, seed=8)):
+        for copy in range(4):
+            Image.fromarray(face).save(folder / f"{number}-{copy}.png")
+    _, _, err = run("calibrate", folder, "-o", tmp_path / "c.json", "--risk", "0.05")
+    assert "warning: 480 of 640 faces are copies" in err
 
 
 def test_scoring_under_the_gate(run, made, persons):

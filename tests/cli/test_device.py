@@ -4,12 +4,13 @@ import importlib.util
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from edge_fiqa.bundle import Bundle
-from edge_fiqa.cli import device, main
+from edge_fiqa.cli import checks, device, main
 from edge_fiqa.engines.board import Board
 
 ORIN = Board("Orin Nano", "36.4.3", "15W", (306, 306, 624), 5000, 7619, 3809)
@@ -33,7 +34,7 @@ def orin(engine_tests, monkeypatch, tmp_path):
     fakes, api = engine_tests.fakes, engine_tests.extract.load("10.3")
     world = fakes.install(monkeypatch, fakes.World(integrated=True), api)
     graph = sys.modules["edge_fiqa.engines.trt_graph"]
-    monkeypatch.setattr(device, "driver_found", graph.driver_found)
+    monkeypatch.setattr(checks, "driver_found", graph.driver_found)
     return world
 
 
@@ -41,44 +42,97 @@ def named(found):
     return {check.name: check for check in found}
 
 
-def test_where_everything_is_missing(tmp_path):
-    for board, cuda in ((ORIN, "12-6"), (THOR, "13-0")):
-        found = named(device.checks(board, tmp_path))
-        assert found["driver"].ok is False
-        assert "nvidia-l4t-cuda" in found["driver"].remedy
-        assert f"cuda-nvcc-{cuda}" in found["pycuda"].remedy or found["pycuda"].ok
-        assert "sudo apt-get install python3-libnvinfer" in found["tensorrt"].remedy
-    server = named(device.checks(Board(), tmp_path))
+JETPACKS = [  # Jetson Linux, JetPack, its toolkit, its Python
+    ("36.4.0", "6.1", "cuda-toolkit-12-6", "3.10"),
+    ("36.4.3", "6.2", "cuda-toolkit-12-6", "3.10"),
+    ("36.5.0", "6.2", "cuda-toolkit-12-6", "3.10"),
+    ("38.2.1", "7.0", "cuda-toolkit-13-0", "3.12"),
+    ("38.4.0", "7.1", "cuda-toolkit-13-0", "3.12"),
+    ("39.2.1", "7.2", "cuda-toolkit-13-2", "3.12"),
+]
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """Neither driver nor libraries, whatever this machine has."""
+    monkeypatch.setattr(checks, "driver_found", lambda: "libcuda.so.1: cannot open")
+    for name in ("tensorrt", "pycuda", "pycuda.driver"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.parametrize(("l4t", "jetpack", "toolkit", "python"), JETPACKS)
+def test_what_is_missing_is_named_for_every_jetpack(
+    bare, tmp_path, monkeypatch, l4t, jetpack, toolkit, python
+):
+    monkeypatch.setattr(checks, "_hides_system_packages", lambda: False)
+    found = named(checks.checks(Board(l4t=l4t), tmp_path))
+    assert found["jetpack"].found == f"{jetpack} (Jetson Linux {l4t})"
+    assert found["driver"].remedy.startswith("sudo apt-get install nvidia-l4t-cuda;")
+    assert found["tensorrt"].remedy.startswith("sudo apt-get install python3-libnvinfer")
+    told = f"; it is for Python {python} alone" in found["tensorrt"].remedy
+    assert told == (python != ".".join(map(str, sys.version_info[:2])))
+    assert found["pycuda"].remedy.startswith("sudo engines/jetson/install.sh,")
+    assert found["pycuda"].remedy.endswith(f"g++ python3-dev python3-venv {toolkit}")
+    assert [check.ok for check in found.values()][:4] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("l4t", ["35.4.1", "36.3.0", "32.7.1"])
+def test_a_jetpack_that_is_too_old(bare, tmp_path, l4t):
+    release = named(checks.checks(Board(l4t=l4t), tmp_path))["jetpack"]
+    assert release.ok is False
+    assert release.remedy == "flash JetPack 6.2 or later"
+
+
+def test_a_jetpack_that_is_newer_than_this(bare, tmp_path):
+    found = named(checks.checks(Board(l4t="41.1.0"), tmp_path))
+    assert found["jetpack"].ok is None
+    assert "newer than what is known here (6.1, 6.2, 7.0, 7.1, 7.2)" in found["jetpack"].found
+    assert found["pycuda"].remedy.endswith(" cuda-toolkit")
+
+
+def test_a_server(bare, tmp_path):
+    server = named(checks.checks(Board(), tmp_path))
     assert "pip install 'edge-fiqa[trt]'" in server["tensorrt"].remedy
+    assert "pip install 'edge-fiqa[trt]'" in server["pycuda"].remedy
     assert "r535" in server["driver"].remedy
+
+
+def test_a_tensorrt_that_is_too_old(bare, tmp_path, monkeypatch):
+    old = types.ModuleType("tensorrt")
+    old.__version__ = "8.6.2"
+    monkeypatch.setitem(sys.modules, "tensorrt", old)
+    found = named(checks.checks(Board(l4t="36.4.3"), tmp_path))["tensorrt"]
+    assert (found.ok, found.remedy) == (False, "flash JetPack 6.2 or later")
+    old.__version__ = "10.16.2.10"
+    assert named(checks.checks(Board(), tmp_path))["tensorrt"].ok is True
 
 
 def test_an_environment_that_hides_jetpacks_packages(tmp_path, monkeypatch):
     (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = false\n", encoding="utf-8")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    remedy = named(device.checks(ORIN, tmp_path))["tensorrt"].remedy
+    remedy = named(checks.checks(ORIN, tmp_path))["tensorrt"].remedy
     assert "--system-site-packages" in remedy
     (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = true\n", encoding="utf-8")
-    remedy = named(device.checks(ORIN, tmp_path))["tensorrt"].remedy
+    remedy = named(checks.checks(ORIN, tmp_path))["tensorrt"].remedy
     assert "--system-site-packages" not in remedy
 
 
 def test_advice_about_the_board(tmp_path):
-    found = named(device.checks(ORIN, tmp_path))
+    found = named(checks.checks(ORIN, tmp_path))
     assert (found["power mode"].found, found["power mode"].ok) == ("15W", None)
     assert found["clocks"].remedy == "sudo jetson_clocks"
-    assert named(device.checks(THOR, tmp_path))["clocks"].remedy == ""
+    assert named(checks.checks(THOR, tmp_path))["clocks"].remedy == ""
     assert found["memory"].ok is True
     low = Board(available_mb=500, total_mb=4000, swap_mb=0)
-    assert named(device.checks(low, tmp_path))["memory"].ok is False
+    assert named(checks.checks(low, tmp_path))["memory"].ok is False
 
 
 def test_a_device_file_that_may_not_be_opened(tmp_path, monkeypatch):
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvmap").touch()
-    assert named(device.checks(ORIN, tmp_path))["permissions"].ok is True
-    monkeypatch.setattr(device.os, "access", lambda path, mode: False)
-    closed = named(device.checks(ORIN, tmp_path))["permissions"]
+    assert named(checks.checks(ORIN, tmp_path))["permissions"].ok is True
+    monkeypatch.setattr(checks.os, "access", lambda path, mode: False)
+    closed = named(checks.checks(ORIN, tmp_path))["permissions"]
     assert closed.ok is False
     assert "usermod -aG video,render" in closed.remedy
 

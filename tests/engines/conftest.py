@@ -1,12 +1,19 @@
 """The fakes and the versions of TensorRT's bindings that they come in."""
 
 import importlib.util
+import json
+import os
+import shutil
 import sys
+import warnings
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
+from edge_fiqa.bundle import Bundle, sha256
+from edge_fiqa.config import PlanOptions
 from edge_fiqa.model.build_torch import load_vit
 from edge_fiqa.route import segments_for
 
@@ -46,3 +53,76 @@ def expected(weights, faces):
     x = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
         return load_vit(weights)(x).numpy()
+
+
+@pytest.fixture
+def one_version(monkeypatch, tmp_path):
+    """install(**world) -> a made-up GPU with the oldest version, anew at every call."""
+    monkeypatch.setenv("EDGE_FIQA_CACHE", str(tmp_path / "cache"))
+
+    def install(version="10.3", **options):
+        return fakes.install(monkeypatch, fakes.World(**options), extract.load(version))
+
+    return install
+
+
+def with_options(bundle, folder, **options):
+    """A copy of the bundle that was built for TensorRT with these options."""
+    copy = shutil.copytree(bundle.folder, folder / "-".join(["copy", *options]))
+    (copy / "tensorrt.json").write_bytes(msgspec.json.encode(PlanOptions(**options)))
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    manifest["files"]["tensorrt.json"] = sha256(copy / "tensorrt.json")
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return Bundle.open(copy)
+
+
+SITE = """
+import importlib.util, sys, types
+def load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+fakes = load("edge_fiqa_fakes", {fakes!r})
+extract = load("edge_fiqa_trt_extract", {extract!r})
+class Forever:
+    setitem = staticmethod(lambda mapping, key, value: mapping.__setitem__(key, value))
+    setattr = staticmethod(setattr)
+    delitem = staticmethod(lambda mapping, key: mapping.__delitem__(key))
+import os, time
+world = fakes.World()
+world.on_step = lambda phase, step: time.sleep(float(os.environ.get("FAKE_STEP_S", "0")))
+fakes.install(Forever, world, extract.load("10.3"))
+"""
+
+
+@pytest.fixture
+def children(monkeypatch, tmp_path):
+    """Child processes have the same fakes."""
+    text = SITE.format(
+        fakes=str(HERE / "fakes/__init__.py"), extract=str(HERE / "trt_api/extract.py")
+    )
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(text, encoding="utf-8")
+    path = [str(tmp_path / "site"), str(HERE.parents[1])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+
+def in_fork(work):
+    """What `work` says in a forked child; it ends there without Python's own end."""
+    ear, mouth = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: the point
+        child = os.fork()
+    if child == 0:
+        try:
+            said = work()
+        except BaseException as exc:
+            said = f"{type(exc).__name__}: {exc}"
+        os.write(mouth, str(said).encode())
+        os._exit(0)
+    os.close(mouth)
+    with os.fdopen(ear, "rb") as file:
+        said = file.read().decode()
+    os.waitpid(child, 0)
+    return said

@@ -41,7 +41,8 @@ def test_a_jetson(jetson):
         total_mb=7619,
         swap_mb=3809,
     )
-    assert (board.jetpack, board.clocks_fixed) == (6, False)
+    assert (board.jetpack.name, board.clocks_fixed) == ("6.2", False)
+    assert board.described()["jetpack"] == "6.2"
 
 
 def test_without_nvpmodel_the_mode_has_a_number(jetson):
@@ -51,7 +52,7 @@ def test_without_nvpmodel_the_mode_has_a_number(jetson):
 def test_a_jetson_of_jetpack_7(jetson):
     text = "# R38 (release), REVISION: 2.0, GCID: 1\n"
     (jetson / "etc/nv_tegra_release").write_text(text, encoding="utf-8")
-    assert read_board(jetson, "absent").jetpack == 7
+    assert read_board(jetson, "absent").jetpack.name == "7.0"
 
 
 def test_clocks_that_were_fixed(jetson):

@@ -22,7 +22,7 @@ RUNS = {
     "ov": ("fp32", "fp16", "bf16", "int8"),
     "ort": ("fp32", "fp16", "int8"),
     "pt": ("fp32", "fp16", "bf16"),
-    "trt": ("fp32", "fp16", "int8"),
+    "trt": ("fp32", "fp16", "bf16", "int8"),
 }
 
 

@@ -34,7 +34,9 @@ globals().update(
     }
 )
 test_every_precision_stays_in_its_bounds.pytestmark = [  # noqa: F821
-    pytest.mark.parametrize(("backend", "precision"), [("trt", "fp16"), ("trt", "int8")])
+    pytest.mark.parametrize(
+        ("backend", "precision"), [("trt", "fp16"), ("trt", "bf16"), ("trt", "int8")]
+    )
 ]
 
 

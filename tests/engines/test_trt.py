@@ -1,25 +1,20 @@
 """What the TensorRT engine does beyond the contract, on a made-up GPU."""
 
-import json
-import os
 import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
-from edge_fiqa.bundle import Bundle, sha256
-from edge_fiqa.config import PlanOptions
+from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import BackendMissing, EngineFailed
 from edge_fiqa.measure import all_exits
 from edge_fiqa.types import Segment
 
-from .conftest import extract, fakes
+from .conftest import with_options
 
 BODIES = [Segment(1, 1), Segment(2, 2), Segment(3, 3)]
 TAIL = Segment(4, 4, tail=True)
@@ -29,27 +24,6 @@ TAIL = Segment(4, 4, tail=True)
 def reference(bundle, faces):
     with open_engine(bundle, "ort") as engine:
         return all_exits(engine, faces)
-
-
-@pytest.fixture
-def one_version(monkeypatch, tmp_path):
-    """install(**world) -> a made-up GPU with the oldest version, anew at every call."""
-    monkeypatch.setenv("EDGE_FIQA_CACHE", str(tmp_path / "cache"))
-
-    def install(version="10.3", **options):
-        return fakes.install(monkeypatch, fakes.World(**options), extract.load(version))
-
-    return install
-
-
-def with_options(bundle, folder, **options):
-    """A copy of the bundle that was built for TensorRT with these options."""
-    copy = shutil.copytree(bundle.folder, folder / "-".join(["copy", *options]))
-    (copy / "tensorrt.json").write_bytes(msgspec.json.encode(PlanOptions(**options)))
-    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"]["tensorrt.json"] = sha256(copy / "tensorrt.json")
-    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    return Bundle.open(copy)
 
 
 def in_steps(engine, faces):
@@ -158,7 +132,7 @@ def test_out_of_memory_says_how_much_there_was(one_version, bundle):
 
 def test_equal_blocks_are_timed_once(gpu, bundle):
     with open_engine(bundle, "trt") as engine:
-        engine.prepare(batches=[1])
+        engine.prepare(faces=[1])
     timings = [event for event in gpu.events if event in ("hit", "miss")]
     assert timings == ["miss"] + ["hit"] * (len(bundle.segments) - 1)
 
@@ -217,36 +191,6 @@ def test_what_the_parser_says_reaches_the_message(one_version, bundle, faces, tm
             engine.run(Segment(1, 2, tail=True), faces)
 
 
-SITE = """
-import importlib.util, sys, types
-def load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-fakes = load("edge_fiqa_fakes", {fakes!r})
-extract = load("edge_fiqa_trt_extract", {extract!r})
-class Forever:
-    setitem = staticmethod(lambda mapping, key, value: mapping.__setitem__(key, value))
-    setattr = staticmethod(setattr)
-    delitem = staticmethod(lambda mapping, key: mapping.__delitem__(key))
-fakes.install(Forever, fakes.World(), extract.load("10.3"))
-"""
-
-
-@pytest.fixture
-def children(monkeypatch, tmp_path):
-    """Child processes have the same fakes."""
-    here = Path(__file__).parent
-    text = SITE.format(
-        fakes=str(here / "fakes/__init__.py"), extract=str(here / "trt_api/extract.py")
-    )
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/sitecustomize.py").write_text(text, encoding="utf-8")
-    path = [str(tmp_path / "site"), str(Path(__file__).parents[2])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
-
-
 @pytest.mark.slow
 def test_a_child_builds_where_memory_is_short(
     one_version, children, bundle, faces, reference, tmp_path
@@ -259,7 +203,7 @@ def test_a_child_builds_where_memory_is_short(
         assert "build" not in world.events
         apart.file_of(BODIES[1]).write_bytes(b"garbage")
         with pytest.raises(EngineFailed, match=r"child process failed: TensorRT .* cannot parse"):
-            engine.prepare(batches=[1])
+            engine.prepare(faces=[1])
 
 
 def test_a_killed_child_is_explained(one_version, bundle, faces, tmp_path, monkeypatch):

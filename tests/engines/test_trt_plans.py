@@ -1,6 +1,8 @@
 """A plan is used only where everything it was built for is still true."""
 
 import json
+import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,6 +11,8 @@ from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines.trt_plans import PlanStore, Target
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import Segment
+
+from .conftest import in_fork
 
 HERE = Target("10.3.0", "Orin", "8.7", "12.6", "MAXN", "aarch64-linux")
 BODY = Segment(1, 1)
@@ -113,11 +117,63 @@ def test_what_everyone_may_write_is_not_code_to_run(store):
     assert "everyone may write" in one.load(BODY, 1)[1]
 
 
-def test_no_place_to_write(bundle, tmp_path, monkeypatch):
+def test_no_place_to_write(bundle, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("EDGE_FIQA_CACHE", str(tmp_path / "file"))
-    with pytest.raises(EngineFailed, match="set EDGE_FIQA_CACHE"):
-        PlanStore(bundle, HERE, PlanOptions())
+    one = PlanStore(bundle, HERE, PlanOptions())
+    assert not one.keeps
+    assert "Not a directory" in caplog.text
+    assert "set EDGE_FIQA_CACHE" in caplog.text
+    one.save(BODY, 1, b"plan")
+    assert one.lacks(BODY, 1)
+    assert one.load(BODY, 1) == (None, "it was never built")
+    temporary = one.timing.parent
+    assert temporary.is_dir()
+    one.close()
+    assert not temporary.exists()
+
+
+def test_a_user_without_a_home(bundle, monkeypatch, caplog):
+    for name in ("EDGE_FIQA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    one = PlanStore(bundle, HERE, PlanOptions())
+    assert not one.keeps
+    assert one.lacks(BODY, 1)
+    assert "set EDGE_FIQA_CACHE" in caplog.text
+    one.close()
+
+
+def test_a_cache_that_may_not_be_looked_into(bundle, tmp_path, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    monkeypatch.setenv("EDGE_FIQA_CACHE", str(tmp_path))
+    PlanStore(bundle, HERE, PlanOptions()).save(BODY, 1, b"plan")
+    tmp_path.chmod(0o700)
+
+    def as_another():
+        os.setuid(4711)
+        one = PlanStore(bundle, HERE, PlanOptions())
+        found = one.keeps, one.load(BODY, 1)[0], one.lacks(BODY, 1)
+        one.close()
+        return found
+
+    assert in_fork(as_another) == "(False, None, True)"
+
+
+def test_what_is_lacking_is_known_without_reading_plans(store):
+    one = store()
+    assert one.lacks(BODY, 4)
+    one.save(BODY, 4, b"plan")
+    assert not one.lacks(BODY, 4)
+    assert store(level=5).lacks(BODY, 4)
+    one.path(BODY, 4).write_bytes(b"pLan")
+    assert not one.lacks(BODY, 4)  # only loading finds it
+    assert one.load(BODY, 4)[0] is None
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from edge_fiqa.measure import all_exits
 from edge_fiqa.policy import Convergence, Fixed
 from edge_fiqa.types import Segment
 
-from .test_trt import one_version, with_options  # noqa: F401
+from .conftest import with_options
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_repeated_pass_allocates_nothing(gpu, device_bundle, faces, trail):
         assert (gpu.used(), len(gpu.graphs)) == before
 
 
-def test_padding_decides_nothing(one_version, device_bundle, faces, trail):  # noqa: F811
+def test_padding_decides_nothing(one_version, device_bundle, faces, trail):
     """The bucket of 4 holds a face of the batch before, which would go on."""
     one_version()
     first = fuse(trail, 1)
@@ -116,7 +116,7 @@ def test_padding_decides_nothing(one_version, device_bundle, faces, trail):  # n
         assert three.depth.tolist() == four.depth[:3].tolist()
 
 
-def test_a_set_gate_needs_no_new_graph(one_version, device_bundle, faces, trail):  # noqa: F811
+def test_a_set_gate_needs_no_new_graph(one_version, device_bundle, faces, trail):
     world = one_version()
     with open_engine(device_bundle, "trt") as engine:
         first = assess(engine, faces, gates(trail)[0])
@@ -127,7 +127,7 @@ def test_a_set_gate_needs_no_new_graph(one_version, device_bundle, faces, trail)
     assert second.depth.tolist() == [4] * len(faces)
 
 
-def test_memory_that_moved_makes_new_graphs(one_version, device_bundle, faces, trail):  # noqa: F811
+def test_memory_that_moved_makes_new_graphs(one_version, device_bundle, faces, trail):
     one_version()
     gate = gates(trail)[2]
     with open_engine(device_bundle, "trt") as engine, open_engine(device_bundle, "ort") as host:
@@ -137,7 +137,7 @@ def test_memory_that_moved_makes_new_graphs(one_version, device_bundle, faces, t
         same(assess(engine, faces[:1], gate), small)
 
 
-def test_other_policies_ask_the_host(one_version, device_bundle, faces):  # noqa: F811
+def test_other_policies_ask_the_host(one_version, device_bundle, faces):
     world = one_version()
     with open_engine(device_bundle, "trt") as engine:
         Controller(engine).assess(faces, [Convergence()])
@@ -152,7 +152,7 @@ def test_without_the_flag_nothing_is_new(gpu, bundle, faces, trail):
 
 
 def test_plans_are_the_same_with_and_without(
-    one_version,  # noqa: F811
+    one_version,
     device_bundle,
     faces,
     trail,
@@ -168,7 +168,7 @@ def test_plans_are_the_same_with_and_without(
     assert "build" not in world.events
 
 
-def test_warming_makes_the_graph(one_version, device_bundle, faces, trail):  # noqa: F811
+def test_warming_makes_the_graph(one_version, device_bundle, faces, trail):
     world = one_version()
     gate = gates(trail)[2]
     with open_engine(device_bundle, "trt") as engine:
@@ -191,7 +191,7 @@ def test_warming_makes_the_graph(one_version, device_bundle, faces, trail):  # n
     ],
 )
 def test_refused_once_and_for_good(
-    one_version,  # noqa: F811
+    one_version,
     bundle,
     device_bundle,
     faces,
@@ -216,7 +216,7 @@ def test_refused_once_and_for_good(
 
 
 def test_a_capture_that_breaks(
-    one_version,  # noqa: F811
+    one_version,
     device_bundle,
     faces,
     trail,
@@ -233,7 +233,7 @@ def test_a_capture_that_breaks(
 
 
 def test_segments_that_cannot_be_captured(
-    one_version,  # noqa: F811
+    one_version,
     device_bundle,
     faces,
     trail,
@@ -248,7 +248,7 @@ def test_segments_that_cannot_be_captured(
 
 
 @pytest.mark.parametrize("options", [{"integrated": True}, {"sm": (11, 0), "cuda": 13000}])
-def test_other_machines(one_version, device_bundle, faces, trail, options):  # noqa: F811
+def test_other_machines(one_version, device_bundle, faces, trail, options):
     world = one_version(**options)
     gate = gates(trail)[2]
     with open_engine(device_bundle, "trt") as engine, open_engine(device_bundle, "ort") as host:
@@ -259,7 +259,7 @@ def test_other_machines(one_version, device_bundle, faces, trail, options):  # n
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_the_host_goes_on_where_the_device_stopped(
-    one_version,  # noqa: F811
+    one_version,
     device_bundle,
     faces,
     trail,
@@ -287,7 +287,7 @@ def test_the_host_goes_on_where_the_device_stopped(
 
 
 def test_segments_of_several_blocks(
-    one_version,  # noqa: F811
+    one_version,
     checkpoint,
     face_set,
     faces,
@@ -341,7 +341,7 @@ def planted(kind):
 
 @pytest.mark.parametrize("number", range(4))
 def test_the_fake_driver_finds_planted_mistakes(
-    one_version,  # noqa: F811
+    one_version,
     device_bundle,
     faces,
     trail,
@@ -380,7 +380,7 @@ def benchmark():
     return module
 
 
-def test_the_benchmark_compares_host_and_device(one_version, bundle, tmp_path, capsys):  # noqa: F811
+def test_the_benchmark_compares_host_and_device(one_version, bundle, tmp_path, capsys):
     one_version()
     output = tmp_path / "found.json"
     arguments = ["--bundle", str(bundle.folder), "--count", "8"]
@@ -401,7 +401,7 @@ def test_the_benchmark_compares_host_and_device(one_version, bundle, tmp_path, c
     ("options", "said"),
     [({"devices": 0}, "needs an NVIDIA driver"), ({"conditional": "node"}, "way was refused")],
 )
-def test_the_benchmark_ends_with_one_line(one_version, bundle, options, said):  # noqa: F811
+def test_the_benchmark_ends_with_one_line(one_version, bundle, options, said):
     one_version(**options)
     with pytest.raises(SystemExit, match=f"device_exit: .*{said}"):
         benchmark().main(["--bundle", str(bundle.folder), "--batch", "1", "--rounds", "1"])
@@ -462,7 +462,7 @@ int main() {
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
-def test_structs_and_functions_are_those_of_the_header(one_version, tmp_path):  # noqa: F811
+def test_structs_and_functions_are_those_of_the_header(one_version, tmp_path):
     one_version()
     from edge_fiqa.engines import trt_conditional as mine
     from edge_fiqa.engines import trt_graph

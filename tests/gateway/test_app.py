@@ -9,6 +9,7 @@ from edge_fiqa import Scorer
 from edge_fiqa.align import TEMPLATE
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
 from edge_fiqa.gateway.app import Gateway
+from edge_fiqa.gateway.desk import Desk
 from edge_fiqa.measure import synthetic_faces
 from tests.gateway.people import (
     Collected,
@@ -92,6 +93,15 @@ def test_two_people_at_once_are_two_tracks(gateway_of):
     _, sink = gateway_of(configured("door"), {"door": Script([frames])})
     until(lambda: len(sink.of("end")) == 2)
     assert len(whole(sink)) == 2
+
+
+def test_faces_of_a_track_are_told_to_be_one_persons(gateway_of, monkeypatch):
+    """By that name audits count a person once."""
+    jobs, put = [], Desk.put
+    monkeypatch.setattr(Desk, "put", lambda desk, job: (jobs.append(job), put(desk, job))[1])
+    gateway_of(configured("door"), {"door": Script([[picture(10, 300)] * 5000])})
+    until(lambda: len(jobs) > 10)
+    assert all(job.face.person == job.track is not None for job in jobs)
 
 
 def test_stopping_ends_every_track(gateway_of):

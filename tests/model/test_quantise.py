@@ -48,6 +48,23 @@ def test_only_the_linear_layers_are_quantised(model):
             assert (sources == {"DequantizeLinear"}) == linear, node.name
 
 
+def test_sums_are_not_rounded(model):
+    readers = {i: node.op_type for node in model.graph.node for i in node.input}
+    sums = [n for n in model.graph.node if n.op_type == "MatMul"]
+    assert sums
+    assert "QuantizeLinear" not in {readers.get(node.output[0]) for node in sums}
+
+
+def test_query_key_and_value_each_quantise_their_input(model):
+    """ONNX Runtime leaves layers that share a pair in float."""
+    quantised = [
+        node.input[0]
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] == "block1/norm1"
+    ]
+    assert len(quantised) == 3
+
+
 def test_centred_pixels_keep_scale_one(model):
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     node = next(

@@ -80,7 +80,7 @@ def read_request(body: bytes, header_length: str | None) -> tuple[InferRequest, 
     end = _json_end(body, header_length)
     try:
         request = msgspec.json.decode(body[:end], type=InferRequest)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ConfigError(f"the request is not of the v2 protocol: {exc}") from exc
     if len(request.inputs) != 1 or request.inputs[0].name != INPUT:
         raise ConfigError(f"give one input named {INPUT}")

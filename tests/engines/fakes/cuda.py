@@ -36,6 +36,9 @@ class World:
         self.conditional = conditional
         self.streams, self.graphs = {}, {}
         self.complaints, self.events = [], []
+        self.on_step = lambda phase, step: None  # called before each step of a build is done
+        self.refusing = False  # segments are not enqueued
+        self.broken = False  # every call fails from now on, as after an illegal access
         self.lock = threading.RLock()
         self._contexts = threading.local()
         self._next = 0x10
@@ -120,6 +123,10 @@ def pycuda_driver(world):
             raise logic("cannot activate out-of-thread context")
         here()
 
+    def sound():
+        if world.broken:
+            raise errors["LaunchError"]("unspecified launch failure")
+
     def quiet():
         for queue in world.streams.values():
             if queue.capture is not None and queue.thread == threading.get_ident():
@@ -171,6 +178,7 @@ def pycuda_driver(world):
         def synchronize(self):
             owned(self._thread)
             quiet()
+            sound()
             try:
                 self._queue.drain()
             except IllegalAddressError as exc:
@@ -204,6 +212,10 @@ def pycuda_driver(world):
 
         def free(self):
             owned(self._thread)
+            if world.broken:
+                self._freed = True
+                world.forget(self._address)
+            sound()
             if self._freed:
                 raise logic("device_allocation::free failed: invalid argument")
             self._freed = True
@@ -215,6 +227,7 @@ def pycuda_driver(world):
 
     def mem_alloc(size):
         here()
+        sound()
         quiet()
         if world.used() + size > world.memory:
             raise errors["MemoryError"]("cuMemAlloc failed: out of memory")
@@ -252,6 +265,7 @@ def pycuda_driver(world):
 
     def enqueue(stream, operation):
         owned(stream._thread)
+        sound()
         stream._queue.add(operation)
 
     def pinned(array):

@@ -4,6 +4,7 @@ It does what TensorRT does when used wrongly: None, False, an error in the log, 
 """
 
 import json
+import threading
 import types
 from pathlib import Path
 
@@ -11,51 +12,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from .bfloat import rounded, uses_bfloat16
 from .bindings import Member, make_class, make_enum
 from .cuda import Crash, IllegalAddressError
+from .operators import refusals
 
-# Marked supported in the parser's own list for TensorRT 8.4, and LayerNormalization of 8.6. Later
-# parsers take all of these as well.
-_OPERATORS = """
-Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast
-Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace
-DequantizeLinear Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather
-GatherElements GatherND Gemm GlobalAveragePool Greater GreaterOrEqual HardSigmoid Identity If
-InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop MatMul
-Max MaxPool Mean Min Mul Neg Not Or Pad Pow PRelu QuantizeLinear Range ReduceMax ReduceMean
-ReduceMin ReduceProd ReduceSum Relu Reshape Resize Round ScatterND Selu Shape Sigmoid Sign Sin
-Sinh Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK Transpose
-Unsqueeze Where Xor
-"""
-OPERATORS = frozenset(_OPERATORS.split())
-LAST_OPSET = 20
 MAGIC = b"fake plan\n"
 TYPES = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorProto.FLOAT: "FLOAT"}
-
-
-def refusals(model):
-    """Why a TensorRT 10.3 parser would refuse this graph: one line per reason."""
-    found = [
-        f"operator {node.op_type} is not supported"
-        for node in model.graph.node
-        if node.op_type not in OPERATORS
-    ]
-    found += [
-        f"domain {o.domain} is not supported"
-        for o in model.opset_import
-        if o.domain not in ("", "ai.onnx")
-    ]
-    found += [f"opset {o.version} is too new" for o in model.opset_import if o.version > LAST_OPSET]
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            zero = constants.get(node.input[2]) if len(node.input) > 2 else None
-            if zero is not None and onnx.numpy_helper.to_array(zero).any():
-                found.append(f"{node.name}: the zero point is not 0")
-        for name in node.input:
-            if name in constants and constants[name].data_type == onnx.TensorProto.DOUBLE:
-                found.append(f"{node.name}: float64")
-    return found
 
 
 def make_tensorrt(api, world):
@@ -254,16 +217,10 @@ def make_tensorrt(api, world):
             if low == high:
                 for value in [*model.graph.input, *model.graph.output]:
                     value.type.tensor_type.shape.dim[0].dim_value = high
-            monitor = config._progress_monitor
-            if monitor is not None:
-                inited(monitor, "IProgressMonitor")
-                monitor.phase_start("Building Engine", None, 2)
-                if not all(monitor.step_complete("Building Engine", step) for step in (0, 1)):
-                    return None
-                monitor.phase_finish("Building Engine")
             if config._cache is not None:
                 world.events.append("hit" if b"timed" in config._cache._data else "miss")
-                config._cache._data += b"timed\n"
+            if config._progress_monitor is not None and not self._phases(config):
+                return None
             head = {
                 "version": api["version"], "sm": list(world.sm), "low": low, "high": high,
                 "flags": sorted(config._flags), "level": config.builder_optimization_level,
@@ -271,6 +228,44 @@ def make_tensorrt(api, world):
             world.events.append("build")
             body = model.SerializeToString()
             return kinds["IHostMemory"](MAGIC + json.dumps(head).encode() + b"\n" + body)
+
+        def _phases(self, config):
+            """Phases within phases, told by another thread. False if one of the steps said stop."""
+            monitor, going = config._progress_monitor, []
+            inited(monitor, "IProgressMonitor")
+
+            def phase(name, parent, steps, inner=None):
+                monitor.phase_start(name, parent, steps)
+                try:
+                    for step in range(steps):
+                        if inner is not None and step == 0 and not inner():
+                            return False
+                        if name == "Timing graph nodes" and config._cache is not None:
+                            config._cache._data += b"timed\n"
+                        world.on_step(name, step)
+                        if not monitor.step_complete(name, step):
+                            return False
+                finally:
+                    monitor.phase_finish(name)
+                return True
+
+            def tell():
+                try:
+                    timing = ("Timing graph nodes", "Computing profile costs", 4)
+                    costs = (
+                        "Computing profile costs",
+                        "Building Engine",
+                        2,
+                        lambda: phase(*timing),
+                    )
+                    going.append(phase("Building Engine", None, 2, lambda: phase(*costs)))
+                except Exception as exc:  # the bindings print it and go on
+                    world.complaints.append(f"the progress monitor raised {exc!r}")
+
+            thread = threading.Thread(target=tell)
+            thread.start()
+            thread.join()
+            return going == [True]
 
     class Runtime:
         def __init__(self, logger):
@@ -313,13 +308,24 @@ def make_tensorrt(api, world):
                 return None
             return kinds["ICudaEngine"](self._log, head, onnx.ModelProto.FromString(body))
 
+    def freed(what):
+        if not world.stack:
+            world.complaints.append(f"{what} was freed without a context on its thread")
+
     class ICudaEngine:
+        def __del__(self):
+            freed("an engine")
+
         def __init__(self, log, head, model):
             self._log, self._head = log, head
             options = ort.SessionOptions()
             options.intra_op_num_threads, options.log_severity_level = 1, 4
+            known = model
+            if uses_bfloat16(model):
+                known = rounded(model)  # without optimising, which would take rounding for a no-op
+                options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             self._session = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                known.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
             self._tensors = {}
             for mode, values in (("INPUT", model.graph.input), ("OUTPUT", model.graph.output)):
@@ -359,6 +365,9 @@ def make_tensorrt(api, world):
             return kinds["IExecutionContext"](self, strategy)
 
     class IExecutionContext:
+        def __del__(self):
+            freed("a context")
+
         def __init__(self, engine, strategy):
             self._engine, self._addresses, self._scratch = engine, {}, None
             self._managed = strategy is not None and strategy.name == "USER_MANAGED"
@@ -403,6 +412,9 @@ def make_tensorrt(api, world):
             if any(-1 in shape for shape in self._shapes.values()):
                 say(log, "not all shapes are specified")
                 return False
+            if world.refusing:
+                say(log, "enqueueV3: Error Code 1: Cask (Cask convolution execution)")
+                return False
             if queue.capture is not None and not world.capturable:
                 say(log, "operation not permitted when stream is capturing")
                 return False
@@ -446,4 +458,4 @@ def make_tensorrt(api, world):
     return module
 
 
-__all__ = ["OPERATORS", "IllegalAddressError", "Member", "make_tensorrt", "refusals"]
+__all__ = ["IllegalAddressError", "Member", "make_tensorrt"]

@@ -377,6 +377,13 @@ def test_what_infer_refuses(change):
     assert answer.json()["error"]
 
 
+def test_a_name_that_is_no_text_is_refused():
+    body = json.dumps(request_for(FACES[:1, :1, :1])).encode().replace(b'"image"', b'"\x80mage"')
+    assert b"\x80" in body
+    answer = client_for().post("/v2/models/nano/infer", content=body)
+    assert answer.status_code == 400
+
+
 CLIENT = client_for(max_megapixels=0.01)
 SEEDS = [png(8, 8), jpeg(16, 16), json.dumps(request_for(FACES[:1, :1, :1])).encode(), b"GIF89a"]
 
