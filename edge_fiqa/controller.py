@@ -13,9 +13,11 @@ from edge_fiqa import route
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.cost import CostTable, LoadFactor
 from edge_fiqa.engines.base import Engine, Tokens, behind
+from edge_fiqa.exit_table import exit_table
 from edge_fiqa.fusion import Fusion, check_weights, fuse
 from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason, first_to_stop
 from edge_fiqa.route import Route
+from edge_fiqa.steps import Steps
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
 Spent = tuple[float, float, float]
@@ -130,13 +132,16 @@ class Controller:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
         A budget in ms may choose any exit, so all of them are warmed. Smaller batches than `batch`
-        are what is left of it once faces have stopped. The load factor starts anew.
+        are what is left of it once faces have stopped. What a device runs ahead is warmed as well. The
+        load factor starts anew.
         """
         routes, batch = self.routes(policies), min(batch, self.engine.max_batch)
         self.engine.prepare({s for steps in routes for s in steps}, range(1, batch + 1))
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
         for steps in routes:
             _Run(self, batch, (), steps).batch(faces, np.arange(batch), "full")
+        if self.engine.run_ahead is not None:
+            self.assess(faces, policies)
         self.load = LoadFactor()
 
     def routes(self, policies: Sequence[Policy]) -> set[Route]:
@@ -183,15 +188,15 @@ class _Run:
         self.spent = np.zeros((faces, 3))
 
     def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
-        controller, engine = self.controller, self.controller.engine
-        x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
+        batch = faces[rows[0] : rows[-1] + 1]
+        controller, engine = self.controller, self._engine_for(batch)
+        x: Bytes | Tokens = batch
         place = np.arange(len(rows))  # of each face within x: finished ones may be carried along
         estimates: Array = np.empty((len(rows), len(self.steps)), np.float32)
         spent = np.zeros(3)  # by each face that is still here: they all came together
         for number, segment in enumerate(self.steps):
-            start = controller.clock()
-            tokens, scores = engine.run(segment, x)
-            spent += controller.charge(segment, len(rows), 1e3 * (controller.clock() - start))
+            tokens, scores, ms = engine.run(segment, x)
+            spent += controller.charge(segment, len(rows), ms)
             self.trail[rows, segment.exits] = scores[place]
             if number == len(self.steps) - 1:
                 break
@@ -208,12 +213,24 @@ class _Run:
                 if not going_on.size:
                     return
                 rows, estimates, place = rows[going_on], estimates[going_on], place[going_on]
-                if engine.computed(len(place)) < engine.computed(x.faces):
+                if engine.shrinks(x.faces, len(place)):
                     x, place = engine.keep(x, place), np.arange(len(place))
         depth = self.steps[-1].last
         for row in rows:
             broken = not np.isfinite(self.trail[row, :depth]).all()
             self._leave(row, "not_finite" if broken else reason_at_end, depth, spent)
+
+    def _engine_for(self, faces: Bytes) -> Steps:
+        """The engine, which may have run some of the steps with these faces already."""
+        controller, table = self.controller, None
+        if controller.engine.run_ahead is not None and self.watching:
+            table = exit_table(
+                self.watching,
+                controller.estimator,
+                controller.fusion,
+                [segment.last for segment in self.steps[:-1]],
+            )
+        return Steps(controller.engine, controller.clock, self.steps, faces, table)
 
     def _decide(self, estimates: Array, number: int) -> list[Reason | None]:
         """Why each face stops after step `number`, or None. estimates: (N, number + 1)."""

@@ -10,24 +10,27 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import board
-from edge_fiqa.engines.base import EngineBase, Rows, Tokens
+from edge_fiqa.engines.base import EngineBase, Ran, Rows, Tokens
 from edge_fiqa.engines.owner import Owner
-from edge_fiqa.engines.trt_api import VERSION, Log, make, need, trt
+from edge_fiqa.engines.trt_api import VERSION, Log, logger, make, need, trt
+from edge_fiqa.engines.trt_conditional import Refused
 from edge_fiqa.engines.trt_device import Device, DriverError, Staging
 from edge_fiqa.engines.trt_graph import Graphs
 from edge_fiqa.engines.trt_memory import Lease, Scratch, TokenPool
 from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
 from edge_fiqa.engines.trt_stage import Stage
 from edge_fiqa.engines.trt_supply import Supply, Work
+from edge_fiqa.engines.trt_until import Until
 from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.exit_table import ExitTable
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
 TOKEN_BYTES = 4  # tokens are float32 in every precision: the residual stream is
@@ -49,6 +52,8 @@ class TensorRT(EngineBase):
         self._cancelled = threading.Event()
         self._closed, self._process = False, os.getpid()
         self._stages: dict[tuple[Segment, int], Stage] = {}
+        self._until: Until | None = None
+        self.decide_on(self.options.exit_on)
         self._owner = Owner("edge_fiqa-tensorrt")
         try:
             self._owner.call(self._open)
@@ -79,6 +84,10 @@ class TensorRT(EngineBase):
 
     def computed(self, faces: int) -> int:
         return next(size for size in self.options.batches if size >= faces)
+
+    def decide_on(self, where: Literal["host", "device"]) -> None:
+        """Who decides, from the next pass on, that a whole batch may stop. See `trt_until`."""
+        self.run_ahead = self._run_ahead if where == "device" else None
 
     def prepare(
         self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
@@ -149,12 +158,7 @@ class TensorRT(EngineBase):
         stage = self._stage(segment, batch)
         lease = None if segment.tail else self._pool.lend()
         self._begin.record(self._device.stream)
-        if isinstance(x, Tokens):
-            source = x.buffer.address
-        else:
-            self._images.host[:faces] = x
-            self._images.upload(faces * IMAGE * IMAGE * 3)
-            source = self._images.address
+        source = x.buffer.address if isinstance(x, Tokens) else self._upload(x, faces)
         stage.enqueue(source, self._scores.address, None if lease is None else lease.address)
         exits = segment.last - segment.first + 1
         self._scores.download(batch * exits)
@@ -163,6 +167,42 @@ class TensorRT(EngineBase):
         self.device_ms[segment] = float(self._end.time_since(self._begin))
         scores = self._scores.first(batch, exits)[:faces].copy()
         return (None if lease is None else Tokens(faces, segment.last, lease)), scores
+
+    def _upload(self, images: Bytes, faces: int) -> int:
+        self._images.host[:faces] = images
+        self._images.upload(faces * IMAGE * IMAGE * 3)
+        return self._images.address
+
+    def _until_done(
+        self, steps: Sequence[Segment], table: ExitTable, images: Bytes, faces: int
+    ) -> Ran:
+        source = self._upload(images, faces)
+        try:
+            if self._graphs is None:
+                raise Refused("exits on the device need graphs: true")
+            if self._until is None:
+                self._until = Until(
+                    self._device,
+                    self._graphs,
+                    self._scratch,
+                    self._pool,
+                    source,
+                    self.config.depth,
+                    self.max_batch,
+                    self._stage,
+                )
+            return self._until.run(steps, table, faces, self.computed(faces))
+        except Refused as exc:
+            logger.warning("exits are decided on the host from now on: %s", exc)
+            self._log.take()  # what TensorRT said belongs to no later failure
+            self._leave_device()
+            return []
+
+    def _leave_device(self) -> None:
+        self.run_ahead = None
+        if self._until is not None:
+            self._until.close()
+            self._until = None
 
     def _keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         kept: Lease = self._pool.lend()
@@ -203,6 +243,7 @@ class TensorRT(EngineBase):
     def _release(self) -> None:
         with suppress(EngineFailed):  # of a device that failed, whoever used it has heard
             self._device.synchronise()
+        self._leave_device()
         for stage in self._stages.values():
             stage.close()
         self._stages.clear()
@@ -219,6 +260,10 @@ class TensorRT(EngineBase):
         self._device.close()
 
     # ---- on the caller's thread
+
+    def _run_ahead(self, steps: Sequence[Segment], table: ExitTable, images: Bytes) -> Ran:
+        faces = self.faces_in(steps[0], images)
+        return self._wait(self._until_done, steps, table, images, faces)
 
     def _wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self._closed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ctypes import POINTER, byref, c_int, c_uint, c_ulonglong, c_void_p
 from typing import Any
 
@@ -27,17 +27,23 @@ def load_driver() -> Any:
     return ctypes.CDLL("libcuda.so.1")
 
 
+def declare(library: Any, prototypes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """These functions by name, with their types. AttributeError where the driver lacks one."""
+    calls = {}
+    for name, types in prototypes.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = types, c_int
+        calls[name] = function
+    return calls
+
+
 class Graphs:
     """Captures what is enqueued on one stream, and replays it."""
 
     def __init__(self, stream: int, driver: Any = None) -> None:
         library = load_driver() if driver is None else driver
         self._stream = c_void_p(stream)
-        self._calls = {}
-        for name, types in PROTOTYPES.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = types, c_int
-            self._calls[name] = function
+        self._calls = declare(library, PROTOTYPES)
 
     def capture(self, enqueue: Callable[[], bool]) -> c_void_p | None:
         """What `enqueue` enqueues, as a launchable graph; None where it cannot be captured.
@@ -47,25 +53,32 @@ class Graphs:
         """
         if self._status("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL):
             return None
-        graph, executable = c_void_p(), c_void_p()
+        graph = c_void_p()
         try:
             enqueued = enqueue()
         finally:
             ended = self._status("cuStreamEndCapture", self._stream, byref(graph))
         if ended or not graph.value:
             return None
-        made = enqueued and not self._status(
-            "cuGraphInstantiateWithFlags", byref(executable), graph, 0
-        )
-        self._status("cuGraphDestroy", graph)
-        if not made:
+        executable = self.instantiate(graph) if enqueued else None
+        self.drop(graph)
+        return executable
+
+    def instantiate(self, graph: c_void_p) -> c_void_p | None:
+        """What can be launched of a graph; None where the driver refuses it."""
+        executable = c_void_p()
+        if self._status("cuGraphInstantiateWithFlags", byref(executable), graph, 0):
             return None
         self._status("cuGraphUpload", executable, self._stream)  # else the first launch does it
         return executable
 
-    def launch(self, executable: c_void_p) -> None:
+    def drop(self, graph: c_void_p) -> None:
+        """Forget a graph. What was instantiated of it stays."""
+        self._status("cuGraphDestroy", graph)
+
+    def launch(self, executable: c_void_p, failure: type[EngineFailed] = EngineFailed) -> None:
         if status := self._status("cuGraphLaunch", executable, self._stream):
-            raise EngineFailed(f"a CUDA graph could not be launched (CUDA error {status})")
+            raise failure(f"a CUDA graph could not be launched (CUDA error {status})")
 
     def destroy(self, executable: c_void_p) -> None:
         self._status("cuGraphExecDestroy", executable)

@@ -37,7 +37,7 @@ log = logging.getLogger("edge_fiqa.plans")
 SCHEMA: Final = "edge-fiqa-plan/1"
 NEVER = "it was never built"
 LOOK_S = 0.2  # between two tries to get the lock
-RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches")
+RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches", "exit_on")
 """Options that do not change what is in a plan."""
 
 

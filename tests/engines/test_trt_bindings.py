@@ -173,6 +173,9 @@ class Kernel:
     pass
 drv.Function.prepare(Kernel, f"PP{{trt_device.KERNEL_ROWS}}sI")
 assert len(pack(Kernel.arg_format, 1 << 40, 1 << 41, bytes(64), 7)) == 8 + 8 + 64 + 4
+drv.Function.prepare(Kernel, trt_device.DECIDE_ARGUMENTS)
+packed = pack(Kernel.arg_format, 1 << 40, 1 << 41, 1 << 42, (1 << 63) + 5, 7)
+assert packed[24:] == ((1 << 63) + 5).to_bytes(8, "little") + (7).to_bytes(4, "little")
 try:
     trt_device.Device()
 except BackendMissing as exc:

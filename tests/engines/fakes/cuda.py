@@ -11,6 +11,8 @@ import types
 
 import numpy as np
 
+from .graphs import Driver, decide
+
 
 class Crash(BaseException):
     """Where the real library would take the process down."""
@@ -19,17 +21,19 @@ class Crash(BaseException):
 class World:
     """One machine. sm, integrated, cuda: of its device. ptx: whether its driver takes our PTX.
 
-    capturable: whether segments can be captured. complaints: what the real libraries print.
+    capturable: whether segments can be captured. conditional: how it treats conditional graphs, see
+    `graphs.Driver`. complaints: what the real libraries print.
     """
 
     def __init__(
         self, *, devices=1, sm=(8, 7), integrated=False, cuda=12060, ptx=True, capturable=True,
-        memory=1 << 30, name="Orin",
+        conditional="yes", memory=1 << 30, name="Orin",
     ):  # fmt: skip
         self.devices, self.sm, self.integrated, self.cuda = devices, sm, integrated, cuda
         self.ptx, self.capturable, self.memory, self.name = ptx, capturable, memory, name
         self.initialised = False
         self.live = {}  # address -> (size, kind)
+        self.conditional = conditional
         self.streams, self.graphs = {}, {}
         self.complaints, self.events = [], []
         self.on_step = lambda phase, step: None  # called before each step of a build is done
@@ -282,6 +286,17 @@ def pycuda_driver(world):
     def memset_d8_async(dest, data, size, stream=None):
         enqueue(stream, lambda: world.view(int(dest), size).fill(data))
 
+    class Decide:
+        def prepare(self, arg_types, texrefs=()):
+            assert arg_types == "PPPQI"
+            return self
+
+        def prepared_async_call(self, grid, block, stream, *args, shared_size=0):
+            assert (tuple(grid), tuple(block)) == ((1, 1), (64, 1, 1)), "one block of 64 faces"
+            struct.pack("PPPQI", *args)
+            enqueue(stream, lambda: decide(world, *args))
+            world.events.append("decide")
+
     class Function:
         def prepare(self, arg_types, texrefs=()):
             self._format = arg_types
@@ -304,20 +319,26 @@ def pycuda_driver(world):
             world.events.append("kernel")
 
     class Module:
+        def __init__(self, text):
+            self._text = text
+
         def get_function(self, name):
-            if name != "gather_rows":
+            if f".entry {name}(".encode() not in self._text:
                 raise logic("cuModuleGetFunction failed: named symbol not found")
-            return Function()
+            return {"gather_rows": Function, "decide": Decide}[name]()
 
     def module_from_buffer(buffer):
         here()
+        quiet()
         if not buffer.endswith(b"\0"):
             raise AssertionError("PTX must end with a zero")
         if not world.ptx:
             raise logic(
                 "cuModuleLoadDataEx failed: the provided PTX was compiled with an unsupported toolchain"
             )
-        return Module()
+        if b".extern" in buffer and world.conditional == "unlinked":
+            raise logic("cuModuleLoadDataEx failed: device kernel image is invalid")
+        return Module(buffer)
 
     def get_driver_version():
         return world.cuda
@@ -347,60 +368,17 @@ class Symbol:
         assert len(self.argtypes) == len(arguments) == self._arity
         for kind, value in zip(self.argtypes, arguments, strict=True):
             if kind is ctypes.c_void_p:
-                assert isinstance(value, ctypes.c_void_p)
+                assert value is None or isinstance(value, ctypes.c_void_p)
         return self._call(*arguments)
 
 
-class Libcuda:
+class Libcuda(Driver):
     """libcuda.so.1: graphs of what streams enqueue."""
 
     def __init__(self, world):
-        self._world = world
-        for name, arity in {
-            "cuInit": 1, "cuStreamBeginCapture_v2": 2, "cuStreamEndCapture": 2, "cuGraphUpload": 2,
-            "cuGraphInstantiateWithFlags": 3, "cuGraphLaunch": 2, "cuGraphExecDestroy": 1,
-            "cuGraphDestroy": 1,
-        }.items():  # fmt: skip
+        super().__init__(world)
+        for name, arity in self.functions().items():
             setattr(self, name, Symbol(getattr(self, f"_{name}"), arity))
 
     def _cuInit(self, flags):  # noqa: N802
         return 0 if self._world.devices else 100
-
-    def _cuStreamBeginCapture_v2(self, stream, mode):  # noqa: N802
-        queue = self._world.streams[stream.value]
-        if queue.capture is not None or mode != 1:
-            return 1
-        assert not queue.work, "unfinished work before a capture is flushed first"
-        queue.capture = []
-        return 0
-
-    def _cuStreamEndCapture(self, stream, graph):  # noqa: N802
-        queue = self._world.streams[stream.value]
-        found, queue.capture = queue.capture, None
-        number = self._world.number()
-        self._world.graphs[number] = found
-        graph._obj.value = number
-        return 0
-
-    def _cuGraphInstantiateWithFlags(self, executable, graph, flags):  # noqa: N802
-        number = self._world.number()
-        self._world.graphs[number] = list(self._world.graphs[graph.value])
-        executable._obj.value = number
-        return 0
-
-    def _cuGraphUpload(self, executable, stream):  # noqa: N802
-        return 0
-
-    def _cuGraphLaunch(self, executable, stream):  # noqa: N802
-        work = self._world.graphs[executable.value]
-        self._world.streams[stream.value].add(lambda: [operation() for operation in work])
-        self._world.events.append("graph")
-        return 0
-
-    def _cuGraphExecDestroy(self, executable):  # noqa: N802
-        del self._world.graphs[executable.value]
-        return 0
-
-    def _cuGraphDestroy(self, graph):  # noqa: N802
-        del self._world.graphs[graph.value]
-        return 0
