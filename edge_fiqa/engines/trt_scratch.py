@@ -1,4 +1,4 @@
-"""Device memory of the TensorRT engine: token buffers that are lent, and one scratch block for all."""
+"""One scratch block for all execution contexts of the TensorRT engine."""
 
 from __future__ import annotations
 
@@ -6,36 +6,6 @@ from typing import Any
 
 from edge_fiqa.engines.trt_device import Device
 from edge_fiqa.errors import EngineFailed
-
-
-class Lease:
-    """A token buffer in use. It goes back to its pool when the last handle to it is gone."""
-
-    def __init__(self, pool: TokenPool, block: Any) -> None:
-        self.pool, self._block = pool, block
-        self.address = int(block)
-
-    def __del__(self) -> None:
-        # On whatever thread drops it: a list's append is all that happens. Work that still reads it
-        # was enqueued on the one stream before any that will write it.
-        self.pool.returned.append(self._block)
-
-
-class TokenPool:
-    """Equal buffers for the tokens of the largest batch, made when first needed and then reused.
-
-    A pass ping-pongs between two of them, as the tokens before the last segment's are dropped; a
-    caller that keeps more handles gets more buffers. The last one returned is lent first, so that a
-    repeated pass meets the same addresses, which its CUDA graphs hold.
-    """
-
-    def __init__(self, device: Device, size: int) -> None:
-        self._device, self._size = device, size
-        self.returned: list[Any] = []
-
-    def lend(self) -> Lease:
-        block = self.returned.pop() if self.returned else self._device.allocate(self._size)
-        return Lease(self, block)
 
 
 class Scratch:
