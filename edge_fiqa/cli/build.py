@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,6 @@ def run(options: argparse.Namespace) -> int:
     faces = None
     if options.calibration_images is not None:
         faces = read_faces(options.calibration_images, options.calibration_limit, "build")
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser's advice about preprocessing
     bundle = build_bundle(
         options.checkpoint,
         options.output,

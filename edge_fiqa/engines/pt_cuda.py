@@ -14,8 +14,9 @@ import torch
 
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Rows, Tokens
+from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.pt_device import Device, first_line
-from edge_fiqa.engines.pt_graphs import Capturer, Inlet, Lease, ScoreBoard, Stage, TokenPool
+from edge_fiqa.engines.pt_graphs import Capturer, Inlet, ScoreBoard, Stage
 from edge_fiqa.engines.pt_network import Network
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.model.weights import Weights
@@ -73,14 +74,12 @@ class TorchCuda(EngineBase):
         """As `run`, without waiting: the scores stay on the device until somebody asks."""
         faces = self.faces_in(segment, x)
         self._check_open()
+        source = self._pool.lease_of(x) if isinstance(x, Tokens) else None
         try:
             with self._device.working():
                 stage = self._stage(segment, self.computed(faces))
-                if isinstance(x, Tokens):
-                    source: Lease | None = x.buffer
-                else:
+                if not isinstance(x, Tokens):
                     self._images.fill(x)
-                    source = None
                 target = None if segment.tail else self._pool.lend()
                 stage.enqueue(source, target)
         except RuntimeError as exc:
@@ -108,12 +107,13 @@ class TorchCuda(EngineBase):
         if not len(rows) or rows.min() < 0 or rows.max() > last:
             raise ConfigError(f"rows to keep must lie in 0 to {last}, and be at least one")
         self._check_open()
+        source = self._pool.lease_of(tokens).memory
         try:
             with self._device.working():
                 kept = self._pool.lend()
                 self._rows.fill(rows)
-                index, target = self._rows.tensor[: len(rows)], kept.tensor[: len(rows)]
-                torch.index_select(tokens.buffer.tensor, 0, index, out=target)
+                index, target = self._rows.tensor[: len(rows)], kept.memory[: len(rows)]
+                torch.index_select(source, 0, index, out=target)
         except RuntimeError as exc:
             raise self._failure(exc, f"keeping {len(rows)} of {tokens.faces} faces") from exc
         return Tokens(len(rows), tokens.block, kept)

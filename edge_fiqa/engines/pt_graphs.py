@@ -1,4 +1,4 @@
-"""Buffers at fixed addresses, and segments captured over them as CUDA graphs."""
+"""What images and scores pass through, and segments captured as CUDA graphs over fixed addresses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edge_fiqa.engines.lease import Lease
 from edge_fiqa.engines.pt_device import Device, Graph, first_line
 from edge_fiqa.engines.pt_network import Network
 from edge_fiqa.types import Segment
@@ -25,39 +26,6 @@ MAX_GRAPHS = 16
 Addresses = tuple[int, int]
 """Numbers of the token buffers that a run reads and writes; NONE where it has none."""
 NONE = -1
-
-
-class Lease:
-    """A token buffer (max_batch, T, D) in use; free again when the last handle to it is gone."""
-
-    def __init__(self, number: int, tensor: Tensor, free: list[int]) -> None:
-        self.number, self.tensor, self._free = number, tensor, free
-
-    def __del__(self) -> None:
-        # On whatever thread drops it: an append is all that happens. Work that still reads the buffer
-        # was enqueued on the one stream before any that will write it.
-        self._free.append(self.number)
-
-
-class TokenPool:
-    """Token buffers, made when first needed.
-
-    The lowest free one is lent: a repeated pass then meets the addresses that its graphs hold. A pass
-    needs two, three where it compacts.
-    """
-
-    def __init__(self, make: Callable[[], Tensor]) -> None:
-        self._make, self._free = make, list[int]()
-        self._made: list[Tensor] = []
-
-    def lend(self) -> Lease:
-        if self._free:
-            number = min(self._free)
-            self._free.remove(number)
-        else:
-            number = len(self._made)
-            self._made.append(self._make())
-        return Lease(number, self._made[number], self._free)
 
 
 class Inlet:
@@ -152,7 +120,7 @@ class Stage:
         self._images, self._scores, self._capturer = images[:batch], scores, capturer
         self.graphs: dict[Addresses, Graph] = {}
 
-    def enqueue(self, source: Lease | None, target: Lease | None) -> None:
+    def enqueue(self, source: Lease[Tensor] | None, target: Lease[Tensor] | None) -> None:
         """source: the tokens to read, None for the images. target: where tokens go, None of a tail.
 
         The first run with new addresses is slow, and right.
@@ -165,8 +133,8 @@ class Stage:
         if graph is not None:
             graph.replay()
             return
-        x = self._images if source is None else source.tensor[: self.batch]
-        tokens = None if target is None else target.tensor[: self.batch]
+        x = self._images if source is None else source.memory[: self.batch]
+        tokens = None if target is None else target.memory[: self.batch]
 
         def work() -> None:
             self._network.run(self.segment, x, tokens, self._scores)

@@ -19,17 +19,18 @@ import numpy as np
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import board
 from edge_fiqa.engines.base import EngineBase, Ran, Rows, Tokens
+from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.owner import Owner
 from edge_fiqa.engines.trt_api import VERSION, Log, logger, make, need, trt
 from edge_fiqa.engines.trt_conditional import Refused
 from edge_fiqa.engines.trt_device import Device, DriverError, Staging
 from edge_fiqa.engines.trt_graph import Graphs
-from edge_fiqa.engines.trt_memory import Lease, Scratch, TokenPool
 from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
+from edge_fiqa.engines.trt_scratch import Scratch
 from edge_fiqa.engines.trt_stage import Stage
 from edge_fiqa.engines.trt_supply import Supply, Work
 from edge_fiqa.engines.trt_until import Until
-from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.errors import EngineFailed
 from edge_fiqa.exit_table import ExitTable
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
@@ -70,17 +71,10 @@ class TensorRT(EngineBase):
 
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
-        if isinstance(x, Tokens):
-            self._check_own(x)
         return self._wait(self._run, segment, x, faces)
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
-        self._check_own(tokens)
         return self._wait(self._keep, tokens, rows)
-
-    def _check_own(self, tokens: Tokens) -> None:
-        if not self._closed and getattr(tokens.buffer, "pool", None) is not self._pool:
-            raise ConfigError("these tokens are another engine's")
 
     def computed(self, faces: int) -> int:
         return next(size for size in self.options.batches if size >= faces)
@@ -92,7 +86,8 @@ class TensorRT(EngineBase):
     def prepare(
         self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
     ) -> None:
-        sizes = {self.computed(min(n, self.max_batch)) for n in faces or self.options.batches}
+        counts = self.options.batches if faces is None else faces
+        sizes = {self.computed(min(n, self.max_batch)) for n in counts}
         chosen = sorted(self.segments if segments is None else segments)
         self._wait(self._prepare, [(s, size) for size in sorted(sizes) for s in chosen])
 
@@ -129,7 +124,8 @@ class TensorRT(EngineBase):
             store = PlanStore(self.bundle, target, self.options)
             self._supply = Supply(self.bundle, store, self._device, self._log, self._cancelled)
             self._scratch = Scratch(self._device)
-            self._pool = TokenPool(self._device, self.max_batch * self._row_bytes)
+            device, size = self._device, self.max_batch * self._row_bytes
+            self._pool = TokenPool(lambda: int(device.allocate(size)))
             pixels = (self.max_batch, IMAGE, IMAGE, 3)
             self._images = Staging(self._device, pixels, np.uint8)
             self._scores = Staging(self._device, (self.max_batch, self.config.depth), np.float32)
@@ -155,11 +151,13 @@ class TensorRT(EngineBase):
 
     def _run(self, segment: Segment, x: Bytes | Tokens, faces: int) -> tuple[Tokens | None, Array]:
         batch = self.computed(faces)
+        source = self._pool.lease_of(x).memory if isinstance(x, Tokens) else self._images.address
         stage = self._stage(segment, batch)
         lease = None if segment.tail else self._pool.lend()
         self._begin.record(self._device.stream)
-        source = x.buffer.address if isinstance(x, Tokens) else self._upload(x, faces)
-        stage.enqueue(source, self._scores.address, None if lease is None else lease.address)
+        if not isinstance(x, Tokens):
+            self._upload(x, faces)
+        stage.enqueue(source, self._scores.address, None if lease is None else lease.memory)
         exits = segment.last - segment.first + 1
         self._scores.download(batch * exits)
         self._end.record(self._device.stream)
@@ -168,15 +166,14 @@ class TensorRT(EngineBase):
         scores = self._scores.first(batch, exits)[:faces].copy()
         return (None if lease is None else Tokens(faces, segment.last, lease)), scores
 
-    def _upload(self, images: Bytes, faces: int) -> int:
+    def _upload(self, images: Bytes, faces: int) -> None:
         self._images.host[:faces] = images
         self._images.upload(faces * IMAGE * IMAGE * 3)
-        return self._images.address
 
     def _until_done(
         self, steps: Sequence[Segment], table: ExitTable, images: Bytes, faces: int
     ) -> Ran:
-        source = self._upload(images, faces)
+        self._upload(images, faces)
         try:
             if self._graphs is None:
                 raise Refused("exits on the device need graphs: true")
@@ -186,7 +183,7 @@ class TensorRT(EngineBase):
                     self._graphs,
                     self._scratch,
                     self._pool,
-                    source,
+                    self._images.address,
                     self.config.depth,
                     self.max_batch,
                     self._stage,
@@ -205,8 +202,8 @@ class TensorRT(EngineBase):
             self._until = None
 
     def _keep(self, tokens: Tokens, rows: Rows) -> Tokens:
-        kept: Lease = self._pool.lend()
-        self._device.gather(tokens.buffer.address, kept.address, rows, self._row_bytes)
+        source, kept = self._pool.lease_of(tokens), self._pool.lend()
+        self._device.gather(source.memory, kept.memory, rows, self._row_bytes)
         return Tokens(len(rows), tokens.block, kept)
 
     def _stage(self, segment: Segment, batch: int) -> Stage:

@@ -8,7 +8,7 @@ from typing import Any
 from edge_fiqa.engines.trt_api import Log, need, trt
 from edge_fiqa.engines.trt_device import Device
 from edge_fiqa.engines.trt_graph import Graphs
-from edge_fiqa.engines.trt_memory import Scratch
+from edge_fiqa.engines.trt_scratch import Scratch
 from edge_fiqa.errors import EngineFailed
 
 WARM_UP = 2  # plain runs before a capture: the first does lazy work, which must not be captured

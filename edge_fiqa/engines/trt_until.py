@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.engines.base import Ran, Tokens
+from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.trt_conditional import Conditionals, Refused
 from edge_fiqa.engines.trt_device import KERNEL_ROWS, Device, Staging
 from edge_fiqa.engines.trt_graph import Graphs
-from edge_fiqa.engines.trt_memory import Scratch, TokenPool
+from edge_fiqa.engines.trt_scratch import Scratch
 from edge_fiqa.engines.trt_stage import WARM_UP, Context, Stage
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.exit_table import ExitTable
@@ -73,7 +74,7 @@ class Until:
         device: Device,
         graphs: Graphs,
         scratch: Scratch,
-        pool: TokenPool,
+        pool: TokenPool[int],
         images: int,
         exits: int,
         max_batch: int,
@@ -152,7 +153,7 @@ class Until:
         stages = [self._stage_of(step, batch) for step in steps]  # all of them: scratch may move
         contexts, source = [], self._images
         for number, (step, stage) in enumerate(zip(steps, stages, strict=True)):
-            target = None if step.tail else self._tokens[number % 2].address
+            target = None if step.tail else self._tokens[number % 2].memory
             scores = self._out.address + 4 * (LINE + at[number])
             contexts.append(stage.context(source, scores, target))
             source = target or 0

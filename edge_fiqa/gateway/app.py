@@ -19,6 +19,7 @@ from functools import partial
 import cv2
 
 from edge_fiqa.audit import Audit
+from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.building import BuildWatch
 from edge_fiqa.gateway.camera import Camera, Opener
 from edge_fiqa.gateway.capture import open_capture
@@ -68,6 +69,7 @@ class Gateway:
         self._run = int(1000 * time.time())  # in the names of its tracks
         self._scorers = open_scorers(config) if scorers is None else scorers
         self._audit: Audit | None = None
+        self._auditing = threading.Lock()
         first = self._scorers[0]
         monitors = Monitors(None if first.monitor is None else first.monitor.reference)
         self.story = Story(config.best_shot, sinks, monitors.see)
@@ -132,7 +134,8 @@ class Gateway:
         now = time.monotonic()
         beats = {"looker": self._looker.beat, "story": self.story.beat}
         if not self.building.patient():  # a worker may be building, for another gate or policy
-            beats |= {f"worker {n}": worker.beat for n, worker in enumerate(self._workers)}
+            built = self.building.heard_at  # what was built is then warmed
+            beats |= {f"worker {n}": max(one.beat, built) for n, one in enumerate(self._workers)}
         return next((name for name, beat in beats.items() if now - beat > SILENT_S), None)
 
     def stop(self, timeout_s: float = 8.0) -> None:
@@ -182,14 +185,22 @@ class Gateway:
             thread.join()
 
     def _regrade(self, config: GatewayConfig) -> None:
-        """Another gate or policy, taken up by each worker between two faces."""
-        self._audit = None
+        """Another gate or policy, taken up by each worker between two faces.
+
+        A worker that cannot (no such promise, a build that failed) says so and goes on as it was.
+        """
+        self._audit, before = None, self.config.best_shot.gate
         for worker, scorer in zip(self._workers, self._scorers, strict=True):
 
             def renew(worker: Worker = worker, scorer: Scorer = scorer) -> None:
-                scorer.set_gate(config.best_shot.gate)
                 batches = range(1, BATCH + 1 if self.desk.speed.batches else 2)
-                worker.scores, worker.policies = self._scoring(config, scorer, batches)
+                try:
+                    scorer.set_gate(config.best_shot.gate)
+                    worker.scores, worker.policies = self._scoring(config, scorer, batches)
+                except EdgeFiqaError as exc:
+                    log.error("a worker keeps its gate and policy: %s", exc)
+                    scorer.set_gate(before)
+                    scorer.monitor = None
 
             worker.renew = renew
 
@@ -201,8 +212,9 @@ class Gateway:
         scores: Scores = scorer
         policies = [Convergence()] if config.schedule.policy == "convergence" else []
         if config.schedule.policy == "gate":
-            scores = service = GateService(scorer, audit=self._audit)
-            self._audit = service.audit
+            with self._auditing:  # one for all workers, which may come here at once
+                scores = service = GateService(scorer, audit=self._audit)
+                self._audit = service.audit
         warm(scorer, self._ways(scores, policies), faces)
         return scores, policies
 

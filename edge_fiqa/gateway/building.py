@@ -19,7 +19,10 @@ PATIENCE_S = 600.0
 
 
 class BuildWatch:
-    """Hears of builds (`told_to`). now: what is being built, for people; None if nothing is."""
+    """Hears of builds (`told_to`). now: what is being built, for people; None if nothing is.
+
+    heard_at: the clock at the last sign, the end of a series included.
+    """
 
     def __init__(
         self,
@@ -29,15 +32,16 @@ class BuildWatch:
         self._say, self._clock = say or Lines(), clock
         self._lock = threading.Lock()
         self.now: str | None = None
-        self._heard_at = self._told_at = -PATIENCE_S
+        self.heard_at = self._told_at = -PATIENCE_S
 
     def patient(self) -> bool:
         """Whether somebody is building and has said so lately: waiting for it is no fault."""
-        return self.now is not None and self._clock() - self._heard_at < PATIENCE_S
+        return self.now is not None and self._clock() - self.heard_at < PATIENCE_S
 
     def __call__(self, event: Building | None) -> None:
         with self._lock:
             self._say(event)
+            self.heard_at = self._clock()
             if event is None:
                 self.now = None
                 notify("STATUS=plans are built")
@@ -45,7 +49,6 @@ class BuildWatch:
             self.now = f"building {event}, {event.share:.0%}"
             if event.state == "waiting":
                 self.now = f"another process is building; waiting with {event}"
-            self._heard_at = self._clock()
-            if self._heard_at - self._told_at >= STATUS_S or event.state != "building":
-                self._told_at = self._heard_at
+            if self.heard_at - self._told_at >= STATUS_S or event.state != "building":
+                self._told_at = self.heard_at
                 notify(f"STATUS={self.now}\nEXTEND_TIMEOUT_USEC={PATIENCE_S * 1e6:.0f}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -87,8 +88,7 @@ def quantise_segment(
         and _is_linear(node.name)
         and not kept & {node.name, node.name.split("/")[0]}
     ]
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        # Histogram methods print what they count.
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, str(source))
         ranges: Overrides = {}
@@ -119,6 +119,22 @@ def quantise_segment(
         model = onnx.load(str(target))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Histogram methods print what they count, and the quantiser's advice goes to the root logger."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or "onnxruntime" not in Path(record.pathname).parts
+
+    root = logging.getLogger()
+    root.addFilter(is_other)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.removeFilter(is_other)
 
 
 def _is_linear(name: str) -> bool:

@@ -175,8 +175,7 @@ def test_every_mode_in_every_precision(request, device, faces, name, precision):
 
 def test_a_refused_capture_is_told_once_and_runs_without(tiny, faces, caplog):
     gpu = torch_gpu.Gpu(capturable=False)
-    # Sets a level, as a test of the command may have switched logging off for the process.
-    with caplog.at_level("WARNING", "edge_fiqa"), opened(tiny, gpu) as engine:
+    with opened(tiny, gpu) as engine:
         for _ in range(3):
             np.testing.assert_allclose(one_pass(engine, faces), expected(tiny, faces), atol=1e-5)
         assert engine.graphs == gpu.replays == 0
@@ -216,6 +215,16 @@ def test_rows_that_are_not_there_are_refused_before_the_device_reads_them(device
         for rows in ([2], [-1], []):
             with pytest.raises(ConfigError, match="rows to keep must lie in 0 to 1"):
                 engine.keep(tokens, np.array(rows, np.intp))
+
+
+def test_tokens_of_another_engine_are_refused(tiny, faces):
+    with opened(tiny, torch_gpu.Gpu()) as one, opened(tiny, torch_gpu.Gpu()) as other:
+        tokens, _ = one.run(Segment(1, 1), faces)
+        with pytest.raises(ConfigError, match="another engine's"):
+            other.run(Segment(2, 2), tokens)
+        with pytest.raises(ConfigError, match="another engine's"):
+            other.keep(tokens, np.array([0]))
+        assert other.graphs == 0
 
 
 def test_closing_frees_everything_and_ends_it(tiny, faces):

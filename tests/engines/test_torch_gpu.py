@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.pt_cuda import TorchCuda
-from edge_fiqa.engines.pt_graphs import Inlet, TokenPool
+from edge_fiqa.engines.pt_graphs import Inlet
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.route import segments_for
 from edge_fiqa.types import Segment

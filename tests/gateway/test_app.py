@@ -172,6 +172,22 @@ def test_a_new_gate_is_taken_up_while_running(gateway_of):
     until(lambda: gateway.view.push(face, None, 5.0)[0].decision.risk is not None)
 
 
+def test_a_worker_that_cannot_take_up_a_gate_scores_as_before(gateway_of, monkeypatch, caplog):
+    gateway, _ = gateway_of(configured("door"), {"door": Script([[picture(100)] * 5000])})
+    face, (scorer,) = synthetic_faces(1)[0], gateway._scorers
+
+    def fails(segments=None, faces=None):
+        raise EngineFailed("building body-01-01 was killed")
+
+    monkeypatch.setattr(scorer.engine, "prepare", fails)
+    gateway.reload(configured("door", best_shot={"gate": 30}))
+    until(lambda: "keeps its gate and policy: building body-01-01 was killed" in caplog.text)
+    assert gateway.view.push(face, None, 5.0)[0].decision.gate is None
+    monkeypatch.undo()
+    gateway.reload(configured("door", best_shot={"gate": 40}))
+    until(lambda: gateway.view.push(face, None, 5.0)[0].decision.gate == 40)
+
+
 def test_pushed_faces(gateway_of):
     gateway, sink = gateway_of(configured(http={"port": 0}), {}, find=False)
     push, face = gateway.view.push, synthetic_faces(1)[0]

@@ -1,5 +1,7 @@
 """INT8: symmetric, per channel, linear layers only."""
 
+import logging
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -120,3 +122,19 @@ def test_entropy_looks_for_a_narrower_range_than_the_whole(tiny, capsys):
     assert any(narrower)
     assert not any(scales["entropy"][n] > 1.01 * scales["minmax"][n] for n in scales["minmax"])
     assert capsys.readouterr().out == ""
+
+
+def test_only_the_quantisers_advice_is_hushed(tiny, faces, caplog):
+    def images():
+        logging.warning("ours")
+        return faces[0][None]
+
+    class Loud(list):
+        def __iter__(self):
+            return iter([images()])
+
+    quantise_segment(segment_graph(tiny, SEGMENT), Loud())
+    assert {record.getMessage() for record in caplog.records} == {"ours"}
+    logging.warning("after")
+    assert caplog.records[-1].getMessage() == "after"
+    assert not logging.getLogger().filters
