@@ -115,7 +115,7 @@ class EngineBase:
     def prepare(
         self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
     ) -> None:
-        """Nothing: most backends load a segment in no time when it first runs."""
+        """Nothing: most backends load a segment in tens of milliseconds when it first runs."""
 
     def close(self) -> None:
         """Free what the backend holds. Safe to call twice."""
