@@ -15,7 +15,7 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   for batches of those many faces (None: of any) are built and loaded. `run` needs no preparation.
 - `run_ahead`, where an engine has one, runs the first of these steps and decides by an exit table when
   all faces are done. What it returns for each step that ran is what `run` would have; only the last
-  one has tokens. Empty: it cannot, and nothing ran.
+  one has tokens, valid until it runs again. Empty: it cannot, and nothing ran.
 - 1 <= N <= max_batch; anything else is a ConfigError. Failures inside a backend are EngineFailed.
 - An engine is not thread-safe: one thread at a time, one engine per worker thread.
 """

@@ -220,6 +220,7 @@ class TensorRT(EngineBase):
         return self._stages[segment, batch]
 
     def _prepare(self, work: Work) -> None:
+        work = [one for one in work if one not in self._stages]
         sizes = [(segment, self._size(batch)) for segment, batch in work]
         with self._supply.series(sizes):
             for segment, batch in work:

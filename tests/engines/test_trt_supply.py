@@ -104,6 +104,18 @@ def test_no_batch_size_needs_no_plan(one_version, bundle):
     assert "build" not in world.events
 
 
+def test_what_is_loaded_is_not_counted_again(one_version, bundle, cache):
+    world, heard = one_version(), []
+    with open_engine(bundle, "trt") as engine:
+        engine.prepare(faces=[1])
+        for path in list(cache.rglob("*.plan")):
+            path.unlink()
+        with told_to(heard.append):
+            engine.prepare(faces=[1, 2])
+    assert {event.count for event in heard if event} == {len(bundle.segments)}
+    assert world.events.count("build") == 2 * len(bundle.segments)
+
+
 def test_a_failing_plan_ends_the_opening(one_version, bundle, tmp_path):
     world, heard = one_version(), []
     every = with_options(bundle, tmp_path, ahead=True, batches=(1,))
