@@ -16,7 +16,8 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
 - `run_ahead`, where an engine has one, runs the first of these steps and decides by an exit table when
   all faces are done. What it returns for each step that ran is what `run` would have; only the last
   one has tokens, valid until it runs again. Empty: it cannot, and nothing ran.
-- 1 <= N <= max_batch; anything else is a ConfigError. Failures inside a backend are EngineFailed.
+- 1 <= N <= max_batch, and rows to keep are among the N; anything else is a ConfigError. Failures
+  inside a backend are EngineFailed.
 - An engine is not thread-safe: one thread at a time, one engine per worker thread.
 """
 
@@ -108,6 +109,18 @@ class EngineBase:
         if not 1 <= faces <= self.max_batch:
             raise ConfigError(f"a batch holds 1 to {self.max_batch} faces, got {faces}")
         return faces
+
+    def rows_in(self, tokens: Tokens, rows: Rows) -> Rows:
+        """`rows`, after checking that `keep` may take them out of these tokens. Raises ConfigError.
+
+        A device that reads or writes out of bounds is lost to the whole process.
+        """
+        rows, last = np.asarray(rows), tokens.faces - 1
+        if not 1 <= len(rows) <= self.max_batch:
+            raise ConfigError(f"1 to {self.max_batch} faces can be kept, got {len(rows)}")
+        if rows.min() < 0 or rows.max() > last:
+            raise ConfigError(f"rows to keep must lie in 0 to {last}")
+        return rows
 
     def computed(self, faces: int) -> int:
         return faces

@@ -82,6 +82,7 @@ class OpenVINO(EngineBase):
         return Tokens(faces, segment.last, self._outputs[segment, bucket]), scores
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        rows = self.rows_in(tokens, rows)
         bucket = bucket_for(len(rows), MAX_BATCH)
         kept = ov.Tensor(ov.Type.f32, ov.Shape([bucket, *tokens.buffer.shape[1:]]))
         kept.data[: len(rows)] = tokens.buffer.data[rows]

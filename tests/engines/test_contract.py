@@ -125,6 +125,13 @@ def test_keep_selects_and_reorders(engine, images, reference):
     )
 
 
+def test_rows_that_are_not_there_are_refused(engine, images):
+    tokens, _ = engine.run(Segment(1, 1), images[:3])  # three, in a batch of four
+    for rows in ([3], [-1], [], [0] * (engine.max_batch + 1)):
+        with pytest.raises(ConfigError, match=r"kept|rows to keep"):
+            engine.keep(tokens, np.array(rows, np.intp))
+
+
 def test_tokens_may_feed_two_segments(engine, images, reference):
     tokens, _ = engine.run(Segment(1, 1), images[:2])
     _, tail = engine.run(Segment(2, 2, tail=True), tokens)
