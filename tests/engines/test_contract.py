@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused(engine, images):
 
 
 def test_preparing_changes_no_score(engine, images, reference):
-    engine.prepare([Segment(1, 1), Segment(2, 4, tail=True)], [1, 3, engine.max_batch + 1])
+    engine.prepare([Segment(1, 1), Segment(1, 4, tail=True)], [1, 3, engine.max_batch + 1])
     engine.prepare([], [])
     scores, _ = run_route(engine, images[:3], 4, True)
     np.testing.assert_allclose(scores, reference[:3], atol=ATOL["fp32"])
