@@ -131,9 +131,10 @@ class Controller:
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
-        A budget in ms may choose any exit, so all of them are warmed. Smaller batches than `batch`
-        are what is left of it once faces have stopped. What a device runs ahead is warmed as well. The
-        load factor starts anew.
+        A budget in ms may choose any exit, so all of them are warmed. Smaller batches than `batch`,
+        which are left once faces have stopped, are named to the engine and not run: where loading is
+        fast it is done when they are met. What a device runs ahead is warmed as well. The load factor
+        starts anew.
         """
         routes, batch = self.routes(policies), min(batch, self.engine.max_batch)
         self.engine.prepare({s for steps in routes for s in steps}, range(1, batch + 1))

@@ -1,7 +1,8 @@
 """The command line: `edge-fiqa COMMAND`. One module per command, imported when it is called.
 
-Exit status: 0 everything was done; 1 some faces could not be scored; 2 nothing could be done (usage,
-missing bundle, missing backend); 130 stopped by Ctrl-C, 143 by SIGTERM.
+Exit status: 0 everything was done; 1 not all of it (faces that could not be scored, a calibration that
+promises nothing); 2 nothing could be done (usage, missing bundle, missing backend); 130 stopped by
+Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations

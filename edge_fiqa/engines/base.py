@@ -15,8 +15,9 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   for batches of those many faces (None: of any) are built and loaded. `run` needs no preparation.
 - `run_ahead`, where an engine has one, runs the first of these steps and decides by an exit table when
   all faces are done. What it returns for each step that ran is what `run` would have; only the last
-  one has tokens. Empty: it cannot, and nothing ran.
-- 1 <= N <= max_batch; anything else is a ConfigError. Failures inside a backend are EngineFailed.
+  one has tokens, valid until it runs again. Empty: it cannot, and nothing ran.
+- 1 <= N <= max_batch, and rows to keep are among the N; anything else is a ConfigError. Failures
+  inside a backend are EngineFailed.
 - An engine is not thread-safe: one thread at a time, one engine per worker thread.
 """
 
@@ -109,13 +110,25 @@ class EngineBase:
             raise ConfigError(f"a batch holds 1 to {self.max_batch} faces, got {faces}")
         return faces
 
+    def rows_in(self, tokens: Tokens, rows: Rows) -> Rows:
+        """`rows`, after checking that `keep` may take them out of these tokens. Raises ConfigError.
+
+        A device that reads or writes out of bounds is lost to the whole process.
+        """
+        rows, last = np.asarray(rows), tokens.faces - 1
+        if not 1 <= len(rows) <= self.max_batch:
+            raise ConfigError(f"1 to {self.max_batch} faces can be kept, got {len(rows)}")
+        if rows.min() < 0 or rows.max() > last:
+            raise ConfigError(f"rows to keep must lie in 0 to {last}")
+        return rows
+
     def computed(self, faces: int) -> int:
         return faces
 
     def prepare(
         self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
     ) -> None:
-        """Nothing: most backends load a segment in no time when it first runs."""
+        """Nothing: most backends load a segment in tens of milliseconds when it first runs."""
 
     def close(self) -> None:
         """Free what the backend holds. Safe to call twice."""

@@ -61,4 +61,5 @@ class FakeEngine(EngineBase):
         return tokens, self.scores[rows, segment.exits].copy()
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        rows = self.rows_in(tokens, rows)
         return Tokens(len(rows), tokens.block, tokens.buffer[rows])

@@ -51,6 +51,7 @@ class OnnxRuntime(EngineBase):
         return (None if out is None else Tokens(faces, segment.last, out)), scores
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        rows = self.rows_in(tokens, rows)
         kept = np.ascontiguousarray(tokens.buffer.numpy()[rows])
         return Tokens(len(rows), tokens.block, ort.OrtValue.ortvalue_from_numpy(kept))
 

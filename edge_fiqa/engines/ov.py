@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Rows, Tokens, bucket_for
+from edge_fiqa.engines.cache import cache_folder, not_writable
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
@@ -82,6 +82,7 @@ class OpenVINO(EngineBase):
         return Tokens(faces, segment.last, self._outputs[segment, bucket]), scores
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        rows = self.rows_in(tokens, rows)
         bucket = bucket_for(len(rows), MAX_BATCH)
         kept = ov.Tensor(ov.Type.f32, ov.Shape([bucket, *tokens.buffer.shape[1:]]))
         kept.data[: len(rows)] = tokens.buffer.data[rows]
@@ -128,7 +129,8 @@ class OpenVINO(EngineBase):
             # Pinned, every one-thread engine would sit on the same first core.
             "ENABLE_CPU_PINNING": False,
         }
-        if (cache := cache_folder()) is not None:
+        cache = cache_folder(f"openvino-{ov.__version__.split('-')[0]}")
+        if not_writable(cache) is None:
             properties["CACHE_DIR"] = str(cache)
         return properties
 
@@ -154,15 +156,3 @@ def _convert_output(node: Any, to: Any) -> None:
     converted = ov.opset13.convert(node, to)
     for reader in readers:
         reader.replace_source_output(converted.output(0))
-
-
-def cache_folder() -> Path | None:
-    """Where compiled models are kept; None if nothing can be written there."""
-    base = os.environ.get("EDGE_FIQA_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    folder = Path(base) if base else Path.home() / ".cache"
-    folder = folder / "edge_fiqa" / f"openvino-{ov.__version__.split('-')[0]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None

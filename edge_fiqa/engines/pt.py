@@ -80,7 +80,7 @@ class Torch(EngineBase):
 
     @torch.inference_mode()
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
-        index = torch.from_numpy(np.asarray(rows))
+        index = torch.from_numpy(self.rows_in(tokens, rows))
         return Tokens(len(rows), tokens.block, tokens.buffer.index_select(0, index))
 
     def _stem(self, images: Bytes) -> torch.Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 
 from edge_fiqa.engines import MAX_BATCH
@@ -102,10 +101,7 @@ class TorchCuda(EngineBase):
         return outlet.array[:, :faces].T.copy()
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
-        rows, last = np.asarray(rows), tokens.faces - 1
-        # Checked here, because a device that reads out of bounds is lost to the whole process.
-        if not len(rows) or rows.min() < 0 or rows.max() > last:
-            raise ConfigError(f"rows to keep must lie in 0 to {last}, and be at least one")
+        rows = self.rows_in(tokens, rows)
         self._check_open()
         source = self._pool.lease_of(tokens).memory
         try:

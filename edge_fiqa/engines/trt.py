@@ -74,7 +74,7 @@ class TensorRT(EngineBase):
         return self._wait(self._run, segment, x, faces)
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
-        return self._wait(self._keep, tokens, rows)
+        return self._wait(self._keep, tokens, self.rows_in(tokens, rows))
 
     def computed(self, faces: int) -> int:
         return next(size for size in self.options.batches if size >= faces)
@@ -220,6 +220,7 @@ class TensorRT(EngineBase):
         return self._stages[segment, batch]
 
     def _prepare(self, work: Work) -> None:
+        work = [one for one in work if one not in self._stages]
         sizes = [(segment, self._size(batch)) for segment, batch in work]
         with self._supply.series(sizes):
             for segment, batch in work:

@@ -1,7 +1,7 @@
 """A plan built in a child process, whose memory goes back to the system when it ends.
 
 The job goes there as a file and the plan comes back as one. How far it is comes line by line through
-a pipe of its own, as libraries may print to the standard ones.
+a pipe of its own: libraries may print to the standard ones, where a parent's records go.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def _run(folder: Path, answer: Path, words: Path, cancelled: threading.Event, he
         with words.open("wb") as stderr:
             command = [sys.executable, "-m", "edge_fiqa.engines.trt_child"]
             command += [str(folder / "job.json"), str(answer), str(mouth)]
-            child = subprocess.Popen(command, stderr=stderr, pass_fds=[mouth])
+            child = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=stderr, pass_fds=[mouth]
+            )
         os.close(mouth)
         mouth = -1
         try:

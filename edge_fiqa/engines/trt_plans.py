@@ -30,6 +30,7 @@ from msgspec import Struct
 
 from edge_fiqa.bundle import PLAN_OPTIONS, WEIGHTS, Bundle
 from edge_fiqa.config import PlanOptions
+from edge_fiqa.engines.cache import cache_folder, not_writable
 from edge_fiqa.errors import BundleError, EngineFailed
 from edge_fiqa.types import Segment
 
@@ -84,7 +85,7 @@ class PlanStore:
         self.target, self.options = target, options
         self._files = bundle.manifest.files
         self._names = {s: bundle.file_of(s).name for s in bundle.segments}
-        base = cache_folder()
+        base = cache_folder("tensorrt")
         network = _digest(bundle.manifest.fingerprint, bundle.manifest.precision)[:12]
         self.folder = (
             base
@@ -95,7 +96,7 @@ class PlanStore:
         self.timing = base / f"timing-{'-'.join(_plain(str(part)) for part in key)}.bin"
         self.keeps = True
         self._temporary: weakref.finalize[..., PlanStore] | None = None
-        if (why := _not_writable(self.folder)) is not None:
+        if (why := not_writable(self.folder)) is not None:
             log.warning(
                 "plans cannot be kept in %s (%s): they will be built again at every start; "
                 "set EDGE_FIQA_CACHE to a folder that can be written",
@@ -230,16 +231,6 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def cache_folder() -> Path:
-    """Where plans and timings are kept: EDGE_FIQA_CACHE, else the user's cache directory."""
-    base = os.environ.get("EDGE_FIQA_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    try:
-        cache = Path(base) if base else Path.home() / ".cache"
-    except RuntimeError:  # a container's user without a name has no home
-        cache = Path(os.devnull)  # where no folder can be
-    return cache / "edge_fiqa" / "tensorrt"
-
-
 def _manifest_of(plan: Path) -> Path:
     return plan.with_name(f"{plan.name}.json")
 
@@ -252,15 +243,6 @@ def _read(path: Path, manifest: PlanManifest) -> tuple[str, bytes | None]:
     if hashlib.sha256(data).hexdigest() != manifest.sha256:
         return "it is damaged or was changed", None
     return "", data
-
-
-def _not_writable(folder: Path) -> str | None:
-    """Makes the folder. Why nothing can be written there, or None."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        return str(exc.strerror)
-    return None if os.access(folder, os.W_OK) else "it may not be written"
 
 
 def _lock_file(folder: Path) -> IO[Any]:

@@ -189,10 +189,11 @@ class Gateway:
 
         A worker that cannot (no such promise, a build that failed) says so and goes on as it was.
         """
-        self._audit, before = None, self.config.best_shot.gate
+        self._audit = None
         for worker, scorer in zip(self._workers, self._scorers, strict=True):
 
             def renew(worker: Worker = worker, scorer: Scorer = scorer) -> None:
+                before = scorer.gate
                 batches = range(1, BATCH + 1 if self.desk.speed.batches else 2)
                 try:
                     scorer.set_gate(config.best_shot.gate)

@@ -43,8 +43,9 @@ class BuildWatch:
             self._say(event)
             self.heard_at = self._clock()
             if event is None:
+                if self.now is not None:
+                    notify("STATUS=plans are built")
                 self.now = None
-                notify("STATUS=plans are built")
                 return
             self.now = f"building {event}, {event.share:.0%}"
             if event.state == "waiting":

@@ -34,7 +34,7 @@ def check(file: Path) -> str:
     check_outputs(mqtt=config.mqtt, http=config.http)
     if config.detector is not None:
         Finder(config.detector, config.faces)
-    for scorer in open_scorers(config)[:1]:
+    for scorer in open_scorers(config):
         scorer.close()
     outputs = [key for key in ("mqtt", "http", "file", "store") if getattr(config, key)]
     return (

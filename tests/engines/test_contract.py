@@ -125,6 +125,13 @@ def test_keep_selects_and_reorders(engine, images, reference):
     )
 
 
+def test_rows_that_are_not_there_are_refused(engine, images):
+    tokens, _ = engine.run(Segment(1, 1), images[:3])  # three, in a batch of four
+    for rows in ([3], [-1], [], [0] * (engine.max_batch + 1)):
+        with pytest.raises(ConfigError, match=r"kept|rows to keep"):
+            engine.keep(tokens, np.array(rows, np.intp))
+
+
 def test_tokens_may_feed_two_segments(engine, images, reference):
     tokens, _ = engine.run(Segment(1, 1), images[:2])
     _, tail = engine.run(Segment(2, 2, tail=True), tokens)
@@ -157,6 +164,13 @@ def test_what_does_not_fit_is_refused(engine, images):
     ]:
         with pytest.raises(ConfigError):
             engine.run(segment, x)
+
+
+def test_preparing_changes_no_score(engine, images, reference):
+    engine.prepare([Segment(1, 1), Segment(1, 4, tail=True)], [1, 3, engine.max_batch + 1])
+    engine.prepare([], [])
+    scores, _ = run_route(engine, images[:3], 4, True)
+    np.testing.assert_allclose(scores, reference[:3], atol=ATOL["fp32"])
 
 
 def test_a_view_of_the_images_is_fine(engine, images, reference):

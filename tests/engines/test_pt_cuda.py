@@ -209,14 +209,6 @@ def test_memory_that_is_not_there(tiny, faces):
     np.testing.assert_allclose(found, expected(tiny, faces[:1]), atol=1e-5)
 
 
-def test_rows_that_are_not_there_are_refused_before_the_device_reads_them(device, tiny, faces):
-    with opened(tiny, device) as engine:
-        tokens, _ = engine.run(Segment(1, 1), faces[:2])
-        for rows in ([2], [-1], []):
-            with pytest.raises(ConfigError, match="rows to keep must lie in 0 to 1"):
-                engine.keep(tokens, np.array(rows, np.intp))
-
-
 def test_tokens_of_another_engine_are_refused(tiny, faces):
     with opened(tiny, torch_gpu.Gpu()) as one, opened(tiny, torch_gpu.Gpu()) as other:
         tokens, _ = one.run(Segment(1, 1), faces)

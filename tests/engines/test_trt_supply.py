@@ -97,6 +97,26 @@ def test_build_builds_them_with_the_bundle(one_version, checkpoint, tmp_path, ca
     assert "build" not in world.events
 
 
+def test_no_batch_size_needs_no_plan(one_version, bundle):
+    world = one_version()
+    with open_engine(bundle, "trt") as engine:
+        engine.prepare(faces=[])
+        engine.prepare([], [1])
+    assert "build" not in world.events
+
+
+def test_what_is_loaded_is_not_counted_again(one_version, bundle, cache):
+    world, heard = one_version(), []
+    with open_engine(bundle, "trt") as engine:
+        engine.prepare(faces=[1])
+        for path in list(cache.rglob("*.plan")):
+            path.unlink()
+        with told_to(heard.append):
+            engine.prepare(faces=[1, 2])
+    assert {event.count for event in heard if event} == {len(bundle.segments)}
+    assert world.events.count("build") == 2 * len(bundle.segments)
+
+
 def test_a_failing_plan_ends_the_opening(one_version, bundle, tmp_path):
     world, heard = one_version(), []
     every = with_options(bundle, tmp_path, ahead=True, batches=(1,))
@@ -148,8 +168,12 @@ def test_whoever_listens_may_fail(one_version, bundle, faces, reference):
 
 
 @pytest.mark.slow
-def test_a_childs_steps_are_heard_here(one_version, children, bundle, tmp_path, monkeypatch):
+def test_a_childs_steps_are_heard_here_and_nothing_else(
+    one_version, children, bundle, tmp_path, monkeypatch, capfd
+):
     one_version()
+    with (tmp_path / "site/sitecustomize.py").open("a", encoding="utf-8") as site:
+        site.write("print('what a library prints', flush=True)\n")
     monkeypatch.setenv("FAKE_STEP_S", "0.12")
     apart, heard = with_options(bundle, tmp_path, child="always"), []
     with told_to(heard.append), open_engine(apart, "trt") as engine:
@@ -158,6 +182,7 @@ def test_a_childs_steps_are_heard_here(one_version, children, bundle, tmp_path, 
     assert shares == sorted(shares)
     assert len(set(shares)) >= 5
     assert "Timing graph nodes" in {event.phase for event in heard[:-1]}
+    assert capfd.readouterr().out == ""  # where records go
 
 
 # ---- stopped
@@ -362,7 +387,7 @@ def test_plans_that_are_there_are_used_where_nothing_can_be_written(
     before = plans(cache)
     from edge_fiqa.engines import trt_plans
 
-    monkeypatch.setattr(trt_plans, "_not_writable", lambda folder: "Read-only file system")
+    monkeypatch.setattr(trt_plans, "not_writable", lambda folder: "Read-only file system")
     world.events.clear()
     with open_engine(bundle, "trt") as engine:
         np.testing.assert_allclose(all_exits(engine, faces[:1]), reference[:1], atol=1e-5)

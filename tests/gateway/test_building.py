@@ -75,7 +75,7 @@ def heard(listener):
 
 
 def test_systemd_is_told_which_plan_and_to_be_patient(service_manager):
-    times, lines = iter((100.0, 100.5, 101.5, 102.0)), []
+    times, lines = iter((100.0, 100.5, 101.5, 102.0, 103.0)), []
     watch = BuildWatch(lines.append, clock=lambda: next(times))
     for _ in range(3):
         watch(PLAN)
@@ -83,7 +83,9 @@ def test_systemd_is_told_which_plan_and_to_be_patient(service_manager):
     assert heard(service_manager) == [f"{status}\nEXTEND_TIMEOUT_USEC=600000000"] * 2
     watch(None)
     assert heard(service_manager) == ["STATUS=plans are built"]
-    assert lines == [PLAN] * 3 + [None]
+    watch(None)  # a series of none
+    assert heard(service_manager) == []
+    assert lines == [PLAN] * 3 + [None] * 2
 
 
 def test_patience_ends_with_the_builders_signs_of_life():
