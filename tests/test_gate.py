@@ -7,31 +7,17 @@ import numpy as np
 import pytest
 
 from edge_fiqa import Gate
-from edge_fiqa.calibration.fit import fit_calibration
 from edge_fiqa.controller import Controller
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import fuse
 from edge_fiqa.policy import Fixed
-
-
-def trails(faces, seed=0):
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=(faces, 4)) * [1.0, 0.5, 0.3, 0.2]
-    return (rng.normal(size=(faces, 1)) + noise).astype(np.float32)
+from tests.calibrated import calibration_of_numbers, trails
 
 
 @pytest.fixture(scope="module")
 def calibration():
-    return fit_calibration(
-        trails(3000),
-        [str(row) for row in range(3000)],
-        model="m",
-        fingerprint="f",
-        exits=(1, 2, 3, 4),
-        images="numbers",
-        risks=[0.02],
-    )
+    return calibration_of_numbers()
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_fiqa.calibration.fit import fit_calibration
 from edge_fiqa.controller import Controller
 from edge_fiqa.engines.base import Tokens
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.gate import Gate
 from edge_fiqa.policy import Convergence, Fixed
+from tests.calibrated import calibration_of_numbers
 
 EXITS = 4
 SCORE = st.one_of(st.floats(-3, 3, width=32), st.sampled_from([np.nan, np.inf, -np.inf]))
@@ -49,18 +49,7 @@ class Ahead(FakeEngine):
 
 @pytest.fixture(scope="module")
 def gate():
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=(3000, EXITS)) * [1.0, 0.5, 0.3, 0.2]
-    calibration = fit_calibration(
-        (rng.normal(size=(3000, 1)) + noise).astype(np.float32),
-        [str(row) for row in range(3000)],
-        model="m",
-        fingerprint="f",
-        exits=(1, 2, 3, 4),
-        images="numbers",
-        risks=[0.02],
-    )
-    return Gate.of(calibration, 60, exits=(1, 2, 3, 4))
+    return Gate.of(calibration_of_numbers(), 60, exits=(1, 2, 3, 4))
 
 
 def same(first, second):

@@ -1,11 +1,9 @@
 """doctor --device: what it finds, what it says to do, and what it writes down."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +13,6 @@ from edge_fiqa.engines.board import Board
 
 ORIN = Board("Orin Nano", "36.4.3", "15W", (306, 306, 624), 5000, 7619, 3809)
 THOR = Board("Thor", "38.2.0", "MAXN", (1000, 1000, 1000), 90000, 125000, 0)
-
-
-@pytest.fixture
-def engine_tests():
-    """The made-up GPU of the engine's tests."""
-    name, path = "edge_fiqa_engine_conftest", Path(__file__).parents[1] / "engines/conftest.py"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 @pytest.fixture

@@ -7,13 +7,16 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import msgspec
 import pytest
 import torch
 
+import edge_fiqa.engines
 from edge_fiqa.bundle import Bundle, sha256
 from edge_fiqa.config import PlanOptions
+from edge_fiqa.engines import BACKENDS
 from edge_fiqa.model.build_torch import load_vit
 from edge_fiqa.route import segments_for
 
@@ -32,6 +35,35 @@ def load(name, path):
 fakes = load("edge_fiqa_fakes", HERE / "fakes/__init__.py")
 torch_gpu = load("edge_fiqa_torch_gpu", HERE / "fakes/torch_gpu.py")
 extract = load("edge_fiqa_trt_extract", HERE / "trt_api/extract.py")
+
+
+def contract_over(backend):
+    """test_contract.py where `backend` is the only one: the module, and the tests by name that a fake
+    of it can pass."""
+    path = HERE / "test_contract.py"
+    spec = importlib.util.spec_from_file_location(f"contract_over_{backend}", path)
+    module = importlib.util.module_from_spec(spec)
+    with patch.object(edge_fiqa.engines, "BACKENDS", {backend: BACKENDS[backend]}):
+        spec.loader.exec_module(module)
+    others = ("test_refused_at_the_door", "test_buckets_are_powers_of_two")
+    tests = {
+        name: test
+        for name, test in vars(module).items()
+        if name.startswith("test_") and name not in others
+    }
+    return module, tests
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home, and nothing said of where a cache may be."""
+    for name in ("EDGE_FIQA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
 
 
 @pytest.fixture(params=list(extract.VERSIONS))

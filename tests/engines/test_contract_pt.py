@@ -1,39 +1,17 @@
 """The contract test as it is, over the CUDA engine of torch, on a device that stands in for a GPU."""
 
 import contextlib
-import importlib.util
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
-import edge_fiqa.engines
-from edge_fiqa.engines import BACKENDS, open_engine, pt
+from edge_fiqa.engines import open_engine, pt
 
-from .conftest import torch_gpu
+from .conftest import contract_over, torch_gpu
 
-PATH = Path(__file__).with_name("test_contract.py")
-
-
-def contract():
-    """test_contract.py, where pt is the only backend."""
-    spec = importlib.util.spec_from_file_location("contract_over_pt", PATH)
-    module = importlib.util.module_from_spec(spec)
-    with patch.object(edge_fiqa.engines, "BACKENDS", {"pt": BACKENDS["pt"]}):
-        spec.loader.exec_module(module)
-    return module
-
-
-CONTRACT = contract()
+CONTRACT, TESTS = contract_over("pt")
 reference, images = CONTRACT.reference, CONTRACT.images
-globals().update(
-    {
-        name: test
-        for name, test in vars(CONTRACT).items()
-        if name.startswith("test_")
-        and name not in ("test_refused_at_the_door", "test_buckets_are_powers_of_two")
-    }
-)
+globals().update(TESTS)
 test_every_precision_stays_in_its_bounds.pytestmark = [  # noqa: F821
     pytest.mark.parametrize(("backend", "precision"), [("pt", "fp16"), ("pt", "bf16")])
 ]

@@ -1,7 +1,5 @@
 """OpenVINO: attention of INT8 bundles in bfloat16, and life without a cache."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -57,13 +55,6 @@ def test_only_int8_bundles_are_touched(shipped, bundle):
         assert (int8._half_attention, fp32._half_attention) == (native, False)
 
 
-def test_a_user_without_a_home_has_no_cache(bundle, monkeypatch, faces):
-    for name in ("EDGE_FIQA_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
+def test_a_user_without_a_home_has_no_cache(homeless, bundle, faces):
     with OpenVINO(bundle, threads=1) as engine:
         assert engine.run(Segment(1, 1), faces[:1])[1].shape == (1, 1)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -133,14 +132,7 @@ def test_no_place_to_write(bundle, tmp_path, monkeypatch, caplog):
     assert not temporary.exists()
 
 
-def test_a_user_without_a_home(bundle, monkeypatch, caplog):
-    for name in ("EDGE_FIQA_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
+def test_a_user_without_a_home(homeless, bundle, caplog):
     one = PlanStore(bundle, HERE, PlanOptions())
     assert not one.keeps
     assert one.lacks(BODY, 1)

@@ -1,13 +1,11 @@
 """A gateway whose engine builds: everything before it is ready, and nobody loses patience meanwhile."""
 
-import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import cv2
 import httpx2
@@ -30,17 +28,6 @@ from tests.gateway.fake_view import FakeView
 from tests.gateway.people import Collected, FindSquares, Script, configured, open_script, until
 
 PLAN = Building(number=2, count=9, segment="body-01-03", batch=4, share=0.25)
-
-
-@pytest.fixture
-def engine_tests():
-    """The made-up GPU of the engine's tests."""
-    name, path = "edge_fiqa_engine_conftest", Path(__file__).parents[1] / "engines/conftest.py"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 @pytest.fixture
