@@ -12,12 +12,10 @@ import numpy.typing as npt
 from edge_fiqa import route
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.cost import CostTable, LoadFactor
-from edge_fiqa.engines.base import Engine, Tokens, behind
-from edge_fiqa.exit_table import exit_table
+from edge_fiqa.engines.base import Engine, Rows, Tokens, behind
 from edge_fiqa.fusion import Fusion, check_weights, fuse
 from edge_fiqa.policy import Fixed, Forecast, Policy, Progress, Reason, first_to_stop
 from edge_fiqa.route import Route
-from edge_fiqa.steps import Steps
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
 Spent = tuple[float, float, float]
@@ -133,16 +131,13 @@ class Controller:
 
         A budget in ms may choose any exit, so all of them are warmed. Smaller batches than `batch`,
         which are left once faces have stopped, are named to the engine and not run: where loading is
-        fast it is done when they are met. What a device runs ahead is warmed as well. The load factor
-        starts anew.
+        fast it is done when they are met. The load factor starts anew.
         """
         routes, batch = self.routes(policies), min(batch, self.engine.max_batch)
         self.engine.prepare({s for steps in routes for s in steps}, range(1, batch + 1))
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
         for steps in routes:
             _Run(self, batch, (), steps).batch(faces, np.arange(batch), "full")
-        if self.engine.run_ahead is not None:
-            self.assess(faces, policies)
         self.load = LoadFactor()
 
     def routes(self, policies: Sequence[Policy]) -> set[Route]:
@@ -175,6 +170,30 @@ class Controller:
         return ms / faces, gflops, np.nan if mj is None else mj
 
 
+class _Batch:
+    """The faces of one batch that are still running: N of them, some more may be carried along.
+
+    rows: (N,) of these faces in the call. x: what the next segment takes. place: (N,) of each face in
+    x, where finished ones may be carried along. estimates: (N, steps), what policies saw after each.
+    spent: (3,) ms, GFLOPs and mJ of each face, the same for all: they came together.
+    """
+
+    def __init__(self, faces: Bytes, rows: Rows, steps: int) -> None:
+        self.rows, self.place = rows, np.arange(len(rows))
+        self.x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
+        self.estimates: Array = np.empty((len(rows), steps), np.float32)
+        self.spent = np.zeros(3)
+
+    def keep(self, going_on: Rows, engine: Engine) -> None:
+        """Go on with these of the N faces; the others leave x where that saves the engine work."""
+        self.rows, self.place = self.rows[going_on], self.place[going_on]
+        self.estimates = self.estimates[going_on]
+        if not isinstance(self.x, Tokens) or not going_on.size:
+            return
+        if engine.computed(len(going_on)) < engine.computed(self.x.faces):
+            self.x, self.place = engine.keep(self.x, self.place), np.arange(len(going_on))
+
+
 class _Run:
     """The state of one call of `assess`. spent: (N, 3) ms, GFLOPs and mJ of each face."""
 
@@ -188,52 +207,39 @@ class _Run:
         self.reason: list[Reason] = ["full"] * faces
         self.spent = np.zeros((faces, 3))
 
-    def batch(self, faces: Bytes, rows: npt.NDArray[np.intp], reason_at_end: Reason) -> None:
-        batch = faces[rows[0] : rows[-1] + 1]
-        controller, engine = self.controller, self._engine_for(batch)
-        x: Bytes | Tokens = batch
-        place = np.arange(len(rows))  # of each face within x: finished ones may be carried along
-        estimates: Array = np.empty((len(rows), len(self.steps)), np.float32)
-        spent = np.zeros(3)  # by each face that is still here: they all came together
-        for number, segment in enumerate(self.steps):
-            tokens, scores, ms = engine.run(segment, x)
-            spent += controller.charge(segment, len(rows), ms)
-            self.trail[rows, segment.exits] = scores[place]
-            if number == len(self.steps) - 1:
-                break
-            x, last = behind(tokens), segment.last
-            if not self.watching and np.isfinite(scores).all():
+    def batch(self, faces: Bytes, rows: Rows, reason_at_end: Reason) -> None:
+        """Run a segment, fuse the scores so far, ask the policies, drop the finished faces, go on."""
+        batch = _Batch(faces, rows, len(self.steps))
+        for number, segment in enumerate(self.steps[:-1]):
+            batch.x = behind(self._run_segment(segment, batch))
+            if not self.watching and np.isfinite(self.trail[batch.rows, segment.exits]).all():
                 continue  # in steps because those are loaded: there is nobody to ask
-            estimates[:, number] = controller.estimate(self.trail[rows, :last], last)
-            reasons = self._decide(estimates[:, : number + 1], number)
-            going_on = np.flatnonzero([reason is None for reason in reasons])
-            if len(going_on) < len(rows):
-                for row, reason in zip(rows, reasons, strict=True):
-                    if reason is not None:
-                        self._leave(row, reason, last, spent)
-                if not going_on.size:
-                    return
-                rows, estimates, place = rows[going_on], estimates[going_on], place[going_on]
-                if engine.shrinks(x.faces, len(place)):
-                    x, place = engine.keep(x, place), np.arange(len(place))
-        depth = self.steps[-1].last
-        for row in rows:
-            broken = not np.isfinite(self.trail[row, :depth]).all()
-            self._leave(row, "not_finite" if broken else reason_at_end, depth, spent)
+            self._fuse(batch, number)
+            reasons = self._ask(batch.estimates[:, : number + 1], number)
+            if any(reasons):
+                self._finish(batch, reasons, segment.last)
+                batch.keep(np.flatnonzero([r is None for r in reasons]), self.controller.engine)
+            if not batch.rows.size:
+                return
+        self._run_segment(self.steps[-1], batch)
+        self._finish(batch, self._reasons_at_end(batch, reason_at_end), self.steps[-1].last)
 
-    def _engine_for(self, faces: Bytes) -> Steps:
-        """The engine, which may have run some of the steps with these faces already."""
-        controller, table = self.controller, None
-        if controller.engine.run_ahead is not None and self.watching:
-            table = exit_table(
-                self.watching,
-                controller.estimator,
-                controller.fusion,
-                [segment.last for segment in self.steps[:-1]],
-            )
-        return Steps(controller.engine, controller.clock, self.steps, faces, table)
+    def _run_segment(self, segment: Segment, batch: _Batch) -> Tokens | None:
+        """Run one segment; note its scores and its cost."""
+        clock = self.controller.clock
+        start = clock()
+        tokens, scores = self.controller.engine.run(segment, batch.x)
+        ms = 1e3 * (clock() - start)
+        batch.spent += self.controller.charge(segment, len(batch.rows), ms)
+        self.trail[batch.rows, segment.exits] = scores[batch.place]
+        return tokens
 
-    def _decide(self, estimates: Array, number: int) -> list[Reason | None]:
+    def _fuse(self, batch: _Batch, number: int) -> None:
+        last = self.steps[number].last
+        fused = self.controller.estimate(self.trail[batch.rows, :last], last)
+        batch.estimates[:, number] = fused
+
+    def _ask(self, estimates: Array, number: int) -> list[Reason | None]:
         """Why each face stops after step `number`, or None. estimates: (N, number + 1)."""
         faces, following = len(estimates), self.controller.ms_of(self.steps[number + 1])
         progress = Progress(
@@ -249,5 +255,12 @@ class _Run:
                 reasons[position] = "not_finite"
         return reasons
 
-    def _leave(self, row: int, reason: Reason, depth: int, spent: npt.NDArray[np.float64]) -> None:
-        self.reason[row], self.depth[row], self.spent[row] = reason, depth, spent
+    def _reasons_at_end(self, batch: _Batch, reason: Reason) -> list[Reason]:
+        finite = np.isfinite(self.trail[batch.rows, : self.steps[-1].last])
+        return [reason if scores.all() else "not_finite" for scores in finite]
+
+    def _finish(self, batch: _Batch, reasons: Sequence[Reason | None], depth: int) -> None:
+        """The faces that have a reason stop at `depth`."""
+        for row, reason in zip(batch.rows, reasons, strict=True):
+            if reason is not None:
+                self.reason[row], self.depth[row], self.spent[row] = reason, depth, batch.spent

@@ -68,15 +68,6 @@ def fuse(trail: Array, depth: npt.NDArray[np.intp] | int, rule: Fusion = "FW") -
     return out
 
 
-def linear_weights(rule: Fusion, depth: int) -> Array | None:
-    """(depth,) weights whose sum with the scores is the fused score; None for max and median."""
-    if rule in ("max", "median"):
-        return None
-    if rule == "last":
-        return np.eye(depth, dtype=np.float32)[-1]
-    return _weights(rule, depth)
-
-
 def _fuse_columns(scores: Array, rule: Fusion) -> Array:
     """(N, d) scores of the exits that were run -> (N,)."""
     depth = scores.shape[1]

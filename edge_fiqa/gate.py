@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator
-from edge_fiqa.calibration.risk import stops
+from edge_fiqa.calibration.risk import certain, stops
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import Fusion
 from edge_fiqa.policy import Forecast, Policy, Progress, Reason
@@ -99,26 +99,22 @@ class Gate:
     def stop(self, progress: Progress) -> Mask:
         """Expects estimates of the full score, as a calibrated controller gives them."""
         newest = progress.estimates[:, -1]
-        if self.margin is None:
-            return np.zeros(len(newest), bool)
         done = self._certain(newest, progress.depth)
         if self.ranked is not None:
             done &= newest >= self.line
-            for row in np.flatnonzero(done):
-                done[row] = not self._was_below(progress.estimates[row])
+            done[done] = ~self._was_below(progress.estimates[done])
         return done
 
     def _certain(self, estimates: Array, depth: int) -> Mask:
-        assert self.margin is not None
-        spread = self.estimator.spread(estimates, depth)
-        return np.asarray(np.abs(estimates - self.line) > self.margin * spread)
+        spreads = self.estimator.spread(estimates, depth)
+        return certain(estimates, spreads, self.line, self.margin)
 
-    def _was_below(self, estimates: Array) -> bool:
-        """estimates (P,) of one face: was it certain to lie below the line at one of them?"""
-        return any(
-            estimate < self.line and self._certain(estimate[None], depth)[0]
-            for estimate, depth in zip(estimates, self.exits, strict=False)
-        )
+    def _was_below(self, estimates: Array) -> Mask:
+        """estimates (N, P): was the face certain to lie below the line at one of the P so far?"""
+        below = np.zeros(len(estimates), bool)
+        for at, depth in zip(estimates.T, self.exits, strict=False):
+            below |= (at < self.line) & self._certain(at, depth)
+        return below
 
     def replay(self, trail: Array) -> Replay:
         """(N, E) complete trails -> where each would have stopped, and whether rightly."""

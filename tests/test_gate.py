@@ -11,7 +11,7 @@ from edge_fiqa.controller import Controller
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import fuse
-from edge_fiqa.policy import Fixed
+from edge_fiqa.policy import Fixed, Progress
 from tests.calibrated import calibration_of_numbers, trails
 
 
@@ -85,6 +85,25 @@ def test_a_face_once_sure_to_be_rejected_does_not_stop_when_it_recovers(gate):
     engine = FakeEngine(found)
     controller = Controller(engine, estimator=gate.estimator)
     assert controller.assess(engine.faces, [ranked]).depth.tolist() == [4]
+
+
+@pytest.mark.parametrize("ranked", [None, 40, 60, 75])
+def test_the_policy_marks_who_is_certain_by_definition(gate, ranked):
+    """Face by face: beyond the margin now; with `ranked` above the line, and never certain below it."""
+    policy = replace(gate, ranked=ranked)
+    line = gate.estimator.scale.score_of(max(60, ranked or 0))
+    estimates = np.random.default_rng(8).normal(line, 1.5, (300, 3)).astype(np.float32)
+    expected = []
+    for face in estimates:
+        spreads = [
+            gate.estimator.spread(e[None], k)[0] for e, k in zip(face, (1, 2, 3), strict=True)
+        ]
+        away = [abs(e - line) > gate.margin * s for e, s in zip(face, spreads, strict=True)]
+        rejected = any(sure and e < line for sure, e in zip(away, face, strict=True))
+        expected.append(away[-1] and not (ranked is not None and rejected))
+    marked = policy.stop(Progress(estimates, 3, 0.0, None))
+    np.testing.assert_array_equal(marked, expected)
+    assert 0 < marked.sum() < 300
 
 
 def test_no_margin_means_full_depth(gate):

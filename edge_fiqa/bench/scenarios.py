@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -193,26 +194,25 @@ class _Answering:
             self._waiting.put(sample)
 
     def close(self) -> None:
-        for _ in self._workers:
-            self._waiting.put(None)
+        self._waiting.put(None)
         for worker in self._workers:
             worker.join()
         if self._failure is not None:
             raise EngineFailed(f"scoring failed under load: {self._failure}") from self._failure
 
     def _work(self, scorer: Scorer) -> None:
-        """Take what waits, at most a batch: no face waits for others to come."""
-        while (sample := self._waiting.get()) is not None:
-            samples = [sample]
-            try:
-                while len(samples) < TOGETHER and (more := self._waiting.get_nowait()) is not None:
-                    samples.append(more)
-                else:
-                    if len(samples) < TOGETHER:
-                        self._waiting.put(None)  # the end of the work is for another turn
-            except Empty:
-                pass
+        while samples := self._take():
             self._answer(scorer, samples)
+
+    def _take(self) -> list[Any]:
+        """What waits, at most a batch: no face waits for others to come. Empty once all is done."""
+        samples = [self._waiting.get()]
+        with suppress(Empty):
+            while len(samples) < TOGETHER and samples[-1] is not None:
+                samples.append(self._waiting.get_nowait())
+        if samples[-1] is None:
+            self._waiting.put(samples.pop())  # the end of the work, for every worker to meet
+        return samples
 
     def _answer(self, scorer: Scorer, samples: Sequence[Any]) -> None:
         """Every sample is reported, even after a failure: LoadGen waits for all of them."""

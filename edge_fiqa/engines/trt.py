@@ -10,31 +10,33 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from edge_fiqa.bundle import Bundle
 from edge_fiqa.engines import board
-from edge_fiqa.engines.base import EngineBase, Ran, Rows, Tokens
+from edge_fiqa.engines.base import EngineBase, Rows, Tokens
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.owner import Owner
-from edge_fiqa.engines.trt_api import VERSION, Log, logger, make, need, trt
-from edge_fiqa.engines.trt_conditional import Refused
+from edge_fiqa.engines.trt_api import VERSION, Log, make, need, trt
 from edge_fiqa.engines.trt_device import Device, DriverError, Staging
 from edge_fiqa.engines.trt_graph import Graphs
 from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
 from edge_fiqa.engines.trt_scratch import Scratch
 from edge_fiqa.engines.trt_stage import Stage
 from edge_fiqa.engines.trt_supply import Supply, Work
-from edge_fiqa.engines.trt_until import Until
 from edge_fiqa.errors import EngineFailed
-from edge_fiqa.exit_table import ExitTable
 from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
 TOKEN_BYTES = 4  # tokens are float32 in every precision: the residual stream is
+IN_THE_CONTEXT = (
+    "_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch", "_runtime",
+    "_full_runtime", "_supply",
+)  # fmt: skip
+"""Attributes that hold what the device's context owns, in the order in which they go."""
 
 
 class TensorRT(EngineBase):
@@ -53,8 +55,6 @@ class TensorRT(EngineBase):
         self._cancelled = threading.Event()
         self._closed, self._process = False, os.getpid()
         self._stages: dict[tuple[Segment, int], Stage] = {}
-        self._until: Until | None = None
-        self.decide_on(self.options.exit_on)
         self._owner = Owner("edge_fiqa-tensorrt")
         try:
             self._owner.call(self._open)
@@ -78,10 +78,6 @@ class TensorRT(EngineBase):
 
     def computed(self, faces: int) -> int:
         return next(size for size in self.options.batches if size >= faces)
-
-    def decide_on(self, where: Literal["host", "device"]) -> None:
-        """Who decides, from the next pass on, that a whole batch may stop. See `trt_until`."""
-        self.run_ahead = self._run_ahead if where == "device" else None
 
     def prepare(
         self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
@@ -170,37 +166,6 @@ class TensorRT(EngineBase):
         self._images.host[:faces] = images
         self._images.upload(faces * IMAGE * IMAGE * 3)
 
-    def _until_done(
-        self, steps: Sequence[Segment], table: ExitTable, images: Bytes, faces: int
-    ) -> Ran:
-        self._upload(images, faces)
-        try:
-            if self._graphs is None:
-                raise Refused("exits on the device need graphs: true")
-            if self._until is None:
-                self._until = Until(
-                    self._device,
-                    self._graphs,
-                    self._scratch,
-                    self._pool,
-                    self._images.address,
-                    self.config.depth,
-                    self.max_batch,
-                    self._stage,
-                )
-            return self._until.run(steps, table, faces, self.computed(faces))
-        except Refused as exc:
-            logger.warning("exits are decided on the host from now on: %s", exc)
-            self._log.take()  # what TensorRT said belongs to no later failure
-            self._leave_device()
-            return []
-
-    def _leave_device(self) -> None:
-        self.run_ahead = None
-        if self._until is not None:
-            self._until.close()
-            self._until = None
-
     def _keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         source, kept = self._pool.lease_of(tokens), self._pool.lend()
         self._device.gather(source.memory, kept.memory, rows, self._row_bytes)
@@ -241,27 +206,20 @@ class TensorRT(EngineBase):
     def _release(self) -> None:
         with suppress(EngineFailed):  # of a device that failed, whoever used it has heard
             self._device.synchronise()
-        self._leave_device()
         for stage in self._stages.values():
             stage.close()
         self._stages.clear()
         self._drop()
 
     def _drop(self) -> None:
-        """Everything that the context owns, before the context."""
-        for name in ("_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch"):
-            self.__dict__.pop(name, None)
-        if "_supply" in self.__dict__:
+        """Everything that the context owns, before the context; also of an engine half opened."""
+        if hasattr(self, "_supply"):
             self._supply.store.close()
-        for name in ("_runtime", "_full_runtime", "_supply"):
-            self.__dict__.pop(name, None)
+        for name in IN_THE_CONTEXT:
+            vars(self).pop(name, None)
         self._device.close()
 
     # ---- on the caller's thread
-
-    def _run_ahead(self, steps: Sequence[Segment], table: ExitTable, images: Bytes) -> Ran:
-        faces = self.faces_in(steps[0], images)
-        return self._wait(self._until_done, steps, table, images, faces)
 
     def _wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self._closed:

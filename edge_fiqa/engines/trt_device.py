@@ -23,8 +23,7 @@ DriverError: type[Exception] = drv.Error
 ALIGNMENT = 256  # of every address that TensorRT is given
 NON_BLOCKING = 1  # a stream that the legacy default stream does not wait for
 THREADS = 256
-KERNEL_ROWS = 64  # struct Rows in gather.cu, and the threads of decide.cu
-DECIDE_ARGUMENTS = "PPPQI"
+KERNEL_ROWS = 64  # struct Rows in gather.cu
 
 
 class Device:
@@ -48,7 +47,6 @@ class Device:
         self._context.push()
         self._blocks: list[Any] = []
         self._kernel: Any = None
-        self._decide: Any = None
         self.stream = drv.Stream(NON_BLOCKING)
         self.handle = int(self.stream.handle)
 
@@ -85,7 +83,7 @@ class Device:
     def gather(self, source: int, target: int, rows: Rows, row_bytes: int) -> None:
         """target[i] = source[rows[i]] on the device, enqueued. row_bytes: a multiple of 4."""
         if self._kernel is None:
-            self._kernel = self._load_kernel("gather", "gather_rows", f"PP{KERNEL_ROWS}sI")
+            self._kernel = self._load_kernel()
         words = row_bytes // 4
         if self._kernel and len(rows) <= KERNEL_ROWS:
             grid = ((words + THREADS - 1) // THREADS, len(rows))
@@ -98,28 +96,15 @@ class Device:
             at, taken = target + place * row_bytes, source + int(row) * row_bytes
             drv.memcpy_dtod_async(at, taken, row_bytes, self.stream)
 
-    def decide(self, control: int, scores: int, ran: int, handle: int, step: int) -> None:
-        """Enqueue decide.cu: three addresses, a condition, a number. Raises EngineFailed."""
-        if self._decide is None:
-            self._decide = self._load_kernel("decide", "decide", DECIDE_ARGUMENTS)
-        if not self._decide:
-            raise EngineFailed("the driver does not take the kernel decide.ptx")
-        try:
-            self._decide.prepared_async_call(
-                (1, 1), (KERNEL_ROWS, 1, 1), self.stream, control, scores, ran, handle, step
-            )
-        except drv.Error as exc:
-            raise EngineFailed(f"the kernel that decides cannot be launched: {exc}") from exc
-
-    def _load_kernel(self, file: str, name: str, arguments: str) -> Any:
-        """The prepared kernel; False where this driver does not take it."""
-        text = (files("edge_fiqa.engines") / "kernels" / f"{file}.ptx").read_bytes()
+    def _load_kernel(self) -> Any:
+        """The prepared kernel; False where this driver does not take it (rows are copied then)."""
+        text = (files("edge_fiqa.engines") / "kernels" / "gather.ptx").read_bytes()
         try:
             module = drv.module_from_buffer(text + b"\0")  # the driver reads up to the zero
-            kernel = module.get_function(name)
+            kernel = module.get_function("gather_rows")
         except drv.Error:
             return False
-        kernel.prepare(arguments)
+        kernel.prepare(f"PP{KERNEL_ROWS}sI")
         return kernel
 
     def close(self) -> None:
@@ -130,7 +115,7 @@ class Device:
             with suppress(drv.Error):
                 block.free()
         self._blocks.clear()
-        self._kernel = self._decide = self.stream = None
+        self._kernel = self.stream = None
         self._context.pop()
         self._context = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from ctypes import POINTER, byref, c_int, c_uint, c_ulonglong, c_void_p
 from typing import Any
 
@@ -27,23 +27,17 @@ def load_driver() -> Any:
     return ctypes.CDLL("libcuda.so.1")
 
 
-def declare(library: Any, prototypes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """These functions by name, with their types. AttributeError where the driver lacks one."""
-    calls = {}
-    for name, types in prototypes.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = types, c_int
-        calls[name] = function
-    return calls
-
-
 class Graphs:
     """Captures what is enqueued on one stream, and replays it."""
 
     def __init__(self, stream: int, driver: Any = None) -> None:
         library = load_driver() if driver is None else driver
         self._stream = c_void_p(stream)
-        self._calls = declare(library, PROTOTYPES)
+        self._calls = {}
+        for name, types in PROTOTYPES.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = types, c_int
+            self._calls[name] = function
 
     def capture(self, enqueue: Callable[[], bool]) -> c_void_p | None:
         """What `enqueue` enqueues, as a launchable graph; None where it cannot be captured.
@@ -60,25 +54,20 @@ class Graphs:
             ended = self._status("cuStreamEndCapture", self._stream, byref(graph))
         if ended or not graph.value:
             return None
-        executable = self.instantiate(graph) if enqueued else None
-        self.drop(graph)
+        executable = self._instantiate(graph) if enqueued else None
+        self._status("cuGraphDestroy", graph)
         return executable
 
-    def instantiate(self, graph: c_void_p) -> c_void_p | None:
-        """What can be launched of a graph; None where the driver refuses it."""
+    def _instantiate(self, graph: c_void_p) -> c_void_p | None:
         executable = c_void_p()
         if self._status("cuGraphInstantiateWithFlags", byref(executable), graph, 0):
             return None
         self._status("cuGraphUpload", executable, self._stream)  # else the first launch does it
         return executable
 
-    def drop(self, graph: c_void_p) -> None:
-        """Forget a graph. What was instantiated of it stays."""
-        self._status("cuGraphDestroy", graph)
-
-    def launch(self, executable: c_void_p, failure: type[EngineFailed] = EngineFailed) -> None:
+    def launch(self, executable: c_void_p) -> None:
         if status := self._status("cuGraphLaunch", executable, self._stream):
-            raise failure(f"a CUDA graph could not be launched (CUDA error {status})")
+            raise EngineFailed(f"a CUDA graph could not be launched (CUDA error {status})")
 
     def destroy(self, executable: c_void_p) -> None:
         self._status("cuGraphExecDestroy", executable)

@@ -38,7 +38,7 @@ log = logging.getLogger("edge_fiqa.plans")
 SCHEMA: Final = "edge-fiqa-plan/1"
 NEVER = "it was never built"
 LOOK_S = 0.2  # between two tries to get the lock
-RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches", "exit_on")
+RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches")
 """Options that do not change what is in a plan."""
 
 
@@ -64,12 +64,14 @@ class PlanManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 def plan_options(bundle: Bundle) -> PlanOptions:
-    """The options a bundle was built with, or the defaults."""
+    """The options a bundle was built with, or the defaults. BundleError if they cannot be."""
     if PLAN_OPTIONS not in bundle.manifest.files:
         return PlanOptions()
     path = bundle.folder / PLAN_OPTIONS
     try:
         return msgspec.json.decode(path.read_bytes(), type=PlanOptions)
+    except msgspec.ValidationError as exc:
+        raise BundleError(f"{path}: {exc}; rebuild the bundle") from exc
     except msgspec.MsgspecError as exc:
         raise BundleError(f"{path} is damaged: {exc}; rebuild the bundle") from exc
 

@@ -44,23 +44,23 @@ class Context:
 
     def enqueue(self) -> None:
         stage = self._stage
-        self.bind()
+        self._bind()
         if self._graph is not None:
             assert stage.graphs is not None
             stage.graphs.launch(self._graph)
             return
         if self._capturable and self._runs >= WARM_UP and stage.graphs is not None:
             stage.device.synchronise()
-            self._graph = stage.graphs.capture(self.execute)
+            self._graph = stage.graphs.capture(self._execute)
             if self._graph is not None:
                 stage.graphs.launch(self._graph)
                 return
             self._capturable = False  # it said no: it is enqueued call by call from now on
             stage.log.take()
-        need(self.execute(), f"cannot enqueue {stage.name}", stage.log)
+        need(self._execute(), f"cannot enqueue {stage.name}", stage.log)
         self._runs += 1
 
-    def bind(self) -> None:
+    def _bind(self) -> None:
         """Give it the scratch memory, wherever that is by now."""
         scratch = self._stage.scratch
         if self._generation != scratch.generation:
@@ -68,7 +68,7 @@ class Context:
             self._context.set_device_memory(scratch.address, scratch.size)
             self._generation, self._runs = scratch.generation, 0
 
-    def execute(self) -> bool:
+    def _execute(self) -> bool:
         """Enqueue its kernels, whether or not the stream is capturing. False: TensorRT refused."""
         return bool(self._context.execute_async_v3(self._stage.device.handle))
 
@@ -99,10 +99,6 @@ class Stage:
 
     def enqueue(self, source: int, scores: int, tokens_out: int | None) -> None:
         """Run on the stream, from and to these device addresses."""
-        self.context(source, scores, tokens_out).enqueue()
-
-    def context(self, source: int, scores: int, tokens_out: int | None) -> Context:
-        """The context that has these addresses."""
         key = (source, scores) if tokens_out is None else (source, scores, tokens_out)
         context = self._contexts.get(key)
         if context is None:
@@ -110,7 +106,7 @@ class Stage:
             if tokens_out is not None:
                 addresses["tokens_out"] = tokens_out
             context = self._contexts[key] = Context(self, addresses)
-        return context
+        context.enqueue()
 
     def close(self) -> None:
         for context in self._contexts.values():

@@ -7,6 +7,7 @@ from scipy.stats import binom
 from edge_fiqa.calibration.risk import (
     LAMBDAS,
     Trial,
+    certain,
     choose,
     design_effect,
     faces_needed,
@@ -26,6 +27,36 @@ def made_up(faces, seed=0):
     full = rng.normal(size=(faces, 1))
     noise = rng.standard_t(3, size=(faces, 6))  # heavier tails than the spread suggests
     return full + noise * spread, np.broadcast_to(spread, (faces, 6)).copy()
+
+
+def test_certain_is_further_from_the_line_than_the_margin():
+    """By hand, around a line of 0.5: distances 0.25, 0.5, 0.75 and 0.5 below; a margin of 2 spreads."""
+    estimates = np.array([0.75, 1.0, 1.25, 0.0, np.nan])
+    spreads = np.full(5, 0.25)
+    assert certain(estimates, spreads, 0.5, 2.0).tolist() == [False, False, True, False, False]
+    assert certain(estimates, spreads, 0.5, 1.0).tolist() == [False, True, True, True, False]
+    assert certain(estimates, spreads * 0, 0.5, 2.0).tolist() == [True] * 4 + [False]
+    assert certain(estimates, spreads, 0.5, None).tolist() == [False] * 5
+    assert certain(estimates[:4], spreads[:4], -np.inf, 8.0).all()  # the gate 0 is always passed
+    assert not certain(np.array([0.5]), np.zeros(1), 0.5, 0.0).any()
+
+
+def test_certain_is_the_same_alone_and_in_a_batch():
+    """Bit for bit: a margin is tested on arrays (N, P) and served to one column at a time."""
+    rng = np.random.default_rng(3)
+    estimates = rng.normal(size=(500, 6)).astype(np.float32)
+    spreads = rng.random((500, 6)).astype(np.float32)
+    for margin in LAMBDAS[::9]:
+        spreads[:9] = np.abs(estimates[:9] - 0.3) / margin  # on the edge, or a last digit beside it
+        together = certain(estimates, spreads, 0.3, margin)
+        for point in range(6):
+            column = certain(estimates[:, point], spreads[:, point], 0.3, margin)
+            np.testing.assert_array_equal(column, together[:, point])
+        alone = [
+            [abs(e - np.float32(0.3)) > np.float32(margin) * s for e, s in zip(*pair, strict=True)]
+            for pair in zip(estimates, spreads, strict=True)
+        ]
+        np.testing.assert_array_equal(together, alone)
 
 
 def test_stops_at_the_first_certain_point():

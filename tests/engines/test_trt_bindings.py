@@ -1,5 +1,6 @@
 """The fakes against what is real: the published bindings, and PyCUDA itself."""
 
+import ctypes
 import importlib
 import importlib.util
 import json
@@ -173,9 +174,6 @@ class Kernel:
     pass
 drv.Function.prepare(Kernel, f"PP{{trt_device.KERNEL_ROWS}}sI")
 assert len(pack(Kernel.arg_format, 1 << 40, 1 << 41, bytes(64), 7)) == 8 + 8 + 64 + 4
-drv.Function.prepare(Kernel, trt_device.DECIDE_ARGUMENTS)
-packed = pack(Kernel.arg_format, 1 << 40, 1 << 41, 1 << 42, (1 << 63) + 5, 7)
-assert packed[24:] == ((1 << 63) + 5).to_bytes(8, "little") + (7).to_bytes(4, "little")
 try:
     trt_device.Device()
 except BackendMissing as exc:
@@ -197,6 +195,66 @@ except drv.LogicError as exc:
         done.stdout.strip()
         == "backend 'trt' needs an NVIDIA driver: cuInit failed with CUDA error 100"
     )
+
+
+def headers():
+    """cuda.h of every toolkit and wheel that is here."""
+    known = [Path("/usr/local/cuda/include/cuda.h")]
+    if (nvcc := shutil.which("nvcc")) is not None:
+        dry_run = subprocess.run(
+            [nvcc, "--dryrun", "-x", "cu", "/dev/null"], capture_output=True, text=True, check=False
+        )
+        tops = re.findall(r"^#\$ TOP=(.*)$", dry_run.stderr, re.MULTILINE)
+        known += [Path(top) / "include/cuda.h" for top in tops]
+    if (wheels := importlib.util.find_spec("nvidia")) is not None:
+        for folder in wheels.submodule_search_locations:
+            known += Path(folder).glob("*/include/cuda.h")
+    return sorted({path.resolve() for path in known if path.is_file()})
+
+
+CHECK = """
+#define __CUDA_API_VERSION_INTERNAL  // each name as it is exported
+#include <cstdio>
+#include <type_traits>
+#include <cuda.h>
+template <class Result, class... Arguments> void show(const char* name, Result (*)(Arguments...)) {
+    printf("%s", name);
+    const int sizes[] = {(std::is_pointer<Arguments>::value ? -1 : (int)sizeof(Arguments))...};
+    for (int size : sizes) printf(" %d", size);
+    printf("\\n");
+}
+int main() {
+    printf("%d\\n", CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    CALLS
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_functions_of_the_driver_are_those_of_its_header(one_version, tmp_path):
+    one_version()
+    from edge_fiqa.engines import trt_graph
+
+    if not (known := headers()):
+        pytest.skip("no cuda.h here (pip install nvidia-cuda-runtime brings one)")
+    expected = [str(trt_graph.THREAD_LOCAL)]
+    for name, types in trt_graph.PROTOTYPES.items():
+        expected.append(" ".join([name, *(str(size_of(kind)) for kind in types)]))
+    calls = "\n".join(f'show("{name}", &{name});' for name in trt_graph.PROTOTYPES)
+    (tmp_path / "check.cpp").write_text(CHECK.replace("CALLS", calls), encoding="utf-8")
+    driver = "".join(f'extern "C" void {name}() {{}}\n' for name in trt_graph.PROTOTYPES)
+    (tmp_path / "driver.cpp").write_text(driver, encoding="utf-8")
+    for header in known:
+        binary = str(tmp_path / "check")
+        sources = [str(tmp_path / name) for name in ("check.cpp", "driver.cpp")]
+        subprocess.run(["g++", f"-I{header.parent}", *sources, "-o", binary], check=True)
+        assert subprocess.check_output([binary], text=True).splitlines() == expected, header
+
+
+def size_of(kind):
+    """-1 for a pointer."""
+    pointer = kind is ctypes.c_void_p or hasattr(kind, "contents")
+    return -1 if pointer else ctypes.sizeof(kind)
 
 
 def test_the_fake_refuses_what_the_bindings_refuse(gpu):

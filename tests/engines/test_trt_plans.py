@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from edge_fiqa.config import PlanOptions
-from edge_fiqa.engines.trt_plans import PlanStore, Target
-from edge_fiqa.errors import EngineFailed
+from edge_fiqa.engines.trt_plans import PlanStore, Target, plan_options
+from edge_fiqa.errors import BundleError, EngineFailed
 from edge_fiqa.types import Segment
 
-from .conftest import in_fork
+from .conftest import in_fork, with_options
 
 HERE = Target("10.3.0", "Orin", "8.7", "12.6", "MAXN", "aarch64-linux")
 BODY = Segment(1, 1)
@@ -166,6 +166,20 @@ def test_what_is_lacking_is_known_without_reading_plans(store):
     one.path(BODY, 4).write_bytes(b"pLan")
     assert not one.lacks(BODY, 4)  # only loading finds it
     assert one.load(BODY, 4)[0] is None
+
+
+def test_a_bundle_whose_exits_the_host_decided_still_opens(bundle, tmp_path):
+    older = with_options(bundle, tmp_path, batches=(1, 8), exit_on="host")
+    assert b"exit_on" in (older.folder / "tensorrt.json").read_bytes()
+    assert plan_options(older) == PlanOptions(batches=(1, 8))
+    assert b"exit_on" not in msgspec.json.encode(plan_options(older))
+
+
+def test_a_bundle_whose_exits_the_device_decided_says_what_to_do(bundle, tmp_path):
+    older = with_options(bundle, tmp_path, exit_on="device")
+    said = r"tensorrt\.json: exit_on: device was removed, .*; rebuild the bundle"
+    with pytest.raises(BundleError, match=said):
+        plan_options(older)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,11 @@ import edge_fiqa.engines
 
 from . import bfloat, operators
 from .cuda import Crash, Libcuda, World, pycuda_driver
-from .graphs import face_goes_on
 from .operators import refusals
 from .tensorrt import make_tensorrt
 
 ENGINE = Path(edge_fiqa.engines.__file__).parent
-__all__ = ["Crash", "World", "bfloat", "face_goes_on", "install", "operators", "refusals"]
+__all__ = ["Crash", "World", "bfloat", "install", "operators", "refusals"]
 
 
 def install(monkeypatch, world, api):
