@@ -43,7 +43,7 @@ class PlanOptions(
     graphs: bool = True
     child: Literal["auto", "always", "never"] = "auto"
     on_mismatch: Literal["rebuild", "refuse"] = "rebuild"
-    exit_on: str = "host"
+    exit_on: Literal["host", "device"] = "host"
 
     def __post_init__(self) -> None:
         if not self.batches or sorted(set(self.batches)) != list(self.batches):
@@ -54,9 +54,9 @@ class PlanOptions(
             raise ValueError("level must lie in 0 to 5")
         if self.workspace_mb < 0:
             raise ValueError("workspace_mb must be 0 or more")
-        if self.exit_on != "host":
+        if self.exit_on == "device":
             raise ValueError(
-                f"exit_on: {self.exit_on} was removed, the host decides where to stop; "
+                "exit_on: device was removed, the host decides where to stop; "
                 "delete exit_on from the recipe"
             )
 
