@@ -4,10 +4,10 @@ import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
+from common import SHIPPED, noise_weights
 
 from edge_fiqa.bench.measure import NEVER
 from edge_fiqa.controller import Controller
@@ -16,12 +16,11 @@ from edge_fiqa.engines.pt_cuda import TorchCuda
 from edge_fiqa.engines.pt_device import Device
 from edge_fiqa.engines.pt_network import DTYPES
 from edge_fiqa.model.build_torch import load_vit
-from edge_fiqa.model.weights import Weights, expected_shapes, load_weights, verify
+from edge_fiqa.model.weights import Weights, load_weights, verify
 from edge_fiqa.policy import Fixed
 from edge_fiqa.route import route_to
 from edge_fiqa.types import Segment, VitConfig
 
-SHIPPED = Path(__file__).parents[1] / "edge_fiqa/models"
 NOISE = {
     "vit_s": VitConfig(),
     "vit_s-C": VitConfig(mode="crfiqa"),
@@ -34,13 +33,7 @@ def weights_of(model: str) -> Weights:
     """A shipped model, or a shape filled with seeded noise: speed does not depend on it."""
     if model not in NOISE:
         return load_weights(SHIPPED / f"{model}.safetensors")
-    rng, arrays = np.random.default_rng(0), {}
-    for key, shape in expected_shapes(NOISE[model]).items():
-        if "running_var" in key or len(shape) == 1:
-            arrays[key] = rng.random(shape) + 0.5
-        else:
-            arrays[key] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
-    return verify({k: v.astype(np.float32) for k, v in arrays.items()}, NOISE[model], model)
+    return verify(noise_weights(NOISE[model]), NOISE[model], model)
 
 
 def reference(weights: Weights, precision: str, device: Device) -> Callable[[np.ndarray], object]:
@@ -114,12 +107,12 @@ def leave(engine: TorchCuda, faces: np.ndarray, depths: np.ndarray, drop: bool) 
 
 
 def gpu() -> dict[str, object]:
-    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    card = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {
-        "name": found.name,
-        "sm": f"{found.major}.{found.minor}",
-        "multiprocessors": found.multi_processor_count,
-        "memory_mb": found.total_memory >> 20,
+        "name": card.name,
+        "sm": f"{card.major}.{card.minor}",
+        "multiprocessors": card.multi_processor_count,
+        "memory_mb": card.total_memory >> 20,
         "cuda": torch.version.cuda,
         "attention": [
             name

@@ -28,7 +28,7 @@ EVERY_FACE, THEN_EVERY = 500, 8  # looking costs 0.1 ms, too much for every face
 Code = Literal["colour_order", "grey", "tight", "loose", "unaligned", "drift"]
 Floats = npt.NDArray[np.float64]
 
-# Shifts in deviations of single faces; benchmarks/input_warnings.py measures what they catch.
+# Shifts in deviations of single faces; what they catch: benchmarks/results/*-input_warnings.json.
 SWAPPED = -1.5  # chroma
 COLOURLESS = 0.2  # saturation, as a share of the reference's
 ZOOM = 0.8

@@ -1,7 +1,7 @@
 """The scheduler on a virtual clock: what would have become of these faces on this machine?
 
-The decisions are those of `schedule`, taken as the desk takes them; only time, scores and the length
-of each run come from tables. So a strategy can be tried at any load in seconds.
+The decisions are those of `edge_fiqa.gateway.schedule`, taken as the gateway takes them; only time,
+scores and the length of each run come from tables. So a strategy can be tried at any load in seconds.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Summary:
     """in_time: share of all faces answered within their deadline; misses: answered after it.
 
     depth: mean of those answered. regret: mean |quality - quality at full depth| of those answered,
-    in points of 0-100. tracks_regret: how far the best shot told of a track lies below the best of its
-    faces at full depth (both in true quality), on average; a track without an answer loses all.
+    in points of 0-100. tracks_regret: how far the best shot reported of a track lies below the best of
+    its faces at full depth (both in true quality), on average; a track without an answer loses all.
     """
 
     faces: int
@@ -85,17 +85,17 @@ def poisson(
     """
     length = float(np.mean([len(rows) for rows in tracks]))
     count = rng.poisson(rate / length * (seconds + length / fps))
-    found = []
+    arrivals = []
     for person in range(count):
         start = rng.uniform(-length / fps, seconds)
         rows = tracks[int(rng.integers(len(tracks)))]
         times = start + (np.arange(len(rows)) + rng.uniform(-0.2, 0.2, len(rows))) / fps
-        found += [
+        arrivals += [
             Arrival(float(time), float(time) + deadline_s, row, person)
             for time, row in zip(times, rows, strict=True)
             if 0 <= time < seconds
         ]
-    return sorted(found, key=lambda arrival: arrival.time)
+    return sorted(arrivals, key=lambda arrival: arrival.time)
 
 
 def simulate(
@@ -103,17 +103,18 @@ def simulate(
     quality: Floats,
     speed: Speed,
     strategy: Strategy,
-    good: float,
+    good_shot: float,
     slowness: Floats | None = None,
 ) -> Outcome:
-    """quality: (faces, exits) 0-100 told at each exit. good: from there on, a track's faces are spare.
+    """quality: (faces, exits) 0-100 of a stop at each exit.
 
+    good_shot: a track with a face of this quality needs no more, the rest of its faces is skipped.
     slowness: (N,) factors on the time of the n-th run; None: the table's own times.
     """
     state = _State(exits=[None] * len(arrivals))
     answered = np.full(len(arrivals), np.nan)
     free = [0.0] * speed.workers
-    told: list[tuple[float, int, int]] = []  # (time, arrival, place of the exit), not yet known
+    pending: list[tuple[float, int, int]] = []  # (time, arrival, place of the exit), not yet known
     good_tracks: set[int] = set()
     demand, pace, coming, runs, now = Demand(), LoadFactor(), 0, 0, 0.0
     while coming < len(arrivals) or state.waiting:
@@ -122,12 +123,12 @@ def simulate(
             now = max(now, arrivals[coming].time)
         while coming < len(arrivals) and arrivals[coming].time <= now:
             demand.arrive(arrivals[coming].time)
-            one = arrivals[coming]
-            state.waiting[coming] = Waiting(coming, one.time, one.deadline)
+            arrival = arrivals[coming]
+            state.waiting[coming] = Waiting(coming, arrival.time, arrival.deadline)
             coming += 1
-        while told and told[0][0] <= now:
-            _, which, place = heapq.heappop(told)
-            if quality[arrivals[which].face, place] >= good:
+        while pending and pending[0][0] <= now:
+            _, which, place = heapq.heappop(pending)
+            if quality[arrivals[which].face, place] >= good_shot:
                 good_tracks.add(arrivals[which].track)
         waiting = [
             Waiting(w.id, w.arrived, w.deadline, arrivals[w.id].track in good_tracks)
@@ -150,7 +151,7 @@ def simulate(
             for number in decision.run:
                 state.exits[number] = decision.exit
                 answered[number] = end
-                heapq.heappush(told, (end, number, place))
+                heapq.heappush(pending, (end, number, place))
         heapq.heappush(free, end)
     share = state.busy / (max([*free, 1e-9]) * speed.workers)
     return Outcome(state.exits, answered, state.skipped, state.dropped, share)
@@ -193,12 +194,12 @@ def _track_regret(
 ) -> tuple[float, float]:
     """(mean points lost by the shot chosen of a track, share of tracks without any shot)."""
     best: dict[int, float] = {}
-    chosen: dict[int, tuple[float, float]] = {}  # track -> (told, true) of the best told
+    chosen: dict[int, tuple[float, float]] = {}  # track -> (estimated, true) of the best estimate
     for arrival, exit in zip(arrivals, outcome.exits, strict=True):
         true = float(quality[arrival.face, -1])
         best[arrival.track] = max(best.get(arrival.track, 0.0), true)
         if exit is not None:
-            told = float(quality[arrival.face, place[exit]])
-            chosen[arrival.track] = max(chosen.get(arrival.track, (-1.0, 0.0)), (told, true))
+            estimate = float(quality[arrival.face, place[exit]])
+            chosen[arrival.track] = max(chosen.get(arrival.track, (-1.0, 0.0)), (estimate, true))
     lost = [best[track] - chosen.get(track, (0.0, 0.0))[1] for track in best]
     return float(np.mean(lost)), 1 - len(chosen) / len(best)

@@ -1,12 +1,17 @@
 """The simulator against queues that can be followed by hand."""
 
+import runpy
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_fiqa.gateway.schedule import Rules, Speed, at_fixed_exit, decide
-from edge_fiqa.gateway.simulate import Arrival, poisson, simulate, summarise
+
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/gateway_simulate.py"))
+Arrival, poisson = SCRIPT["Arrival"], SCRIPT["poisson"]
+simulate, summarise = SCRIPT["simulate"], SCRIPT["summarise"]
 
 SPEED = Speed((1, 2), (0.1, 0.2))
 QUALITY = np.array([[50.0, 60.0], [80.0, 70.0], [10.0, 20.0]])
