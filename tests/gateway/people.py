@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from edge_fiqa.align import TEMPLATE
 from edge_fiqa.gateway.capture import SourceLost
 from edge_fiqa.gateway.config import CameraConfig, GatewayConfig
 from edge_fiqa.gateway.events import Event
 from edge_fiqa.gateway.faces import SeenFace
 from edge_fiqa.types import IMAGE
+from tests.published import ARCFACE
 
 HEIGHT, WIDTH, SIDE = 120, 400, 40
 
@@ -42,7 +42,7 @@ class FindSquares:
         )
         faces = []
         for x, y, width, height, _area in found[1:count]:
-            points = TEMPLATE / IMAGE * (width, height) + (x, y)
+            points = ARCFACE / IMAGE * (width, height) + (x, y)
             crop = np.full((IMAGE, IMAGE, 3), x // 2, np.uint8)
             faces.append(
                 SeenFace(
