@@ -11,7 +11,7 @@ from edge_fiqa.controller import Controller
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import fuse
-from edge_fiqa.policy import Fixed
+from edge_fiqa.policy import Fixed, Progress
 from tests.calibrated import calibration_of_numbers, trails
 
 
@@ -75,6 +75,25 @@ def test_ranked_above_the_gate_keeps_the_order_of_all_faces_below_and_the_promis
     controller = Controller(engine, estimator=ranked.estimator)
     assessment = controller.assess(engine.faces, [ranked])
     np.testing.assert_array_equal(assessment.depth, replay.depth[:400])
+
+
+def test_ranked_stops_at_its_own_margin_not_at_the_gates(calibration):
+    """A margin of 1 spread is enough at the gate, 40; of `ranked`, 75, it takes 3."""
+    (promise,) = calibration.rules["FW"].promises
+    margins = tuple(3.0 if quality == 75 else 1.0 for quality in range(101))
+    rule = msgspec.structs.replace(
+        calibration.rules["FW"], promises=(msgspec.structs.replace(promise, gates=margins),)
+    )
+    calibration = msgspec.structs.replace(calibration, rules={"FW": rule})
+    exits = (1, 2, 3, 4)
+    assert Gate.of(calibration, 40, exits=exits).margin == 1
+    ranked = Gate.of(calibration, 40, exits=exits, ranked=75)
+    assert ranked.margin == 3
+    assert Gate.of(calibration, 75, exits=exits, ranked=40).margin == 3  # the higher of the two
+    spread = ranked.estimator.spread(np.array([ranked.line]), 1)
+    for spreads_above, stops in ((2, False), (4, True)):
+        estimates = (ranked.line + spreads_above * spread)[None].astype(np.float32)
+        assert ranked.stop(Progress(estimates, 1, 0.0, None)).tolist() == [stops]
 
 
 def test_a_face_once_sure_to_be_rejected_does_not_stop_when_it_recovers(gate):

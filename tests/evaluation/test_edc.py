@@ -20,6 +20,12 @@ def test_the_worst_pair_goes_first():
     assert [curve.at(d) for d in (0, 0.25, 0.49, 0.5, 0.75, 1)] == [2 / 4, 1 / 3, 1 / 3, 0, 0, 0]
 
 
+def test_a_pair_at_the_threshold_matches():
+    """A non-match is a similarity below it, and only that."""
+    curve = edc_fixed([0.5, 0.9, 0.4, 0.8], [1, 2, 3, 4], threshold=0.5)
+    assert curve.fnmr.tolist() == [1 / 4, 1 / 3, 1 / 2, 0, 0]
+
+
 def test_equal_qualities_leave_together():
     curve = edc_fixed([0.1, 0.9, 0.9, 0.1], [1, 1, 2, 2], threshold=0.5)
     assert curve.discard.tolist() == [0, 0.5, 1]
@@ -44,11 +50,10 @@ def test_a_perfect_quality_reaches_the_theoretical_best():
 
 
 @pytest.mark.parametrize("limit", ["0.1", "0.2", "0.3", "0.5", "1.0"])
-def test_parity(shared, limit):
-    folder = shared / "reference/parity"
-    data = np.load(folder / "edc_fixed.npz")
+def test_parity(parity, limit):
+    data = np.load(parity / "edc_fixed.npz")
     quality = np.minimum(data["quality_a"], data["quality_b"])
-    for expected in json.loads((folder / "edc_fixed.json").read_text(encoding="utf-8"))["curves"]:
+    for expected in json.loads((parity / "edc_fixed.json").read_text(encoding="utf-8"))["curves"]:
         error = expected["args"].get("starting_error")
         threshold = expected["args"].get("similarity_score_threshold")
         if error is not None:
