@@ -140,11 +140,3 @@ class Collected:
 
     def of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.type == kind]
-
-
-def until(condition, seconds: float = 10.0) -> None:
-    """Wait for something that happens in another thread."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)

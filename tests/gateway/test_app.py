@@ -17,10 +17,10 @@ from tests.gateway.people import (
     configured,
     open_script,
     picture,
-    until,
     walk,
 )
 from tests.published import ARCFACE
+from tests.waiting import until
 
 
 @pytest.fixture
