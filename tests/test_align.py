@@ -54,6 +54,11 @@ def test_impossible_points(points):
     assert caught.value.code == "no_face"
 
 
+def test_numbers_that_are_no_pixels_are_said_to_be_none():
+    with pytest.raises(ImageRefused, match="not finite points of a picture"):
+        similarity(ARCFACE + 2e6)
+
+
 def test_too_small():
     small = ARCFACE / 4
     assert eye_distance(ARCFACE) == pytest.approx(35.24, abs=0.01)
@@ -61,6 +66,24 @@ def test_too_small():
         align(np.zeros((50, 50, 3), np.uint8), small)
     assert caught.value.code == "too_small"
     assert align(np.zeros((50, 50, 3), np.uint8), small, min_eye_px=8).shape == (112, 112, 3)
+
+
+def test_eyes_just_as_far_apart_as_they_must_be():
+    points = [(20, 20), (30, 20), (25, 26), (21, 31), (29, 31)]
+    picture = np.zeros((50, 50, 3), np.uint8)
+    assert align(picture, points, min_eye_px=10).shape == (112, 112, 3)
+    with pytest.raises(ImageRefused, match=r"10\.0 pixels apart, below the limit of 10\.01"):
+        align(picture, points, min_eye_px=10.01)
+
+
+def test_points_that_fit_no_turned_template_are_no_face():
+    """Three points, moved so that the best similarity is none at all: its scale is 0."""
+    left, right, nose = ARCFACE[:3] @ (1, 1j)
+    first = 40.0
+    second = -first * np.conj((left - nose) / (right - nose))
+    offsets = np.array([first, second, -first - second, 0, 0])
+    with pytest.raises(ImageRefused, match="do not look like a face"):
+        similarity(np.stack([100 + offsets.real, 100 + offsets.imag], axis=1))
 
 
 def test_an_aligned_face_comes_out_as_it_went_in():

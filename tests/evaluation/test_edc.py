@@ -9,6 +9,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import (
     Edc,
     edc_fixed,
+    relative_pauc,
     theoretical_best,
     threshold_at_fmr,
     threshold_at_fnmr,
@@ -66,12 +67,23 @@ def test_parity(parity, limit):
         assert best == pytest.approx(expected["theoretical_best"][limit], abs=1e-9)
 
 
+def test_relative_pauc_is_0_at_the_best_and_1_where_random_pairs_leave():
+    """FNMR 0.2 up to a discard of 0.1: at best 0.2 * 0.1 - 0.1 ** 2 / 2, by chance 0.2 * 0.1."""
+    best, chance = 0.015, 0.02
+    values = [relative_pauc(area, 0.2, 0.1) for area in (best, chance, 0.0175, 0.0225)]
+    assert values == pytest.approx([0, 1, 0.5, 1.5])
+    assert np.isnan(relative_pauc(0.0, 0.0, 0.1))
+
+
 def test_thresholds():
     impostor = np.arange(1000) / 1000
     threshold = threshold_at_fmr(impostor, 0.01)
     assert (impostor >= threshold).mean() == pytest.approx(0.01)
     tied = np.repeat([0.1, 0.9], [900, 100])
     assert (tied >= threshold_at_fmr(tied, 0.05)).mean() <= 0.05
+    for wrong in (0, 1, -0.1):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            threshold_at_fmr(impostor, wrong)
     with pytest.raises(ConfigError, match="cannot resolve"):
         threshold_at_fmr(impostor, 1e-3)
 
