@@ -48,8 +48,14 @@ def engine_tests():
 
 
 @pytest.fixture(scope="session")
+def parity() -> Path:
+    """The folder with numbers of reference implementations."""
+    return ROOT / "tests/data/parity"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real faces, models and parity data; tests that need it skip without it."""
+    """The folder with real faces and models; tests that need it skip without it."""
     folder = Path(os.environ.get("EDGE_FIQA_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder} (set EDGE_FIQA_SHARED)")

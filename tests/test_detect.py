@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from edge_fiqa.align import TEMPLATE, align
+from edge_fiqa.align import align
 from edge_fiqa.cli.demo import LANDMARKS
 from edge_fiqa.detect import YuNet
 from edge_fiqa.errors import ConfigError
@@ -50,10 +50,3 @@ def test_files_that_are_no_detector(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"rubbish")
     with pytest.raises(ConfigError, match="not a YuNet"):
         YuNet(tmp_path / "x.onnx")
-
-
-def test_the_template_is_a_face():
-    left_eye, right_eye, nose, left_mouth, right_mouth = TEMPLATE
-    assert left_eye[0] < nose[0] < right_eye[0]
-    assert left_eye[1] < nose[1] < left_mouth[1]
-    assert left_mouth[0] < right_mouth[0]

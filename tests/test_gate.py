@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from edge_fiqa import Gate
+from edge_fiqa.calibration.artefact import Depth, Rule
+from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.calibration.monotone import Line
+from edge_fiqa.calibration.scale import Quantile
 from edge_fiqa.controller import Controller
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.fusion import fuse
-from edge_fiqa.policy import Fixed, Progress
+from edge_fiqa.gate import check_gate, gate_alone
+from edge_fiqa.policy import Budget, Convergence, Deadline, Fixed, Progress
 from tests.calibrated import calibration_of_numbers, trails
 
 
@@ -77,6 +82,25 @@ def test_ranked_above_the_gate_keeps_the_order_of_all_faces_below_and_the_promis
     np.testing.assert_array_equal(assessment.depth, replay.depth[:400])
 
 
+def test_ranked_stops_at_its_own_margin_not_at_the_gates(calibration):
+    """A margin of 1 spread is enough at the gate, 40; of `ranked`, 75, it takes 3."""
+    (promise,) = calibration.rules["FW"].promises
+    margins = tuple(3.0 if quality == 75 else 1.0 for quality in range(101))
+    rule = msgspec.structs.replace(
+        calibration.rules["FW"], promises=(msgspec.structs.replace(promise, gates=margins),)
+    )
+    calibration = msgspec.structs.replace(calibration, rules={"FW": rule})
+    exits = (1, 2, 3, 4)
+    assert Gate.of(calibration, 40, exits=exits).margin == 1
+    ranked = Gate.of(calibration, 40, exits=exits, ranked=75)
+    assert ranked.margin == 3
+    assert Gate.of(calibration, 75, exits=exits, ranked=40).margin == 3  # the higher of the two
+    spread = ranked.estimator.spread(np.array([ranked.line]), 1)
+    for spreads_above, stops in ((2, False), (4, True)):
+        estimates = (ranked.line + spreads_above * spread)[None].astype(np.float32)
+        assert ranked.stop(Progress(estimates, 1, 0.0, None)).tolist() == [stops]
+
+
 def test_a_face_once_sure_to_be_rejected_does_not_stop_when_it_recovers(gate):
     found = np.array([[-9.0, 9.0, 9.0, 9.0]], np.float32)
     assert gate.replay(found).depth.tolist() == [1]
@@ -138,3 +162,58 @@ def test_what_it_was_not_calibrated_for_is_refused(calibration):
     none = msgspec.structs.replace(calibration, rules={"FW": rule})
     with pytest.raises(ConfigError, match="it has none"):
         Gate.of(none, 50, exits=(1, 2, 3, 4), risk=0.01)
+
+
+def by_hand(gate, ranked=None):
+    """Scores are qualities, spreads are 4 and the margin is 2 of them: certain is beyond 8."""
+    line, spread = Line((0.0, 100.0), (0.0, 100.0)), Line((0.0, 100.0), (4.0, 4.0))
+    rule = Rule(Quantile(line), (Depth(line, spread, -1.0, 1.0),) * 4, ())
+    return Gate(Estimator(rule), (1, 2, 3, 4), "last", gate, 2.0, 0.01, 0.95, ranked)
+
+
+def stopped(gate, *estimates):
+    progress = Progress(np.array([estimates], np.float32), len(estimates), 0.0, None)
+    return bool(gate.stop(progress)[0])
+
+
+def test_certain_is_more_than_the_margin_away_on_either_side():
+    """Quality 40 begins at 39.5."""
+    gate = by_hand(40)
+    assert [stopped(gate, 39.5 + d) for d in (-8.25, -8, 0, 8, 8.25)] == [True, *[False] * 3, True]
+    trails_of = np.array([[39.5 + d, 0, 0, 0] for d in (-8.25, -8, 8, 8.25)], np.float32)
+    assert gate.replay(trails_of).depth.tolist() == [1, 2, 2, 1]
+    assert gate.replay(np.array([[39.5] * 4, [39.25] * 4], np.float32)).accepted.tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_ranked_asks_of_its_own_line_and_of_the_gate_if_that_is_higher():
+    assert (by_hand(40, ranked=75).line, by_hand(40, ranked=75).tau) == (74.5, 39.5)
+    assert (by_hand(75, ranked=40).line, by_hand(75, ranked=40).tau) == (74.5, 74.5)
+    ranked = by_hand(40, ranked=75)
+    assert stopped(ranked, 90)
+    assert stopped(ranked, 70, 90)  # never certain to lie below 75
+    assert not stopped(ranked, 55)  # accepted for sure, and to be sorted
+    assert not stopped(ranked, 55, 90)
+    assert ranked.replay(np.array([[55, 90, 90, 90], [90] * 4], np.float32)).depth.tolist() == [
+        4,
+        1,
+    ]
+
+
+def test_a_promise_is_of_all_faces_or_of_none(gate):
+    """Where another policy takes faces away, none is made."""
+    assert gate_alone([Fixed(), gate, Budget(ms=1)]) is gate
+    for other in (Convergence(), Deadline(1)):
+        assert gate_alone([gate, other]) is None
+    assert gate_alone([Fixed()]) is None
+
+
+def test_a_gate_is_a_quality(calibration):
+    for quality in (0, 100):
+        check_gate(quality)
+        assert Gate.of(calibration, quality, exits=(1, 2, 3, 4)).gate == quality
+    for wrong in ({"gate": -1}, {"gate": 101}, {"gate": 50, "ranked": 101}):
+        with pytest.raises(ConfigError, match="from 0 to 100"):
+            Gate.of(calibration, exits=(1, 2, 3, 4), **wrong)

@@ -1,6 +1,7 @@
 """Landmark files, and what is wrong with them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -41,9 +42,9 @@ def test_three_ways_to_name_an_image(tmp_path, monkeypatch):
         found = read_landmarks(write(tmp_path / "l.csv", f"{name},{ROW}\n"))
         assert len(found.of(image)) == 1
     monkeypatch.chdir(folder)
-    from pathlib import Path
-
     assert len(found.of(Path("a.jpg"))) == 1
+    named_absolutely = read_landmarks(write(tmp_path / "l.csv", f"{image},{ROW}\n"))
+    assert len(named_absolutely.of(Path("a.jpg"))) == 1
 
 
 def test_images_beside_the_files_folder(tmp_path):
@@ -90,6 +91,37 @@ def test_an_absolute_path_through_a_link(tmp_path):
     (tmp_path / "link").symlink_to("real")
     found = read_landmarks(write(tmp_path / "l.csv", f"{tmp_path}/link/a.jpg,{ROW}\n"))
     assert len(found.of(tmp_path / "link/a.jpg")) == 1
+
+
+def test_an_image_and_its_file_by_other_links(tmp_path):
+    (tmp_path / "real/photos").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    linked = tmp_path / "link/photos/a.jpg"
+    named_really = write(tmp_path / "l.csv", f"{tmp_path.resolve()}/real/photos/a.jpg,{ROW}\n")
+    assert len(read_landmarks(named_really).of(linked)) == 1
+    beside = write(tmp_path / "link/l.csv", f"photos/a.jpg,{ROW}\n")
+    assert len(read_landmarks(beside).of(tmp_path / "real/photos/a.jpg")) == 1
+
+
+@pytest.mark.parametrize("header", ["PATH,x1", " Path ,x1", "\ufeffpath,x1"])
+def test_a_header_however_it_is_written(tmp_path, header):
+    file = write(tmp_path / "l.csv", f"{header}\na.jpg,{ROW}\n")
+    assert list(read_landmarks(file).faces) == ["a.jpg"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    file = write(tmp_path / "l.csv", f"\ufeffa.jpg,{ROW}\n")
+    assert list(read_landmarks(file).faces) == ["a.jpg"]
+
+
+def test_an_image_called_path_is_no_second_header(tmp_path):
+    file = write(tmp_path / "l.csv", f"a.jpg,{ROW}\npath,{ROW}\n")
+    assert list(read_landmarks(file).faces) == ["a.jpg", "path"]
+
+
+def test_json_by_its_suffix_in_capitals(tmp_path):
+    file = write(tmp_path / "l.JSON", json.dumps({"a.jpg": FACE}))
+    assert read_landmarks(file).faces == {"a.jpg": [EXPECTED]}
 
 
 def test_names_with_line_breaks_keep_the_line_numbers_right(tmp_path):

@@ -27,6 +27,7 @@ def progress(
 def test_fixed():
     assert Fixed().limit(FORECAST) == 9
     assert Fixed(6).limit(FORECAST) == 6
+    assert (Fixed().reason, Fixed(6).reason) == ("full", "fixed")
     with pytest.raises(ConfigError, match="exit 4 does not exist; this bundle can stop at 3, 6, 9"):
         Fixed(4).limit(FORECAST)
 
@@ -53,6 +54,7 @@ def test_a_deeper_exit_may_be_cheaper():
 
 def test_budget_in_ms_needs_measurements():
     assert Budget(gflops=2).limit(UNMEASURED) == 6
+    assert (Budget(gflops=2).needs_ms, Budget(gflops=2, ms=20).needs_ms) == (False, True)
     with pytest.raises(ConfigError, match="cost table"):
         Budget(ms=20).limit(UNMEASURED)
 
@@ -78,6 +80,8 @@ def test_convergence_wants_every_one_of_the_last_moves_small():
     policy = Convergence(eps=0.1, patience=2)
     stop = policy.stop(progress([0, 0.05, 0.1], [0, 0.05, 0.2], [0, 0.2, 0.21], [1, 1, 1]))
     assert stop.tolist() == [True, False, False, True]
+    halves = progress([0, 0.5], [0, 0.25])  # exact in binary: a move of eps is not less than eps
+    assert Convergence(eps=0.5, patience=1).stop(halves).tolist() == [False, True]
 
 
 def test_convergence_needs_patience_plus_one_decisions():
@@ -107,6 +111,7 @@ def test_the_first_policy_to_stop_a_face_gives_the_reason():
 def test_budget_in_mj():
     measured = Forecast((3, 6, 9), (1, 2, 3), None, (5.0, 9.0, 14.0))
     assert Budget(mj=10).limit(measured) == 6
+    assert Budget(mj=9).limit(measured) == 6
     assert Budget(mj=10, gflops=1).limit(measured) == 3
     with pytest.raises(ConfigError, match="bench --update-costs"):
         Budget(mj=10).limit(FORECAST)

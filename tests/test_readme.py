@@ -46,3 +46,19 @@ def test_the_two_commands_are_in_the_makefile():
 def test_documents_do_not_name_one_machines_paths():
     for document in DOCUMENTS:
         assert not re.search(r"/(work|root|home)/", document.read_text(encoding="utf-8"))
+
+
+def test_the_index_of_decisions_lists_every_page_in_order():
+    folder = ROOT / "docs/decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^- \[(\d{4})\]\(\1-", index, re.MULTILINE) == sorted(
+        page.name[:4] for page in folder.glob("0*.md")
+    )
+
+
+def test_targets_of_the_makefile_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    declared = re.search(r"^\.PHONY: (.+)", makefile, re.MULTILINE)[1].split()
+    assert declared
+    for target in declared:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -41,6 +41,8 @@ def test_modes_without_tails_use_bodies():
 def test_exits_are_the_ends_that_a_chain_reaches():
     assert exits(segments_for((3, 6, 9, 12), tails=True)) == (3, 6, 9, 12)
     assert exits([Segment(1, 2), Segment(4, 5)]) == (2,)
+    assert exits([Segment(1, 1), Segment(2, 3)]) == (1, 3)
+    assert exits([Segment(1, 2), Segment(2, 4)]) == (2,)  # block 2 would run twice
 
 
 def test_an_exit_inside_a_segment_is_refused():

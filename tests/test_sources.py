@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_fiqa.align import TEMPLATE
 from edge_fiqa.landmarks import Landmarks
 from edge_fiqa.sources import FaceCrop, FaceReader, RefusedFace, expand
+from tests.published import ARCFACE
 
 
 def found(*inputs, stdin=""):
@@ -101,7 +101,7 @@ def test_unreadable_files_are_refused_not_raised(tmp_path):
 
 def test_landmarks_give_every_face_its_own_result(tmp_path):
     image = save(tmp_path / "group.png", (400, 300))
-    good, small = 2 * TEMPLATE + 10, TEMPLATE / 5
+    good, small = 2 * ARCFACE + 10, ARCFACE / 5
     faces = {str(image): [tuple(map(tuple, points)) for points in (good, small, good * 0 + 3)]}
     reader = FaceReader(landmarks=Landmarks(tmp_path / "l.json", faces))
     one, two, three = reader.faces_of(image)

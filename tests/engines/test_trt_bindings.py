@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_fiqa.engines import trt_plans
+from tests.needs import need
 
 from .conftest import extract, fakes
 
@@ -76,10 +77,12 @@ def compile_stub(folder, file, source):
     subprocess.run(command, input=source, text=True, check=True)
 
 
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@pytest.fixture
+def gcc():
+    return need("gcc")
 
 
-@needs_gcc
+@pytest.mark.usefixtures("gcc")
 def test_the_real_bindings_have_what_the_code_uses(tmp_path):
     """The wheel, imported over libraries that are empty: names, members, signatures."""
     if importlib.util.find_spec("tensorrt_bindings") is None:
@@ -139,7 +142,7 @@ except EngineFailed as exc:
             assert all(argument in said for argument in wanted), name
 
 
-@needs_gcc
+@pytest.mark.usefixtures("gcc")
 def test_the_real_pycuda_takes_our_calls(tmp_path):
     """PyCUDA's extension over a driver library whose every function fails with 100, no device."""
     spec = importlib.util.find_spec("pycuda")

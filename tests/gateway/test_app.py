@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from edge_fiqa import Scorer
-from edge_fiqa.align import TEMPLATE
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
 from edge_fiqa.gateway.app import Gateway
 from edge_fiqa.gateway.desk import Desk
@@ -18,9 +17,10 @@ from tests.gateway.people import (
     configured,
     open_script,
     picture,
-    until,
     walk,
 )
+from tests.published import ARCFACE
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -194,10 +194,10 @@ def test_pushed_faces(gateway_of):
     push, face = gateway.view.push, synthetic_faces(1)[0]
     (record,) = push(face, None, None)
     assert (record.quality.code, record.exit.depth) == ("ok", 4)
-    points = [tuple(2 * p) for p in TEMPLATE]
+    points = [tuple(2 * p) for p in ARCFACE]
     large = np.kron(face, np.ones((2, 2, 1), np.uint8))
     assert push(large, points, None)[0].landmarks == tuple(points)
-    (small,) = push(large, [tuple(p / 20) for p in TEMPLATE], None)
+    (small,) = push(large, [tuple(p / 20) for p in ARCFACE], None)
     assert (small.quality.code, small.quality.scalar) == ("too_small", None)
     with pytest.raises(ConfigError, match="no detector"):
         push(large, None, None)

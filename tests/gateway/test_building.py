@@ -25,7 +25,8 @@ from edge_fiqa.gateway.worker import Granted
 from edge_fiqa.measure import synthetic_faces
 from edge_fiqa.sources import FaceCrop
 from tests.gateway.fake_view import FakeView
-from tests.gateway.people import Collected, FindSquares, Script, configured, open_script, until
+from tests.gateway.people import Collected, FindSquares, Script, configured, open_script
+from tests.waiting import until
 
 PLAN = Building(number=2, count=9, segment="body-01-03", batch=4, share=0.25)
 

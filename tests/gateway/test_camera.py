@@ -13,7 +13,9 @@ import pytest
 from edge_fiqa.gateway import camera as camera_module
 from edge_fiqa.gateway.camera import Camera
 from edge_fiqa.gateway.capture import Images, SourceLost, Video, open_capture
-from tests.gateway.people import Script, camera_config, open_script, picture, until
+from tests.gateway.people import Script, camera_config, open_script, picture
+from tests.needs import missing
+from tests.waiting import until
 
 RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -166,8 +168,8 @@ def rtsp():
         not shutil.which(SYSTEM_PYTHON)
         or subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True).returncode
     ):
-        pytest.skip(
-            "no RTSP server: apt install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good "
+        missing(
+            "no RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good "
             "python3-gi"
         )
     with socket.socket() as free:

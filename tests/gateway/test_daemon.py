@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
 import pytest
 
 from edge_fiqa.gateway.notify import notify, watchdog_s
+from tests.waiting import until
 
 PASSWORD = "s3cret-word"
 
@@ -103,10 +103,7 @@ def test_every_track_ends_on_sigterm_and_no_secret_is_said(run, tmp_path, shared
     )
     run.said("READY=1")
     events = tmp_path / "events.ndjson"
-    end = time.monotonic() + 30
-    while not events.exists() or not events.read_text(encoding="utf-8"):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: events.exists() and events.read_text(encoding="utf-8"))
     for _ in range(3):
         run.said("WATCHDOG=1")
     process.send_signal(signal.SIGTERM)

@@ -1,6 +1,6 @@
 """The desk: who gets what, and that nobody is forgotten."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from edge_fiqa.gateway.desk import Desk, Job
 from edge_fiqa.gateway.schedule import Rules, Speed, decide
 from edge_fiqa.gateway.worker import granted_exits, measure_speed
 from edge_fiqa.sources import FaceCrop
+from tests.waiting import until
 
 SPEED = Speed((1, 2), (0.1, 0.2))
 CROP = np.zeros((112, 112, 3), np.uint8)
@@ -102,12 +103,10 @@ def test_it_is_bounded(desk, lost, monkeypatch):
 
 
 def test_a_free_worker_waits_for_the_next_face(desk):
-    found = []
-    waiting = threading.Thread(target=lambda: found.append(desk.take()))
-    waiting.start()
-    desk.put(job("a"))
-    waiting.join(5)
-    assert found[0] is None or names(found[0]) == ["a"]
+    with ThreadPoolExecutor() as pool:
+        taken = pool.submit(until, desk.take)
+        desk.put(job("a"))
+        assert names(taken.result()) == ["a"]
 
 
 def test_speed_is_measured_for_the_exits_that_may_be_granted(bundle):

@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from edge_fiqa.align import TEMPLATE
 from edge_fiqa.gateway.config import DetectorConfig, FacesConfig
 from edge_fiqa.gateway.faces import Finder, roll, surroundings, turn, unfit
 from edge_fiqa.images import decode
+from tests.published import ARCFACE
 
 LIMITS = FacesConfig()
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
@@ -37,7 +37,7 @@ def test_roll_is_the_angle_of_the_eyes(tilt):
 
 def test_which_faces_are_not_worth_scoring():
     assert unfit(head(scale=20), LIMITS) is None
-    assert unfit([tuple(p) for p in TEMPLATE], LIMITS) is None
+    assert unfit([tuple(p) for p in ARCFACE], LIMITS) is None
     assert unfit(head(scale=5), LIMITS) == "too_small"
     assert unfit(head(yaw=45, scale=20), LIMITS) == "pose"
     assert unfit(head(roll_degrees=50, scale=20), LIMITS) == "pose"

@@ -11,7 +11,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tests.gateway.outputs.broker import Broker, Listener, until
+from tests.gateway.outputs.broker import Broker, Listener
+from tests.waiting import until
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from edge_fiqa.record import Cost
 from edge_fiqa.sources import FaceCrop
 from tests.gateway.fake_view import record
 from tests.gateway.people import Collected
+from tests.waiting import until
 
 CROP = np.zeros((112, 112, 3), np.uint8)
 PICTURE = np.zeros((50, 40, 3), np.uint8)
@@ -138,9 +139,7 @@ def test_good_shots_are_known_until_the_person_is_gone():
     told.answer(59, "door/1/2")
     told.story.left("door/1/2", "left")
     told.story.start()
-    deadline = time.monotonic() + 5
-    while not told.sink.of("end") and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: told.sink.of("end"))
     assert told.story.good == {"door/1/1"}
     told.story.finish(10)
     assert told.story.good == set()

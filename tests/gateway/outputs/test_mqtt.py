@@ -13,7 +13,8 @@ from edge_fiqa.gateway.outputs.homeassistant import discovery
 from edge_fiqa.gateway.outputs.mqtt import MqttSink
 from edge_fiqa.gateway.outputs.presence import Presence
 from tests.gateway.fake_view import FakeView, event, jpeg, record
-from tests.gateway.outputs.broker import Broker, Listener, until
+from tests.gateway.outputs.broker import Broker, Listener
+from tests.waiting import until
 
 
 @pytest.fixture
