@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from common import add_named, new_result, parser, write_result
 
-from edge_fiqa.build import build_bundle
+from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration
-from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
-from edge_fiqa.fusion import fuse
-from edge_fiqa.measure import all_exits
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 
 WITHIN = "share within one point of torch fp32"
 RUNS = {  # how the bundle is built, and on which backends it runs

@@ -19,8 +19,8 @@ import numpy as np
 from common import new_result, parser, write_result
 
 from edge_fiqa import Scorer
-from edge_fiqa.images import decode
-from edge_fiqa.sources import expand
+from edge_fiqa.faces.images import decode
+from edge_fiqa.faces.sources import expand
 
 COMMAND = [sys.executable, "-m", "edge_fiqa", "score"]
 

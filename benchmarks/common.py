@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.bench.environment import environment
-from edge_fiqa.images import decode
+from edge_fiqa.faces.images import decode
 from edge_fiqa.model.weights import expected_shapes
 from edge_fiqa.types import Array, Bytes, VitConfig
 

@@ -13,11 +13,12 @@ import numpy as np
 from common import new_result, parser, write_result
 
 from edge_fiqa import Bundle
-from edge_fiqa.bench.costs import WAYS, check_costs, errors
+from edge_fiqa.bench.cost_check import WAYS, check_costs, errors
 from edge_fiqa.bench.timing import Effort
-from edge_fiqa.controller import Controller
 from edge_fiqa.engines import open_engine
-from edge_fiqa.measure import cost_table, synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.measurement.segment_costs import cost_table
+from edge_fiqa.scoring.controller import Controller
 
 
 def main() -> None:

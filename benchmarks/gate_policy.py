@@ -19,15 +19,15 @@ from gate_plot import plot
 from pair_lists import UNSEEN, compare, pauc, read_list, recogniser
 
 from edge_fiqa import Convergence, Fixed, Gate, Scorer
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.risk import MOST_FACES, stops
-from edge_fiqa.cost import saved
 from edge_fiqa.evaluation.edc import threshold_at_fmr
-from edge_fiqa.fusion import fuse
-from edge_fiqa.measure import all_exits
+from edge_fiqa.exits.cost import saved
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.training.degradations import random_mixture
 
 GATES = (10, 25, 50, 75, 90)

@@ -21,12 +21,12 @@ from gateway_scene import identities
 from gateway_simulate import Arrival, Outcome, poisson, simulate, summarise
 
 from edge_fiqa import Scorer
-from edge_fiqa.fusion import fuse
-from edge_fiqa.gateway.desk import Desk, Job
-from edge_fiqa.gateway.schedule import Rules, Speed, at_fixed_exit, decide
-from edge_fiqa.gateway.worker import Granted, Worker, granted_exits, measure_speed
-from edge_fiqa.measure import all_exits
-from edge_fiqa.sources import FaceCrop
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.faces.sources import FaceCrop
+from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
+from edge_fiqa.gateway.queue.schedule import Rules, Speed, at_fixed_exit, decide
+from edge_fiqa.gateway.queue.worker import GrantedDepth, Worker, granted_exits, measure_speed
+from edge_fiqa.measurement.all_exits import all_exits
 
 LOADS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEADLINE_S, GOOD, SEEN = 0.5, 60.0, 30  # frames in which a person is seen
@@ -136,7 +136,7 @@ def scatter(scorer: Scorer, speed: Speed, runs: int = 1500) -> np.ndarray:
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        scorer.score([face], [Granted(6)])
+        scorer.score([face], [GrantedDepth(6)])
         times.append(time.perf_counter() - start)
     return np.array(times) / np.median(times)
 
@@ -157,16 +157,16 @@ def real_time(scorer, strategy, speed, crops, quality, tracks, seconds, seed) ->
     lost = {"good_shot": 0, "overload": 0}
     start = time.monotonic() + 0.5
 
-    def answered(job: Job, record, at: float) -> None:
+    def answered(job: QueuedFace, record, at: float) -> None:
         number = int(job.face.id)
         outcome.exits[number], outcome.answered[number] = record.exit.depth, at - start
         if record.quality.scalar >= GOOD:
             good_tracks.add(job.track)
 
-    def drop(job: Job, why: str) -> None:
+    def drop(job: QueuedFace, why: str) -> None:
         lost[why] += 1
 
-    desk = Desk(speed, strategy, good_tracks, drop)
+    desk = FaceQueue(speed, strategy, good_tracks, drop)
     worker = Worker(desk, scorer, (), answered, drop)
     worker.start()
     feed(desk, arrivals, crops, start)
@@ -180,13 +180,13 @@ def real_time(scorer, strategy, speed, crops, quality, tracks, seconds, seed) ->
     return {key: round(float(value), 4) for key, value in summary.items()}
 
 
-def feed(desk: Desk, arrivals: list[Arrival], crops: np.ndarray, start: float) -> None:
+def feed(desk: FaceQueue, arrivals: list[Arrival], crops: np.ndarray, start: float) -> None:
     def work() -> None:
         for number, arrival in enumerate(arrivals):
             at = start + arrival.time
             time.sleep(max(0.0, at - time.monotonic()))
             face = FaceCrop(str(number), "a", crops[arrival.face])
-            desk.put(Job(face, at, at + DEADLINE_S, at, "a", str(arrival.track)))
+            desk.put(QueuedFace(face, at, at + DEADLINE_S, at, "a", str(arrival.track)))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -1,7 +1,8 @@
 """The scheduler on a virtual clock: what would have become of these faces on this machine?
 
-The decisions are those of `edge_fiqa.gateway.schedule`, taken as the gateway takes them; only time,
-scores and the length of each run come from tables. So a strategy can be tried at any load in seconds.
+The decisions are those of `edge_fiqa.gateway.queue.schedule`, taken as the gateway takes them.
+Only time, scores and the length of each run come from tables.
+So a strategy can be tried at any load in seconds.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.cost import LoadFactor
-from edge_fiqa.gateway.schedule import Demand, Speed, Strategy, Waiting
+from edge_fiqa.exits.cost import LoadFactor
+from edge_fiqa.gateway.queue.schedule import Demand, Speed, Strategy, WaitingFace
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,7 +65,7 @@ class Summary:
 
 @dataclass
 class _State:
-    waiting: dict[int, Waiting] = field(default_factory=dict)
+    waiting: dict[int, WaitingFace] = field(default_factory=dict)
     exits: list[int | None] = field(default_factory=list)
     skipped: int = 0
     dropped: int = 0
@@ -124,14 +125,14 @@ def simulate(
         while coming < len(arrivals) and arrivals[coming].time <= now:
             demand.arrive(arrivals[coming].time)
             arrival = arrivals[coming]
-            state.waiting[coming] = Waiting(coming, arrival.time, arrival.deadline)
+            state.waiting[coming] = WaitingFace(coming, arrival.time, arrival.deadline)
             coming += 1
         while pending and pending[0][0] <= now:
             _, which, place = heapq.heappop(pending)
             if quality[arrivals[which].face, place] >= good_shot:
                 good_tracks.add(arrivals[which].track)
         waiting = [
-            Waiting(w.id, w.arrived, w.deadline, arrivals[w.id].track in good_tracks)
+            WaitingFace(w.id, w.arrived, w.deadline, arrivals[w.id].track in good_tracks)
             for w in state.waiting.values()
         ]
         decision = strategy(now, waiting, speed.scaled(pace.value), demand.rate(now))

@@ -21,12 +21,12 @@ import numpy as np
 from common import new_result, parser, write_result
 
 from edge_fiqa.bench.timing import Effort, Times, in_rounds, median_interval
-from edge_fiqa.engines.pt_cuda import POWERS_OF_TWO, TorchCuda
-from edge_fiqa.engines.pt_device import Device, find_cuda
-from edge_fiqa.engines.pt_network import DTYPES
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.engines.torch_.cuda_engine import POWERS_OF_TWO, TorchCuda
+from edge_fiqa.engines.torch_.device import GpuDevice, find_cuda
+from edge_fiqa.engines.torch_.network import DTYPES
+from edge_fiqa.exits.route import segments_for
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import Weights
-from edge_fiqa.route import segments_for
 from edge_fiqa.types import Segment
 
 MIXES = Path(__file__).parent / "results/2026-11-25-epyc2-exit_mixes.json"
@@ -75,7 +75,7 @@ def main() -> None:
 def measure(
     weights: Weights,
     precision: str,
-    device: Device,
+    device: GpuDevice,
     batches: list[int],
     effort: Effort,
     mixes: dict[str, list[int]],

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from common import SHIPPED, noise_weights
 
-from edge_fiqa.bench.measure import NEVER
-from edge_fiqa.controller import Controller
+from edge_fiqa.bench.run import NEVER
 from edge_fiqa.engines.base import behind
-from edge_fiqa.engines.pt_cuda import TorchCuda
-from edge_fiqa.engines.pt_device import Device
-from edge_fiqa.engines.pt_network import DTYPES
-from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.engines.torch_.cuda_engine import TorchCuda
+from edge_fiqa.engines.torch_.device import GpuDevice
+from edge_fiqa.engines.torch_.network import DTYPES
+from edge_fiqa.exits.route import route_to
+from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.model.weights import Weights, load_weights, verify
-from edge_fiqa.policy import Fixed
-from edge_fiqa.route import route_to
+from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import Segment, VitConfig
 
 NOISE = {
@@ -36,7 +36,9 @@ def weights_of(model: str) -> Weights:
     return verify(noise_weights(NOISE[model]), NOISE[model], model)
 
 
-def reference(weights: Weights, precision: str, device: Device) -> Callable[[np.ndarray], object]:
+def reference(
+    weights: Weights, precision: str, device: GpuDevice
+) -> Callable[[np.ndarray], object]:
     """All exits as people write it: the plain network, autocast, and `.cpu()`."""
     place = "cpu" if isinstance(device, Rehearsal) else "cuda"
     vit, half = load_vit(weights).to(place).requires_grad_(False), precision != "fp32"
@@ -123,7 +125,7 @@ def gpu() -> dict[str, object]:
 
 
 class Rehearsal:
-    """A `Device` where everything is done at once, on the CPU, and a replay is a repetition."""
+    """A `GpuDevice` where everything is done at once, on the CPU, and a replay is a repetition."""
 
     name = "rehearsal on the CPU"
 

@@ -16,8 +16,8 @@ from pair_lists import UNSEEN, recogniser
 from scipy.stats import rankdata, spearmanr
 
 from edge_fiqa import Scorer
-from edge_fiqa.fusion import fuse
-from edge_fiqa.measure import all_exits
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.training.degradations import DEGRADATIONS, degrade
 from edge_fiqa.training.labels import centre_cosine
 

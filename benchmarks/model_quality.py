@@ -18,9 +18,9 @@ from pair_lists import LIMIT, LISTS, RECOGNISERS, UNSEEN, compare, pauc, read_li
 from edge_fiqa import Scorer
 from edge_fiqa.evaluation.bootstrap import interval, resample_identities
 from edge_fiqa.evaluation.edc import threshold_at_fmr
-from edge_fiqa.fusion import fuse
-from edge_fiqa.measure import all_exits
-from edge_fiqa.recognition import unit
+from edge_fiqa.evaluation.recognition import unit
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 
 
 def main() -> None:

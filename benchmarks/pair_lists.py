@@ -7,7 +7,7 @@ import numpy as np
 from common import read_faces
 
 from edge_fiqa.evaluation.edc import edc_fixed
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.evaluation.recognition import Recogniser
 
 HALF = {"mean": (127.5,) * 3, "std": (128.0,) * 3}
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}

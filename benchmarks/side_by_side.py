@@ -24,15 +24,15 @@ from safetensors.numpy import save_file
 
 from edge_fiqa.bench.environment import environment
 from edge_fiqa.bench.libraries import fastest_product
-from edge_fiqa.bench.measure import NEVER
+from edge_fiqa.bench.run import NEVER
 from edge_fiqa.bench.timing import Effort, in_rounds, median_interval
-from edge_fiqa.build import build_bundle
+from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.config import BuildRecipe
-from edge_fiqa.controller import Controller
 from edge_fiqa.engines import open_engine
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import load_weights
-from edge_fiqa.policy import Fixed
+from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import FaceSet, VitConfig
 
 PRECISIONS = ("fp32", "bf16", "int8")

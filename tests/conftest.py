@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edge_fiqa.build import build_bundle
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.build.builder import build_bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.config import BuildRecipe
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import Weights, expected_shapes, verify
 from edge_fiqa.types import Bytes, FaceSet, VitConfig
 

@@ -15,12 +15,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from edge_fiqa.gateway.app import SILENT_S
-from edge_fiqa.gateway.config import load_config
-from edge_fiqa.gateway.daemon import CLOSE_S, STOP_S
-from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.config.gateway import load_config
+from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
+from edge_fiqa.gateway.service.app import SILENT_S
+from edge_fiqa.gateway.service.daemon import CLOSE_S, STOP_S
 from tests.gateway.fake_view import FakeView
 from tests.gateway.outputs.broker import Broker
 from tests.needs import need

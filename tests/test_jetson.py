@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from edge_fiqa.cli import main
-from edge_fiqa.cost import segment_gflops
 from edge_fiqa.engines.jetpack import JETPACKS
-from edge_fiqa.gateway.config import load_config
+from edge_fiqa.exits.cost import segment_gflops
+from edge_fiqa.gateway.config.gateway import load_config
 from edge_fiqa.types import Segment, VitConfig
 from tests.needs import need
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edge_fiqa import Fixed, Scorer
-from edge_fiqa.align import align
 from edge_fiqa.cli import main
-from edge_fiqa.images import decode
+from edge_fiqa.faces.align import align
+from edge_fiqa.faces.images import decode
 from tests.published import GRACE
 
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"

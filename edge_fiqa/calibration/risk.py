@@ -24,9 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.types import Array, Mask
+from edge_fiqa.types import Array, Floats, Mask
 
-Floats = npt.NDArray[np.float64]
 LAMBDAS: tuple[float, ...] = tuple(float(f"{value:.4g}") for value in np.geomspace(8.0, 0.05, 64))
 """Tested in this order, safest first."""
 

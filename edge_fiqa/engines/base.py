@@ -26,12 +26,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError, EngineFailed
-from edge_fiqa.types import IMAGE, Array, Bytes, Segment, VitConfig
-
-Rows = npt.NDArray[np.intp]
+from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment, VitConfig
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.recognition import Recogniser, unit
+from edge_fiqa.evaluation.recognition import Recogniser, unit
 from edge_fiqa.training.critic import critic, features_of
 from edge_fiqa.training.degradations import random_mixture
 from edge_fiqa.training.labels import LABELS, Ints, standardise

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge_fiqa.errors import CheckpointError
-from edge_fiqa.fusion import depth_weights, fuse
+from edge_fiqa.exits.fusion import depth_weights, fuse
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.faces import TrainingFaces

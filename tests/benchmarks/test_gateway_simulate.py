@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fiqa.gateway.schedule import Rules, Speed, at_fixed_exit, decide
+from edge_fiqa.gateway.queue.schedule import Rules, Speed, at_fixed_exit, decide
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/gateway_simulate.py"))
 Arrival, poisson = SCRIPT["Arrival"], SCRIPT["poisson"]

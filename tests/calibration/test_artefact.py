@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edge_fiqa.bundle import SHIPPED, Bundle
+from edge_fiqa.bundle.bundle import SHIPPED, Bundle
 from edge_fiqa.calibration.artefact import FILE, load_calibration
 from edge_fiqa.errors import ConfigError
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_fiqa.build import synthetic_faces
+from edge_fiqa.build.builder import synthetic_faces
 from edge_fiqa.cli import main
 from tests.waiting import until
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 import edge_fiqa.engines
-from edge_fiqa.bundle import Bundle, sha256
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
-from edge_fiqa.model.build_torch import load_vit
-from edge_fiqa.route import segments_for
+from edge_fiqa.exits.route import segments_for
+from edge_fiqa.files import sha256
+from edge_fiqa.model.torch_model import load_vit
 
 HERE = Path(__file__).parent
 

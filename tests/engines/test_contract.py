@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from edge_fiqa.build import build_bundle
+from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.base import bucket_for
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import BackendMissing, BundleError, ConfigError
-from edge_fiqa.measure import all_exits
-from edge_fiqa.model.build_torch import load_vit
-from edge_fiqa.route import route_to
+from edge_fiqa.exits.route import route_to
+from edge_fiqa.measurement.all_exits import all_exits
+from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.types import FaceSet, Segment
 from tests.needs import missing
 

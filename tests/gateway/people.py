@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from edge_fiqa.gateway.capture import SourceLost
-from edge_fiqa.gateway.config import CameraConfig, GatewayConfig
-from edge_fiqa.gateway.events import Event
-from edge_fiqa.gateway.faces import SeenFace
+from edge_fiqa.gateway.config.gateway import CameraConfig, GatewayConfig
+from edge_fiqa.gateway.events.event import Event
+from edge_fiqa.gateway.tracks.face_finder import SeenFace
+from edge_fiqa.gateway.video.capture import SourceLost
 from edge_fiqa.types import IMAGE
 from tests.published import ARCFACE
 

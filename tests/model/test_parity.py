@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 import torch
 
-from edge_fiqa.model.build_torch import load_vit
 from edge_fiqa.model.fold import fold_head
 from edge_fiqa.model.graph import segment_graph
+from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.model.weights import infer_config, verify
 from edge_fiqa.types import Segment
 

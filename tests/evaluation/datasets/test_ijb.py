@@ -6,8 +6,8 @@ import pytest
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets import open_pairs
-from edge_fiqa.evaluation.datasets.pairs import Templates
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.evaluation.datasets.face_pairs import Templates
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from tests.published import ARCFACE
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.config.outputs import FileConfig, StoreConfig
 from edge_fiqa.gateway.outputs import file_sink
-from edge_fiqa.gateway.outputs.config import FileConfig, StoreConfig
 from edge_fiqa.gateway.outputs.file_sink import FileSink, set_aside
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.store import DAY_S, StoreSink

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
+from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.auth import Guard
-from edge_fiqa.gateway.outputs.config import HttpConfig
 from edge_fiqa.gateway.outputs.http import PUSHES_AT_ONCE, make_app
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from edge_fiqa.gateway.outputs.uploads import read_landmarks

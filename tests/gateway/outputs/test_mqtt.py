@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.outputs.config import MqttConfig
+from edge_fiqa.gateway.config.outputs import MqttConfig
 from edge_fiqa.gateway.outputs.homeassistant import discovery
 from edge_fiqa.gateway.outputs.mqtt import MqttSink
 from edge_fiqa.gateway.outputs.presence import Presence
