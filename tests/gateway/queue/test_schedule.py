@@ -41,6 +41,9 @@ def test_demand_lowers_the_depth_before_a_queue_has_grown():
     one = [face(1, 100.0)]
     assert decide(0.0, one, SPEED, 3.0, RULES).exit == 3
     assert decide(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
+    assert (
+        decide(0.0, one, Speed((1, 2), (0.125, 0.25)), 4.0, RULES).exit == 2
+    )  # all of it, exactly
     two_workers = Speed(SPEED.exits, SPEED.seconds, workers=2)
     assert decide(0.0, one, two_workers, 3.0, RULES).exit == 4
 
