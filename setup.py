@@ -65,6 +65,7 @@ setup(
     package_data={
         "edge_fiqa": [
             "py.typed",
+            "faces/crop_check.npz",
             "models/*/*",
             "models/*.md",
             "engines/trt/kernels/*",
@@ -80,6 +81,7 @@ setup(
         "pillow>=10",
         "pyyaml>=6",
         "tqdm>=4.66",
+        "filelock>=3.12",
         *EXTRAS["ov"],
     ],
     extras_require=EXTRAS,

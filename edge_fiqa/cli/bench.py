@@ -160,7 +160,7 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
         )
         for _ in range(jobs)
     ]
-    policies: list[Policy] = policies_of(options)
+    policies: list[Policy] = policies_of(options, bundle.config.depth)
     if options.policy == "gate":
         policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
     rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)

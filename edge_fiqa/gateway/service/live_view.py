@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from edge_fiqa.calibration.monitor import Monitor
 from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.errors import ConfigError, ImageRefused, Overloaded
-from edge_fiqa.faces.align import align
+from edge_fiqa.faces.align import align_given
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.events.person import by_depth, to_jpeg
@@ -158,7 +158,7 @@ class GatewayView:
         if landmarks is not None:
             points = tuple(landmarks)
             try:
-                crop = align(image, points, self.min_eye_px)
+                crop = align_given(image, points, self.min_eye_px)
             except ImageRefused as refusal:
                 reason = str(refusal)
                 return [RefusedFace(f"{PUSHED}#0", PUSHED, refusal.code, reason, landmarks=points)]
