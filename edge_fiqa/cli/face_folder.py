@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.faces.sources import FaceCrop, FaceReader, expand
+from edge_fiqa.faces.paths import expand
+from edge_fiqa.faces.sources import FaceCrop, FaceReader
 from edge_fiqa.types import FaceSet
 
 

@@ -15,7 +15,7 @@ from edge_fiqa.types import Array, Box, Bytes
 LONGEST_SIDE = 640
 """Larger pictures are reduced for detection: YuNet detects faces of about 10 to 300 pixels."""
 MIN_SCORE = 0.6
-NO_MODEL = (
+NO_DETECTOR = (
     "run pip install 'edge-fiqa[detector]', or edge-fiqa detector --download, "
     "or name the file of a YuNet with --detector FILE"
 )
@@ -45,7 +45,7 @@ class YuNet:
             self._weights = np.fromfile(model, np.uint8)
         except OSError as exc:
             reason = "no such file" if isinstance(exc, FileNotFoundError) else exc.strerror
-            raise ConfigError(f"detector {model}: {reason}; {NO_MODEL}") from exc
+            raise ConfigError(f"detector {model}: {reason}; {NO_DETECTOR}") from exc
         self._local = threading.local()
         try:
             self.detect(np.zeros((64, 64, 3), np.uint8))

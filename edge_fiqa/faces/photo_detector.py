@@ -25,6 +25,7 @@ FACE = 210  # pixels of the longer side of the face's box in it; the most accura
 TILT = 6.0  # degrees to either side of the upright; the mean of both detections is more accurate
 STILL = 10.0  # degrees off the upright that call for another detection
 CERTAIN = 0.9  # score of an upright detection that needs no other turn
+TURNS = (0.0, 45.0, -45.0, 90.0, -90.0, 180.0, 135.0, -135.0)
 CANDIDATE = 0.3  # score from which the first pass proposes a face; the second pass decides
 SMALL = 40  # pixels, in the picture as searched: below it, smaller faces may have been missed
 MOST_TILES = 40
@@ -112,16 +113,23 @@ class PhotoDetector:
 
     def _refined(self, image: Bytes, face: DetectedFace) -> DetectedFace | None:
         """The face as detected on upright crops of one size, None where nothing is there."""
-        best = self._upright(image, face)
-        if best is None or best.score < CERTAIN:
-            other = (self._upright(image, best or face, turn) for turn in (90.0, 180.0, 270.0))
-            seen = [face for face in (best, *other) if face is not None]
-            best = max(seen, key=lambda face: face.score, default=None)
+        best = self._best_turn(image, face)
         if best is None:
             return None
         tilted = [self._upright(image, best, tilt) for tilt in (-TILT, TILT)]
         seen = [face for face in tilted if face is not None]
         return _mean(seen) if seen else best
+
+    def _best_turn(self, image: Bytes, face: DetectedFace) -> DetectedFace | None:
+        """The most certain detection, turned by the face's points, and by other angles if need be."""
+        best: DetectedFace | None = None
+        for turn in TURNS:
+            detected = self._upright(image, face, turn)
+            if detected is not None and (best is None or detected.score > best.score):
+                best = detected
+            if best is not None and best.score >= CERTAIN:
+                break
+        return best
 
     def _upright(self, image: Bytes, face: DetectedFace, turn: float = 0.0) -> DetectedFace | None:
         """The face on a crop turned upright by its points and by `turn` more degrees.

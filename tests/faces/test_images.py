@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edge_fiqa.errors import ImageRefused
-from edge_fiqa.faces.images import MAX_PIXELS, decode, decode_bytes
+from edge_fiqa.faces.images import MAX_PIXELS, decode, decode_bytes, picture_of
 
 RED = Image.new("RGB", (40, 30), (255, 0, 0))
+LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True, "exact": True}}
 
 
 def encoded(image, form="PNG", **options):
@@ -53,8 +54,21 @@ def test_other_modes(mode, colour):
 
 
 def test_transparency_is_laid_over_black():
-    image = decode_bytes(encoded(Image.new("RGBA", (8, 8), (255, 255, 255, 0))), "a")
-    assert not image.any()
+    half = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    half.paste((255, 255, 255, 255), (0, 0, 4, 8))
+    picture = picture_of(encoded(half), "a")
+    assert (picture.pixels[:, :4] == 255).all()
+    assert not picture.pixels[:, 4:].any()
+    assert picture.warnings == ("50% of it is transparent; taken as black",)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_transparency_that_hides_everything_is_a_mistake_of_the_writer(form):
+    picture = picture_of(
+        encoded(Image.new("RGBA", (8, 8), (250, 0, 0, 0)), form, **LOSSLESS[form]), "a"
+    )
+    assert (picture.pixels == (250, 0, 0)).all()
+    assert picture.warnings == ("all of it is transparent; transparency ignored",)
 
 
 def test_cmyk_jpeg():
@@ -134,24 +148,24 @@ def png_header(width, height):
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded():
-    assert MAX_PIXELS < 10_000 * 10_000
-    assert "100 megapixels, above the limit of 50" in refusal(png_header(10_000, 10_000))
+    assert 200_000_000 < MAX_PIXELS < 20_000 * 20_000
+    assert "400 megapixels, above the limit of 250" in refusal(png_header(20_000, 20_000))
     small = bytearray(encoded(RED, "JPEG"))
     at = small.index(b"\xff\xc0")
-    small[at + 5 : at + 9] = struct.pack(">HH", 10_000, 10_000)
-    assert "100 megapixels" in refusal(bytes(small))
+    small[at + 5 : at + 9] = struct.pack(">HH", 20_000, 20_000)
+    assert "400 megapixels" in refusal(bytes(small))
     bmp = bytearray(encoded(RED, "BMP"))
-    bmp[18:26] = struct.pack("<ii", 10_000, 10_000)
-    assert "100 megapixels" in refusal(bytes(bmp))
+    bmp[18:26] = struct.pack("<ii", 20_000, 20_000)
+    assert "400 megapixels" in refusal(bytes(bmp))
 
 
 def test_a_huge_frame_in_a_small_gif_is_refused():
     screen, frame = (
         struct.pack("<HHBBB", 1, 1, 0, 0, 0),
-        struct.pack("<HHHHB", 0, 0, 8000, 8000, 128),
+        struct.pack("<HHHHB", 0, 0, 20_000, 20_000, 128),
     )
     gif = b"GIF89a" + screen + b"," + frame + b"\0\0\0\xff\xff\xff\x02\x02\x4c\x01\0;"
-    assert "64 megapixels, above the limit of 50" in refusal(gif)
+    assert "400 megapixels, above the limit of 250" in refusal(gif)
 
 
 def test_files_that_cannot_be_opened(tmp_path):
@@ -206,7 +220,11 @@ def test_a_png_is_whole_up_to_its_end_chunk():
 
 
 def test_a_transparent_colour_of_a_png_is_laid_over_black():
-    assert not decode_bytes(encoded(RED, transparency=(255, 0, 0)), "a").any()
+    image = RED.copy()
+    image.paste("white", (0, 0, 20, 30))
+    decoded = decode_bytes(encoded(image, transparency=(255, 0, 0)), "a")
+    assert (decoded[:, :20] == 255).all()
+    assert not decoded[:, 20:].any()
 
 
 def test_postscript_is_not_run():
@@ -222,7 +240,7 @@ def test_values_without_a_known_white_are_refused(kind):
 def test_no_size_is_too_large_to_say_our_limit():
     bmp = bytearray(encoded(RED, "BMP"))
     bmp[18:26] = struct.pack("<ii", 60_000, 60_000)
-    assert "3600 megapixels, above the limit of 50" in refusal(bytes(bmp))
+    assert "3600 megapixels, above the limit of 250" in refusal(bytes(bmp))
 
 
 def test_a_pipe_is_refused_not_waited_for(tmp_path):

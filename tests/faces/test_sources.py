@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from edge_fiqa.faces.landmarks import Landmarks
-from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace, expand
+from edge_fiqa.faces.paths import expand
+from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace
 from tests.published import ARCFACE
 
 
