@@ -18,7 +18,7 @@ from edge_fiqa.types import IMAGE, Bytes, Floats
 __all__ = ["TEMPLATE", "align", "align_given", "eye_distance", "similarity"]
 
 CERTAIN = 3.0
-"""How far a crop's check must lie beyond its limit before another reading of the points is tried."""
+"""How far below its limit the check of a crop must lie for another reading of its points to hold."""
 SIZES = (2.0, 4.0, 0.5, 0.25)
 """Of this picture, in sizes of the one that the points may belong to."""
 
@@ -68,7 +68,7 @@ def align_given(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0
         if refusal.code == "too_small" and (cause := _other_picture(image, landmarks)):
             raise ImageRefused("no_face", f"{refusal}, and {cause}") from refusal
         raise
-    if misaligned_by(crop) > CERTAIN and (cause := _other_picture(image, landmarks)):
+    if misaligned_by(crop) > 0 and (cause := _other_picture(image, landmarks)):
         raise ImageRefused("no_face", f"there is no face at the five landmarks: {cause}")
     return crop
 

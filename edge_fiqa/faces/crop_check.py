@@ -21,6 +21,8 @@ SIDE: Final = 28  # pixels a side of the brightness values
 COLOUR_GRID: Final = 7
 
 UNALIGNED: Final = "does not look like an aligned crop"
+FALSE_ALARMS: Final = 0.05
+"""Share of a set of faces above which it is said to be unaligned: ten times that of aligned sets."""
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 
 
@@ -32,6 +34,13 @@ def crop_warnings(crop: Bytes) -> tuple[str, ...]:
     elif colour_margin(crop) < 0:  # only where the skin is where it should be
         warnings.append(SWAPPED)
     return tuple(warnings)
+
+
+def unaligned_note(unaligned: int, faces: int) -> str | None:
+    """What is said of a set of aligned faces of which so many do not look aligned, if anything."""
+    if unaligned <= FALSE_ALARMS * faces:
+        return None
+    return f"{unaligned} of {faces} faces do not look like aligned crops"
 
 
 def misaligned_by(crop: Bytes) -> float:

@@ -97,18 +97,17 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         return
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     while True:
-        try:
-            row = next(reader)
-        except StopIteration:
+        row = next(reader, None)
+        if row is None:
             return
-        except csv.Error as exc:
-            raise csv.Error(str(exc)) from exc
         if row:
             yield reader.line_num, row
 
 
 def _delimiter(text: str) -> str:
-    first = next((line for line in text.splitlines() if len(line.split()) > 1 or "," in line), "")
+    """What separates the cells of the first row that has several."""
+    rows = (line for line in text.splitlines() if any(mark in line for mark in DELIMITERS))
+    first = next(rows, "").strip()
     for delimiter in (";", "\t", ","):
         if first.count(delimiter) >= (5 if delimiter != "," else 1):
             return delimiter
