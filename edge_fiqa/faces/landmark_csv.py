@@ -80,6 +80,8 @@ def rows_of_csv(file: Path, text: str) -> ReadFaces:
                 raise ValueError
             path = row[0] if shift else row[layout.path]
             faces.append((path, [layout.face(row[shift:], number)]))
+    except ConfigError:
+        raise
     except (ValueError, IndexError, csv.Error) as exc:
         raise ConfigError(f"{file}, line {line}: {EXPECTED}") from exc
     form = layout.form if layout else IN_ORDER
@@ -120,14 +122,14 @@ def _is_count(row: Sequence[str], delimiter: str) -> bool:
 
 
 def _is_header(row: Sequence[str], number: Callable[[str], float]) -> bool:
-    """Whether no cell but the first is a number, and the first is no path of a picture."""
+    """Whether no cell but the first is a number, and there is a name among them."""
     for cell in row[1:]:
         try:
             number(cell)
         except ValueError:
             continue
         return False
-    return path_column(row[:1]) is not None or len(row) > 10
+    return path_column(row) is not None or columns_of_places(row) is not None or len(row) > 11
 
 
 def _of_header(file: Path, names: Sequence[str]) -> Layout:
