@@ -201,9 +201,7 @@ def _is_resumable(path: Path) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
-def _not_done(
-    images: Iterable[Path], done: Iterable[str], summary: ScoreSummary
-) -> Iterator[Path]:
+def _not_done(images: Iterable[Path], done: Iterable[str], summary: ScoreSummary) -> Iterator[Path]:
     for path in images:
         if printable(path) in done:
             summary.there_already += 1

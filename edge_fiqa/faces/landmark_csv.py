@@ -24,7 +24,9 @@ EXPECTED: Final = (
     "path,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y,"
     "mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y"
 )
-IN_ORDER: Final = "points in order: left eye, right eye, nose, left mouth corner, right mouth corner"
+IN_ORDER: Final = (
+    "points in order: left eye, right eye, nose, left mouth corner, right mouth corner"
+)
 DELIMITERS: Final = {";": "semicolons", "\t": "tabs", ",": "commas", " ": "blanks"}
 
 
@@ -64,7 +66,8 @@ def rows_of_csv(file: Path, text: str) -> ReadFaces:
     layout: Layout | None = None
     line = 1
     try:
-        for line, row in _rows(text, delimiter):
+        for number_of_line, row in _rows(text, delimiter):
+            line = number_of_line
             if layout is None:
                 if _is_count(row, delimiter):
                     continue

@@ -14,9 +14,9 @@ from edge_fiqa.faces.template import ORDER, POINT_NAMES, TEMPLATE, similarity
 from edge_fiqa.types import Floats
 
 POOR_FIT_PX: Final = 8.5
-"""Above, a record warns. Of detected faces about 1 in 200 lie above it, all extreme profiles or masks."""
+"""Above, a record warns. About 1 of 200 detected faces lies above it: extreme profiles, masks."""
 NO_FACE_PX: Final = 13.0
-"""Above, the points are refused. No detected face lay above it, wrong orders start at 14.7."""
+"""Above, the points are refused. Detected faces reach 12.1, wrong orders start at 14.7."""
 NORMALISED: Final = 1.5
 """Coordinates from 0 to about 1 are shares of the picture's size: no face is so small in pixels."""
 SIDEWAYS: Final = 60.0

@@ -19,7 +19,16 @@ EXPECTED: Final = (
     "a list of these for several faces"
 )
 HOLDERS: Final = frozenset(
-    ("keypoints", "landmarks", "landmark", "kps", "points", "landmarks5", "faces", "faciallandmarks")
+    (
+        "keypoints",
+        "landmarks",
+        "landmark",
+        "kps",
+        "points",
+        "landmarks5",
+        "faces",
+        "faciallandmarks",
+    )
 )
 """Keys of an object that hold its points, or its faces."""
 

@@ -26,7 +26,7 @@ SUFFIXES = frozenset(
 )
 SMALLEST_SIDE = 80  # a square image from here on is taken for an aligned crop of another size
 SPHEREFACE_WIDTH = 96
-"""Of the 96x112 crops of SphereFace and CosFace: ArcFace's template is theirs, 8 pixels to the right."""
+"""Of the 96x112 crops of SphereFace and CosFace; ArcFace's template is theirs moved by 8 pixels."""
 
 
 @dataclass(frozen=True)

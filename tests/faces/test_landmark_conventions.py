@@ -38,7 +38,13 @@ def the_face(landmarks):
         ("lefteye", "righteye", "nose", "leftmouth", "rightmouth"),
         ("eye_left", "eye_right", "nose_tip", "mouth_left", "mouth_right"),
         ("leftEye", "rightEye", "noseTip", "leftMouthCorner", "rightMouthCorner"),
-        ("left_eye_center", "right_eye_center", "nose_tip", "mouth_left_corner", "mouth_right_corner"),
+        (
+            "left_eye_center",
+            "right_eye_center",
+            "nose_tip",
+            "mouth_left_corner",
+            "mouth_right_corner",
+        ),
         ("l_eye", "r_eye", "nose", "l_mouth", "r_mouth"),
     ],
 )
