@@ -17,8 +17,9 @@ from edge_fiqa.types import IMAGE, Bytes, Floats
 
 __all__ = ["TEMPLATE", "align", "align_given", "eye_distance", "similarity"]
 
-CERTAIN = 3.0
-"""How far a crop's check must lie beyond its limit before another reading of the points is tried."""
+DOUBTFUL, CLEARER = -2.0, 4.0
+"""Above the first, the check of a crop (`misaligned_by`) is a reason to try other readings of its
+points; one holds if its check is lower by the second."""
 SIZES = (2.0, 4.0, 0.5, 0.25)
 """Of this picture, in sizes of the one that the points may belong to."""
 
@@ -65,16 +66,20 @@ def align_given(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0
     try:
         crop = align(image, landmarks, min_eye_px)
     except ImageRefused as refusal:
-        if refusal.code == "too_small" and (cause := _other_picture(image, landmarks)):
+        if refusal.code == "too_small" and (cause := _other_picture(image, landmarks, 0.0)):
             raise ImageRefused("no_face", f"{refusal}, and {cause}") from refusal
         raise
-    if misaligned_by(crop) > CERTAIN and (cause := _other_picture(image, landmarks)):
+    misaligned = misaligned_by(crop)
+    if misaligned > DOUBTFUL and (cause := _other_picture(image, landmarks, misaligned)):
         raise ImageRefused("no_face", f"there is no face at the five landmarks: {cause}")
     return crop
 
 
-def _other_picture(image: Bytes, landmarks: npt.ArrayLike) -> str | None:
-    """What the points look to belong to instead, None where no reading of them gives a face."""
+def _other_picture(image: Bytes, landmarks: npt.ArrayLike, misaligned: float) -> str | None:
+    """What the points look to belong to instead, None where no reading of them gives a face.
+
+    misaligned: the check of the crop as the points were given.
+    """
     height, width = image.shape[:2]
     points = np.asarray(landmarks, np.float64)
     x, y = points[:, 0], points[:, 1]
@@ -92,7 +97,7 @@ def _other_picture(image: Bytes, landmarks: npt.ArrayLike) -> str | None:
         except ImageRefused:
             continue
     best = min(checked, default=(0.0, ""))
-    return best[1] if best[0] < -CERTAIN else None
+    return best[1] if best[0] < min(misaligned, 0.0) - CLEARER else None
 
 
 def _of_size(size: float) -> str:

@@ -1,8 +1,8 @@
 """Does a 112x112 picture look like a crop aligned to the template, in the right order of colours?
 
-A small convolutional network on 28x28 brightness values, learnt from aligned crops and the same
-crops shifted, scaled, turned and uncut (calibration/crop_check.py). It answers for every face by
-itself, in about 0.1 ms. Colours are judged by one weighted sum over a grid of 7x7.
+Two small networks on 28x28 brightness values, learnt from aligned crops and the same crops shifted,
+scaled, turned and uncut (calibration/crop_check.py); the mean of their answers counts. They answer
+for every face by itself. Colours are judged by one weighted sum over a grid of 7x7.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from edge_fiqa.types import IMAGE, Array, Bytes
 
@@ -21,6 +22,8 @@ SIDE: Final = 28  # pixels a side of the brightness values
 COLOUR_GRID: Final = 7
 
 UNALIGNED: Final = "does not look like an aligned crop"
+FALSE_ALARMS: Final = 0.05
+"""Share of a set of faces above which it is said to be unaligned: ten times that of aligned sets."""
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 
 
@@ -34,14 +37,22 @@ def crop_warnings(crop: Bytes) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def misaligned_by(crop: Bytes) -> float:
-    """How far the network's answer lies above the limit: positive means not aligned.
+def unaligned_note(unaligned: int, faces: int) -> str | None:
+    """What is said of a set of aligned faces of which so many do not look aligned, if anything."""
+    if unaligned <= FALSE_ALARMS * faces:
+        return None
+    return f"{unaligned} of {faces} faces do not look like aligned crops"
 
-    The mean over the crop and its mirror image. Unit: natural logarithm of odds.
+
+def misaligned_by(crop: Bytes) -> float:
+    """How far the networks' answer lies above the limit: positive means not aligned.
+
+    The mean over both networks, the crop and its mirror image. Unit: natural logarithm of odds.
     """
     constants = _constants()
     values = alignment_input(crop)
-    answers = [_network(values, constants), _network(values[:, ::-1], constants)]
+    pair = np.stack([values, values[:, ::-1]])
+    answers = (_convolutional(pair, constants), _fully_connected(pair, constants))
     return float(np.mean(answers) - constants["limit"])
 
 
@@ -69,20 +80,29 @@ def colour_input(crop: Bytes) -> Array:
     return np.asarray((values[..., 0] - values[..., 2]) / (values.sum(axis=2) + 30)).ravel()
 
 
-def _network(values: Array, constants: dict[str, Array]) -> float:
-    """The logit of (28, 28) values: two convolutions of stride 2, two full layers, ReLU between."""
-    maps = _convolve(values[..., None], constants["conv1"], constants["conv1_bias"], 5)
+def _convolutional(inputs: Array, constants: dict[str, Array]) -> Array:
+    """(N,) logits of (N, 28, 28): two convolutions of stride 2, two full layers, ReLU between."""
+    maps = _convolve(inputs[..., None], constants["conv1"], constants["conv1_bias"], 5)
     maps = _convolve(maps, constants["conv2"], constants["conv2_bias"], 3)
-    hidden = np.maximum(maps.ravel() @ constants["full1"] + constants["full1_bias"], 0)
-    return float(hidden @ constants["full2"] + constants["full2_bias"])
+    flat = maps.reshape(len(maps), -1)
+    hidden = np.maximum(flat @ constants["full1"] + constants["full1_bias"], 0)
+    return np.asarray(hidden @ constants["full2"] + constants["full2_bias"])
 
 
 def _convolve(maps: Array, weights: Array, bias: Array, side: int) -> Array:
-    """(H, W, C) maps, (C * side * side, K) weights -> (H', W', K) after ReLU, stride 2."""
-    windows = np.lib.stride_tricks.sliding_window_view(maps, (side, side), axis=(0, 1))[::2, ::2]
-    height, width = windows.shape[:2]
-    product = windows.reshape(height * width, -1) @ weights + bias
-    return np.maximum(product, 0).reshape(height, width, -1)
+    """(N, H, W, C) maps, (C * side * side, K) weights -> (N, H', W', K) after ReLU, stride 2."""
+    windows = sliding_window_view(maps, (side, side), axis=(1, 2))[:, ::2, ::2]
+    count, height, width = windows.shape[:3]
+    product = windows.reshape(count * height * width, -1) @ weights + bias
+    return np.asarray(np.maximum(product, 0).reshape(count, height, width, -1))
+
+
+def _fully_connected(inputs: Array, constants: dict[str, Array]) -> Array:
+    """(N,) logits of (N, 28, 28): three full layers, ReLU between."""
+    hidden = inputs.reshape(len(inputs), -1)
+    for layer in ("dense1", "dense2"):
+        hidden = np.maximum(hidden @ constants[layer] + constants[f"{layer}_bias"], 0)
+    return np.asarray(hidden @ constants["dense3"] + constants["dense3_bias"])
 
 
 @cache

@@ -66,7 +66,8 @@ def rows_of_csv(file: Path, text: str) -> ReadFaces:
     layout: Layout | None = None
     line = 1
     try:
-        for line, row in _rows(text, delimiter):
+        for number_of_line, row in _rows(text, delimiter):
+            line = number_of_line
             if layout is None:
                 if _is_count(row, delimiter):
                     continue
@@ -82,6 +83,8 @@ def rows_of_csv(file: Path, text: str) -> ReadFaces:
                 raise ValueError
             path = row[0] if shift else row[layout.path]
             faces.append((path, [layout.face(row[shift:], number)]))
+    except ConfigError:
+        raise
     except (ValueError, IndexError, csv.Error) as exc:
         raise ConfigError(f"{file}, line {line}: {EXPECTED}") from exc
     form = layout.form if layout else IN_ORDER
@@ -99,18 +102,17 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         return
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     while True:
-        try:
-            row = next(reader)
-        except StopIteration:
+        row = next(reader, None)
+        if row is None:
             return
-        except csv.Error as exc:
-            raise csv.Error(str(exc)) from exc
         if row:
             yield reader.line_num, row
 
 
 def _delimiter(text: str) -> str:
-    first = next((line for line in text.splitlines() if len(line.split()) > 1 or "," in line), "")
+    """What separates the cells of the first row that has several."""
+    rows = (line for line in text.splitlines() if any(mark in line for mark in DELIMITERS))
+    first = next(rows, "").strip()
     for delimiter in (";", "\t", ","):
         if first.count(delimiter) >= (5 if delimiter != "," else 1):
             return delimiter
@@ -123,14 +125,14 @@ def _is_count(row: Sequence[str], delimiter: str) -> bool:
 
 
 def _is_header(row: Sequence[str], number: Callable[[str], float]) -> bool:
-    """Whether no cell but the first is a number, and the first is no path of a picture."""
+    """Whether no cell but the first is a number, and there is a name among them."""
     for cell in row[1:]:
         try:
             number(cell)
         except ValueError:
             continue
         return False
-    return path_column(row[:1]) is not None or len(row) > 10
+    return path_column(row) is not None or columns_of_places(row) is not None or len(row) > 11
 
 
 def _of_header(file: Path, names: Sequence[str]) -> Layout:

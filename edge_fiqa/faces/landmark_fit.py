@@ -14,11 +14,13 @@ from edge_fiqa.faces.template import ORDER, POINT_NAMES, TEMPLATE, similarity
 from edge_fiqa.types import Floats
 
 POOR_FIT_PX: Final = 8.5
-"""Above, a record warns. Of detected faces about 1 in 200 lie above it, all extreme profiles or masks."""
+"""Above, a record warns. About 1 of 200 detected faces lies above it: extreme profiles, masks."""
 NO_FACE_PX: Final = 13.0
-"""Above, the points are refused. No detected face lay above it, wrong orders start at 14.7."""
+"""Above, the points are refused. Detected faces reach 12.1, wrong orders start at 14.7."""
 NORMALISED: Final = 1.5
 """Coordinates from 0 to about 1 are shares of the picture's size: no face is so small in pixels."""
+SIDEWAYS: Final = 60.0
+"""Degrees by which a face is turned in the picture, from which another explanation is preferred."""
 
 KNOWN_ORDERS: Final = {
     (1, 0, 2, 4, 3): "left and right look exchanged",
@@ -54,18 +56,18 @@ def probable_cause(landmarks: npt.ArrayLike) -> str:
     mirror images of each other, and differ only in how the face is turned.
     """
     points = np.asarray(landmarks, np.float64)
-    corrections = [
-        (_roll(corrected), misfit_px(corrected), cause)
-        for corrected, cause in _corrections(points)
-        if misfit_px(corrected) <= POOR_FIT_PX
-    ]
-    if not corrections:
-        return f"no order of them fits a face; expected: {ORDER}"
-    best = min(corrections, key=lambda correction: (correction[0] > 60, correction[1]))
-    return f"{best[2]}; expected: {ORDER}"
+    for corrections in (_usual_corrections(points), _other_orders(points)):
+        fitting = [
+            (_roll(corrected) > SIDEWAYS, misfit_px(corrected), cause)
+            for corrected, cause in corrections
+            if misfit_px(corrected) <= POOR_FIT_PX
+        ]
+        if fitting:
+            return f"{min(fitting)[2]}; expected: {ORDER}"
+    return f"no order of them fits a face; expected: {ORDER}"
 
 
-def _corrections(points: Floats) -> Iterator[tuple[Floats, str]]:
+def _usual_corrections(points: Floats) -> Iterator[tuple[Floats, str]]:
     """The points after each usual mistake is undone, and what the mistake is called."""
     yield points[:, ::-1], "y looks to come before x"
     flat = points.ravel()
@@ -73,6 +75,9 @@ def _corrections(points: Floats) -> Iterator[tuple[Floats, str]]:
     yield np.stack([flat[5:], flat[:5]], axis=1), "all y look to come before all x"
     for order, cause in KNOWN_ORDERS.items():
         yield points[list(order)], cause
+
+
+def _other_orders(points: Floats) -> Iterator[tuple[Floats, str]]:
     for order in permutations(range(5)):
         if order not in KNOWN_ORDERS:
             given = ", ".join(POINT_NAMES[order.index(place)] for place in range(5))

@@ -101,7 +101,7 @@ def read_landmarks(file: Path) -> Landmarks:
 def _with_sides(
     faces: dict[str, list[FivePoints]],
 ) -> tuple[dict[str, list[FivePoints]], str]:
-    """Names say left and right: the image's, or the person's? What fits a face better, over the file."""
+    """Is left the image's or the person's? Decided over the file, by what fits a face better."""
     sample = [face for several in faces.values() for face in several][:MOST_COMPARED]
     if _median_misfit(sample) <= _median_misfit([exchanged(face) for face in sample]):
         return faces, "left and right are the image's"

@@ -19,7 +19,7 @@ from edge_fiqa.types import IMAGE, Box, Bytes, Point
 
 SMALLEST_SIDE = 80  # a square image from here on is taken for an aligned crop of another size
 SPHEREFACE_WIDTH = 96
-"""Of the 96x112 crops of SphereFace and CosFace: ArcFace's template less 8 columns on either side."""
+"""Of the 96x112 crops of SphereFace and CosFace; ArcFace's template is theirs moved by 8 pixels."""
 
 
 @dataclass(frozen=True)
