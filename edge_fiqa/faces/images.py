@@ -277,9 +277,9 @@ def _check_whole(image: Image.Image, data: bytes, name: str) -> None:
 
 
 def _deep_colours(image: Image.Image) -> bool:
-    """A TIFF with more than 8 bits and three channels, of which Pillow would keep the upper 8."""
+    """A TIFF with more than 8 bits and three channels or more, of which Pillow would keep the upper 8."""
     tags = getattr(image, "tag_v2", {})
-    return tags.get(TIFF_SAMPLES, 1) == 3 and max(tags.get(TIFF_BITS, (8,))) == 16
+    return tags.get(TIFF_SAMPLES, 1) >= 3 and max(tags.get(TIFF_BITS, (8,))) == 16
 
 
 def _deep_tiff(data: bytes, image: Image.Image, name: str) -> Picture:
