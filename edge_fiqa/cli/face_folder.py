@@ -9,13 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
-<<<<<<< HEAD
+from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
 from edge_fiqa.faces.paths import expand
 from edge_fiqa.faces.sources import FaceCrop, FaceReader
-=======
-from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
-from edge_fiqa.faces.sources import FaceCrop, FaceReader, expand
->>>>>>> h-landmarks
 from edge_fiqa.types import FaceSet
 
 

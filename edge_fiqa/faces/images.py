@@ -262,7 +262,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
     Image.init()
     for form in OTHER_FORMATS:
         factory, accept = Image.OPEN.get(form, (None, None))
-        if factory is not None and (accept is None or accept(data[:16])):
+        if factory is not None and accept is not None and accept(data[:16]):
             return factory(io.BytesIO(data), "")
     raise UnidentifiedImageError
 
@@ -277,7 +277,7 @@ def _check_whole(image: Image.Image, data: bytes, name: str) -> None:
 
 
 def _deep_colours(image: Image.Image) -> bool:
-    """A TIFF with more than 8 bits and three channels or more, of which Pillow would keep the upper 8."""
+    """A TIFF with colours of 16 bits, of which Pillow would keep the upper 8."""
     tags = getattr(image, "tag_v2", {})
     return tags.get(TIFF_SAMPLES, 1) >= 3 and max(tags.get(TIFF_BITS, (8,))) == 16
 
