@@ -132,7 +132,7 @@ def _template() -> Any:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[evaluate]'") from exc
-    loader = PackageLoader("edge_fiqa", "study")
+    loader = PackageLoader(__package__, "")
     return Environment(
         loader=loader,
         autoescape=True,
