@@ -26,7 +26,7 @@ LIBRARIES = {
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
-        "evaluation/report/measures.py", "faces/", "gateway/events/person.py",
+        "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/faces.py",
     },
     "fastapi": {"gateway/outputs/http.py"},
@@ -62,7 +62,7 @@ LIBRARIES = {
     },
     "tqdm": {
         "cli/", "engines/build_progress.py", "evaluation/report/mean_attention.py",
-        "evaluation/report/measured_cache.py", "training/",
+        "evaluation/report/feature_cache.py", "training/",
     },
     "trackers": {"gateway/tracks/tracker.py"},
     "uvicorn": {"gateway/outputs/server.py"},

@@ -230,7 +230,7 @@ def _gate(
 ) -> int | None:
     estimator, last = Estimator.of(calibration, fusion), trail.shape[1]
     ok = np.isfinite(trail).all(axis=1)
-    score, _ = estimator.look(trail, (last,), fusion)
+    score, _ = estimator.estimates_and_spreads(trail, (last,), fusion)
     quality = np.where(ok, estimator.scale.quality(np.where(ok, score[:, 0], 0)), -1)
     if recipe.reject_rate is not None:
         return gate_for_reject_rate(quality, recipe.reject_rate)

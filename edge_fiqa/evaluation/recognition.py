@@ -48,9 +48,11 @@ class Recogniser:
 
     def embed(self, faces: Bytes, batch: int = 64) -> Array:
         """(N, 112, 112, 3) uint8 RGB -> (N, F) float32 of unit length."""
-        return unit(np.concatenate([embedding for embedding, _ in self.look(faces, batch=batch)]))
+        return unit(
+            np.concatenate([embedding for embedding, _ in self.run_batches(faces, batch=batch)])
+        )
 
-    def look(
+    def run_batches(
         self, faces: Bytes, inner: str | None = None, batch: int = 64
     ) -> Iterator[tuple[Array, Array | None]]:
         """Batch by batch: embeddings (n, F) as the network gives them, not normalised, and, if its

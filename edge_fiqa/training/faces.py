@@ -188,7 +188,7 @@ def _views(
         parts, maps = [], None
         bar = tqdm(total=len(faces), desc=teacher.path.stem, unit="face", mininterval=2)
         partial_map = target_map.with_suffix(".partial.npy")
-        for embedding, found in teacher.look(faces, inner):
+        for embedding, found in teacher.run_batches(faces, inner):
             if found is not None:
                 if maps is None:
                     shape = (len(faces), *found.shape[1:])

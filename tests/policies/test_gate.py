@@ -41,8 +41,8 @@ def test_running_and_replaying_agree(gate):
     reasons = np.array(assessment.reason)
     assert set(reasons[assessment.depth < 4]) == {"gate"}
     assert set(reasons[assessment.depth == 4]) == {"full"}
-    judged = gate.estimator.judge(assessment.score, assessment.depth)
-    np.testing.assert_array_equal(judged.quality >= 60, replay.accepted)
+    qualities = gate.estimator.qualities(assessment.score, assessment.depth)
+    np.testing.assert_array_equal(qualities.quality >= 60, replay.accepted)
 
 
 def test_unseen_faces_flip_at_most_as_promised(gate):
@@ -70,7 +70,7 @@ def test_ranked_above_the_gate_keeps_the_order_of_all_faces_below_and_the_promis
     ranked = Gate.of(calibration, 40, exits=(1, 2, 3, 4), ranked=75)
     found = trails(50_000, seed=7)
     replay, early = ranked.replay(found), ranked.replay(found).depth < 4
-    full = ranked.estimator.judge(fuse(found, 4), np.full(len(found), 4)).quality
+    full = ranked.estimator.qualities(fuse(found, 4), np.full(len(found), 4)).quality
     assert set(replay.depth) == {1, 2, 3, 4}
     assert (full[early] >= 75).mean() > 0.98
     assert replay.accepted[early].all()

@@ -88,7 +88,7 @@ def test_refusals_name_the_file(root, teacher):
     with pytest.raises(ConfigError, match=r"3\.png"):
         prepare(faces, root / "cache", [(teacher, None)], 0, seed=0)
     with pytest.raises(ConfigError, match="no inner tensor 'nothing'"):
-        list(teacher.look(np.zeros((1, 112, 112, 3), np.uint8), "nothing"))
+        list(teacher.run_batches(np.zeros((1, 112, 112, 3), np.uint8), "nothing"))
     (root / "bad.csv").write_text("file,person\na.png,1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="path,dataset,identity"):
         list_faces(root / "bad.csv", root)
