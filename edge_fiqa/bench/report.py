@@ -1,4 +1,4 @@
-"""Results of the benchmark for people."""
+"""Tables and plots of benchmark results."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def table(result: BenchResult) -> Iterator[str]:
             )
 
 
-def comparison(found: Comparison) -> Iterator[str]:
-    for warning in found.warnings:
+def comparison(result: Comparison) -> Iterator[str]:
+    for warning in result.warnings:
         yield f"warning: {warning}"
-    for group, changes in groupby(found.changes, key=lambda change: _group(change.row)):
+    for group, changes in groupby(result.changes, key=lambda change: _group(change.row)):
         yield f"\n{group}: new / old"
         yield f"{'exit':>5} {'batch':>5} {'way':>5} {'ratio':>7} {'95 % interval':>17} {'noise':>6}"
         for c in changes:

@@ -1,4 +1,4 @@
-"""The frozen result of a calibration, as JSON: what turns this model's raw scores into promises.
+"""The frozen result of a calibration, as JSON: maps of raw scores, and promised margins.
 
 It belongs to one model (by fingerprint) and to the exits at which its bundle can stop.
 """
@@ -95,16 +95,17 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 def load_calibration(path: Path, fingerprint: str | None = None) -> Calibration:
-    """Read and check one. Raises ConfigError if it is damaged, foreign, or of another model."""
+    """Reads and checks. Raises ConfigError if the file is damaged, foreign, or of another model."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Calibration)
+        calibration = msgspec.json.decode(path.read_bytes(), type=Calibration)
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except msgspec.MsgspecError as exc:
         raise ConfigError(f"{path} is not a calibration ({SCHEMA}): {exc}") from exc
-    if fingerprint is not None and found.fingerprint != fingerprint:
+    if fingerprint is not None and calibration.fingerprint != fingerprint:
         raise ConfigError(
-            f"{path} was made for another model ({found.model}, {found.fingerprint[:15]}..., this "
-            f"one is {fingerprint[:15]}...); run edge-fiqa calibrate with this bundle"
+            f"{path} was made for another model ({calibration.model}, "
+            f"{calibration.fingerprint[:15]}..., this one is {fingerprint[:15]}...); "
+            "run edge-fiqa calibrate with this bundle"
         )
-    return found
+    return calibration

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_fiqa.calibration.artefact import Calibration, Promise, Rule
 from edge_fiqa.calibration.scale import Qualities
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import Fusion, fuse
-from edge_fiqa.types import Array, Rows
+from edge_fiqa.types import Array
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Estimator:
         low, high = min(bounds.low, 0.0) * spread, max(bounds.high, 0.0) * spread
         return self.scale.quality(estimate + low), self.scale.quality(estimate + high)
 
-    def qualities(self, score: Array, depth: Rows) -> QualityEstimates:
+    def qualities(self, score: Array, depth: npt.NDArray[np.intp]) -> QualityEstimates:
         """Fused scores (N,) over exits 1..depth (N,) -> estimates of full depth.
 
         Where a score is not finite, its estimate is not finite either. Its qualities mean nothing.

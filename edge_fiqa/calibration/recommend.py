@@ -1,4 +1,4 @@
-"""Which gate to take: from how many faces may be lost, or from how many matches may fail. Pure."""
+"""Recommended gates: for a largest share of rejected faces, or for a largest FNMR. Pure."""
 
 from __future__ import annotations
 

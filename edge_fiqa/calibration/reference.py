@@ -1,4 +1,4 @@
-"""What the calibration's faces looked like, kept beside the scales made from them."""
+"""Statistics of the calibration's faces, which later faces are compared with."""
 
 from __future__ import annotations
 

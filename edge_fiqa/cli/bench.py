@@ -23,7 +23,7 @@ from edge_fiqa.bench.loadgen import (
     run_scenario,
 )
 from edge_fiqa.bench.result import load_result
-from edge_fiqa.bench.run import BenchPlan, measure
+from edge_fiqa.bench.run import BenchPlan, run_benchmark
 from edge_fiqa.bench.timing import QUICK, USUAL, Effort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.face_folder import read_faces
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument("--steps", action="store_true", help="also in steps, asked after each")
     table.add_argument("--rounds", type=int, metavar="N", help=f"turns ({USUAL.rounds})")
     table.add_argument(
-        "--no-memory", action="store_true", help="skip the processes that measure it"
+        "--no-memory", action="store_true", help="skip the processes that run_benchmark it"
     )
     table.add_argument("--plot", type=Path, metavar="FILE.png")
     table.add_argument(
@@ -83,9 +83,9 @@ def run(options: argparse.Namespace) -> int:
         return _update(bundles, options)
     if options.scenario is not None:
         return _scenario(bundles, faces, options)
-    if (stray := _policies_asked(options)) is not None:
-        raise ConfigError(f"{stray} is about --scenario; the table takes --exits")
-    result = measure(bundles, _plan(options), faces)
+    if (flag := _policy_flag(options)) is not None:
+        raise ConfigError(f"{flag} is about --scenario; the table takes --exits")
+    result = run_benchmark(bundles, _plan(options), faces)
     print("\n".join(report.table(result)))
     if options.plot is not None:
         report.plot(result, options.plot)
@@ -174,19 +174,20 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
         options.latency_ms,
     )
     with TemporaryDirectory() as place:
-        found = run_scenario(scorers, policies, faces, load, options.logs or Path(place))
+        result = run_scenario(scorers, policies, faces, load, options.logs or Path(place))
     for scorer in scorers:
         scorer.close()
-    print("\n".join(report.scenario(found)))
-    _finish(msgspec.json.encode(found), options)
-    return 0 if found.valid else 1
+    print("\n".join(report.scenario(result)))
+    _finish(msgspec.json.encode(result), options)
+    return 0 if result.valid else 1
 
 
-def _policies_asked(options: argparse.Namespace) -> str | None:
+def _policy_flag(options: argparse.Namespace) -> str | None:
+    """The first policy flag that was given."""
     names = ("policy", "exit", "eps", "patience", "gate", "risk", "deadline_ms")
     budgets = ("budget_ms", "budget_gflops", "budget_mj")
-    found = next((name for name in names + budgets if getattr(options, name) is not None), None)
-    return None if found is None else f"--{found.replace('_', '-')}"
+    name = next((name for name in names + budgets if getattr(options, name) is not None), None)
+    return None if name is None else f"--{name.replace('_', '-')}"
 
 
 def _finish(text: bytes, options: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ class MovingThreshold:
     def resolves(self, fmr: float, limit: float = 0.95) -> bool:
         """Whether the impostors left resolve `fmr` at every discard up to `limit`."""
         used = limit + 1e-9 >= DISCARDS
-        return all(resolves(left, fmr) for left in self.impostors[used].tolist())
+        return all(resolves(impostors, fmr) for impostors in self.impostors[used].tolist())
 
     def reach(self, fmr: float) -> float:
         """The last discard up to which `fmr` is resolved; NaN if it never is."""

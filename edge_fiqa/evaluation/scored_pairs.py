@@ -16,7 +16,7 @@ from edge_fiqa.types import Floats, Mask
 
 Undefined = Literal["worst", "drop", "refuse"]
 FEWEST = 30
-"""Mated pairs below which a rate is not spoken of."""
+"""Fewest mated pairs for an error rate."""
 MISSING = frozenset(("", "na", "nan", "null", "none"))
 TRUE, FALSE = frozenset(("1", "true", "1.0")), frozenset(("0", "false", "0.0"))
 
@@ -36,7 +36,7 @@ class ScoredPairs:
     notes: tuple[str, ...] = field(default=())
 
     def need_enough(self, where: str) -> None:
-        """Raises ConfigError if there are too few mated pairs to speak of a rate."""
+        """Raises ConfigError if there are too few mated pairs for an error rate."""
         count = int(self.same.sum())
         if count < FEWEST:
             raise ConfigError(
@@ -62,7 +62,7 @@ def score_pairs(
     undefined: Undefined = "worst",
     where: str = "pairs",
 ) -> ScoredPairs:
-    """Check arrays (P,) and settle what is undefined.
+    """Checks arrays (P,), and applies the rule for pairs without a quality.
 
     quality: NaN where a face got none. undefined: such pairs count as the `worst` quality, so that
     they leave first and together (a system would ask for another image), or are dropped, or refused.
@@ -114,7 +114,7 @@ def read_scored(
 ) -> ScoredPairs:
     """CSV or npz with similarity, same, quality_a and quality_b or pair_quality, and maybe identity.
 
-    distance: similarity is one, smaller is more alike. lower_is_better: of qualities.
+    distance: the similarity is a distance: smaller is more alike. lower_is_better: of qualities.
     Raises ConfigError naming file, column and line.
     """
     columns = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
@@ -129,7 +129,7 @@ def read_scored(
     else:
         raise ConfigError(f"{path}: needs quality_a and quality_b, or pair_quality")
     similarity = -columns["similarity"] if distance else columns["similarity"]
-    found = score_pairs(
+    pairs = score_pairs(
         similarity,
         columns["same"],
         quality,
@@ -137,11 +137,11 @@ def read_scored(
         undefined=undefined,
         where=str(path),
     )
-    return _with_duplicates(found)
+    return _with_duplicates(pairs)
 
 
 def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
-    """Noted, not removed: whether two equal rows are one pair is not for us to say."""
+    """Equal rows are noted, not removed: two different pairs may have equal values."""
     rows = np.column_stack((pairs.similarity, pairs.same, pairs.quality))
     extra = len(rows) - len(np.unique(rows, axis=0))
     if extra <= 0.01 * len(rows):
@@ -153,9 +153,9 @@ def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    found = read_npz(path)
+    arrays = read_npz(path)
     try:
-        return {k: v if k == "identity" else v.astype(np.float64) for k, v in found.items()}
+        return {k: v if k == "identity" else v.astype(np.float64) for k, v in arrays.items()}
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"{path}: an array is not of numbers ({exc})") from exc
 
@@ -183,9 +183,9 @@ _COLUMNS = frozenset(("similarity", "same", "quality_a", "quality_b", "pair_qual
 def _value(name: str, text: str | None) -> float | str:
     if name == "identity":
         return text or ""
-    told = (text or "").strip().lower()
+    word = (text or "").strip().lower()
     if name == "same":
-        if told not in TRUE | FALSE:
+        if word not in TRUE | FALSE:
             raise ValueError(f"same must be 1 or 0, got {text!r}")
-        return float(told in TRUE)
-    return float("nan") if told in MISSING else float(told)
+        return float(word in TRUE)
+    return float("nan") if word in MISSING else float(word)

@@ -62,8 +62,8 @@ class CostTable:
 
 
 def _sum_of(table: Mapping[Segment, float], route: Iterable[Segment]) -> float | None:
-    found = [table.get(segment) for segment in route]
-    return None if None in found else float(sum(value for value in found if value is not None))
+    costs = [table.get(segment) for segment in route]
+    return None if None in costs else float(sum(cost for cost in costs if cost is not None))
 
 
 def saved(costs: CostTable, depth: npt.NDArray[np.intp]) -> tuple[float, float | None]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator
@@ -13,14 +14,14 @@ from edge_fiqa.calibration.risk import certain, stops
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.policies.policy import Forecast, Policy, Progress, Reason
-from edge_fiqa.types import Array, Mask, Rows
+from edge_fiqa.types import Array, Mask
 
 
 @dataclass(frozen=True)
 class Replay:
     """Depths and decisions of a gate on N faces of which every exit is known."""
 
-    depth: Rows
+    depth: npt.NDArray[np.intp]
     accepted: Mask
     accepted_at_full: Mask
 

@@ -8,7 +8,7 @@ from edge_fiqa.bench import run as bench
 from edge_fiqa.bench.cost_check import WAYS, check_costs, errors
 from edge_fiqa.bench.environment import environment
 from edge_fiqa.bench.libraries import fastest_product
-from edge_fiqa.bench.run import BenchPlan, measure
+from edge_fiqa.bench.run import BenchPlan, run_benchmark
 from edge_fiqa.bench.timing import Effort
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.machine import read_machine
@@ -53,7 +53,7 @@ def result(bundle, few):
         patch.setattr(bench, "find_meter", lambda device: (FakeMeter(), ""))
         patch.setattr(bench, "idle_watts", lambda meter: 5.0)
         plan = BenchPlan((1, 4), (1, 8), ("ov", "ort"), ("one", "steps"), 1, FEW, False, 0.02)
-        return measure([bundle], plan, few)
+        return run_benchmark([bundle], plan, few)
 
 
 def test_every_combination_is_one_row(result):
@@ -103,7 +103,7 @@ def test_the_report_says_all_of_it(result, tmp_path):
 
 def test_no_meter_is_null_and_why(bundle, few):
     plan = BenchPlan((1,), threads=1, effort=FEW, backends=("ov",))
-    found = measure([bundle], plan, few)
+    found = run_benchmark([bundle], plan, few)
     row = found.rows[0]
     assert row.peak_mb > 20  # Python and numpy alone need that
     if found.power.meter is None:
@@ -114,12 +114,12 @@ def test_no_meter_is_null_and_why(bundle, few):
 
 def test_refused(bundle, few):
     with pytest.raises(ConfigError, match="exit 9 does not exist; this bundle can stop at 1, 2, 3"):
-        measure([bundle], BenchPlan((9,), backends=("ov",), effort=FEW), few)
+        run_benchmark([bundle], BenchPlan((9,), backends=("ov",), effort=FEW), few)
     with pytest.raises(ConfigError, match="batches of at least 1"):
-        measure([bundle], BenchPlan((1,), (0,), effort=FEW), few)
+        run_benchmark([bundle], BenchPlan((1,), (0,), effort=FEW), few)
     empty = FaceSet(np.zeros((0, 112, 112, 3), np.uint8), (), "none")
     with pytest.raises(ConfigError, match="needs faces"):
-        measure([bundle], BenchPlan((1,), effort=FEW), empty)
+        run_benchmark([bundle], BenchPlan((1,), effort=FEW), empty)
 
 
 @pytest.mark.parametrize("backend", ["ov", "ort", "pt"])

@@ -26,29 +26,29 @@ def read_adience(folder: Path, name: str, faces: Path | None = None) -> FacePair
     person: dict[str, str] = {}
     for fold in sorted(folder.glob("fold_[0-9]_data.txt")):
         person |= _fold(fold, prefix)
-    found = sorted(path for path in person if (root / path).is_file())
-    if not found:
+    present = sorted(path for path in person if (root / path).is_file())
+    if not present:
         first = min(person, default="(the fold files are empty)")
         raise ConfigError(f"{folder}: none of its faces is below {root}, such as {first}")
     notes: tuple[str, ...] = ()
-    if len(found) < len(person):
-        notes = (f"{len(person) - len(found)} of {len(person)} faces are missing and left out",)
-    people = np.array([person[path] for path in found])
+    if len(present) < len(person):
+        notes = (f"{len(person) - len(present)} of {len(person)} faces are missing and left out",)
+    people = np.array([person[path] for path in present])
     rng = np.random.default_rng(0)
     mated = []
-    for one in np.unique(people):
-        own = list(combinations(np.flatnonzero(people == one).tolist(), 2))
+    for identity in np.unique(people):
+        own = list(combinations(np.flatnonzero(people == identity).tolist(), 2))
         chosen = rng.permutation(len(own))[:MOST_MATED]
         mated += [own[i] for i in sorted(chosen)]
     if not mated:
         raise ConfigError(f"{folder}: no person has two faces, so there are no mated pairs")
-    drawn = rng.integers(0, len(found), (2 * IMPOSTORS, 2))
+    drawn = rng.integers(0, len(present), (2 * IMPOSTORS, 2))
     drawn = np.unique(np.sort(drawn[people[drawn[:, 0]] != people[drawn[:, 1]]], axis=1), axis=0)
     others = drawn[rng.permutation(len(drawn))[:IMPOSTORS]]
     pairs = np.concatenate((np.array(mated), others))
     return FacePairs(
         name,
-        FileFaces(root, found),
+        FileFaces(root, present),
         pairs[:, 0],
         pairs[:, 1],
         np.arange(len(pairs)) < len(mated),

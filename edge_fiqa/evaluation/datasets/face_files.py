@@ -54,15 +54,15 @@ class FileFaces:
 
     @cached_property
     def digest(self) -> str:
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         for row in range(len(self)):
             try:
-                told.update(hashlib.sha256(self._data(row)).digest())
+                digest.update(hashlib.sha256(self._data(row)).digest())
             except ImageRefused:
-                told.update(b"unreadable")
+                digest.update(b"unreadable")
         if self.landmarks is not None:
-            told.update(self.landmarks.tobytes())
-        return told.hexdigest()
+            digest.update(self.landmarks.tobytes())
+        return digest.hexdigest()
 
     def _data(self, row: int) -> bytes:
         try:
@@ -90,7 +90,7 @@ class EncodedFaces:
 
     @cached_property
     def digest(self) -> str:
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         for data in self.data:
-            told.update(hashlib.sha256(data).digest())
-        return told.hexdigest()
+            digest.update(hashlib.sha256(data).digest())
+        return digest.hexdigest()

@@ -68,8 +68,7 @@ def _named(path: Path, columns: int) -> tuple[list[str], npt.NDArray[np.float64]
 
 def _numbers(path: Path, columns: int) -> npt.NDArray[np.float64]:
     try:
-        found = np.loadtxt(path, np.float64, ndmin=2)
-        return _shaped(found, columns)
+        return _shaped(np.loadtxt(path, np.float64, ndmin=2), columns)
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except (ValueError, UserWarning) as exc:
@@ -77,7 +76,7 @@ def _numbers(path: Path, columns: int) -> npt.NDArray[np.float64]:
 
 
 def _shaped(rows: npt.ArrayLike, columns: int) -> npt.NDArray[np.float64]:
-    found = np.asarray(rows, np.float64)
-    if found.ndim != 2 or found.shape[1] != columns or not len(found):
-        raise ValueError(f"found {found.shape}")
-    return found
+    numbers = np.asarray(rows, np.float64)
+    if numbers.ndim != 2 or numbers.shape[1] != columns or not len(numbers):
+        raise ValueError(f"found {numbers.shape}")
+    return numbers
