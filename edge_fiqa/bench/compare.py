@@ -39,8 +39,8 @@ class Comparison:
 def compare(old: BenchResult, new: BenchResult) -> Comparison:
     """Rows that both have, by bundle name, engine, precision, threads, exit, batch and way.
 
-    The speed of the machine's matrix product may differ between the runs. That change is not the code's,
-    so a verdict needs an interval that lies beyond it.
+    The speed of the machine's own matrix product may differ between the runs. A verdict needs an
+    interval that lies beyond that difference, since the code did not cause it.
     """
     before = {row.key: row for row in old.rows}
     changes = tuple(

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument("--steps", action="store_true", help="also in steps, asked after each")
     table.add_argument("--rounds", type=int, metavar="N", help=f"turns ({USUAL.rounds})")
     table.add_argument(
-        "--no-memory", action="store_true", help="skip the processes that run_benchmark it"
+        "--no-memory", action="store_true", help="skip the processes that measure it"
     )
     table.add_argument("--plot", type=Path, metavar="FILE.png")
     table.add_argument(
@@ -149,8 +149,23 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
     jobs = options.jobs or (1 if alone else cores())
     if jobs < 1 or (alone and jobs > 1):
         raise ConfigError(f"--jobs {jobs}: {scenario} is answered by one engine")
-    bundle = bundles[0]
-    scorers = [
+    scorers = _scorers(bundles[0], jobs, options)
+    policies: list[Policy] = policies_of(options)
+    if options.policy == "gate":
+        policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
+    rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
+    load = _load(scenario, rate, options)
+    with TemporaryDirectory() as folder:
+        result = run_scenario(scorers, policies, faces, load, options.logs or Path(folder))
+    for scorer in scorers:
+        scorer.close()
+    print("\n".join(report.scenario(result)))
+    _finish(msgspec.json.encode(result), options)
+    return 0 if result.valid else 1
+
+
+def _scorers(bundle: Bundle, jobs: int, options: argparse.Namespace) -> list[Scorer]:
+    return [
         Scorer.open(
             bundle,
             backend=options.backend[0] if options.backend else None,
@@ -160,26 +175,18 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
         )
         for _ in range(jobs)
     ]
-    policies: list[Policy] = policies_of(options)
-    if options.policy == "gate":
-        policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
-    rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
+
+
+def _load(scenario: Scenario, rate: float, options: argparse.Namespace) -> Load:
+    """rate: faces/s that the engines can do in a closed loop."""
     queries = (FULL_QUERIES if options.full else QUICK_QUERIES)[scenario]
-    seconds = FULL_S if options.full else QUICK_S
-    load = Load(
+    return Load(
         scenario,
-        options.seconds or seconds,
+        options.seconds or (FULL_S if options.full else QUICK_S),
         queries,
         options.qps or (0.6 * rate if scenario == "server" else rate),
         options.latency_ms,
     )
-    with TemporaryDirectory() as place:
-        result = run_scenario(scorers, policies, faces, load, options.logs or Path(place))
-    for scorer in scorers:
-        scorer.close()
-    print("\n".join(report.scenario(result)))
-    _finish(msgspec.json.encode(result), options)
-    return 0 if result.valid else 1
 
 
 def _policy_flag(options: argparse.Namespace) -> str | None:
