@@ -1,4 +1,4 @@
-"""edge-fiqa edc: error versus discard of anybody's scores."""
+"""edge-fiqa edc: error versus discard of the scores of any method."""
 
 from __future__ import annotations
 

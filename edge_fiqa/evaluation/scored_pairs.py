@@ -1,4 +1,4 @@
-"""Scored pairs: similarity, kind and quality of verification pairs, from anybody's CSV or npz file."""
+"""Scored pairs: similarity, kind and quality of verification pairs, from a CSV or npz file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def score_pairs(
 
     quality: NaN where a face got none. undefined: such pairs count as the `worst` quality, so that
     they leave first and together (a system would ask for another image), or are dropped, or refused.
-    A pair whose similarity is not finite was never compared: it is dropped, and said.
+    A pair whose similarity is not finite was never compared: it is dropped, with a note.
     Raises ConfigError naming `where`.
     """
     s, q = np.asarray(similarity, np.float64), np.asarray(quality, np.float64)

@@ -1,7 +1,7 @@
 """insightface `.bin` files: a pickle of (encoded faces, pair labels), read without running it.
 
 Faces 2i and 2i+1 are pair i. The unpickler knows lists, tuples, bytes, strings and booleans and no
-name of any module, so a file can hold nothing else, whatever it claims to be.
+name of any module, so a file cannot run code.
 """
 
 from __future__ import annotations

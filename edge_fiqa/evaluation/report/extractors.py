@@ -1,4 +1,4 @@
-"""Feature extractors: whatever turns faces into one row of numbers a face.
+"""Feature extractors: each turns faces into one row of numbers a face.
 
 A bundle gives the raw score of every exit. A network gives an embedding, or one quality. A pixel
 measure gives one number, such as sharpness.
