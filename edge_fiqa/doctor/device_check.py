@@ -84,11 +84,9 @@ def _check_seeded(
     except ImportError as exc:
         missing = EdgeFiqaError(f"{exc.name} is not installed; run pip install 'edge-fiqa[build]'")
         return _failed(title, precision, missing, say)
+    segments = ",".join(map(str, ends))
     recipe = BuildRecipe(
-        backend="trt",
-        precision=precision,
-        segments=",".join(map(str, ends)),
-        accept_imprecise=True,
+        backend="trt", precision=precision, segments=segments, accept_imprecise=True
     )
     with tempfile.TemporaryDirectory(prefix="edge_fiqa.") as folder:
         try:
@@ -100,15 +98,8 @@ def _check_seeded(
             )
         except EdgeFiqaError as exc:
             return _failed(title, precision, exc, say)
-        rows = built.manifest.parity.exits
-        return _report(
-            title,
-            precision,
-            [row.max_abs_difference for row in rows],
-            built,
-            built.manifest.costs,
-            say,
-        )
+        differences = [row.max_abs_difference for row in built.manifest.parity.exits]
+        return _report(title, precision, differences, built, built.manifest.costs, say)
 
 
 def seeded_checkpoint(config: VitConfig, path: Path) -> Path:

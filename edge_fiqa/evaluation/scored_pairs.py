@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -72,37 +72,59 @@ def score_pairs(
     s, q = np.asarray(similarity, np.float64), np.asarray(quality, np.float64)
     mated = np.asarray(same)
     people = None if identity is None else np.asarray(identity).astype(str)
-    if not s.size:
+    _check_arrays(s, mated, q, people, where)
+    compared, has_quality = np.isfinite(s), np.isfinite(q)
+    notes = _undefined_notes(compared, has_quality, undefined, where)
+    kept = compared & (has_quality | (undefined == "worst"))
+    if not kept.any():
+        raise ConfigError(f"{where}: no pair is left")
+    worst = np.nextafter(q[has_quality].min(), -np.inf) if has_quality.any() else 0.0
+    return ScoredPairs(
+        s[kept],
+        mated[kept].astype(bool),
+        np.where(has_quality, q, worst)[kept],
+        None if people is None else people[kept],
+        notes,
+    )
+
+
+def _check_arrays(
+    similarity: Floats,
+    same: npt.NDArray[Any],
+    quality: Floats,
+    identity: npt.NDArray[np.str_] | None,
+    where: str,
+) -> None:
+    """Raises ConfigError unless there are pairs, shapes agree, and same holds 1 and 0 only."""
+    if not similarity.size:
         raise ConfigError(f"{where}: it holds no pairs")
-    if people is not None and people.shape != s.shape:
-        raise ConfigError(f"{where}: {people.size} identities for {s.size} pairs")
-    if s.ndim != 1 or not s.shape == q.shape == mated.shape:
+    if identity is not None and identity.shape != similarity.shape:
+        raise ConfigError(f"{where}: {identity.size} identities for {similarity.size} pairs")
+    if similarity.ndim != 1 or not similarity.shape == quality.shape == same.shape:
         raise ConfigError(
             f"{where}: similarity, same and quality must have one length, got "
-            f"{s.shape}, {mated.shape}, {q.shape}"
+            f"{similarity.shape}, {same.shape}, {quality.shape}"
         )
-    if not np.isin(mated, (0, 1)).all():
+    if not np.isin(same, (0, 1)).all():
         raise ConfigError(
-            f"{where}: same must be 1 (mated) or 0, found {np.unique(mated)[:5].tolist()}"
+            f"{where}: same must be 1 (mated) or 0, found {np.unique(same)[:5].tolist()}"
         )
+
+
+def _undefined_notes(
+    compared: Mask, has_quality: Mask, undefined: Undefined, where: str
+) -> tuple[str, ...]:
+    """Notes on pairs without similarity or quality; ConfigError where these are refused."""
     notes = []
-    compared, has_quality = np.isfinite(s), np.isfinite(q)
     if not compared.all():
         notes.append(f"{(~compared).sum()} pairs without a similarity are left out")
     if not has_quality[compared].all():
         count = int((~has_quality[compared]).sum())
         if undefined == "refuse":
             raise ConfigError(f"{where}: {count} pairs have no quality; see --undefined")
-        way = "count as the worst quality" if undefined == "worst" else "are left out"
-        notes.append(f"{count} pairs without a quality {way}")
-    kept = compared & (has_quality | (undefined == "worst"))
-    if not kept.any():
-        raise ConfigError(f"{where}: no pair is left")
-    floor = np.nextafter(q[has_quality].min(), -np.inf) if has_quality.any() else 0.0
-    settled = np.where(has_quality, q, floor)[kept]
-    if people is not None:
-        people = people[kept]
-    return ScoredPairs(s[kept], mated[kept].astype(bool), settled, people, tuple(notes))
+        treatment = "count as the worst quality" if undefined == "worst" else "are left out"
+        notes.append(f"{count} pairs without a quality {treatment}")
+    return tuple(notes)
 
 
 def read_scored(
@@ -121,23 +143,26 @@ def read_scored(
     for name in ("similarity", "same"):
         if name not in columns:
             raise ConfigError(f"{path}: no column {name}; it has {', '.join(columns) or 'none'}")
-    sign = -1.0 if lower_is_better else 1.0
-    if "pair_quality" in columns:
-        quality = sign * columns["pair_quality"]
-    elif {"quality_a", "quality_b"} <= columns.keys():
-        quality = np.minimum(sign * columns["quality_a"], sign * columns["quality_b"])
-    else:
-        raise ConfigError(f"{path}: needs quality_a and quality_b, or pair_quality")
     similarity = -columns["similarity"] if distance else columns["similarity"]
     pairs = score_pairs(
         similarity,
         columns["same"],
-        quality,
+        _pair_quality(columns, lower_is_better, path),
         columns.get("identity"),
         undefined=undefined,
         where=str(path),
     )
     return _with_duplicates(pairs)
+
+
+def _pair_quality(columns: dict[str, Floats], lower_is_better: bool, path: Path) -> Floats:
+    """(P,), higher is better: the lower of both faces, where the pair has no quality of its own."""
+    sign = -1.0 if lower_is_better else 1.0
+    if "pair_quality" in columns:
+        return sign * columns["pair_quality"]
+    if {"quality_a", "quality_b"} <= columns.keys():
+        return np.minimum(sign * columns["quality_a"], sign * columns["quality_b"])
+    raise ConfigError(f"{path}: needs quality_a and quality_b, or pair_quality")
 
 
 def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:

@@ -86,7 +86,8 @@ def evaluate_qualities(
     compared = next(iter(scored.values()))  # the same pairs for every quality
     compared.need_enough(where)
     weights = identity_weights(_people(compared), resamples)
-    cells, rows = [], []
+    cells: list[Cell] = []
+    rows: list[WorthRow] = []
     for fmr in fmrs:
         cell = Cell(
             data=pairs.name,
@@ -96,20 +97,33 @@ def evaluate_qualities(
             mated=compared.genuine.size,
             non_mated=compared.impostor.size,
         )
-        try:
-            threshold = threshold_at_fmr(compared.impostor, fmr)
-        except ConfigError as exc:
-            cells.append(replace(cell, unresolved=str(exc)))
-            continue
-        curves = {}
-        for name, quality_pairs in scored.items():
-            row, curve = _row(cell, name, quality_pairs, threshold, limit, weights)
-            rows.append(row)
-            if name in curves_of:
-                curves[name] = [round(curve.at(d), 6) for d in np.linspace(0, limit, GRID)]
-        errors = int((compared.genuine < threshold).sum())
-        cells.append(replace(cell, fnmr=errors / cell.mated, errors=errors, curves=curves))
+        more_rows, cell = _cell_rows(cell, compared, scored, limit, weights, curves_of)
+        rows += more_rows
+        cells.append(cell)
     return cells, rows
+
+
+def _cell_rows(
+    cell: Cell,
+    compared: ScoredPairs,
+    scored: Mapping[str, ScoredPairs],
+    limit: float,
+    weights: Floats,
+    curves_of: Collection[str],
+) -> tuple[list[WorthRow], Cell]:
+    """The rows of a cell, and the cell with its numbers, or with the reason for having none."""
+    try:
+        threshold = threshold_at_fmr(compared.impostor, cell.fmr)
+    except ConfigError as exc:
+        return [], replace(cell, unresolved=str(exc))
+    rows, curves = [], {}
+    for name, pairs in scored.items():
+        row, curve = _row(cell, name, pairs, threshold, limit, weights)
+        rows.append(row)
+        if name in curves_of:
+            curves[name] = [round(curve.at(d), 6) for d in np.linspace(0, limit, GRID)]
+    errors = int((compared.genuine < threshold).sum())
+    return rows, replace(cell, fnmr=errors / cell.mated, errors=errors, curves=curves)
 
 
 def _people(pairs: ScoredPairs) -> npt.NDArray[Any]:
