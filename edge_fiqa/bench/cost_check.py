@@ -19,7 +19,7 @@ WAYS: dict[str, Callable[[int], list[Policy]]] = {
     "steps": lambda depth: [Fixed(depth), NEVER_STOPS],
     "budget": lambda depth: [Fixed(depth), Budget(ms=1e9)],
 }
-"""Ways to reach a depth: known before, asked after each segment, and as a budget in ms goes."""
+"""Ways to reach a depth: known before, with a policy asked after each segment, by a budget in ms."""
 
 
 @dataclass(frozen=True)

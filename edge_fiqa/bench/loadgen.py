@@ -61,7 +61,7 @@ QUICK_QUERIES: dict[Scenario, int] = {
     "server": 662,
     "offline": 1,
 }
-"""The fewest from which LoadGen can tell the scenario's percentile."""
+"""The fewest queries with which LoadGen resolves the scenario's percentile."""
 QUICK_S, FULL_S = 5.0, 600.0
 FULL_QUERIES: dict[Scenario, int] = {
     "singlestream": 1024,

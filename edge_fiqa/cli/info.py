@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe(bundle: Bundle, out: TextIO) -> None:
-    """The bundle for people: identity, then one line per exit with its cost and parity."""
+    """Writes the identity of the bundle, then one line per exit with its cost and parity."""
     manifest, network = bundle.manifest, bundle.manifest.network
     size = sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6
     lines = [

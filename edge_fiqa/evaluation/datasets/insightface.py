@@ -26,9 +26,7 @@ def read_bin(path: Path, name: str) -> FacePairs:
         raise
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
-    except (
-        Exception
-    ) as exc:  # a damaged or hostile pickle makes the reader fail in any way whatever
+    except Exception as exc:  # a damaged or hostile pickle can raise anything
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise ConfigError(f"{path}: not an insightface .bin ({reason})") from exc
     if not isinstance(content, (tuple, list)) or len(content) != 2:
