@@ -68,12 +68,12 @@ def test_stops_at_the_first_certain_point():
 
 def test_flips_are_those_of_stopping_there():
     estimates, spreads = made_up(300)
-    found = flips(estimates, spreads, 0.3, LAMBDAS)
+    computed = flips(estimates, spreads, 0.3, LAMBDAS)
     for position, lam in enumerate(LAMBDAS):
         at = stops(estimates, spreads, 0.3, lam)
         early = estimates[np.arange(300), at] >= 0.3
-        np.testing.assert_array_equal(found[position], early != (estimates[:, -1] >= 0.3))
-    assert found[0].sum() < found[-1].sum()
+        np.testing.assert_array_equal(computed[position], early != (estimates[:, -1] >= 0.3))
+    assert computed[0].sum() < computed[-1].sum()
 
 
 def test_a_face_at_the_margin_or_at_the_gate():
@@ -162,8 +162,8 @@ def test_gates_without_flips_borrow_the_design_effect_of_those_with():
     sizes = np.full(200, 5.0)
     errors = np.zeros((2, 1, 200))
     errors[0, 0, ::2] = 5
-    found = design_effect(variance(errors, sizes), sizes, 0.95)
-    assert found[1, 0] == pytest.approx(5, rel=0.02)
+    computed = design_effect(variance(errors, sizes), sizes, 0.95)
+    assert computed[1, 0] == pytest.approx(5, rel=0.02)
 
 
 def test_nobody_counts_for_more_than_twenty_faces():
