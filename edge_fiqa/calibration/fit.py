@@ -22,7 +22,7 @@ from edge_fiqa.calibration.scale import Scale, ScaleForm, fit_scale
 from edge_fiqa.config import CalibrationRecipe
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import RULES, Fusion, fuse
-from edge_fiqa.types import Array, Mask, Rows
+from edge_fiqa.types import Array, Floats, Mask, Rows
 
 LEAST_FACES = 100
 FIT_SHARE = 0.4  # of the groups; the promises need more
@@ -131,7 +131,7 @@ def _fit_depth(fused: Array, full: Array, fitting: Mask) -> Depth:
     return Depth(line, spread, low, high)
 
 
-def _conformal(held_out: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _conformal(held_out: Floats) -> tuple[float, float]:
     """Split conformal bounds (arXiv:2107.07511, section 2) from sorted residuals (N,)."""
     n = len(held_out)
     above = min(int(np.ceil((n + 1) * (1 - OUTSIDE))), n) - 1

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.types import Floats
 
 KNOTS = 48
 DIGITS = 6  # significant ones that are kept
@@ -70,7 +71,7 @@ def fit_spread(
     return Line.through(centres, np.maximum(rms, floor))
 
 
-def rounded(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def rounded(values: npt.ArrayLike) -> Floats:
     """To DIGITS significant digits, so that files are short."""
     flat = np.asarray(values, np.float64)
     return np.array([float(f"{v:.{DIGITS}g}") for v in flat.ravel()]).reshape(flat.shape)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import resolves
-from edge_fiqa.types import Floats, Mask
+from edge_fiqa.types import Array, Floats, Mask
 
 DISCARDS: Floats = np.arange(0, 1, 0.05)
 
@@ -85,7 +85,7 @@ def _cuts(pairs: int) -> list[int]:
     return [int(discard * pairs) for discard in DISCARDS]
 
 
-def _at_fmr(s: npt.NDArray[np.float32], mated: Mask, fmr: float) -> tuple[float, float, int]:
+def _at_fmr(s: Array, mated: Mask, fmr: float) -> tuple[float, float, int]:
     """FNMR, FMR and impostors, at the lowest of the thresholds nearest to `fmr`; every similarity
     is one. s: rising."""
     genuine = int(mated.sum())

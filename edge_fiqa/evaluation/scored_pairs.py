@@ -177,7 +177,7 @@ def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
     )
 
 
-def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+def _read_npz(path: Path) -> dict[str, Floats]:
     arrays = read_npz(path)
     try:
         return {k: v if k == "identity" else v.astype(np.float64) for k, v in arrays.items()}
@@ -185,7 +185,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
         raise ConfigError(f"{path}: an array is not of numbers ({exc})") from exc
 
 
-def _read_csv(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+def _read_csv(path: Path) -> dict[str, Floats]:
     columns: dict[str, list[float | str]]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

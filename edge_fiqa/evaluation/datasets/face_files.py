@@ -9,14 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.align import align
 from edge_fiqa.faces.images import decode_bytes
 from edge_fiqa.faces.sources import as_crop
-from edge_fiqa.types import Bytes
+from edge_fiqa.types import Bytes, Floats
 
 
 class Faces(Protocol):
@@ -40,7 +37,7 @@ class FileFaces:
 
     root: Path
     names: Sequence[str]
-    landmarks: npt.NDArray[np.float64] | None = None
+    landmarks: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.names)

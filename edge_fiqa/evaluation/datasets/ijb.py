@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets.face_files import FileFaces
 from edge_fiqa.evaluation.datasets.face_pairs import FacePairs, Templates
+from edge_fiqa.types import Floats
 
 
 def read_ijb(folder: Path, name: str) -> FacePairs:
@@ -60,7 +61,7 @@ def _meta_files(folder: Path) -> tuple[Path, Path, Path]:
     return tid_mid, five, label
 
 
-def _named(path: Path, columns: int) -> tuple[list[str], npt.NDArray[np.float64]]:
+def _named(path: Path, columns: int) -> tuple[list[str], Floats]:
     try:
         rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line]
         if not rows:
@@ -72,7 +73,7 @@ def _named(path: Path, columns: int) -> tuple[list[str], npt.NDArray[np.float64]
         raise ConfigError(f"{path}: expected a name and {columns} numbers a line ({exc})") from exc
 
 
-def _numbers(path: Path, columns: int) -> npt.NDArray[np.float64]:
+def _numbers(path: Path, columns: int) -> Floats:
     try:
         return _shaped(np.loadtxt(path, np.float64, ndmin=2), columns)
     except OSError as exc:
@@ -81,7 +82,7 @@ def _numbers(path: Path, columns: int) -> npt.NDArray[np.float64]:
         raise ConfigError(f"{path}: expected {columns} numbers a line ({exc})") from exc
 
 
-def _shaped(rows: npt.ArrayLike, columns: int) -> npt.NDArray[np.float64]:
+def _shaped(rows: npt.ArrayLike, columns: int) -> Floats:
     numbers = np.asarray(rows, np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != columns or not len(numbers):
         raise ValueError(f"found {numbers.shape}")
