@@ -43,7 +43,7 @@ def test_faces_are_prepared_once(root, teacher, monkeypatch):
     assert one.maps[0].shape == (18, 3, 1, 1)
     assert one.identity.tolist() == np.arange(3).repeat(6).tolist()
     assert np.isfinite(one.quality).all()
-    monkeypatch.setattr(Recogniser, "look", None)  # nothing is computed again
+    monkeypatch.setattr(Recogniser, "run_batches", None)  # nothing is computed again
     again = prepare(faces, root / "cache", [(teacher, "pooled")], 2, seed=0)
     np.testing.assert_array_equal(one.quality, again.quality)
 
