@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.recognition import Recogniser
-from edge_fiqa.training.faces import list_faces, prepare
+from edge_fiqa.training.faces import prepare_run
 from edge_fiqa.training.loop import Trainer
 from edge_fiqa.training.recipe import load_config
 
@@ -34,11 +34,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     config, data = load_config("nano"), options.data
-    teachers = [(teacher.recogniser(data), teacher.map) for teacher in config.teachers]
-    listed = list_faces(data / config.faces, data)
-    prepared = prepare(
-        listed, options.cache, teachers, config.variants, 0, config.label, config.smoothing
-    )
+    prepared = prepare_run(config, data, options.cache)
     faces, a, b, same, _ = read_list(data, LIST)
     result: dict = {"steps": options.steps, "batch": config.schedule.batch, "list": LIST}
     for supervision in ("depth", "last"):

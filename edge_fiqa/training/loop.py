@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from edge_fiqa.errors import CheckpointError
 from edge_fiqa.fusion import depth_weights, fuse
+from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.faces import TrainingFaces
@@ -31,6 +32,7 @@ from edge_fiqa.training.student import Student, widen
 from edge_fiqa.types import Array, Bytes, VitConfig
 
 LOG_EVERY = 20  # steps
+STABLE = "stable.pt"  # the checkpoint before the rate falls
 
 
 class Trainer:
@@ -87,7 +89,9 @@ class Trainer:
                     log.write(json.dumps(row) + "\n")
                     log.flush()
                 if self.step % self.checkpoint_every == 0 or ends or self._given_up:
-                    self._checkpoint()
+                    self._checkpoint("latest.pt")
+                if self.schedule.decay_steps and self.step == self.schedule.decay_step:
+                    self._checkpoint(STABLE)
         return self._export()
 
     @property
@@ -96,9 +100,8 @@ class Trainer:
 
     def _one_step(self) -> dict[str, float]:
         schedule = self.schedule
-        progress = self.step / schedule.steps
         for group in self.optimiser.param_groups:
-            group["lr"] = schedule.learning_rate * pace(progress, schedule.warmup)
+            group["lr"] = schedule.learning_rate * pace(schedule, self.step)
         terms = self._terms(self.batches[self.step])
         self.optimiser.zero_grad(set_to_none=True)
         loss = sum(terms.values(), torch.zeros((), device=self.device))
@@ -147,7 +150,7 @@ class Trainer:
             for k in sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
         }
         found["FW"] = _agree(fuse(trail, depth), quality)
-        clean = rows % self.batches.faces.versions == 0
+        clean = self.batches.faces.clean[rows]
         if clean.sum() > 2:
             found["FW clean"] = _agree(fuse(trail[clean], depth), quality[clean])
         self.unimproved = 0 if found["FW"] > self.best else self.unimproved + 1
@@ -182,10 +185,17 @@ class Trainer:
         )
 
     def _begin_with(self, start: Path) -> None:
-        state = self._load(start)
+        state = (
+            self._model(start) if start.suffix == ".safetensors" else self._load(start)["average"]
+        )
         generator = torch.Generator().manual_seed(self.schedule.seed)
         wanted = self.student.state_dict()
-        self.student.load_state_dict(widen(state["average"], wanted, 0.02, generator))
+        self.student.load_state_dict(widen(state, wanted, 0.02, generator))
+
+    def _model(self, path: Path) -> dict[str, Tensor]:
+        """The ViT alone: what predicts the teachers begins anew."""
+        arrays = load_weights(path).arrays
+        return {f"vit.{name}": torch.from_numpy(value.copy()) for name, value in arrays.items()}
 
     def _load(self, path: Path) -> dict[str, Any]:
         try:
@@ -194,7 +204,7 @@ class Trainer:
             raise CheckpointError(f"{path}: not a readable training checkpoint: {exc}") from exc
         return state
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, name: str) -> None:
         partial = self.folder / "partial.pt"
         state = {
             "student": self.student.state_dict(),
@@ -206,11 +216,17 @@ class Trainer:
             "schedule": msgspec.to_builtins(self.schedule),
         }
         torch.save(state, partial)
-        partial.rename(self.folder / "latest.pt")
+        partial.replace(self.folder / name)
 
     def _resume(self, path: Path) -> None:
         state = self._load(path)
-        if state["schedule"] != msgspec.to_builtins(self.schedule):
+        own = msgspec.to_builtins(self.schedule)
+        if self._only_longer(state) and _falling(state) and (self.folder / STABLE).exists():
+            path = self.folder / STABLE
+            state = self._load(path)
+        continues = self._only_longer(state) and not _falling(state)
+        in_time = state["step"] <= self.schedule.decay_step
+        if state["schedule"] != own and not (continues and in_time):
             raise CheckpointError(
                 f"{path} is of another schedule; choose another output folder, "
                 "or start a new run from it with `start:`"
@@ -219,6 +235,12 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.step = state["average"], state["step"]
         self.best, self.unimproved = state["best"], state["unimproved"]
+
+    def _only_longer(self, state: dict[str, Any]) -> bool:
+        """Whether a checkpoint's schedule differs only in when its level rate begins to fall."""
+        own, other = msgspec.to_builtins(self.schedule), dict(state["schedule"])
+        ends = [(s.pop("steps"), s.pop("decay_steps", 0)) for s in (own, other)]
+        return own == other and ends[0] != ends[1] and all(decay for _, decay in ends)
 
     def _export(self) -> Path:
         from safetensors.torch import save_file
@@ -234,6 +256,12 @@ class Trainer:
         return target
 
 
+def _falling(state: dict[str, Any]) -> bool:
+    """Whether the rate of a checkpoint with a level rate has begun to fall."""
+    schedule = state["schedule"]
+    return bool(state["step"] > schedule["steps"] - schedule["decay_steps"])
+
+
 def supervision(kind: str, depth: int) -> Tensor:
     """(E,) weights of the exits in the loss, summing to 1."""
     if kind == "depth":
@@ -245,11 +273,16 @@ def supervision(kind: str, depth: int) -> Tensor:
     return weights
 
 
-def pace(progress: float, warmup: float) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
+def pace(schedule: Schedule, step: int) -> float:
+    """Share of the peak rate: linear warm-up, then half a cosine down to 1 %, or level and at last
+    1 - sqrt(share of the decay) (arXiv:2405.18392)."""
+    progress, warmup = step / schedule.steps, schedule.warmup
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+    if not schedule.decay_steps:
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+    fallen = max(0, step - schedule.decay_step) / schedule.decay_steps
+    return max(0.01, 1 - math.sqrt(fallen))
 
 
 def _agree(scores: Array, quality: Array) -> float:
