@@ -50,9 +50,9 @@ def run(options: argparse.Namespace) -> int:
         raise BackendMissing(
             f"training needs {exc.name}; run pip install 'edge-fiqa[train]'"
         ) from exc
-    if options.threads:
-        torch.set_num_threads(options.threads)
     config = load_config(options.config)
+    if options.threads or config.schedule.parts > 1:
+        torch.set_num_threads(1 if config.schedule.parts > 1 else options.threads)
     root: Path = options.data
     faces = prepare_run(config, root, options.cache or options.output / "cache", options.threads)
     if options.prepare_only:

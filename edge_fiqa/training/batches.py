@@ -26,6 +26,17 @@ class Batch:
     maps: list[Tensor]  # (N, kept, C), standardised per channel
     kept: Tensor | None
 
+    def part(self, number: int, parts: int) -> Batch:
+        """Every `parts`-th face, beginning with this one."""
+        rows = slice(number, None, parts)
+        return Batch(
+            self.images[rows],
+            self.quality[rows],
+            [table[rows] for table in self.embeddings],
+            [table[rows] for table in self.maps],
+            self.kept,
+        )
+
 
 class Batches:
     """Draws from the identities that are not held out; the held-out ones are for validation."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class Trainer:
         if start is not None:
             self._begin_with(start)
         self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
+        self.parameters = list(self.student.parameters())
+        self.threads = ThreadPoolExecutor(schedule.parts)
         self.optimiser = self._optimiser()
         self.step, self.best, self.unimproved = 0, -1.0, 0
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -102,10 +105,7 @@ class Trainer:
         schedule = self.schedule
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate * pace(schedule, self.step)
-        terms = self._terms(self.batches[self.step])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = sum(terms.values(), torch.zeros((), device=self.device))
-        loss.backward()  # type: ignore[no-untyped-call]
+        terms = self._gradients(self.batches[self.step])
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -114,12 +114,30 @@ class Trainer:
             for key, value in self.student.state_dict().items():
                 if value.is_floating_point():
                     self.average[key].lerp_(value, 1 - rate)
-        return {"step": self.step} | {name: float(term.detach()) for name, term in terms.items()}
+        return {"step": self.step, **terms}
+
+    def _gradients(self, batch: Batch) -> dict[str, float]:
+        """Sets every parameter's gradient, the mean over the batch's parts; -> the loss's terms."""
+        parts = [batch.part(number, self.schedule.parts) for number in range(self.schedule.parts)]
+        each = list(self.threads.map(self._gradients_of, parts))
+        for parameter, *grads in zip(self.parameters, *(grads for _, grads in each), strict=True):
+            known = [grad for grad in grads if grad is not None]
+            parameter.grad = torch.stack(known).sum(0) / len(parts) if known else None
+        return {
+            name: float(np.mean([float(terms[name].detach()) for terms, _ in each]))
+            for name in each[0][0]
+        }
+
+    def _gradients_of(self, part: Batch) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
+        terms = self._terms(part)
+        loss = sum(terms.values(), torch.zeros((), device=self.device))
+        return terms, torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted terms of the loss that are switched on."""
         schedule, weights = self.schedule, self.weights
-        with torch.autocast(self.device.type, torch.bfloat16):
+        # No cache: parts that run side by side would share each other's graphs.
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
             scores, embeddings, maps = self.student(batch.images, batch.kept)
         scores = scores.float()
         terms = {"quality": losses.regression(scores, batch.quality, weights)}

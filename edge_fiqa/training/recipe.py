@@ -62,6 +62,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     supervision: weight of each exit's loss: by depth (l / sum, EX-FIQA's FW), all equal, or only the
     last one (for comparison).
+    parts: a batch is computed in so many parts side by side, each by one thread, which wastes less
+    than threads that wait for each other where other work shares the processor.
     decay_steps: 0 lets the rate fall as half a cosine. Otherwise it stays level and falls in so many
     last steps (warm-up, stable, decay, arXiv:2405.18392), in which all patches are kept; a finished
     run with more `steps` goes on from where the rate began to fall.
@@ -69,6 +71,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     steps: int = 2400
     batch: int = 128
+    parts: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of the steps
@@ -143,6 +146,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(
                 f"model.mode {self.model.mode} reads every patch: set schedule.kept_patches to 144"
             )
+        if not 1 <= self.schedule.parts <= self.schedule.batch:
+            raise ConfigError("schedule.parts must be 1 to schedule.batch")
         for name in ("steps", "batch", "validate_every"):
             if getattr(self.schedule, name) < 1:
                 raise ConfigError(f"schedule.{name} must be at least 1")

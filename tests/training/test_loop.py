@@ -108,6 +108,28 @@ def test_a_run_starts_from_a_model_without_its_teachers(faces, tmp_path):
     )
 
 
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(faces, tmp_path):
+    """...where the loss is a mean over faces: without the pairs of the ranking term."""
+    alone = msgspec.structs.replace(SCHEDULE, ranking=0.0, kept_patches=144)
+    gradients = []
+    for parts in (1, 2):
+        schedule = msgspec.structs.replace(alone, parts=parts)
+        trainer = Trainer(CONFIG, schedule, faces, tmp_path / str(parts))
+        batch = trainer.batches[0]
+        batch.quality.nan_to_num_(0.5)  # as many known labels in every part
+        terms = trainer._gradients(batch)
+        assert set(terms) == {"quality", "agreement", "distil", "maps"}
+        gradients.append(torch.cat([p.grad.ravel() for p in trainer.parameters]))
+    whole, halves = gradients
+    assert (whole - halves).norm() < 0.02 * whole.norm()  # bfloat16
+
+
+def test_parts_repeat_exactly(faces, tmp_path):
+    schedule = msgspec.structs.replace(SCHEDULE, parts=2)
+    models = [Trainer(CONFIG, schedule, faces, tmp_path / n).run() for n in "ab"]
+    assert load_weights(models[0]).fingerprint == load_weights(models[1]).fingerprint
+
+
 def test_a_wider_model_starts_from_a_narrower_run(faces, tmp_path):
     Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").run()
     wide = VitConfig(width=32, depth=2, heads=4)
