@@ -74,9 +74,10 @@ class Teachers:
 
 @dataclass(frozen=True)
 class Versions:
-    """Every face as it is and `degraded` times with up to `mixed` random degradations."""
+    """Every face as it is, and so many times with up to `mixed` random degradations: one number a
+    source."""
 
-    degraded: int
+    degraded: tuple[int, ...]
     mixed: int = 3
     seed: int = 0
 
@@ -91,11 +92,14 @@ def prepare_run(
     )
     seed = config.schedule.seed
     shares = tuple(teacher.share for teacher in config.quality_teachers)
+    variants = tuple(
+        config.variants if source.variants is None else source.variants for source in config.sources
+    )
     return prepare(
         list_faces(config.sources, root, config.exclude),
         cache,
         teachers,
-        Versions(config.variants, config.mixed, seed),
+        Versions(variants, config.mixed, seed),
         Labelling(config.label, config.smoothing, shares, seed),
     )
 
@@ -105,32 +109,37 @@ def prepare(
 ) -> TrainingFaces:
     """Images of every version, labels, and what the teachers make of them.
 
-    Row v * N + n is version v of face n; version 0 is the clean one. Raises ConfigError if more than
-    1 % of a source's faces cannot be read, or if another run prepares the same source.
+    The first N rows are the clean faces, then come the first degraded versions, and so on. Raises
+    ConfigError if more than 1 % of a source's faces cannot be read, or if another run prepares the
+    same source.
     """
     tables: dict[tuple[str, str], list[Table]] = {}
-    for version in range(versions.degraded + 1):
-        for one in faces.lists:
+    face, ends = [], np.cumsum([len(one.pictures) for one in faces.lists])
+    for version in range(max(versions.degraded) + 1):
+        for one, degraded, end in zip(faces.lists, versions.degraded, ends, strict=True):
+            if version > degraded:
+                continue
+            face.append(np.arange(end - len(one.pictures), end))
             for key, table in _version(one, cache / one.fingerprint, teachers, versions, version):
                 tables.setdefault(key, []).append(table)
+    rows = np.concatenate(face)
     seen = {key: Stack(parts) for key, parts in tables.items()}
     lost = np.concatenate([_lost_rows(one, cache / one.fingerprint) for one in faces.lists])
-    usable = np.tile(~lost, versions.degraded + 1)
     embeddings = [seen["embedding", _stem(t, inner)] for t, inner in teachers.recognisers]
     maps = [seen.get(("map", _stem(t, inner))) for t, inner in teachers.recognisers]
     scores = [seen["embedding", _stem(teacher, None)] for teacher in teachers.scores]
-    target = cache / f"labels-{_label_name(faces, teachers, versions, labelling, usable)}.npy"
+    target = cache / f"labels-{_label_name(faces, teachers, versions, labelling, lost)}.npy"
     if not target.exists():
-        quality = _quality(faces, embeddings, maps, scores, usable, labelling)
+        quality = _quality(faces, rows, ~lost[rows], embeddings, maps, scores, labelling)
         partial = target.with_suffix(".partial.npy")
         np.save(partial, quality)
         partial.replace(target)
     return TrainingFaces(
         seen["images", ""],
         np.load(target),
-        np.tile(faces.identity, versions.degraded + 1),
-        np.arange(len(usable)) < len(faces),
-        usable,
+        faces.identity[rows],
+        np.arange(len(rows)) < len(faces),
+        ~lost[rows],
         tuple(embeddings),
         tuple(table for table in maps if table is not None),
     )
@@ -147,8 +156,8 @@ def _version(
         clean = _clean_images(one, folder, f"{label}: read")
         images = clean if not version else _degraded(clean, place, versions, version, label)
         yield ("images", ""), images
-        for teacher, inner in (*teachers.recognisers, *((t, None) for t in teachers.scores)):
-            stem = _stem(teacher, inner)
+        both = (*teachers.recognisers, *((teacher, None) for teacher in teachers.scores))
+        for stem, (teacher, inner) in {_stem(*pair): pair for pair in both}.items():
             outputs = _outputs(teacher, inner, images, place / stem, label)
             yield ("embedding", stem), outputs[0]
             if inner:
@@ -256,7 +265,7 @@ def _stem(teacher: Recogniser, inner: str | None) -> str:
 
 
 def _label_name(
-    faces: FaceList, teachers: Teachers, versions: Versions, labelling: Labelling, usable: Bools
+    faces: FaceList, teachers: Teachers, versions: Versions, labelling: Labelling, lost: Bools
 ) -> str:
     told = (
         [one.fingerprint for one in faces.lists],
@@ -265,27 +274,30 @@ def _label_name(
         versions,
         labelling,
     )
-    parts = (repr(told).encode(), *(a.tobytes() for a in (faces.identity, faces.labelled, usable)))
+    parts = (repr(told).encode(), *(a.tobytes() for a in (faces.identity, faces.labelled, lost)))
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def _quality(
     faces: FaceList,
+    rows: Ints,
+    usable: Bools,
     embeddings: Sequence[Stack],
     maps: Sequence[Stack | None],
     scores: Sequence[Stack],
-    usable: Bools,
     labelling: Labelling,
 ) -> Array:
-    """(M,) the label: of the identity and the critic, and of the quality teachers."""
-    quality = identity_labels(embeddings, faces, usable, labelling.label)
+    """(M,) the label: of the identity and the critic, and of the quality teachers.
+
+    rows: (M,) which face each row shows, the clean ones first; usable: (M,).
+    """
+    quality = identity_labels(embeddings, faces, rows, usable, labelling.label)
     if labelling.smoothing:
         features = np.concatenate(
             [features_of(e, m) for e, m in zip(embeddings, maps, strict=True)], axis=1
         )
         clean = np.flatnonzero(usable[: len(faces)])
-        persons = np.tile(faces.identity, len(usable) // len(faces))
-        smooth = critic(features, quality, persons, clean, labelling.seed)
+        smooth = critic(features, quality, faces.identity[rows], clean, labelling.seed)
         mixed = (1 - labelling.smoothing) * quality + labelling.smoothing * smooth
         quality = standardise(np.where(np.isnan(quality), smooth, mixed))
     given = [np.where(usable, table[:][:, 0].astype(np.float32), np.nan) for table in scores]
@@ -297,18 +309,31 @@ def _quality(
 
 
 def identity_labels(
-    embeddings: Sequence[Stack], faces: FaceList, usable: Bools, label: str
+    embeddings: Sequence[Stack], faces: FaceList, rows: Ints, usable: Bools, label: str
 ) -> Array:
-    """(M,) mean of the teachers' labels, each standardised; NaN where no identity gives one."""
-    versions = len(usable) // len(faces)
-    known = np.flatnonzero(faces.labelled & usable[: len(faces)])
+    """(M,) mean of the teachers' labels, each standardised; NaN where no identity gives one.
+
+    A face without a name is nobody's other: it may be of a person whose name is known.
+    """
+    known = faces.labelled & usable[: len(faces)]
     identity = np.unique(faces.identity[known], return_inverse=True)[1]
+    place = np.cumsum(known) - 1  # of a face among the known ones
+    shown = np.flatnonzero(known[rows])
+    version = _occurrences(rows)[shown]
     found = []
     for embedding in embeddings:
-        table = np.stack(
-            [unit(embedding[v * len(faces) + known].astype(np.float32)) for v in range(versions)], 1
-        )
+        table = np.full((known.sum(), version.max() + 1, embedding.shape[1]), np.nan, np.float32)
+        table[place[rows[shown]], version] = unit(embedding[shown].astype(np.float32))
         found.append(standardise(LABELS[label](table[:, 0], table, identity)))
-    quality = np.full((versions, len(faces)), np.nan, np.float32)
-    quality[:, known] = standardise(np.mean(found, axis=0)).T
-    return quality.ravel()
+    quality = np.full(len(rows), np.nan, np.float32)
+    quality[shown] = np.mean(found, axis=0)[place[rows[shown]], version]
+    return standardise(quality)
+
+
+def _occurrences(rows: Ints) -> Ints:
+    """(M,) how often the same number stood before."""
+    order = np.argsort(rows, kind="stable")
+    first = np.searchsorted(rows[order], rows[order])
+    count = np.empty(len(rows), np.int64)
+    count[order] = np.arange(len(rows)) - first
+    return count

@@ -37,12 +37,13 @@ class FaceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     same_names: data sets whose identities carry the names of another one (celeba5: celeba10k).
     persons: a CSV (shard, member, train_identity) that says who is a person of another source,
-    as dataset/identity.
+    as dataset/identity. variants: degraded versions of every face, where not those of the recipe.
     """
 
     list: str
     same_names: dict[str, str] = {}
     persons: str | None = None
+    variants: int | None = None
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,8 +136,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(f"mixed must be at least 1, got {self.mixed}")
         if not 0 <= self.schedule.decay_steps <= self.schedule.steps:
             raise ConfigError("schedule.decay_steps is a part of schedule.steps")
-        if self.variants < 0:
-            raise ConfigError(f"variants must not be negative, got {self.variants}")
+        for variants in (self.variants, *(source.variants or 0 for source in self.sources)):
+            if variants < 0:
+                raise ConfigError(f"variants must not be negative, got {variants}")
         if not 0 <= self.smoothing <= 1:
             raise ConfigError(f"smoothing is a share: 0 to 1, got {self.smoothing}")
         kept = self.schedule.kept_patches

@@ -49,7 +49,7 @@ def ready(root, recogniser_file, smoothing=0.0, degraded=1):
         list_faces([LISTED, SHARDS], root),
         root / "cache",
         teachers,
-        Versions(degraded),
+        Versions((degraded, degraded)),
         Labelling(smoothing=smoothing),
     )
 
