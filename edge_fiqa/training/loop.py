@@ -9,7 +9,6 @@ signal: one scalar a face teaches little about faces.
 from __future__ import annotations
 
 import json
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,11 +22,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge_fiqa.errors import CheckpointError
-from edge_fiqa.fusion import depth_weights, fuse
+from edge_fiqa.fusion import fuse
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.faces import TrainingFaces
+from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.training.student import Student, widen
 from edge_fiqa.types import Array, Bytes, VitConfig
@@ -61,7 +61,7 @@ class Trainer:
             [table.shape[1] for table in faces.embeddings],
             [table.shape[1] for table in faces.maps],
         ).to(self.device)
-        self.weights = supervision(schedule.supervision, config.depth).to(self.device)
+        self.weights = losses.supervision(schedule.supervision, config.depth).to(self.device)
         if start is not None:
             self._begin_with(start)
         self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
@@ -278,29 +278,6 @@ def _falling(state: dict[str, Any]) -> bool:
     """Whether the rate of a checkpoint with a level rate has begun to fall."""
     schedule = state["schedule"]
     return bool(state["step"] > schedule["steps"] - schedule["decay_steps"])
-
-
-def supervision(kind: str, depth: int) -> Tensor:
-    """(E,) weights of the exits in the loss, summing to 1."""
-    if kind == "depth":
-        return torch.from_numpy(depth_weights(depth))
-    if kind == "equal":
-        return torch.full((depth,), 1 / depth)
-    weights = torch.zeros(depth)
-    weights[-1] = 1
-    return weights
-
-
-def pace(schedule: Schedule, step: int) -> float:
-    """Share of the peak rate: linear warm-up, then half a cosine down to 1 %, or level and at last
-    1 - sqrt(share of the decay) (arXiv:2405.18392)."""
-    progress, warmup = step / schedule.steps, schedule.warmup
-    if progress < warmup:
-        return (progress + 1e-3) / (warmup + 1e-3)
-    if not schedule.decay_steps:
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
-    fallen = max(0, step - schedule.decay_step) / schedule.decay_steps
-    return max(0.01, 1 - math.sqrt(fallen))
 
 
 def _agree(scores: Array, quality: Array) -> float:

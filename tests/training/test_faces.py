@@ -7,7 +7,8 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.recognition import Recogniser
 from edge_fiqa.training import faces as module
 from edge_fiqa.training import store
-from edge_fiqa.training.faces import Labelling, Teachers, Versions, prepare
+from edge_fiqa.training.faces import Teachers, Versions, prepare
+from edge_fiqa.training.labelling import Labelling
 from edge_fiqa.training.labels import standardise
 from edge_fiqa.training.pictures import list_faces
 from edge_fiqa.training.recipe import FaceSource
@@ -103,7 +104,7 @@ def test_an_interrupted_preparation_goes_on_and_ends_equal(root, teacher, monkey
     monkeypatch.setattr(store, "FLUSH_EVERY", 2)
     monkeypatch.setattr(module, "DEGRADED_AT_ONCE", 1)
     monkeypatch.setattr(module, "SEEN_AT_ONCE", 1)
-    for name, call in (("random_mixture", 4), ("unit", 1)):
+    for name, call in (("random_mixture", 4), ("label_faces", 1)):
         monkeypatch.setattr(module, name, _killed(getattr(module, name), call))
     monkeypatch.setattr(Recogniser, "_sized", _killed(Recogniser._sized, 9))
     kills = 0

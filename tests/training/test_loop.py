@@ -9,7 +9,8 @@ from edge_fiqa.errors import CheckpointError
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training.curve import plot_curve, read_log
 from edge_fiqa.training.faces import TrainingFaces
-from edge_fiqa.training.loop import Trainer, pace
+from edge_fiqa.training.loop import Trainer
+from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.types import VitConfig
 
