@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 JOBS ?= 2
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench golden clean
+.PHONY: help demo test check bench clean
 help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 

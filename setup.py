@@ -67,10 +67,10 @@ setup(
             "py.typed",
             "models/*/*",
             "models/*.md",
-            "engines/kernels/*",
+            "engines/trt/kernels/*",
             "training/recipes/*.yaml",
             "gateway/outputs/page/*",
-            "study/*.html",
+            "evaluation/report/*.html",
         ]
     },
     install_requires=[

@@ -6,22 +6,22 @@ FACES: of calibration/faces.py. Every bundle is built anew, its scores go throug
 from the float32 scores. Printed: the share of faces whose quality differs by one point at most.
 """
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from common import add_named, new_result, parser, write_result
 
-from edge_fiqa.build import build_bundle
+from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration
-from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
-from edge_fiqa.fusion import fuse
-from edge_fiqa.measure import all_exits
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 
+WITHIN = "share within one point of torch fp32"
 RUNS = {  # how the bundle is built, and on which backends it runs
     "fp32": ({"backend": "pt"}, ("pt", "ov", "ort")),
     "fp16": ({"backend": "ov", "precision": "fp16"}, ("ov", "ort")),
@@ -34,15 +34,15 @@ RUNS = {  # how the bundle is built, and on which backends it runs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("faces", type=Path)
-    parser.add_argument("--checkpoint", action="append", metavar="NAME=FILE", required=True)
-    parser.add_argument("--limit", type=int, default=1000)
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("faces", type=Path)
+    add_named(arguments, "--checkpoint")
+    arguments.add_argument("--limit", type=int, default=1000)
+    options = arguments.parse_args()
     faces = read_faces(options.faces, options.limit, "agreement")
-    result: dict = {"faces": len(faces.crops), "share within one point of torch fp32": {}}
-    for name, file in (text.split("=", 1) for text in options.checkpoint):
+    shares: dict[str, dict[str, float]] = {}
+    result = new_result(__doc__) | {"faces": len(faces.crops), WITHIN: shares}
+    for name, file in options.checkpoint:
         qualities = {}
         with tempfile.TemporaryDirectory() as place:
             for precision, (stated, backends) in RUNS.items():
@@ -61,13 +61,12 @@ def main() -> None:
                     )
         reference = qualities["fp32 on pt"]
         for run, quality in qualities.items():
-            shares = (np.abs(quality - reference) <= 1).mean(axis=1).round(4)
-            result["share within one point of torch fp32"][f"{name}, {run}"] = {
-                f"exit {k}": float(shares[k - 1]) for k in (1, 2, 4, 6, 9, 12)
+            share = (np.abs(quality - reference) <= 1).mean(axis=1).round(4)
+            shares[f"{name}, {run}"] = {
+                f"exit {k}": float(share[k - 1]) for k in (1, 2, 4, 6, 9, 12)
             }
-            print(name, run, shares.tolist(), flush=True)
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            print(name, run, share.tolist(), flush=True)
+    write_result(result, options.output)
 
 
 def calibrate(bundle, trail, faces):

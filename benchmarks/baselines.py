@@ -5,16 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-HALF = {"mean": (127.5,) * 3, "std": (128.0,) * 3}
-IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-RECOGNISERS = {
-    "insightface_mobilefacenet_y1": {},
-    "mobilefacenet_foamliu": IMAGENET,
-    "mobilefacenet_casia_112x96": {**HALF, "columns": (8, 104)},
-    "mobileface_id_v2": {},
-}
-UNSEEN = ("mobilefacenet_casia_112x96", "mobileface_id_v2")
-LISTS = ("celeba10k_gen_test", "lfw_gen_test", "orl_gen_test")
 HAND_MADE = ("random", "sharpness", "brightness", "contrast", "embedding norm")
 LIGHTQNET = ("LightQNet 100", "LightQNet 050", "LightQNet 025")
 
@@ -35,7 +25,7 @@ def lightqnets(models: Path, faces: np.ndarray) -> dict[str, np.ndarray]:
     import onnxruntime
 
     small = np.stack([cv2.resize(face, (96, 96)) for face in faces])[..., ::-1]
-    found = {}
+    scores_of = {}
     for name in LIGHTQNET:
         path = models / f"lightqnet_dm{name.split()[-1]}.onnx"
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -43,5 +33,5 @@ def lightqnets(models: Path, faces: np.ndarray) -> dict[str, np.ndarray]:
         for start in range(0, len(small), 64):
             x = ((small[start : start + 64].astype(np.float32) - 128) / 128).transpose(0, 3, 1, 2)
             scores.append(session.run(None, {"input": np.ascontiguousarray(x)})[0][:, 0])
-        found[name] = np.concatenate(scores)
-    return found
+        scores_of[name] = np.concatenate(scores)
+    return scores_of

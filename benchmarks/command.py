@@ -6,7 +6,6 @@ FACES is a folder of aligned faces. Whole processes are timed from outside; peak
 operating system's figure. The engine's own rate is measured between two runs of the folder.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -17,21 +16,21 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common import new_result, parser, write_result
 
 from edge_fiqa import Scorer
-from edge_fiqa.bench.environment import environment
-from edge_fiqa.images import decode
-from edge_fiqa.sources import expand
+from edge_fiqa.faces.images import decode
+from edge_fiqa.faces.sources import expand
 
 COMMAND = [sys.executable, "-m", "edge_fiqa", "score"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("faces", type=Path)
-    parser.add_argument("-n", type=int, default=2000, help="faces in the folder run (2000)")
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("faces", type=Path)
+    arguments.add_argument("-n", type=int, default=2000, help="faces in the folder run (2000)")
+    options = arguments.parse_args()
+    result = new_result(__doc__)
     paths = list(expand([str(options.faces)], sys.stdin))[: options.n]
     with tempfile.TemporaryDirectory() as place:
         folder, cache = Path(place) / "faces", Path(place) / "cache"
@@ -58,9 +57,7 @@ def main() -> None:
                 }
             )
     share = [row["without_start"] / row["engine"] for row in rounds]
-    result = {
-        "what": "edge-fiqa score with the default model; medians of whole processes",
-        "environment": environment(),
+    result |= {
         "one_face": {
             "first_start_s": round(first["s"], 3),
             "second_start_s": round(statistics.median(row["s"] for row in again), 3),
@@ -74,8 +71,7 @@ def main() -> None:
             "share_of_engine_range": [round(min(share), 3), round(max(share), 3)],
         },
     }
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.output)
     print(json.dumps(result))
 
 

@@ -6,33 +6,30 @@ A fresh table is measured, then every depth is run afresh in the three ways it c
 second pair of errors allows one load factor for all, as the controller learns it while it runs.
 """
 
-import argparse
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
+from common import new_result, parser, write_result
 
 from edge_fiqa import Bundle
-from edge_fiqa.bench.costs import WAYS, check_costs, errors
-from edge_fiqa.bench.environment import environment
+from edge_fiqa.bench.cost_check import WAYS, check_costs, errors
 from edge_fiqa.bench.timing import Effort
-from edge_fiqa.controller import Controller
 from edge_fiqa.engines import open_engine
-from edge_fiqa.measure import cost_table, synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.measurement.segment_costs import cost_table
+from edge_fiqa.scoring.controller import Controller
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", nargs="+", default=["nano", "small"])
-    parser.add_argument("--backend", default="ov")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
-    result = {
-        "what": "relative error of predicted ms per depth, one face: median and 90th percentile",
-        "environment": environment(),
+    arguments = parser(__doc__)
+    arguments.add_argument("--bundle", nargs="+", default=["nano", "small"])
+    arguments.add_argument("--backend", default="ov")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--rounds", type=int, default=20)
+    options = arguments.parse_args()
+    result = new_result(__doc__) | {
+        "errors": "relative, of predicted ms per depth, one face: median and 90th percentile",
         "bundles": {},
     }
     for name in options.bundle:
@@ -40,12 +37,12 @@ def main() -> None:
             table = cost_table(engine, 30)
         with open_engine(Bundle.open(name), options.backend, options.threads) as engine:
             controller = Controller(engine, table)
-            found = check_costs(controller, synthetic_faces(1), Effort(options.rounds, 20.0))
-        load = float(np.median([p.actual_ms / p.predicted_ms for p in found]))
-        loaded = [replace(p, predicted_ms=p.predicted_ms * load) for p in found]
-        report = {"all": (errors(found), errors(loaded))}
+            predictions = check_costs(controller, synthetic_faces(1), Effort(options.rounds, 20.0))
+        load = float(np.median([p.actual_ms / p.predicted_ms for p in predictions]))
+        loaded = [replace(p, predicted_ms=p.predicted_ms * load) for p in predictions]
+        report = {"all": (errors(predictions), errors(loaded))}
         for way in WAYS:
-            of = [[p for p in rows if p.way == way] for rows in (found, loaded)]
+            of = [[p for p in rows if p.way == way] for rows in (predictions, loaded)]
             report[way] = (errors(of[0]), errors(of[1]))
         for way, (raw, with_load) in report.items():
             print(
@@ -58,10 +55,9 @@ def main() -> None:
                 way: {"raw": np.round(raw, 4).tolist(), "with_load": np.round(w, 4).tolist()}
                 for way, (raw, w) in report.items()
             },
-            "predictions": [asdict(p) for p in found],
+            "predictions": [asdict(p) for p in predictions],
         }
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.output)
     print(json.dumps(result))
 
 

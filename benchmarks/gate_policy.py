@@ -9,29 +9,25 @@ depths: qualities of faces that stopped at different depths, sorted beside those
 A picture is written beside the result.
 """
 
-import argparse
-import csv
 import json
 import math
 from pathlib import Path
 
 import numpy as np
-from baselines import RECOGNISERS, UNSEEN
+from common import add_data, add_named, new_result, parser, read_faces, read_split, write_result
 from gate_plot import plot
-from model_quality import pauc, read_list
+from pair_lists import UNSEEN, compare, pauc, read_list, recogniser
 
 from edge_fiqa import Convergence, Fixed, Gate, Scorer
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.risk import MOST_FACES, stops
-from edge_fiqa.cost import saved
 from edge_fiqa.evaluation.edc import threshold_at_fmr
-from edge_fiqa.fusion import fuse
-from edge_fiqa.images import decode
-from edge_fiqa.measure import all_exits
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.exits.cost import saved
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.training.degradations import random_mixture
 
 GATES = (10, 25, 50, 75, 90)
@@ -41,22 +37,21 @@ SORTED = 0.4  # share of mated pairs below the quality up to which faces are ran
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--bundle", action="append", metavar="NAME=DIR", required=True)
-    parser.add_argument("--times", type=int, default=1000, help="simulated calibrations (1000)")
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    add_data(arguments)
+    add_named(arguments, "--bundle")
+    arguments.add_argument("--times", type=int, default=1000, help="simulated calibrations (1000)")
+    options = arguments.parse_args()
     seen, seen_by = mixture(options.data, "calibration")
     unseen, unseen_by = mixture(options.data, "test")
     persons = [*seen_by, *unseen_by]
-    result: dict = {"risk": RISK, "confidence": 0.95, "faces": len(unseen)}
-    for name, folder in (text.split("=", 1) for text in options.bundle):
+    result = new_result(__doc__) | {"risk": RISK, "confidence": 0.95, "faces": len(unseen)}
+    for name, folder in options.bundle:
         bundle = Bundle.open(folder)
         with Scorer.open(bundle, threads=1) as scorer:
             known, new = all_exits(scorer.engine, seen), all_exits(scorer.engine, unseen)
             calibration = fit(bundle, known, seen_by, (RISK,))
-            found = {
+            result[name] = {
                 "table": table(bundle, calibration, known, seen_by, new),
                 "simulation": simulate(
                     bundle, *capped(np.concatenate([known, new]), persons), options.times
@@ -68,24 +63,20 @@ def main() -> None:
                 "mixed depths": mixed_depths(options.data, bundle, calibration, scorer),
                 "ms": timed(bundle, calibration, unseen),
             }
-        result[name] = found
-        print(name, json.dumps(found), flush=True)
+        print(name, json.dumps(result[name]), flush=True)
+    write_result(result, options.output)
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        for name, _ in (text.split("=", 1) for text in options.bundle):
+        for name, _ in options.bundle:
             plot(result[name], GATES, RISKS, options.output.with_suffix(f".{name}.png"))
 
 
 def mixture(data: Path, split: str) -> tuple[np.ndarray, list[str]]:
     """Faces of a split, each clean and degraded, and whose they are."""
-    with (data / f"splits/{split}.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] != "orl"]
-    faces, persons = [], []
-    for number, row in enumerate(rows):
-        face = decode(data / row["path"])
-        faces += [face, random_mixture(face, seed=7_000_000 + number)]
-        persons += [f"{row['dataset']} {row['identity']}"] * 2
-    return np.stack(faces), persons
+    rows = read_split(data, split, grey=False)
+    faces = np.repeat(read_faces(data, [row["path"] for row in rows]), 2, axis=0)
+    for number, face in enumerate(faces[::2]):
+        faces[2 * number + 1] = random_mixture(face, seed=7_000_000 + number)
+    return faces, [f"{row['dataset']} {row['identity']}" for row in rows for _ in range(2)]
 
 
 def fit(
@@ -177,8 +168,8 @@ def simulate(bundle: Bundle, trail: np.ndarray, persons: list[str], times: int) 
     _, person, counts = np.unique(names, return_inverse=True, return_counts=True)
     weight = np.minimum(1, MOST_FACES / counts)[person]
     unique, rng = np.unique(names), np.random.default_rng(0)
-    found = np.empty((times, len(RISKS), len(GATES)))
-    depths = np.empty_like(found)
+    rates = np.empty((times, len(RISKS), len(GATES)))
+    depths = np.empty_like(rates)
     for trial in range(times):
         chosen = np.isin(names, rng.permutation(unique)[:500])
         calibration = fit(bundle, trail[chosen], names[chosen].tolist(), RISKS, seed=trial)
@@ -191,15 +182,15 @@ def simulate(bundle: Bundle, trail: np.ndarray, persons: list[str], times: int) 
                 at = stops(estimates, spreads, tau, promise.gates[gate])
                 accepted = estimates >= tau
                 flipped = accepted[rows, at] != accepted[:, -1]
-                found[trial, r, g] = np.average(flipped, weights=weight)
+                rates[trial, r, g] = np.average(flipped, weights=weight)
                 depths[trial, r, g] = np.array(calibration.exits)[at].mean()
     return [
         {
             "risk": risk,
             "gate": gate,
-            "violations_pct": round(100 * float((found[:, r, g] > risk).mean()), 2),
+            "violations_pct": round(100 * float((rates[:, r, g] > risk).mean()), 2),
             "risk found_pct": [
-                round(100 * float(np.quantile(found[:, r, g], q)), 3) for q in (0.05, 0.5, 0.95)
+                round(100 * float(np.quantile(rates[:, r, g], q)), 3) for q in (0.05, 0.5, 0.95)
             ],
             "mean depth": round(float(depths[:, r, g].mean()), 3),
         }
@@ -253,20 +244,18 @@ def mixed_depths(
                 lost[name_of] = round(100 * float((below[a] | below[b])[same].mean()), 1)
         for way, depth in depths.items():
             qualities[way] = estimator.judge(fuse(trail, depth), depth).estimate
-        for recogniser in UNSEEN:
-            model = Recogniser(path=data / f"models/{recogniser}.onnx", **RECOGNISERS[recogniser])
-            embedding = model.embed(faces)
-            similarity = (embedding[a] * embedding[b]).sum(1)
-            threshold = threshold_at_fmr(similarity[~same], 1e-2)
+        for network in UNSEEN:
+            genuine, impostor = compare(recogniser(data, network).embed(faces), a, b, same)
+            threshold = threshold_at_fmr(impostor, 1e-2)
             areas = {
-                key: pauc(similarity[same], np.minimum(q[a], q[b])[same], threshold)
+                key: pauc(genuine, np.minimum(q[a], q[b])[same], threshold)
                 for key, q in qualities.items()
             }
             full = areas.pop("full depth")
             rows.append(
                 {
                     "list": name,
-                    "recogniser": recogniser,
+                    "recogniser": network,
                     "full depth pauc_e3": round(full, 3),
                     "change_pct": {k: round(100 * (v / full - 1), 2) for k, v in areas.items()},
                     "mean depth": {k: round(float(v.mean()), 2) for k, v in depths.items()},
@@ -280,7 +269,7 @@ def mixed_depths(
 def timed(bundle: Bundle, calibration: Calibration, faces: np.ndarray) -> dict[str, dict]:
     """ms a face, full depth and gate in turn, one thread."""
     some = faces[np.linspace(0, len(faces) - 1, 400).astype(int)]
-    found = {}
+    ms = {}
     for quality in GATES:
         with Scorer.open(bundle, threads=1, gate=quality, calibration=calibration) as scorer:
             gate = scorer.gate_policy()
@@ -292,12 +281,12 @@ def timed(bundle: Bundle, calibration: Calibration, faces: np.ndarray) -> dict[s
                     for face in some
                 ]
             ).T
-        found[str(quality)] = {
+        ms[str(quality)] = {
             "full depth": round(float(full.mean()), 3),
             "gate": round(float(early.mean()), 3),
             "saved_pct": round(100 * (1 - float(early.sum() / full.sum())), 1),
         }
-    return found
+    return ms
 
 
 if __name__ == "__main__":

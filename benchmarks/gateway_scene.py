@@ -7,13 +7,13 @@ background. The video says when people come and go in a JSON file beside it.
 """
 
 import argparse
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from common import add_data, read_split
 
 WIDTH, HEIGHT = 1280, 720
 MARGIN = 8  # pixels over which a pasted crop fades into the background
@@ -35,12 +35,10 @@ class Walk:
 
 def identities(data: Path, split: str = "test") -> dict[str, list[str]]:
     """Crops of each identity of a split, by name; grey faces are left out."""
-    found: dict[str, list[str]] = {}
-    with (data / f"splits/{split}.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["dataset"] != "orl":
-                found.setdefault(row["identity"], []).append(row["path"])
-    return {name: sorted(paths) for name, paths in sorted(found.items())}
+    crops: dict[str, list[str]] = {}
+    for row in read_split(data, split, grey=False):
+        crops.setdefault(row["identity"], []).append(row["path"])
+    return {name: sorted(paths) for name, paths in sorted(crops.items())}
 
 
 def plan(
@@ -123,12 +121,12 @@ def write_scene(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--cameras", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=60)
-    options = parser.parse_args()
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data(arguments)
+    arguments.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    arguments.add_argument("--cameras", type=int, default=4)
+    arguments.add_argument("--seconds", type=float, default=60)
+    options = arguments.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for camera in range(options.cameras):
         file = options.output / f"camera{camera}.avi"

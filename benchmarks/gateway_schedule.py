@@ -8,7 +8,6 @@ real time, with the real desk, worker and engine. Against full depth and a fixed
 what cannot be in time. People arrive at random and are seen ten times a second.
 """
 
-import argparse
 import json
 import threading
 import time
@@ -16,19 +15,18 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
+from common import add_data, new_result, parser, read_faces, write_result
 from gateway_scene import identities
+from gateway_simulate import Arrival, Outcome, poisson, simulate, summarise
 
 from edge_fiqa import Scorer
-from edge_fiqa.bench.environment import environment
-from edge_fiqa.fusion import fuse
-from edge_fiqa.gateway.desk import Desk, Job
-from edge_fiqa.gateway.schedule import Rules, Speed, at_fixed_exit, decide
-from edge_fiqa.gateway.simulate import Arrival, Outcome, poisson, simulate, summarise
-from edge_fiqa.gateway.worker import Granted, Worker, granted_exits, measure_speed
-from edge_fiqa.measure import all_exits
-from edge_fiqa.sources import FaceCrop
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.faces.sources import FaceCrop
+from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
+from edge_fiqa.gateway.queue.schedule import Rules, Speed, at_fixed_exit, decide
+from edge_fiqa.gateway.queue.worker import GrantedDepth, Worker, granted_exits, measure_speed
+from edge_fiqa.measurement.all_exits import all_exits
 
 LOADS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEADLINE_S, GOOD, SEEN = 0.5, 60.0, 30  # frames in which a person is seen
@@ -42,16 +40,17 @@ REAL_TIME = ("ours", "full depth, drop", "exit 6, drop")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--people", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=40)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3, help="in real time, each 12 s a strategy")
-    parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--plot", type=Path)
-    options = parser.parse_args()
-    scorer = Scorer.open(threads=1)
+    arguments = parser(__doc__)
+    add_data(arguments)
+    arguments.add_argument("--people", type=int, default=300)
+    arguments.add_argument("--seconds", type=float, default=40)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument(
+        "--rounds", type=int, default=3, help="in real time, each 12 s a strategy"
+    )
+    arguments.add_argument("--plot", type=Path)
+    options = arguments.parse_args()
+    result, scorer = new_result(__doc__), Scorer.open(threads=1)
     exits = granted_exits(scorer, 2)
     speed = measure_speed(scorer, 1, exits, repeats=40)
     slowness = scatter(scorer, speed)
@@ -60,12 +59,12 @@ def main() -> None:
     rows = []
     for load in LOADS:
         for name, strategy in STRATEGIES.items():
-            found = [
+            runs = [
                 once(load, strategy, speed, slowness, quality, tracks, options.seconds, seed)
                 for seed in range(options.seeds)
             ]
             row = {"load": load, "strategy": name} | {
-                key: round(float(np.mean([one[key] for one in found])), 4) for key in found[0]
+                key: round(float(np.mean([run[key] for run in runs])), 4) for key in runs[0]
             }
             rows.append(row)
             print(line(row))
@@ -77,9 +76,7 @@ def main() -> None:
             row |= real_time(scorer, strategy, now, crops, quality, tracks, 12.0, turn)
             confirmed.append(row)
             print("real time", line(row))
-    result = {
-        "what": "scheduling of faces at 0.25 to 4 times the full-depth capacity of one worker",
-        "environment": environment(),
+    result |= {
         "deadline_s": DEADLINE_S,
         "good_shot": GOOD,
         "rules": asdict(Rules()),
@@ -102,8 +99,7 @@ def main() -> None:
     }
     if options.plot:
         plot(rows, options.plot)
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.output)
     print(json.dumps(result))
 
 
@@ -112,12 +108,13 @@ def faces(data: Path, people: int) -> tuple[np.ndarray, list[list[int]]]:
     several = [paths for paths in identities(data).values() if len(paths) >= 3]
     rng = np.random.default_rng(0)
     chosen = [several[i] for i in rng.permutation(len(several))[:people]]
-    crops, tracks = [], []
+    crops, tracks, count = [], [], 0
     for paths in chosen:
-        rows = range(len(crops), len(crops) + len(paths))
-        crops += [cv2.imread(str(data / path))[..., ::-1] for path in paths]
+        rows = range(count, count + len(paths))
+        count += len(paths)
+        crops.append(read_faces(data, paths))
         tracks.append([rows[(n // 4) % len(rows)] for n in range(SEEN)])
-    return np.ascontiguousarray(np.stack(crops)), tracks
+    return np.concatenate(crops), tracks
 
 
 def qualities(scorer: Scorer, crops: np.ndarray, exits: tuple[int, ...]) -> np.ndarray:
@@ -139,7 +136,7 @@ def scatter(scorer: Scorer, speed: Speed, runs: int = 1500) -> np.ndarray:
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        scorer.score([face], [Granted(6)])
+        scorer.score([face], [GrantedDepth(6)])
         times.append(time.perf_counter() - start)
     return np.array(times) / np.median(times)
 
@@ -156,20 +153,20 @@ def real_time(scorer, strategy, speed, crops, quality, tracks, seconds, seed) ->
     rng = np.random.default_rng(seed)
     arrivals = poisson(rng, 2.0 * speed.capacity, seconds, DEADLINE_S, tracks)
     outcome = Outcome([None] * len(arrivals), np.full(len(arrivals), np.nan), 0, 0, float("nan"))
-    good: set[str] = set()
+    good_tracks: set[str] = set()
     lost = {"good_shot": 0, "overload": 0}
     start = time.monotonic() + 0.5
 
-    def answered(job: Job, record, at: float) -> None:
+    def answered(job: QueuedFace, record, at: float) -> None:
         number = int(job.face.id)
         outcome.exits[number], outcome.answered[number] = record.exit.depth, at - start
         if record.quality.scalar >= GOOD:
-            good.add(job.track)
+            good_tracks.add(job.track)
 
-    def drop(job: Job, why: str) -> None:
+    def drop(job: QueuedFace, why: str) -> None:
         lost[why] += 1
 
-    desk = Desk(speed, strategy, good, drop)
+    desk = FaceQueue(speed, strategy, good_tracks, drop)
     worker = Worker(desk, scorer, (), answered, drop)
     worker.start()
     feed(desk, arrivals, crops, start)
@@ -178,18 +175,18 @@ def real_time(scorer, strategy, speed, crops, quality, tracks, seconds, seed) ->
     late = Outcome(
         outcome.exits, outcome.answered, lost["good_shot"], lost["overload"], float("nan")
     )
-    found = asdict(summarise(arrivals, late, quality, speed.exits))
-    del found["busy_share"]
-    return {key: round(float(value), 4) for key, value in found.items()}
+    summary = asdict(summarise(arrivals, late, quality, speed.exits))
+    del summary["busy_share"]
+    return {key: round(float(value), 4) for key, value in summary.items()}
 
 
-def feed(desk: Desk, arrivals: list[Arrival], crops: np.ndarray, start: float) -> None:
+def feed(desk: FaceQueue, arrivals: list[Arrival], crops: np.ndarray, start: float) -> None:
     def work() -> None:
-        for number, one in enumerate(arrivals):
-            at = start + one.time
+        for number, arrival in enumerate(arrivals):
+            at = start + arrival.time
             time.sleep(max(0.0, at - time.monotonic()))
-            face = FaceCrop(str(number), "a", crops[one.face])
-            desk.put(Job(face, at, at + DEADLINE_S, at, "a", str(one.track)))
+            face = FaceCrop(str(number), "a", crops[arrival.face])
+            desk.put(QueuedFace(face, at, at + DEADLINE_S, at, "a", str(arrival.track)))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -8,7 +8,6 @@ taken within a round. The second line runs everything on the CPU, to see that it
 no GPU; its numbers say nothing of one, and it writes no file.
 """
 
-import argparse
 import contextlib
 import json
 import logging
@@ -19,15 +18,15 @@ from pathlib import Path
 
 import gpu_torch_ways as ways
 import numpy as np
+from common import new_result, parser, write_result
 
-from edge_fiqa.bench.environment import environment
 from edge_fiqa.bench.timing import Effort, Times, in_rounds, median_interval
-from edge_fiqa.engines.pt_cuda import POWERS_OF_TWO, TorchCuda
-from edge_fiqa.engines.pt_device import Device, find_cuda
-from edge_fiqa.engines.pt_network import DTYPES
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.engines.torch_.cuda_engine import POWERS_OF_TWO, TorchCuda
+from edge_fiqa.engines.torch_.device import GpuDevice, find_cuda
+from edge_fiqa.engines.torch_.network import DTYPES
+from edge_fiqa.exits.route import segments_for
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import Weights
-from edge_fiqa.route import segments_for
 from edge_fiqa.types import Segment
 
 MIXES = Path(__file__).parent / "results/2026-11-25-epyc2-exit_mixes.json"
@@ -36,16 +35,15 @@ NO_GPU = "gpu_torch.py: torch finds no CUDA device; --device cpu rehearses witho
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--model", nargs="+", choices=ways.MODELS, default=["nano", "vit_s"])
-    parser.add_argument("--precision", nargs="+", choices=DTYPES, default=list(DTYPES))
-    parser.add_argument("--batch", nargs="+", type=int, default=list(POWERS_OF_TWO))
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--turn-ms", type=float, default=20.0)
-    parser.add_argument("--mixes", type=Path, default=MIXES, help="of exit_mixes.py")
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    arguments.add_argument("--model", nargs="+", choices=ways.MODELS, default=["nano", "vit_s"])
+    arguments.add_argument("--precision", nargs="+", choices=DTYPES, default=list(DTYPES))
+    arguments.add_argument("--batch", nargs="+", type=int, default=list(POWERS_OF_TWO))
+    arguments.add_argument("--rounds", type=int, default=15)
+    arguments.add_argument("--turn-ms", type=float, default=20.0)
+    arguments.add_argument("--mixes", type=Path, default=MIXES, help="faces per exit, by rule")
+    options = arguments.parse_args()
     rehearsal = options.device == "cpu"
     if rehearsal and options.output is not None:
         sys.exit("gpu_torch.py: a rehearsal on the CPU is not a result: leave out --output")
@@ -53,6 +51,8 @@ def main() -> None:
     if device is None:
         sys.exit(NO_GPU)
     logging.basicConfig(format="%(message)s")  # if captures are refused, it is said here
+    result = new_result(__doc__)
+    result["environment"]["gpu"] = None if rehearsal else ways.gpu()
     effort = Effort(options.rounds, options.turn_ms)
     mixes = json.loads(options.mixes.read_text(encoding="utf-8"))["mixes"]["nano"]
     groups = []
@@ -63,22 +63,19 @@ def main() -> None:
             group |= measure(weights, precision, device, sorted(options.batch), effort, mixes)
             groups.append(group)
             show(group)
-    result = {
-        "what": __doc__.splitlines()[0],
+    result |= {
         "rehearsal": rehearsal,
-        "environment": environment() | {"gpu": ways.gpu() if not rehearsal else None},
         "exit mixes": options.mixes.name,
         "groups": groups,
     }
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.output)
     print(json.dumps(result))
 
 
 def measure(
     weights: Weights,
     precision: str,
-    device: Device,
+    device: GpuDevice,
     batches: list[int],
     effort: Effort,
     mixes: dict[str, list[int]],
@@ -103,7 +100,7 @@ def measure(
             if batch > 1:
                 selection.append(select(graphs, some, effort))
         block_ms = blocks(graphs, faces, batches, effort)
-        keep_ms = max((found["keep_ms"] for found in selection), default=0.0)
+        keep_ms = max((row["keep_ms"] for row in selection), default=0.0)
         chosen = worth_having(block_ms, keep_ms)
         kinds = {"powers of two": graphs, "chosen": engine(batches=chosen)}
         compaction = [
@@ -129,7 +126,7 @@ def measure(
 
 def row(batch: int, first_ms: float, times: dict[str, Times], depth: int) -> dict:
     """Medians of ms, and what lies between two ways, with 95 % intervals of the median."""
-    of = {name: found.rounds for name, found in times.items()}
+    of = {name: measured.rounds for name, measured in times.items()}
     edges = max(depth - 1, 1)
     return {
         "batch": batch,
@@ -166,7 +163,7 @@ def select(engine: TorchCuda, faces: np.ndarray, effort: Effort) -> dict:
     if half.last < engine.config.depth:
         kept = engine.keep(tokens, rows)
         runs["half"] = partial(engine.run, half, kept)
-    times = {name: found.rounds for name, found in in_rounds(runs, effort).items()}
+    times = {name: ms.rounds for name, ms in in_rounds(runs, effort).items()}
     return {
         "batch": len(faces),
         "keep_ms": round(max(0.0, float(np.median(times["kept"] - times["half"]))), 4),
@@ -181,11 +178,11 @@ def worth_having(block_ms: dict[int, float], keep_ms: float) -> list[int]:
     than one block of the next larger that exists.
     """
     sizes = sorted(block_ms, reverse=True)
-    found = sizes[:1]
+    chosen = sizes[:1]
     for size in sizes[1:]:
-        if block_ms[size] + keep_ms < block_ms[found[-1]]:
-            found.append(size)
-    return found[::-1]
+        if block_ms[size] + keep_ms < block_ms[chosen[-1]]:
+            chosen.append(size)
+    return chosen[::-1]
 
 
 def compare(
@@ -238,10 +235,10 @@ def middle(values: np.ndarray) -> list[float]:
 
 def show(group: dict) -> None:
     print(f"\n{group['model']} {group['precision']}: {group['captured graphs']} graphs")
-    for found in group["passes"]:
-        named = {key: value[0] for key, value in found.items() if isinstance(value, list)}
-        print(f"  batch {found['batch']:<3}", "  ".join(f"{k} {v:.3g}" for k, v in named.items()))
-        print("            ms:", "  ".join(f"{k} {v:.3g}" for k, v in found["ms"].items()))
+    for passed in group["passes"]:
+        named = {key: value[0] for key, value in passed.items() if isinstance(value, list)}
+        print(f"  batch {passed['batch']:<3}", "  ".join(f"{k} {v:.3g}" for k, v in named.items()))
+        print("            ms:", "  ".join(f"{k} {v:.3g}" for k, v in passed["ms"].items()))
     print(f"  batch sizes worth having: {group['batches worth having']}")
     for kind, said in group["verdict"].items():
         print(f"  compaction, {kind}: {said}")

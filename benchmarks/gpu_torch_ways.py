@@ -4,24 +4,23 @@ import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
+from common import SHIPPED, noise_weights
 
-from edge_fiqa.bench.measure import NEVER
-from edge_fiqa.controller import Controller
+from edge_fiqa.bench.run import NEVER
 from edge_fiqa.engines.base import behind
-from edge_fiqa.engines.pt_cuda import TorchCuda
-from edge_fiqa.engines.pt_device import Device
-from edge_fiqa.engines.pt_network import DTYPES
-from edge_fiqa.model.build_torch import load_vit
-from edge_fiqa.model.weights import Weights, expected_shapes, load_weights, verify
-from edge_fiqa.policy import Fixed
-from edge_fiqa.route import route_to
+from edge_fiqa.engines.torch_.cuda_engine import TorchCuda
+from edge_fiqa.engines.torch_.device import GpuDevice
+from edge_fiqa.engines.torch_.network import DTYPES
+from edge_fiqa.exits.route import route_to
+from edge_fiqa.model.torch_model import load_vit
+from edge_fiqa.model.weights import Weights, load_weights, verify
+from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import Segment, VitConfig
 
-SHIPPED = Path(__file__).parents[1] / "edge_fiqa/models"
 NOISE = {
     "vit_s": VitConfig(),
     "vit_s-C": VitConfig(mode="crfiqa"),
@@ -34,16 +33,12 @@ def weights_of(model: str) -> Weights:
     """A shipped model, or a shape filled with seeded noise: speed does not depend on it."""
     if model not in NOISE:
         return load_weights(SHIPPED / f"{model}.safetensors")
-    rng, arrays = np.random.default_rng(0), {}
-    for key, shape in expected_shapes(NOISE[model]).items():
-        if "running_var" in key or len(shape) == 1:
-            arrays[key] = rng.random(shape) + 0.5
-        else:
-            arrays[key] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
-    return verify({k: v.astype(np.float32) for k, v in arrays.items()}, NOISE[model], model)
+    return verify(noise_weights(NOISE[model]), NOISE[model], model)
 
 
-def reference(weights: Weights, precision: str, device: Device) -> Callable[[np.ndarray], object]:
+def reference(
+    weights: Weights, precision: str, device: GpuDevice
+) -> Callable[[np.ndarray], object]:
     """All exits as people write it: the plain network, autocast, and `.cpu()`."""
     place = "cpu" if isinstance(device, Rehearsal) else "cuda"
     vit, half = load_vit(weights).to(place).requires_grad_(False), precision != "fp32"
@@ -114,12 +109,12 @@ def leave(engine: TorchCuda, faces: np.ndarray, depths: np.ndarray, drop: bool) 
 
 
 def gpu() -> dict[str, object]:
-    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    card = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {
-        "name": found.name,
-        "sm": f"{found.major}.{found.minor}",
-        "multiprocessors": found.multi_processor_count,
-        "memory_mb": found.total_memory >> 20,
+        "name": card.name,
+        "sm": f"{card.major}.{card.minor}",
+        "multiprocessors": card.multi_processor_count,
+        "memory_mb": card.total_memory >> 20,
         "cuda": torch.version.cuda,
         "attention": [
             name
@@ -130,7 +125,7 @@ def gpu() -> dict[str, object]:
 
 
 class Rehearsal:
-    """A `Device` where everything is done at once, on the CPU, and a replay is a repetition."""
+    """A `GpuDevice` where everything is done at once, on the CPU, and a replay is a repetition."""
 
     name = "rehearsal on the CPU"
 

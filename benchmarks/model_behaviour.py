@@ -6,19 +6,18 @@ On identities of the test split, which nothing was trained or calibrated on. Deg
 training at eight strengths. A picture is written beside the result.
 """
 
-import argparse
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
-from baselines import RECOGNISERS, UNSEEN, hand_made
+from baselines import hand_made
+from common import add_data, add_named, new_result, parser, read_faces, read_split, write_result
+from pair_lists import UNSEEN, recogniser
 from scipy.stats import rankdata, spearmanr
 
 from edge_fiqa import Scorer
-from edge_fiqa.fusion import fuse
-from edge_fiqa.images import decode
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.training.degradations import DEGRADATIONS, degrade
 from edge_fiqa.training.labels import centre_cosine
 
@@ -26,29 +25,28 @@ STRENGTHS = tuple(k / 7 for k in range(8))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--bundle", action="append", metavar="NAME=DIR", required=True)
-    parser.add_argument("--faces", type=int, default=100, help="degraded ones of each set (100)")
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
-    with (options.data / "splits/test.csv").open(newline="", encoding="utf-8") as file:
-        listed = list(csv.DictReader(file))
-    faces = np.stack([decode(options.data / row["path"]) for row in listed])
+    arguments = parser(__doc__)
+    add_data(arguments)
+    add_named(arguments, "--bundle")
+    arguments.add_argument("--faces", type=int, default=100, help="degraded ones of each set (100)")
+    options = arguments.parse_args()
+    listed = read_split(options.data, "test")
+    faces = read_faces(options.data, [row["path"] for row in listed])
     sets = np.array([row["dataset"] for row in listed])
     usefulness = unseen_usefulness(options.data, faces, listed)
     light = hand_made(faces)
     chosen = np.concatenate(
         [
-            found[np.linspace(0, len(found) - 1, min(options.faces, len(found))).astype(int)]
-            for found in (np.flatnonzero(sets == name) for name in sorted(set(sets)))
+            rows[np.linspace(0, len(rows) - 1, min(options.faces, len(rows))).astype(int)]
+            for rows in (np.flatnonzero(sets == name) for name in sorted(set(sets)))
         ]
     )
     worse = {name: series(faces[chosen], name) for name in DEGRADATIONS}
-    result: dict = {"faces": len(faces), "degraded": len(chosen), "strengths": STRENGTHS}
+    result = new_result(__doc__)
+    result |= {"faces": len(faces), "degraded": len(chosen), "strengths": STRENGTHS}
     curves = {}
-    for bundle, folder in (text.split("=", 1) for text in options.bundle):
-        with Scorer.open(Path(folder)) as scorer:
+    for bundle, folder in options.bundle:
+        with Scorer.open(folder) as scorer:
             trails = {name: trail_of(scorer, faces) for name, faces in worse.items()}
             plain, mirrored = trail_of(scorer, faces), trail_of(scorer, faces[:, :, ::-1])
         curves[bundle] = {name: with_fusion(trail).mean(1) for name, trail in trails.items()}
@@ -61,16 +59,15 @@ def main() -> None:
             "sets": slices(plain, sets, usefulness),
         }
         print(bundle, json.dumps(result[bundle]), flush=True)
+    write_result(result, options.output)
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         plot(curves, options.output.with_suffix(".png"))
 
 
 def trail_of(scorer: Scorer, faces: np.ndarray) -> np.ndarray:
     """(..., 112, 112, 3) -> raw scores (..., E)."""
     flat = np.ascontiguousarray(faces.reshape(-1, *faces.shape[-3:]))
-    trail = np.concatenate([scorer.assess(face[None]).trail for face in flat])
-    return trail.reshape(*faces.shape[:-3], -1)
+    return all_exits(scorer.engine, flat).reshape(*faces.shape[:-3], -1)
 
 
 def with_fusion(trail: np.ndarray) -> np.ndarray:
@@ -124,22 +121,22 @@ def light_meter(
     brightness and contrast have to do with usefulness (partial correlation)."""
     known = np.isfinite(usefulness)
     score, useful = with_fusion(plain)[known, -1], usefulness[known]
-    found = {}
+    correlations = {}
     for name in ("brightness", "contrast", "sharpness"):
         other = light[name][known]
-        found[name] = {
+        correlations[name] = {
             "plain": round(float(spearmanr(score, other).statistic), 3),
             "partial": round(partial(score, other, useful), 3),
             "with usefulness": round(float(spearmanr(other, useful).statistic), 3),
         }
-    return found
+    return correlations
 
 
 def partial(a: np.ndarray, b: np.ndarray, given: np.ndarray) -> float:
     """Rank correlation of a and b with `given` held constant."""
     ranks = [rankdata(x) - (len(x) + 1) / 2 for x in (a, b, given)]
-    left = [x - (x @ ranks[2]) / (ranks[2] @ ranks[2]) * ranks[2] for x in ranks[:2]]
-    return float(np.corrcoef(*left)[0, 1])
+    rest = [x - (x @ ranks[2]) / (ranks[2] @ ranks[2]) * ranks[2] for x in ranks[:2]]
+    return float(np.corrcoef(*rest)[0, 1])
 
 
 def agreement(plain: np.ndarray) -> dict[str, float]:
@@ -152,18 +149,18 @@ def agreement(plain: np.ndarray) -> dict[str, float]:
 
 def slices(plain: np.ndarray, sets: np.ndarray, usefulness: np.ndarray) -> dict[str, dict]:
     """Per source data set: scores, and how exits rank against the usefulness to unseen recognisers."""
-    found = {}
+    by_set = {}
     for name in sorted(set(sets)):
         rows = (sets == name) & np.isfinite(usefulness)
         scores = with_fusion(plain[rows])
         ranks = np.array([spearmanr(c, usefulness[rows]).statistic for c in scores.T])
-        found[name] = {
+        by_set[name] = {
             "faces": int(rows.sum()),
             "FW mean": round(float(scores[:, -1].mean()), 3),
             "FW deviation": round(float(scores[:, -1].std()), 3),
             "Spearman with usefulness": labelled(ranks),
         }
-    return found
+    return by_set
 
 
 def unseen_usefulness(data: Path, faces: np.ndarray, listed: list[dict]) -> np.ndarray:
@@ -173,7 +170,7 @@ def unseen_usefulness(data: Path, faces: np.ndarray, listed: list[dict]) -> np.n
     alone = np.bincount(identity)[identity] == 1
     labels = []
     for name in UNSEEN:
-        embedding = Recogniser(path=data / f"models/{name}.onnx", **RECOGNISERS[name]).embed(faces)
+        embedding = recogniser(data, name).embed(faces)
         label = np.full(len(faces), np.nan)
         kept = np.unique(identity[~alone], return_inverse=True)[1]
         label[~alone] = centre_cosine(embedding[~alone], embedding[~alone][:, None], kept)[:, 0]

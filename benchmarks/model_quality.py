@@ -7,36 +7,33 @@ each list's own impostor pairs. Intervals: 95 %, bootstrap over identities, thre
 Recognisers marked unseen taught the models nothing. A picture is written beside the result.
 """
 
-import argparse
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
-from baselines import HAND_MADE, LIGHTQNET, LISTS, RECOGNISERS, UNSEEN, hand_made, lightqnets
+from baselines import HAND_MADE, LIGHTQNET, hand_made, lightqnets
+from common import add_data, add_named, new_result, parser, write_result
+from pair_lists import LIMIT, LISTS, RECOGNISERS, UNSEEN, compare, pauc, read_list, recogniser
 
 from edge_fiqa import Scorer
 from edge_fiqa.evaluation.bootstrap import interval, resample_identities
-from edge_fiqa.evaluation.edc import edc_fixed, threshold_at_fmr
-from edge_fiqa.fusion import fuse
-from edge_fiqa.images import decode
-from edge_fiqa.recognition import Recogniser, unit
-
-LIMIT = 0.3
+from edge_fiqa.evaluation.edc import threshold_at_fmr
+from edge_fiqa.evaluation.recognition import unit
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--bundle", action="append", metavar="NAME=DIR", required=True)
-    parser.add_argument("--times", type=int, default=300, help="bootstrap resamples (300)")
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
-    bundles = dict(text.split("=", 1) for text in options.bundle)
+    arguments = parser(__doc__)
+    add_data(arguments)
+    add_named(arguments, "--bundle")
+    arguments.add_argument("--times", type=int, default=300, help="bootstrap resamples (300)")
+    options = arguments.parse_args()
+    bundles, result = dict(options.bundle), new_result(__doc__)
     rows = [
         row for name in LISTS for row in evaluate_list(options.data, name, bundles, options.times)
     ]
-    result = {
+    result |= {
         "limit": LIMIT,
         "unit": "pAUC x 1e-3, lower is better",
         "intervals": f"95 %, {options.times} resamples of identities",
@@ -44,8 +41,8 @@ def main() -> None:
         "verdicts": verdicts(rows, list(bundles)),
         "rows": rows,
     }
+    write_result(result, options.output)
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         plot(result, list(bundles), options.output.with_suffix(".png"))
     print(json.dumps({key: result[key] for key in ("mean", "verdicts")}))
 
@@ -54,23 +51,22 @@ def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) ->
     faces, a, b, same, identity = read_list(data, name)
     qualities = {**hand_made(faces), **lightqnets(data / "models", faces)}
     for bundle, folder in bundles.items():
-        trail = score(Path(folder), faces)
+        with Scorer.open(folder) as scorer:
+            trail = all_exits(scorer.engine, faces)
         depth = trail.shape[1]
         qualities |= {f"{bundle} exit {k + 1}": trail[:, k] for k in range(depth)}
         qualities |= {f"{bundle} {rule}": fuse(trail, depth, rule) for rule in ("F", "FW")}
     resamples = list(resample_identities(identity, times))
     rows = []
-    for recogniser, feeding in RECOGNISERS.items():
-        model = Recogniser(path=data / f"models/{recogniser}.onnx", **feeding)
+    for network in RECOGNISERS:
+        model = recogniser(data, network)
         raw = np.concatenate([embedding for embedding, _ in model.look(faces)])
         qualities["embedding norm"] = np.linalg.norm(raw, axis=1)
-        embedding = unit(raw)
-        similarity = (embedding[a] * embedding[b]).sum(1)
-        genuine = similarity[same]
+        genuine, impostor = compare(unit(raw), a, b, same)
         worse = {method: np.minimum(q[a], q[b])[same] for method, q in qualities.items()}
         for fmr in (1e-2, 1e-3):
-            threshold = threshold_at_fmr(similarity[~same], fmr)
-            row = {"list": name, "recogniser": recogniser, "unseen": recogniser in UNSEEN}
+            threshold = threshold_at_fmr(impostor, fmr)
+            row = {"list": name, "recogniser": network, "unseen": network in UNSEEN}
             row |= {"fmr": fmr, "fnmr_pct": round(100 * float((genuine < threshold).mean()), 2)}
             samples = {
                 method: np.array([pauc(genuine[r], q[r], threshold) for r in resamples])
@@ -88,31 +84,8 @@ def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) ->
             }
             rows.append(row)
             shown = {m: v for m, v in row["pauc_e3"].items() if "exit" not in m}
-            print(name, recogniser, fmr, row["fnmr_pct"], shown, flush=True)
+            print(name, network, fmr, row["fnmr_pct"], shown, flush=True)
     return rows
-
-
-def read_list(data: Path, name: str) -> tuple[np.ndarray, ...]:
-    """Faces (N, 112, 112, 3); of every pair the rows of its two faces, and whether they are of one
-    person; of every genuine pair the person."""
-    with (data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
-        pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
-    paths = sorted({path for a, b, _ in pairs for path in (a, b)})
-    index = {path: number for number, path in enumerate(paths)}
-    a, b = (np.array([index[pair[side]] for pair in pairs]) for side in (0, 1))
-    same = np.array([pair[2] for pair in pairs])
-    identity = np.array([str(Path(pair[0]).parent) for pair in pairs])[same]
-    faces = np.stack([decode(data / path) for path in paths])
-    return faces, a, b, same, identity
-
-
-def score(folder: Path, faces: np.ndarray) -> np.ndarray:
-    with Scorer.open(folder) as scorer:
-        return np.concatenate([scorer.assess(face[None]).trail for face in faces])
-
-
-def pauc(similarity: np.ndarray, quality: np.ndarray, threshold: float) -> float:
-    return 1e3 * edc_fixed(similarity, quality, threshold).pauc(LIMIT)
 
 
 def rounded(values: tuple[float, float]) -> list[float]:
@@ -145,7 +118,7 @@ def means(rows: list[dict]) -> dict[str, dict[str, float]]:
 def verdicts(rows: list[dict], bundles: list[str]) -> dict[str, dict[str, str]]:
     """Of how many rows of a list (recogniser x FMR) each hand-made baseline is beaten with an
     interval of the difference below 0, at FW and exit 6; and how exit 6 stands to the best exit."""
-    found: dict[str, dict[str, str]] = {}
+    summary: dict[str, dict[str, str]] = {}
     for bundle in bundles:
         for name in LISTS:
             own = [row for row in rows if row["list"] == name]
@@ -161,8 +134,8 @@ def verdicts(rows: list[dict], bundles: list[str]) -> dict[str, dict[str, str]]:
             best = min(mean, key=lambda m: mean[m])
             gap = 100 * (mean[f"{bundle} exit 6"] / mean[best] - 1)
             said["exit 6 against the best exit"] = f"{gap:+.1f} % (best: {best.split()[-1]})"
-            found[f"{bundle} {name}"] = said
-    return found
+            summary[f"{bundle} {name}"] = said
+    return summary
 
 
 def plot(result: dict, bundles: list[str], target: Path) -> None:

@@ -3,11 +3,11 @@
     python benchmarks/side_by_side.py [--model vit_s|nano|small ...] [-o RESULT.json]
 
 Every way runs once in each round, so that a slow moment of a shared machine hits them all; a way's
-ratio to ours is taken within a round. Batch 1, all exits (FW needs them) unless the name says so.
+ratio to ours is taken within a round. Batch 1, all exits (FW needs them) unless the name says so;
+`12 segments` decides after every block.
 Weights of vit_s are seeded noise, as speed does not depend on them; nano and small are shipped.
 """
 
-import argparse
 import json
 import logging
 import tempfile
@@ -19,35 +19,40 @@ from pathlib import Path
 
 import numpy as np
 import side_by_side_ways as ways
+from common import SHIPPED, noise_weights, parser, write_result
 from safetensors.numpy import save_file
 
 from edge_fiqa.bench.environment import environment
 from edge_fiqa.bench.libraries import fastest_product
-from edge_fiqa.bench.measure import NEVER
+from edge_fiqa.bench.run import NEVER
 from edge_fiqa.bench.timing import Effort, in_rounds, median_interval
-from edge_fiqa.build import build_bundle
+from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.config import BuildRecipe
-from edge_fiqa.controller import Controller
 from edge_fiqa.engines import open_engine
-from edge_fiqa.measure import synthetic_faces
-from edge_fiqa.model.weights import expected_shapes, load_weights
-from edge_fiqa.policy import Fixed
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.model.weights import load_weights
+from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import FaceSet, VitConfig
 
-MODELS = Path(__file__).parents[1] / "edge_fiqa/models"
 PRECISIONS = ("fp32", "bf16", "int8")
 FACES = synthetic_faces(8)
 FACE = FACES[:1]
+OURS = {
+    "one segment": [Fixed()],
+    "12 segments": [NEVER],
+    "exit 1": [Fixed(1)],
+    "exit 6": [Fixed(6)],
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", nargs="+", default=["vit_s-T", "vit_s-C", "small", "nano"])
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--model", nargs="+", default=["vit_s-T", "vit_s-C", "small", "nano"])
+    arguments.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--rounds", type=int, default=15)
+    options = arguments.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")  # what tracers say of shapes
     for model in options.model:
@@ -76,8 +81,7 @@ def keep(group: dict, output: Path | None) -> dict:
         result = json.loads(output.read_text(encoding="utf-8"))
     of = itemgetter("model", "precision")
     result["groups"] = [g for g in result["groups"] if of(g) != of(group)] + [group]
-    if output is not None:
-        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, output)
     return result
 
 
@@ -91,7 +95,7 @@ def contenders(model: str, precision: str, folder: Path, threads: int):
     bundle = build_bundle(checkpoint, folder / "bundle", recipe, faces=faces)
     for backend in ("ov",) if precision == "bf16" else ("ov", "ort"):
         controller = Controller(open_engine(bundle, backend, threads), bundle.costs)
-        for name, policies in {"one segment": [Fixed()], "12 segments": [NEVER]}.items():
+        for name, policies in OURS.items():
             controller.prepare(policies)
             runs[f"ours, {backend}, {name}"] = partial(controller.assess, FACE, policies)
     gflops = controller.costs.gflops_of(controller.route(bundle.config.depth, [Fixed()]))
@@ -102,26 +106,17 @@ def contenders(model: str, precision: str, folder: Path, threads: int):
 
 def weights_of(model: str, folder: Path) -> Path:
     if model in ("nano", "small"):
-        return MODELS / f"{model}.safetensors"
-    rng = np.random.default_rng(0)
+        return SHIPPED / f"{model}.safetensors"
     config = VitConfig(mode="crfiqa" if model.endswith("-C") else "token")
-    arrays = {
-        key: (
-            rng.random(shape) + 0.5
-            if "running_var" in key or len(shape) == 1
-            else rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
-        ).astype(np.float32)
-        for key, shape in expected_shapes(config).items()
-    }
-    save_file(arrays, str(folder / "w.safetensors"))
+    save_file(noise_weights(config), str(folder / "w.safetensors"))
     return folder / "w.safetensors"
 
 
 def summary(model: str, precision: str, times: dict, gflops: float, peak: float):
     ours = times["ours, ov, one segment"].rounds
-    for name, found in sorted(times.items(), key=lambda item: np.median(item[1].rounds)):
-        ratio = found.rounds / ours
-        ms = float(np.median(found.rounds))
+    for name, measured in sorted(times.items(), key=lambda item: np.median(item[1].rounds)):
+        ratio = measured.rounds / ours
+        ms = float(np.median(measured.rounds))
         share = gflops / (1e-3 * ms) / peak if name.endswith("one segment") else None
         row = {
             "way": name,
@@ -129,7 +124,7 @@ def summary(model: str, precision: str, times: dict, gflops: float, peak: float)
             "over_ours": round(float(np.median(ratio)), 4),
             "interval": [round(v, 4) for v in median_interval(ratio)],
             "peak_share": None if share is None else round(share, 4),
-            "round_ms": [round(float(v), 4) for v in found.rounds],
+            "round_ms": [round(float(v), 4) for v in measured.rounds],
         }
         shown = "" if share is None else f", {share:.0%} of peak"
         low, high = row["interval"]

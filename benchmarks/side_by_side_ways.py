@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.model.torch_model import load_vit
 
 Runs = dict[str, Callable[[], object]]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fiqa.images import decode
+from edge_fiqa.faces.images import decode
 from edge_fiqa.training.degradations import random_mixture
 
 

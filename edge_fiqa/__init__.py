@@ -13,32 +13,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_fiqa.bundle import Bundle as Bundle
+    from edge_fiqa.bundle.bundle import Bundle as Bundle
     from edge_fiqa.errors import EdgeFiqaError as EdgeFiqaError
-    from edge_fiqa.gate import Gate as Gate
-    from edge_fiqa.policy import Budget as Budget
-    from edge_fiqa.policy import Convergence as Convergence
-    from edge_fiqa.policy import Deadline as Deadline
-    from edge_fiqa.policy import Fixed as Fixed
+    from edge_fiqa.faces.sources import FaceReader as FaceReader
+    from edge_fiqa.policies.gate import Gate as Gate
+    from edge_fiqa.policies.policy import Budget as Budget
+    from edge_fiqa.policies.policy import Convergence as Convergence
+    from edge_fiqa.policies.policy import Deadline as Deadline
+    from edge_fiqa.policies.policy import Fixed as Fixed
     from edge_fiqa.record import Record as Record
-    from edge_fiqa.scorer import Scorer as Scorer
-    from edge_fiqa.service import GateService as GateService
-    from edge_fiqa.sources import FaceReader as FaceReader
+    from edge_fiqa.scoring.gate_service import GateService as GateService
+    from edge_fiqa.scoring.scorer import Scorer as Scorer
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Budget": "policy",
-    "Bundle": "bundle",
-    "Convergence": "policy",
-    "Deadline": "policy",
+    "Budget": "policies.policy",
+    "Bundle": "bundle.bundle",
+    "Convergence": "policies.policy",
+    "Deadline": "policies.policy",
     "EdgeFiqaError": "errors",
-    "FaceReader": "sources",
-    "Fixed": "policy",
-    "Gate": "gate",
-    "GateService": "service",
+    "FaceReader": "faces.sources",
+    "Fixed": "policies.policy",
+    "Gate": "policies.gate",
+    "GateService": "scoring.gate_service",
     "Record": "record",
-    "Scorer": "scorer",
+    "Scorer": "scoring.scorer",
 }
 __all__ = ["__version__", *_HOMES]
 

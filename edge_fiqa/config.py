@@ -28,8 +28,8 @@ class PlanOptions(
     version_compatible: plans that later TensorRT versions run, too; lean_library: the lean runtime's
     file, loaded once instead of being in each such plan. graphs: replay segments as CUDA graphs.
     child: build in a child process, whose memory returns to the system; auto does so when it is short.
-    on_mismatch: what happens to a plan that was built for something else. exit_on: who decides that the
-    gate is certain of a whole batch; device is an experiment that has not run on a GPU.
+    on_mismatch: what happens to a plan that was built for something else. exit_on: read for the sake of
+    older recipes, which may say host; device was removed.
     """
 
     batches: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -54,8 +54,11 @@ class PlanOptions(
             raise ValueError("level must lie in 0 to 5")
         if self.workspace_mb < 0:
             raise ValueError("workspace_mb must be 0 or more")
-        if self.exit_on == "device" and not self.graphs:
-            raise ValueError("exit_on: device needs graphs: true")
+        if self.exit_on == "device":
+            raise ValueError(
+                "exit_on: device was removed, the host decides where to stop; "
+                "delete exit_on from the recipe"
+            )
 
 
 class BuildRecipe(

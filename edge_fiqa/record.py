@@ -12,10 +12,11 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from edge_fiqa.types import Point
+
 SCHEMA: Final = "edge-fiqa/1"
 
 Code = Literal["ok", "unreadable", "no_face", "too_small", "not_finite", "timeout"]
-Point = tuple[float, float]
 
 
 class Algorithm(Struct, frozen=True):

@@ -17,6 +17,13 @@ from edge_fiqa.errors import ConfigError
 Array = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+"""Positions in an array."""
+Point = tuple[float, float]
+"""(x, y) in pixels."""
+Box = tuple[float, float, float, float]
+"""(x, y, width, height) in pixels."""
 Mode = Literal["token", "crfiqa", "full"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 

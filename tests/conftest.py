@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edge_fiqa.build import build_bundle
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.build.builder import build_bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.config import BuildRecipe
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import Weights, expected_shapes, verify
 from edge_fiqa.types import Bytes, FaceSet, VitConfig
 
@@ -48,8 +48,14 @@ def engine_tests():
 
 
 @pytest.fixture(scope="session")
+def parity() -> Path:
+    """The folder with numbers of reference implementations."""
+    return ROOT / "tests/data/parity"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real faces, models and parity data; tests that need it skip without it."""
+    """The folder with real faces and models; tests that need it skip without it."""
     folder = Path(os.environ.get("EDGE_FIQA_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder} (set EDGE_FIQA_SHARED)")

@@ -34,6 +34,17 @@ def test_mistakes_name_file_and_key(tmp_path, text, message):
     assert str(file) in str(caught.value)
 
 
+def test_exits_decided_on_the_device_were_removed(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("backend: trt\nplans: {exit_on: device}\n", encoding="utf-8")
+    said = "exit_on: device was removed.*delete exit_on from the recipe"
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_recipe(file, {}, BuildRecipe)
+    assert str(file) in str(caught.value)
+    file.write_text("backend: trt\nplans: {exit_on: host}\n", encoding="utf-8")
+    assert load_recipe(file, {}, BuildRecipe) == BuildRecipe(backend="trt")
+
+
 def test_an_absent_recipe(tmp_path):
     with pytest.raises(ConfigError, match="No such file"):
         load_recipe(tmp_path / "absent.yaml", {}, BuildRecipe)

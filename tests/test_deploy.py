@@ -15,27 +15,26 @@ from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from edge_fiqa.gateway.app import SILENT_S
-from edge_fiqa.gateway.config import load_config
-from edge_fiqa.gateway.daemon import CLOSE_S, STOP_S
-from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.config.gateway import load_config
+from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
+from edge_fiqa.gateway.service.app import SILENT_S
+from edge_fiqa.gateway.service.daemon import CLOSE_S, STOP_S
 from tests.gateway.fake_view import FakeView
-from tests.gateway.outputs.broker import Broker, until
+from tests.gateway.outputs.broker import Broker
+from tests.needs import need
+from tests.waiting import until
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 
 
 def test_the_unit_is_accepted(tmp_path):
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed; apt-get install systemd")
+    analyze = need("systemd-analyze", package="systemd")
     unit = tmp_path / "edge-fiqa-gateway.service"
     text = (DEPLOY / "edge-fiqa-gateway.service").read_text(encoding="utf-8")
     unit.write_text(text.replace("/opt/edge-fiqa/bin/edge-fiqa", sys.executable), encoding="utf-8")
-    found = subprocess.run(
-        ["systemd-analyze", "verify", unit], capture_output=True, encoding="utf-8"
-    )
+    found = subprocess.run([analyze, "verify", unit], capture_output=True, encoding="utf-8")
     said = [line for line in found.stderr.splitlines() if unit.name in line]
     assert (found.returncode, said) == (0, [])
 
@@ -134,9 +133,12 @@ def test_prometheus_asks_for_metrics_that_exist():
 
 
 def test_promtool_accepts_the_rules():
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed; apt-get install prometheus")
-    rules = ["promtool", "check", "rules", DEPLOY / "prometheus/alerts.yml"]
+    rules = [
+        need("promtool", package="prometheus"),
+        "check",
+        "rules",
+        DEPLOY / "prometheus/alerts.yml",
+    ]
     found = subprocess.run(rules, capture_output=True, encoding="utf-8")
     assert found.returncode == 0, found.stderr
 

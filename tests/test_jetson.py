@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from edge_fiqa.cli import main
-from edge_fiqa.cost import segment_gflops
 from edge_fiqa.engines.jetpack import JETPACKS
-from edge_fiqa.gateway.config import load_config
+from edge_fiqa.exits.cost import segment_gflops
+from edge_fiqa.gateway.config.gateway import load_config
 from edge_fiqa.types import Segment, VitConfig
+from tests.needs import need
 
 ROOT = Path(__file__).parents[1]
 KIT = ROOT / "engines/jetson"
@@ -279,10 +280,8 @@ def test_pycudas_settings_find_a_stub_of_the_toolkit(tmp_path, monkeypatch):
 
 
 def test_shellcheck_accepts_the_script():
-    if shutil.which("shellcheck") is None:
-        pytest.skip("shellcheck is not installed; apt-get install shellcheck")
     found = subprocess.run(
-        ["shellcheck", KIT / "install.sh"], capture_output=True, encoding="utf-8"
+        [need("shellcheck"), KIT / "install.sh"], capture_output=True, encoding="utf-8"
     )
     assert found.stdout == ""
 
@@ -345,18 +344,15 @@ def test_compose_adds_the_gpu_to_the_gateway_and_loosens_nothing():
 
 
 def test_the_unit_with_its_drop_in_is_accepted_and_reaches_the_gpu(tmp_path):
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed; apt-get install systemd")
+    analyze = need("systemd-analyze", package="systemd")
     unit = tmp_path / "edge-fiqa-gateway.service"
     text = (ROOT / "deploy" / unit.name).read_text(encoding="utf-8")
     unit.write_text(text.replace("/opt/edge-fiqa/bin/edge-fiqa", sys.executable), encoding="utf-8")
     shutil.copytree(KIT / f"{unit.name}.d", tmp_path / f"{unit.name}.d")
-    found = subprocess.run(
-        ["systemd-analyze", "verify", unit], capture_output=True, encoding="utf-8"
-    )
+    found = subprocess.run([analyze, "verify", unit], capture_output=True, encoding="utf-8")
     said = [line for line in found.stderr.splitlines() if unit.name in line]
     assert (found.returncode, said) == (0, [])
-    security = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
+    security = [analyze, "security", "--offline=true", "--no-pager", unit]
     rated = subprocess.run(
         security, capture_output=True, encoding="utf-8", env={**os.environ, "LANG": "C"}
     )

@@ -9,7 +9,8 @@ from edge_fiqa.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and ".git" not in p.parts]
+NOT_OURS = {".git", ".venv", "runs"}
+DOCUMENTS = [p for p in ROOT.rglob("*.md") if not NOT_OURS & set(p.relative_to(ROOT).parts)]
 
 
 def test_every_flag_in_the_readme_exists(capsys):
@@ -46,3 +47,19 @@ def test_the_two_commands_are_in_the_makefile():
 def test_documents_do_not_name_one_machines_paths():
     for document in DOCUMENTS:
         assert not re.search(r"/(work|root|home)/", document.read_text(encoding="utf-8"))
+
+
+def test_the_index_of_decisions_lists_every_page_in_order():
+    folder = ROOT / "docs/decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^- \[(\d{4})\]\(\1-", index, re.MULTILINE) == sorted(
+        page.name[:4] for page in folder.glob("0*.md")
+    )
+
+
+def test_targets_of_the_makefile_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    declared = re.search(r"^\.PHONY: (.+)", makefile, re.MULTILINE)[1].split()
+    assert declared
+    for target in declared:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from edge_fiqa.bench.result import Result, Row
+from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.bench.timing import resampled_medians
 
 LEAST = 0.02  # no smaller change is called one: two runs of the same code differ that much
@@ -22,7 +22,7 @@ class Change:
     noise: the change that the machine itself accounts for, at least LEAST.
     """
 
-    row: Row
+    row: BenchRow
     ratio: float
     low: float
     high: float
@@ -36,7 +36,7 @@ class Comparison:
     warnings: tuple[str, ...]
 
 
-def compare(old: Result, new: Result) -> Comparison:
+def compare(old: BenchResult, new: BenchResult) -> Comparison:
     """Rows that both have, by bundle name, engine, precision, threads, exit, batch and way.
 
     What the machine's own matrix product changed by between the runs is a change that no code of
@@ -51,7 +51,7 @@ def compare(old: Result, new: Result) -> Comparison:
     return Comparison(changes, tuple(_warnings(old, new, changes)))
 
 
-def _change(old: Row, new: Row, noise: float) -> Change:
+def _change(old: BenchRow, new: BenchRow, noise: float) -> Change:
     a = resampled_medians(np.array(old.round_ms), seed=1)
     b = resampled_medians(np.array(new.round_ms), seed=2)
     low, high = np.quantile(b / a, (0.025, 0.975))
@@ -64,7 +64,7 @@ def _change(old: Row, new: Row, noise: float) -> Change:
     return Change(new, ratio, float(low), float(high), noise, verdict)
 
 
-def _drift(old: Result, new: Result, row: Row) -> float:
+def _drift(old: BenchResult, new: BenchResult, row: BenchRow) -> float:
     """By how much the peak of this row's library moved between the runs; 0 where not known."""
     rates = [
         peak.gflops_per_s
@@ -76,7 +76,7 @@ def _drift(old: Result, new: Result, row: Row) -> float:
     return max(rates) / min(rates) - 1 if len(rates) == 2 else 0.0
 
 
-def _warnings(old: Result, new: Result, changes: Sequence[Change]) -> list[str]:
+def _warnings(old: BenchResult, new: BenchResult, changes: Sequence[Change]) -> list[str]:
     found = []
     for name in ("cpu", "board", "cores", "governor", "power_mode"):
         a, b = old.environment.get(name), new.environment.get(name)

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edge_fiqa.engines.board import read_board
+from edge_fiqa.engines.machine import read_machine
 
 PACKAGES = ("edge-fiqa", "openvino", "onnxruntime", "torch", "tensorrt", "numpy")
 INSTRUCTIONS = (
@@ -23,7 +23,7 @@ def environment(root: Path = Path("/")) -> dict[str, Any]:
     lines = (_read(root / "proc/cpuinfo") or "").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    board = read_board(root)
+    board = read_machine(root)
     policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

@@ -7,14 +7,14 @@ from itertools import groupby
 from pathlib import Path
 
 from edge_fiqa.bench.compare import Comparison
-from edge_fiqa.bench.result import Result, Row
-from edge_fiqa.bench.scenarios import ScenarioResult
+from edge_fiqa.bench.loadgen import ScenarioResult
+from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.errors import BackendMissing
 
 SHOWN = ("cpu", "board", "cores", "governor", "power_mode", "load")
 
 
-def table(result: Result) -> Iterator[str]:
+def table(result: BenchResult) -> Iterator[str]:
     """What was measured where, the peaks, and one line per row."""
     shown = [(name, result.environment.get(name)) for name in SHOWN]
     yield ", ".join(f"{name} {value}" for name, value in shown if value is not None)
@@ -70,7 +70,7 @@ def scenario(result: ScenarioResult) -> Iterator[str]:
     yield result.summary.split("=" * 48)[2].strip()
 
 
-def plot(result: Result, target: Path) -> None:
+def plot(result: BenchResult, target: Path) -> None:
     """ms against exit, and faces/s against batch at the deepest exit where there are several."""
     try:
         import matplotlib as mpl
@@ -128,7 +128,7 @@ def plot(result: Result, target: Path) -> None:
     plt.close(figure)
 
 
-def _group(row: Row) -> str:
+def _group(row: BenchRow) -> str:
     return f"{row.bundle}, {row.backend} {row.precision}, {row.threads} threads"
 
 

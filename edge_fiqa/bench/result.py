@@ -25,7 +25,7 @@ class Peak(Struct, frozen=True, forbid_unknown_fields=True):
     why: str | None
 
 
-class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BenchRow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One exit of one bundle on one engine, for batches of one size.
 
     way: in one segment, or in steps that stop to be asked after each. p50..p99_ms: of a batch.
@@ -72,16 +72,16 @@ class Power(Struct, frozen=True, forbid_unknown_fields=True):
     why: str | None
 
 
-class Result(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BenchResult(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     schema: Literal["edge-fiqa-bench/1"] = SCHEMA
     faces: str
     environment: dict[str, Any]
     power: Power
     peaks: tuple[Peak, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[BenchRow, ...]
 
 
-def load_result(path: Path) -> Result:
+def load_result(path: Path) -> BenchResult:
     """Raises ConfigError, one line, for anything else than a result of this schema."""
     try:
         text = path.read_bytes()
@@ -93,6 +93,6 @@ def load_result(path: Path) -> Result:
             raise ConfigError(
                 f"{path} has schema {found!r}; expected {SCHEMA}, of edge-fiqa bench --output"
             )
-        return msgspec.json.decode(text, type=Result)
+        return msgspec.json.decode(text, type=BenchResult)
     except msgspec.MsgspecError as exc:
         raise ConfigError(f"{path} is not a result of edge-fiqa bench: {exc}") from exc

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from edge_fiqa.types import Floats
+
 TAIL_CALLS = 100  # fewer calls say nothing of a 99th percentile
 
 

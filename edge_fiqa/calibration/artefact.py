@@ -22,7 +22,7 @@ SCHEMA: Final = "edge-fiqa-calibration/1"
 FILE = "calibration.json"
 Share = Annotated[float, Meta(gt=0, lt=1)]
 Margin = Annotated[float, Meta(gt=0, le=1e6)]
-Quality = Annotated[int, Meta(ge=0, le=100)]
+QualityBound = Annotated[int, Meta(ge=0, le=100)]
 
 
 class Depth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +73,7 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     edge_fiqa: str
     faces: int
     images: str  # what the faces were
-    gate: Quality | None  # recommended
+    gate: QualityBound | None  # recommended
     rules: dict[str, Rule]
     reference: Reference | None = None
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edge_fiqa.calibration.artefact import Calibration, Promise, Rule
 from edge_fiqa.calibration.scale import Qualities
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.fusion import Fusion, fuse
+from edge_fiqa.exits.fusion import Fusion, fuse
 from edge_fiqa.types import Array
 
 

@@ -17,10 +17,10 @@ from edge_fiqa.calibration.artefact import Calibration, Depth, Promise, Rule
 from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.monotone import Line, fit_monotone, fit_spread
 from edge_fiqa.calibration.risk import choose, try_out
-from edge_fiqa.calibration.scale import Form, Scale, fit_scale
+from edge_fiqa.calibration.scale import Scale, ScaleForm, fit_scale
 from edge_fiqa.config import CalibrationRecipe
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.fusion import RULES, Fusion, fuse
+from edge_fiqa.exits.fusion import RULES, Fusion, fuse
 from edge_fiqa.types import Array, Mask
 
 LEAST_FACES = 100
@@ -38,7 +38,7 @@ def fit_calibration(
     exits: Sequence[int],
     images: str,
     fusions: Sequence[Fusion] = RULES,
-    scale: Form | Scale = "sigmoid",
+    scale: ScaleForm | Scale = "sigmoid",
     risks: Sequence[float] = USUAL.risk,
     confidence: float = USUAL.confidence,
     seed: int = 0,
@@ -97,7 +97,7 @@ def _fit_rule(
     held_groups: npt.NDArray[np.intp],
     exits: Sequence[int],
     fusion: Fusion,
-    scale: Form | Scale,
+    scale: ScaleForm | Scale,
     risks: Sequence[float],
     confidence: float,
 ) -> Rule:

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from edge_fiqa.errors import BackendMissing, ConfigError
 
-Floats = npt.NDArray[np.floating]
 KNOTS = 48
 DIGITS = 6  # significant ones that are kept
 LARGEST = 1e30  # a float32 holds it, and its differences
@@ -37,7 +36,9 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
         return cls(tuple(unique.tolist()), tuple(rounded(mean).tolist()))
 
 
-def fit_monotone(x: Floats, y: Floats, knots: int = KNOTS) -> Line:
+def fit_monotone(
+    x: npt.NDArray[np.floating], y: npt.NDArray[np.floating], knots: int = KNOTS
+) -> Line:
     """(N,) scores and what they should become -> the line through isotonic regression at quantiles.
 
     Raises BackendMissing without scikit-learn.
@@ -55,7 +56,9 @@ def fit_monotone(x: Floats, y: Floats, knots: int = KNOTS) -> Line:
     return Line(line.x, tuple(np.maximum.accumulate(line.y).tolist()))
 
 
-def fit_spread(estimate: Floats, residual: Floats, bins: int = 12) -> Line:
+def fit_spread(
+    estimate: npt.NDArray[np.floating], residual: npt.NDArray[np.floating], bins: int = 12
+) -> Line:
     """Root mean square of residuals (N,) as a function of the estimate (N,), by equal counts."""
     order = np.argsort(estimate, kind="stable")
     parts = [part for part in np.array_split(order, bins) if part.size]

@@ -24,9 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.types import Array, Mask
+from edge_fiqa.types import Array, Floats, Mask
 
-Floats = npt.NDArray[np.float64]
 LAMBDAS: tuple[float, ...] = tuple(float(f"{value:.4g}") for value in np.geomspace(8.0, 0.05, 64))
 """Tested in this order, safest first."""
 
@@ -35,29 +34,33 @@ MOST_FACES = 20.0
 """That one person counts for; the faces of one who has more weigh less, all alike."""
 
 
+def certain(estimates: Array, spreads: Array, line: float, margin: float | None) -> Mask:
+    """The gate's rule: is accept or reject certain? |estimate - line| > margin * spread.
+
+    estimates, spreads: any shape (...), on the scale of the full score, as is line. margin: in spreads;
+    None: nothing is certain. An estimate exactly at the margin is not, nor is one that is NaN.
+    """
+    if margin is None:
+        return np.zeros(estimates.shape, bool)
+    return np.asarray(np.abs(estimates - line) > margin * spreads)
+
+
 def stops(estimates: Array, spreads: Array, tau: float, lam: float | None) -> npt.NDArray[np.intp]:
     """Position (N,) of the first decision point that is certain, the last where none is.
 
-    lam None: nothing is certain before the last.
-
-    estimates, spreads: (N, P), on the scale of the full score.
+    estimates, spreads: (N, P), on the scale of the full score. lam: the margin, see `certain`.
     """
-    if lam is None:
-        return np.full(len(estimates), estimates.shape[1] - 1)
-    certain = np.abs(estimates - tau) > lam * spreads
-    certain[:, -1] = True
-    return certain.argmax(axis=1)
+    done = certain(estimates, spreads, tau, lam)
+    done[:, -1] = True
+    return done.argmax(axis=1)
 
 
 def flips(estimates: Array, spreads: Array, tau: float, lambdas: tuple[float, ...]) -> Mask:
     """(L, N): does the decision at the stop differ from that at the last decision point?"""
     accepted = estimates >= tau
     wrong = accepted != accepted[:, -1:]
-    ratio = np.full(estimates.shape, np.inf)
-    ratio[:, :-1] = np.abs(estimates - tau)[:, :-1] / spreads[:, :-1]
-    reached = np.maximum.accumulate(ratio, axis=1)
     rows = np.arange(len(estimates))
-    return np.stack([wrong[rows, (reached > lam).argmax(axis=1)] for lam in lambdas])
+    return np.stack([wrong[rows, stops(estimates, spreads, tau, lam)] for lam in lambdas])
 
 
 def p_value(errors: npt.ArrayLike, faces: npt.ArrayLike, risk: float) -> Floats:

@@ -17,7 +17,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Array
 
 LOGISTIC = 1.702  # makes the logistic curve follow the normal one, so that 84 is one deviation up
-Form = Literal["sigmoid", "quantile"]
+ScaleForm = Literal["sigmoid", "quantile"]
 Qualities = npt.NDArray[np.intp]
 
 
@@ -67,7 +67,7 @@ class Quantile(Struct, frozen=True, forbid_unknown_fields=True, tag="quantile", 
 Scale = Sigmoid | Quantile
 
 
-def fit_scale(full: Array, form: Form = "sigmoid") -> Scale:
+def fit_scale(full: Array, form: ScaleForm = "sigmoid") -> Scale:
     """From full fused scores (N,) of calibration faces, of which the average one scores 50."""
     if form == "sigmoid":
         deviation = max(float(full.std(dtype=np.float64)), 1e-6)
@@ -77,5 +77,5 @@ def fit_scale(full: Array, form: Form = "sigmoid") -> Scale:
     return Quantile(Line.through(np.quantile(full, steps / 100), steps))
 
 
-def form_of(scale: Scale) -> Form:
+def form_of(scale: Scale) -> ScaleForm:
     return "sigmoid" if isinstance(scale, Sigmoid) else "quantile"

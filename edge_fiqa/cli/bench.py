@@ -11,9 +11,7 @@ import msgspec
 
 from edge_fiqa.bench import report
 from edge_fiqa.bench.compare import compare
-from edge_fiqa.bench.measure import Plan, measure
-from edge_fiqa.bench.result import load_result
-from edge_fiqa.bench.scenarios import (
+from edge_fiqa.bench.loadgen import (
     FULL_QUERIES,
     FULL_S,
     QUICK_QUERIES,
@@ -24,16 +22,19 @@ from edge_fiqa.bench.scenarios import (
     closed_loop_rate,
     run_scenario,
 )
+from edge_fiqa.bench.result import load_result
+from edge_fiqa.bench.run import BenchPlan, measure
 from edge_fiqa.bench.timing import QUICK, USUAL, Effort
-from edge_fiqa.bundle import Bundle
-from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.options import add_policy_arguments, cores, policies_of
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.fusion import parse_fusion
-from edge_fiqa.measure import measured_costs, synthetic_faces
-from edge_fiqa.policy import Policy
-from edge_fiqa.scorer import Scorer, available_backend
+from edge_fiqa.exits.fusion import parse_fusion
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.measurement.segment_costs import measured_costs
+from edge_fiqa.policies.policy import Policy
+from edge_fiqa.scoring.scorer import Scorer, available_backend
 from edge_fiqa.types import FaceSet
 
 
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _plan(options: argparse.Namespace) -> BenchPlan:
     effort = QUICK if options.quick else USUAL
     if options.rounds is not None:
         if options.rounds < 1:
@@ -106,7 +107,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             exits = tuple(int(text) for text in options.exits.split(","))
         except ValueError:
             raise ConfigError(f"--exits {options.exits!r}: expected numbers like 1,6,12") from None
-    return Plan(
+    return BenchPlan(
         exits,
         tuple(options.batch),
         tuple(options.backend),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fiqa.calibration.fit import LEAST_FACES
-from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.info import describe
 from edge_fiqa.config import BuildRecipe, load_recipe
 from edge_fiqa.engines import BACKENDS
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     try:
-        from edge_fiqa.build import build_bundle
+        from edge_fiqa.build.builder import build_bundle
     except ImportError as exc:
         raise BackendMissing(
             f"building needs {exc.name}; run pip install 'edge-fiqa[build]'"

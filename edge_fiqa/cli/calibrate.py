@@ -11,27 +11,27 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
+from edge_fiqa.calibration.monitor import with_reference
 from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_reject_rate
 from edge_fiqa.calibration.risk import faces_needed
-from edge_fiqa.calibration.scale import Form, Scale, Sigmoid
-from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.calibration.scale import Scale, ScaleForm, Sigmoid
+from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.cli.pairs import read_pairs
 from edge_fiqa.config import CalibrationRecipe, load_recipe
-from edge_fiqa.cost import saved
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import threshold_at_fmr
-from edge_fiqa.fusion import RULES, Fusion, parse_fusion
-from edge_fiqa.gate import Gate, check_gate
-from edge_fiqa.measure import all_exits
-from edge_fiqa.monitor import with_reference
-from edge_fiqa.recognition import read_recogniser
-from edge_fiqa.scorer import available_backend
+from edge_fiqa.evaluation.recognition import read_recogniser
+from edge_fiqa.exits.cost import saved
+from edge_fiqa.exits.fusion import RULES, Fusion, parse_fusion
+from edge_fiqa.measurement.all_exits import all_exits
+from edge_fiqa.policies.gate import Gate, check_gate
+from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.types import Array, FaceSet
 
 USUAL = CalibrationRecipe()
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     fusions: tuple[Fusion, ...] = RULES
     if recipe.fusion is not None:
         fusions = (parse_fusion(recipe.fusion, bundle.config.depth),)
-    scale: Form | Scale = recipe.scale
+    scale: ScaleForm | Scale = recipe.scale
     if recipe.x0 is not None and recipe.w is not None:
         scale = Sigmoid(recipe.x0, recipe.w)
     calibration = fit_calibration(

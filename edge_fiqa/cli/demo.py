@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa import __version__
-from edge_fiqa.align import align
 from edge_fiqa.cli.effects import EFFECTS
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.errors import BackendMissing, ConfigError
-from edge_fiqa.fusion import fuse
-from edge_fiqa.images import decode
-from edge_fiqa.policy import Fixed
-from edge_fiqa.scorer import Scorer
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.faces.align import align
+from edge_fiqa.faces.images import decode
+from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Bytes
 
 PORTRAIT = "grace_hopper.jpg"

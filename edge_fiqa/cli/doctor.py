@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa import __version__
-from edge_fiqa.bundle import GOLDEN_FACES, Bundle
-from edge_fiqa.cli.device import TOLERANCE, examine
+from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.manifest import GOLDEN_FACES
 from edge_fiqa.cli.options import cores
+from edge_fiqa.doctor.device_check import TOLERANCE, examine
 from edge_fiqa.engines import BACKENDS, open_engine
-from edge_fiqa.engines.board import read_board
+from edge_fiqa.engines.machine import read_machine
 from edge_fiqa.errors import ConfigError, EdgeFiqaError
-from edge_fiqa.measure import all_exits, synthetic_faces
+from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 
 PACKAGES = {
     "numpy": "needed",
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _device(bundle: Bundle, report: Path) -> int:
     print("\ndevice")
-    found = examine(bundle, read_board(), print, Path("/"))
+    found = examine(bundle, read_machine(), print, Path("/"))
     found = {
         "edge_fiqa": __version__,
         "python": platform.python_version(),

@@ -21,7 +21,7 @@ from edge_fiqa.evaluation.edc import (
     threshold_at_fmr,
     threshold_at_fnmr,
 )
-from edge_fiqa.evaluation.scored import ScoredPairs, read_scored
+from edge_fiqa.evaluation.scored_pairs import ScoredPairs, read_scored
 
 USUAL_LIMIT = {"fixed": 0.3, "crfiqa": 0.95}
 SHOWN: tuple[float, ...] = (0.0, 0.01, 0.02, *np.arange(0.05, 1, 0.05).round(2).tolist())

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from edge_fiqa.cli.faces import read_faces
+from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.report.figures import attention_figure, to_png
+from edge_fiqa.evaluation.report.mean_attention import float_weights
 from edge_fiqa.model.attention import attention_maps
-from edge_fiqa.study.attention import float_weights
-from edge_fiqa.study.figures import attention_figure, to_png
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

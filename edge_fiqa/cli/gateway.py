@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     try:
-        from edge_fiqa.gateway.daemon import check, serve_until_stopped
+        from edge_fiqa.gateway.service.daemon import check, serve_until_stopped
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[gateway]'") from exc
 

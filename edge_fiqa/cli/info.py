@@ -8,10 +8,10 @@ from typing import TextIO
 
 import msgspec
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.scale import form_of
-from edge_fiqa.cost import CostTable
-from edge_fiqa.route import route_to
+from edge_fiqa.exits.cost import CostTable
+from edge_fiqa.exits.route import route_to
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

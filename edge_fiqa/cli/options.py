@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.fusion import RULES
-from edge_fiqa.policy import Budget, Convergence, Deadline, Fixed, Policy
+from edge_fiqa.exits.fusion import RULES
+from edge_fiqa.policies.policy import Budget, Convergence, Deadline, Fixed, Policy
 
 POLICIES = ("fixed", "convergence", "gate", "budget", "deadline")
 

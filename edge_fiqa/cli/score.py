@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from edge_fiqa.audit import SHARE, Audit
 from edge_fiqa.calibration.artefact import load_calibration
+from edge_fiqa.calibration.audit import SHARE, Audit
+from edge_fiqa.calibration.monitor import Finding
 from edge_fiqa.cli.options import (
     add_engine_arguments,
     add_policy_arguments,
@@ -17,17 +18,16 @@ from edge_fiqa.cli.options import (
     policies_of,
 )
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.fusion import parse_fusion
-from edge_fiqa.images import printable
-from edge_fiqa.landmarks import read_landmarks
-from edge_fiqa.monitor import Finding
-from edge_fiqa.output import CsvWriter, NdjsonWriter, TableWriter, Writer
-from edge_fiqa.pipeline import TOGETHER, score_files
-from edge_fiqa.policy import Policy
-from edge_fiqa.resume import Form, ResumableFile
-from edge_fiqa.scorer import Scorer
-from edge_fiqa.service import GateService
-from edge_fiqa.sources import FaceReader, expand
+from edge_fiqa.exits.fusion import parse_fusion
+from edge_fiqa.faces.images import printable
+from edge_fiqa.faces.landmarks import read_landmarks
+from edge_fiqa.faces.sources import FaceReader, expand
+from edge_fiqa.policies.policy import Policy
+from edge_fiqa.scoring.gate_service import GateService
+from edge_fiqa.scoring.output import CsvWriter, NdjsonWriter, TableWriter, Writer
+from edge_fiqa.scoring.pipeline import TOGETHER, score_files
+from edge_fiqa.scoring.resume import FileFormat, ResumableFile
+from edge_fiqa.scoring.scorer import Scorer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,7 +176,7 @@ def _writer(options: argparse.Namespace, scorer: Scorer) -> tuple[Writer, set[st
         ), set()
     if options.format == "table":
         raise ConfigError("--format table is for the terminal; --output takes ndjson or csv")
-    kind: Form = options.format or ("csv" if options.output.suffix == ".csv" else "ndjson")
+    kind: FileFormat = options.format or ("csv" if options.output.suffix == ".csv" else "ndjson")
     file = ResumableFile(
         options.output,
         kind,

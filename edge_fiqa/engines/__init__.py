@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from edge_fiqa.errors import BackendMissing, ConfigError
 
 if TYPE_CHECKING:
-    from edge_fiqa.bundle import Bundle
+    from edge_fiqa.bundle.bundle import Bundle
     from edge_fiqa.engines.base import Engine
 
 BACKENDS = {
     "ov": "edge_fiqa.engines.ov:OpenVINO",
     "ort": "edge_fiqa.engines.ort:OnnxRuntime",
-    "pt": "edge_fiqa.engines.pt:open_torch",
-    "trt": "edge_fiqa.engines.trt:TensorRT",
+    "pt": "edge_fiqa.engines.torch_.engine:open_torch",
+    "trt": "edge_fiqa.engines.trt.engine:TensorRT",
 }
 
 LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch", "trt": "tensorrt"}

@@ -13,9 +13,6 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   is filled up. Where it would stay the same, compaction saves nothing.
 - `prepare(segments, faces)` does what takes long before the first face: those segments (None: all)
   for batches of those many faces (None: of any) are built and loaded. `run` needs no preparation.
-- `run_ahead`, where an engine has one, runs the first of these steps and decides by an exit table when
-  all faces are done. What it returns for each step that ran is what `run` would have; only the last
-  one has tokens, valid until it runs again. Empty: it cannot, and nothing ran.
 - 1 <= N <= max_batch, and rows to keep are among the N; anything else is a ConfigError. Failures
   inside a backend are EngineFailed.
 - An engine is not thread-safe: one thread at a time, one engine per worker thread.
@@ -23,19 +20,15 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError, EngineFailed
-from edge_fiqa.exit_table import ExitTable
-from edge_fiqa.types import IMAGE, Array, Bytes, Segment, VitConfig
-
-Rows = npt.NDArray[np.intp]
+from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment, VitConfig
 
 
 @dataclass(frozen=True)
@@ -47,10 +40,6 @@ class Tokens:
     buffer: Any
 
 
-Ran = list[tuple[Tokens | None, Array]]
-RunAhead = Callable[[Sequence[Segment], ExitTable, Bytes], Ran]
-
-
 class Engine(Protocol):
     """See the module's docstring for the contract."""
 
@@ -60,7 +49,6 @@ class Engine(Protocol):
     device: str
     threads: int
     max_batch: int
-    run_ahead: RunAhead | None
 
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]: ...
 
@@ -90,7 +78,6 @@ class EngineBase:
     config: VitConfig
     segments: Set[Segment]
     max_batch: int
-    run_ahead: RunAhead | None = None
 
     def faces_in(self, segment: Segment, x: Bytes | Tokens) -> int:
         """N, after checking that x is what `segment` takes. Raises ConfigError."""

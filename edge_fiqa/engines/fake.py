@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_fiqa.engines.base import EngineBase, Rows, Tokens
-from edge_fiqa.types import IMAGE, Array, Bytes, Segment, VitConfig
+from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment, VitConfig
 
 
 class FakeEngine(EngineBase):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
-from edge_fiqa.engines.base import EngineBase, Rows, Tokens
+from edge_fiqa.engines.base import EngineBase, Tokens
 from edge_fiqa.errors import BackendMissing, EngineFailed
-from edge_fiqa.types import Array, Bytes, Segment
+from edge_fiqa.types import Array, Bytes, Rows, Segment
 
 
 class OnnxRuntime(EngineBase):

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
-from edge_fiqa.engines.base import EngineBase, Rows, Tokens, bucket_for
-from edge_fiqa.engines.cache import cache_folder, not_writable
+from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
 from edge_fiqa.errors import EngineFailed
-from edge_fiqa.types import IMAGE, Array, Bytes, Segment
+from edge_fiqa.files import cache_folder, not_writable
+from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 
 
 def _without_telemetry() -> Any:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from edge_fiqa.types import Floats
+
 Indices = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float64]
 
 
 def resample_identities(identity: npt.ArrayLike, times: int, seed: int = 0) -> Iterator[Indices]:

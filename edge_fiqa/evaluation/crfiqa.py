@@ -22,9 +22,8 @@ import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import resolves
-from edge_fiqa.types import Mask
+from edge_fiqa.types import Floats, Mask
 
-Floats = npt.NDArray[np.float64]
 DISCARDS: Floats = np.arange(0, 1, 0.05)
 
 

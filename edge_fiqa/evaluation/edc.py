@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
-
-Floats = npt.NDArray[np.float64]
+from edge_fiqa.types import Floats
 
 
 @dataclass(frozen=True)

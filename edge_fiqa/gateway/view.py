@@ -12,11 +12,9 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from edge_fiqa.record import Record
-from edge_fiqa.types import Bytes
+from edge_fiqa.types import Box, Bytes, Point
 
-State = Literal["connecting", "live", "stale", "ended", "failed"]
-Box = tuple[float, float, float, float]
-Point = tuple[float, float]
+StreamState = Literal["connecting", "live", "stale", "ended", "failed"]
 
 
 class FaceView(Struct, frozen=True):
@@ -32,7 +30,7 @@ class CameraView(Struct, frozen=True, kw_only=True):
     """frame_age_s: None before the first frame. warnings: BGR, drift, stale, in words."""
 
     name: str
-    state: State
+    state: StreamState
     frame_age_s: float | None
     frames: int
     frames_per_s: float

@@ -14,13 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_fiqa.types import Array, VitConfig
+from edge_fiqa.types import Array, Floats, VitConfig
 
 BN_EPS = 2e-5
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

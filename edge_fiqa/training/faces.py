@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training.degradations import random_mixture
 from edge_fiqa.training.labelling import Labelling, label_faces
 from edge_fiqa.training.labels import Bools, Ints

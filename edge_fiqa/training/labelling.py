@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_fiqa.recognition import unit
+from edge_fiqa.evaluation.recognition import unit
 from edge_fiqa.training.critic import critic, features_of
 from edge_fiqa.training.labels import LABELS, Bools, Ints, standardise
 from edge_fiqa.training.pictures import FaceList

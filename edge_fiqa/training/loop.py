@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge_fiqa.errors import CheckpointError
-from edge_fiqa.fusion import fuse
+from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches

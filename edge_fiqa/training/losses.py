@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_fiqa.fusion import depth_weights
+from edge_fiqa.exits.fusion import depth_weights
 
 
 def regression(scores: Tensor, quality: Tensor, weights: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import msgspec
 
 from edge_fiqa.config import read_yaml
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.recognition import Feeding
+from edge_fiqa.evaluation.recognition import Feeding
 from edge_fiqa.types import PATCHES, Mode, VitConfig
 
 LabelName = Literal["certainty_ratio", "centre_cosine"]

@@ -13,7 +13,7 @@ from edge_fiqa.model.vit import ViT
 from edge_fiqa.types import IMAGE, PATCH, VitConfig
 
 GRID = IMAGE // PATCH  # patches a side
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 class Student(nn.Module):
@@ -80,7 +80,9 @@ def initialise(vit: ViT) -> None:
             nn.init.zeros_(parameter)
 
 
-def widen(state: State, wanted: State, noise: float, generator: torch.Generator) -> State:
+def widen(
+    state: StateDict, wanted: StateDict, noise: float, generator: torch.Generator
+) -> StateDict:
     """Weights of a student of half the width, as a student of the wanted shapes that gives the same
     scores (function-preserving growth, Net2Net, arXiv:1511.05641).
 

@@ -7,7 +7,8 @@ The time of one segment is
     max(linear / (rate * use) + attention / (FP16 rate * use), weights / (bandwidth * stream))
       + blocks * kernels * kernel_us + boundary_us
 
-GFLOPs come from edge_fiqa/cost.py. Activations are not counted: a face's tokens fit into the L2 cache.
+GFLOPs come from edge_fiqa/exits/cost.py.
+Activations are not counted: a face's tokens fit into the L2 cache.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
-from edge_fiqa.cost import segment_gflops
-from edge_fiqa.route import segments_for
+from edge_fiqa.exits.cost import segment_gflops
+from edge_fiqa.exits.route import segments_for
 from edge_fiqa.types import PATCH, Segment, VitConfig
 
 Precision = Literal["fp16", "int8"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edge_fiqa.bench.compare import compare
-from edge_fiqa.bench.result import Peak, Power, Result, Row, load_result
+from edge_fiqa.bench.result import BenchResult, BenchRow, Peak, Power, load_result
 from edge_fiqa.errors import ConfigError
 
 
@@ -16,11 +16,11 @@ def row(round_ms, **changes):
         "p99_ms": None, "faces_per_s": 1.0, "gflops": 1.0, "gflops_per_s": 1.0, "peak_share": None,
         "peak_mb": None, "device_mb": None, "gross_mj": None, "net_mj": None,
     }  # fmt: skip
-    return Row(**{**stated, "round_ms": tuple(round_ms), **changes})
+    return BenchRow(**{**stated, "round_ms": tuple(round_ms), **changes})
 
 
 def result(*rows, peak=100.0, **environment):
-    return Result(
+    return BenchResult(
         faces="none",
         environment={"cpu": "x", "cores": 2, "load": 0.1} | environment,
         power=Power(None, None, "none"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edge_fiqa.bundle import SHIPPED
+from edge_fiqa.bundle.bundle import SHIPPED, Bundle
 from edge_fiqa.calibration.artefact import FILE, load_calibration
 from edge_fiqa.errors import ConfigError
 
@@ -54,4 +54,7 @@ def test_what_cannot_be_is_refused_when_it_is_read(where, tmp_path):
 
 def test_the_shipped_ones_are_read():
     for folder in SHIPPED.values():
-        load_calibration(folder / FILE)
+        manifest = Bundle.open(folder).manifest
+        shipped = load_calibration(folder / FILE, manifest.fingerprint)
+        assert shipped.exits == manifest.exits
+        assert "FW" in shipped.rules

@@ -9,7 +9,7 @@ from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.scale import Sigmoid
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.fusion import RULES, fuse
+from edge_fiqa.exits.fusion import RULES, fuse
 
 EXITS = (1, 2, 3, 4, 5, 6)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edge_fiqa.calibration.monotone import KNOTS, Line, fit_monotone, fit_spread
+from edge_fiqa.errors import ConfigError
 
 
 def on(line, x):
@@ -42,3 +43,21 @@ def test_spread_follows_the_noise():
 def test_no_residual_still_has_some_spread():
     line = fit_spread(np.linspace(0, 1, 100), np.zeros(100))
     assert min(line.y) > 0
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ((), ()),
+        ((1.0, 2.0), (1.0,)),
+        ((1.0, 1.0), (1.0, 2.0)),
+        ((2.0, 1.0), (1.0, 2.0)),
+        ((1.0, float("nan")), (1.0, 2.0)),
+        ((1.0, 1e31), (1.0, 2.0)),
+        ((1.0, 2.0), (1.0, -1e31)),
+        ((1.0, 2.0), (1.0, float("nan"))),
+    ],
+)
+def test_what_is_no_line(x, y):
+    with pytest.raises(ConfigError, match=r"a line (needs|ends)"):
+        Line(x, y)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from edge_fiqa.calibration.risk import (
     LAMBDAS,
     Trial,
+    certain,
     choose,
     design_effect,
     faces_needed,
@@ -28,6 +29,36 @@ def made_up(faces, seed=0):
     return full + noise * spread, np.broadcast_to(spread, (faces, 6)).copy()
 
 
+def test_certain_is_further_from_the_line_than_the_margin():
+    """By hand, around a line of 0.5: distances 0.25, 0.5, 0.75 and 0.5 below; a margin of 2 spreads."""
+    estimates = np.array([0.75, 1.0, 1.25, 0.0, np.nan])
+    spreads = np.full(5, 0.25)
+    assert certain(estimates, spreads, 0.5, 2.0).tolist() == [False, False, True, False, False]
+    assert certain(estimates, spreads, 0.5, 1.0).tolist() == [False, True, True, True, False]
+    assert certain(estimates, spreads * 0, 0.5, 2.0).tolist() == [True] * 4 + [False]
+    assert certain(estimates, spreads, 0.5, None).tolist() == [False] * 5
+    assert certain(estimates[:4], spreads[:4], -np.inf, 8.0).all()  # the gate 0 is always passed
+    assert not certain(np.array([0.5]), np.zeros(1), 0.5, 0.0).any()
+
+
+def test_certain_is_the_same_alone_and_in_a_batch():
+    """Bit for bit: a margin is tested on arrays (N, P) and served to one column at a time."""
+    rng = np.random.default_rng(3)
+    estimates = rng.normal(size=(500, 6)).astype(np.float32)
+    spreads = rng.random((500, 6)).astype(np.float32)
+    for margin in LAMBDAS[::9]:
+        spreads[:9] = np.abs(estimates[:9] - 0.3) / margin  # on the edge, or a last digit beside it
+        together = certain(estimates, spreads, 0.3, margin)
+        for point in range(6):
+            column = certain(estimates[:, point], spreads[:, point], 0.3, margin)
+            np.testing.assert_array_equal(column, together[:, point])
+        alone = [
+            [abs(e - np.float32(0.3)) > np.float32(margin) * s for e, s in zip(*pair, strict=True)]
+            for pair in zip(estimates, spreads, strict=True)
+        ]
+        np.testing.assert_array_equal(together, alone)
+
+
 def test_stops_at_the_first_certain_point():
     estimates = np.array([[0.9, 0.2, 0.4], [0.1, 0.9, 0.4], [0.1, 0.2, 0.4]])
     spreads = np.array([[0.5, 0.5, 0.0]] * 3)
@@ -45,14 +76,25 @@ def test_flips_are_those_of_stopping_there():
     assert found[0].sum() < found[-1].sum()
 
 
+def test_a_face_at_the_margin_or_at_the_gate():
+    """Exactly `lam` spreads away is not certain; exactly at the gate is accepted."""
+    assert stops(np.array([[1.0, -1.0]]), np.array([[0.5, 0.0]]), 0.0, 2.0).tolist() == [1]
+    margin = flips(np.array([[1.0, -1.0]]), np.array([[0.5, 0.0]]), 0.0, (2.0, 1.5))
+    assert margin.tolist() == [[False], [True]]
+    gate = flips(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.full((2, 2), 0.5), 0.0, (1.0,))
+    assert gate.tolist() == [[False, True]]
+
+
 def test_p_values_are_exact_binomial_tails():
     assert p_value(2, 100, 0.05) == pytest.approx(sum(binom.pmf(k, 100, 0.05) for k in range(3)))
+    assert p_value([5, 6], 5, 0.05).tolist() == [1, 1]
 
 
 def test_the_sequence_ends_before_its_first_failure():
     assert fixed_sequence([0.01, 0.02, 0.3, 0.001], 0.95) == 1
     assert fixed_sequence([0.06, 0.0], 0.95) is None
     assert fixed_sequence([0.0, 0.0], 0.95) == 1
+    assert fixed_sequence([0.5, 0.75], 0.5) == 0  # at the level itself it passes
 
 
 def test_faces_needed_is_where_no_flip_suffices():
@@ -108,6 +150,12 @@ def test_a_design_effect_counts_what_groups_are_worth():
     assert effect(np.zeros(1), np.array([500.0])) == 500
     assert effect(np.array([9, 9]), np.array([50.0, 50.0])) > 10  # two agree by chance
     assert effect(np.eye(300)[0], np.ones(300)) == 1
+
+
+def test_few_groups_pay_the_square_of_students_quantile():
+    """Two groups of 50 that flip alike: nothing between them, t(1) against t(99) at 95 %."""
+    expected = (t.ppf(0.95, 1) / t.ppf(0.95, 99)) ** 2
+    assert effect(np.array([9, 9]), np.array([50.0, 50.0])) == pytest.approx(expected)
 
 
 def test_gates_without_flips_borrow_the_design_effect_of_those_with():

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_fiqa.calibration.scale import Scale, Sigmoid, fit_scale
+from edge_fiqa.calibration.monotone import Line
+from edge_fiqa.calibration.scale import Quantile, Scale, Sigmoid, fit_scale, form_of
 from edge_fiqa.errors import ConfigError
 
 NORMAL = np.random.default_rng(0).normal(2.0, 0.5, 20_000).astype(np.float32)
@@ -69,3 +70,23 @@ def test_files_keep_it(form):
 
 def test_equal_scores_do_not_break_it():
     assert fit_scale(np.ones(5, np.float32)).quality(1.0) == 50
+
+
+def test_a_scale_knows_its_form():
+    assert [form_of(fit_scale(NORMAL, form)) for form in ("sigmoid", "quantile")] == [
+        "sigmoid",
+        "quantile",
+    ]
+
+
+@pytest.mark.parametrize("percent", [(0, 0), (50, 10), (-1, 50), (0, 101)])
+def test_a_quantile_scale_rises_within_0_to_100(percent):
+    with pytest.raises(ConfigError, match="rises from 0 to 100"):
+        Quantile(Line((0.0, 1.0), tuple(map(float, percent))))
+
+
+def test_the_average_face_by_hand():
+    """Mean 2, deviation 1: one deviation up is 1.702 steps, 100 / (1 + exp(-1.702)) = 84.6."""
+    scale = fit_scale(np.array([1, 3], np.float32), "sigmoid")
+    assert (scale.x0, scale.w) == (2.0, pytest.approx(1 / 1.702, rel=1e-5))
+    assert scale.quality([1.0, 2.0, 3.0]).tolist() == [15, 50, 85]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli import main
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.cli import main
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from edge_fiqa import __version__
-from edge_fiqa.build import synthetic_faces
-from edge_fiqa.bundle import Manifest
+from edge_fiqa.build.builder import synthetic_faces
+from edge_fiqa.bundle.manifest import Manifest
 from edge_fiqa.cli import COMMANDS, main
 
 

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fiqa.bundle import SHIPPED
+from edge_fiqa.bundle.bundle import SHIPPED
 from edge_fiqa.cli import main
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 
 
 @pytest.fixture

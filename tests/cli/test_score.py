@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import matplotlib
@@ -14,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_fiqa.build import synthetic_faces
+from edge_fiqa.build.builder import synthetic_faces
 from edge_fiqa.cli import main
+from tests.waiting import until
 
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
 
@@ -228,10 +228,7 @@ def test_ctrl_c_keeps_what_was_written_and_the_run_resumes(bundle, tmp_path):
     command = [sys.executable, "-m", "edge_fiqa", "score", "--bundle", str(bundle.folder)]
     command += ["--backend", "ov", str(folder), "--output", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (out.exists() and out.stat().st_size > 20_000):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: out.exists() and out.stat().st_size > 20_000, 60)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

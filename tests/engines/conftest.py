@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import edge_fiqa.engines
-from edge_fiqa.bundle import Bundle, sha256
-from edge_fiqa.config import PlanOptions
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
-from edge_fiqa.model.build_torch import load_vit
-from edge_fiqa.route import segments_for
+from edge_fiqa.exits.route import segments_for
+from edge_fiqa.files import sha256
+from edge_fiqa.model.torch_model import load_vit
 
 HERE = Path(__file__).parent
 
@@ -101,7 +101,7 @@ def one_version(monkeypatch, tmp_path):
 def with_options(bundle, folder, **options):
     """A copy of the bundle that was built for TensorRT with these options."""
     copy = shutil.copytree(bundle.folder, folder / "-".join(["copy", *options]))
-    (copy / "tensorrt.json").write_bytes(msgspec.json.encode(PlanOptions(**options)))
+    (copy / "tensorrt.json").write_bytes(msgspec.json.encode(options))
     manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"]["tensorrt.json"] = sha256(copy / "tensorrt.json")
     (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

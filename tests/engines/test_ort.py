@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import ort
 from edge_fiqa.types import Segment
 

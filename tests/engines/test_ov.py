@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_fiqa.bundle import Bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines.ov import OpenVINO, attend_in_bf16, ov
 from edge_fiqa.types import Segment
 

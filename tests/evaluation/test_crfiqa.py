@@ -10,10 +10,9 @@ from edge_fiqa.evaluation.crfiqa import DISCARDS, edc_crfiqa
 
 
 @pytest.mark.parametrize("fmr", ["1e-2", "1e-3", "1e-4"])
-def test_parity(shared, fmr):
-    folder = shared / "reference/parity"
-    data = np.load(folder / "edc_crfiqa.npz")
-    expected = json.loads((folder / "edc_crfiqa.json").read_text(encoding="utf-8"))
+def test_parity(parity, fmr):
+    data = np.load(parity / "edc_crfiqa.npz")
+    expected = json.loads((parity / "edc_crfiqa.json").read_text(encoding="utf-8"))
     curve = edc_crfiqa(data["similarity"], data["same"], data["pair_quality"], float(fmr))
     np.testing.assert_allclose(expected["discard"], DISCARDS, atol=1e-12)
     np.testing.assert_allclose(curve.fnmr, expected[f"fnmr@{fmr}"], atol=1e-9)

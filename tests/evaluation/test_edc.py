@@ -9,6 +9,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import (
     Edc,
     edc_fixed,
+    relative_pauc,
     theoretical_best,
     threshold_at_fmr,
     threshold_at_fnmr,
@@ -18,6 +19,12 @@ from edge_fiqa.evaluation.edc import (
 def test_the_worst_pair_goes_first():
     curve = edc_fixed([0.9, 0.2, 0.8, 0.1], [4, 1, 3, 2], threshold=0.5)
     assert [curve.at(d) for d in (0, 0.25, 0.49, 0.5, 0.75, 1)] == [2 / 4, 1 / 3, 1 / 3, 0, 0, 0]
+
+
+def test_a_pair_at_the_threshold_matches():
+    """A non-match is a similarity below it, and only that."""
+    curve = edc_fixed([0.5, 0.9, 0.4, 0.8], [1, 2, 3, 4], threshold=0.5)
+    assert curve.fnmr.tolist() == [1 / 4, 1 / 3, 1 / 2, 0, 0]
 
 
 def test_equal_qualities_leave_together():
@@ -44,11 +51,10 @@ def test_a_perfect_quality_reaches_the_theoretical_best():
 
 
 @pytest.mark.parametrize("limit", ["0.1", "0.2", "0.3", "0.5", "1.0"])
-def test_parity(shared, limit):
-    folder = shared / "reference/parity"
-    data = np.load(folder / "edc_fixed.npz")
+def test_parity(parity, limit):
+    data = np.load(parity / "edc_fixed.npz")
     quality = np.minimum(data["quality_a"], data["quality_b"])
-    for expected in json.loads((folder / "edc_fixed.json").read_text(encoding="utf-8"))["curves"]:
+    for expected in json.loads((parity / "edc_fixed.json").read_text(encoding="utf-8"))["curves"]:
         error = expected["args"].get("starting_error")
         threshold = expected["args"].get("similarity_score_threshold")
         if error is not None:
@@ -61,12 +67,23 @@ def test_parity(shared, limit):
         assert best == pytest.approx(expected["theoretical_best"][limit], abs=1e-9)
 
 
+def test_relative_pauc_is_0_at_the_best_and_1_where_random_pairs_leave():
+    """FNMR 0.2 up to a discard of 0.1: at best 0.2 * 0.1 - 0.1 ** 2 / 2, by chance 0.2 * 0.1."""
+    best, chance = 0.015, 0.02
+    values = [relative_pauc(area, 0.2, 0.1) for area in (best, chance, 0.0175, 0.0225)]
+    assert values == pytest.approx([0, 1, 0.5, 1.5])
+    assert np.isnan(relative_pauc(0.0, 0.0, 0.1))
+
+
 def test_thresholds():
     impostor = np.arange(1000) / 1000
     threshold = threshold_at_fmr(impostor, 0.01)
     assert (impostor >= threshold).mean() == pytest.approx(0.01)
     tied = np.repeat([0.1, 0.9], [900, 100])
     assert (tied >= threshold_at_fmr(tied, 0.05)).mean() <= 0.05
+    for wrong in (0, 1, -0.1):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            threshold_at_fmr(impostor, wrong)
     with pytest.raises(ConfigError, match="cannot resolve"):
         threshold_at_fmr(impostor, 1e-3)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from edge_fiqa.gateway.events import Event
+from edge_fiqa.gateway.events.event import Event
 from edge_fiqa.gateway.view import CameraView, FaceView, Totals, TrackView
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record
 

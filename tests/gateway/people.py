@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from edge_fiqa.align import TEMPLATE
-from edge_fiqa.gateway.capture import SourceLost
-from edge_fiqa.gateway.config import CameraConfig, GatewayConfig
-from edge_fiqa.gateway.events import Event
-from edge_fiqa.gateway.faces import SeenFace
+from edge_fiqa.gateway.config.gateway import CameraConfig, GatewayConfig
+from edge_fiqa.gateway.events.event import Event
+from edge_fiqa.gateway.tracks.face_finder import SeenFace
+from edge_fiqa.gateway.video.capture import SourceLost
 from edge_fiqa.types import IMAGE
+from tests.published import ARCFACE
 
 HEIGHT, WIDTH, SIDE = 120, 400, 40
 
@@ -42,7 +42,7 @@ class FindSquares:
         )
         faces = []
         for x, y, width, height, _area in found[1:count]:
-            points = TEMPLATE / IMAGE * (width, height) + (x, y)
+            points = ARCFACE / IMAGE * (width, height) + (x, y)
             crop = np.full((IMAGE, IMAGE, 3), x // 2, np.uint8)
             faces.append(
                 SeenFace(
@@ -140,11 +140,3 @@ class Collected:
 
     def of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.type == kind]
-
-
-def until(condition, seconds: float = 10.0) -> None:
-    """Wait for something that happens in another thread."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)

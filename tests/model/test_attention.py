@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model import vit as module
 from edge_fiqa.model.attention import attention_maps
-from edge_fiqa.model.build_torch import load_vit
+from edge_fiqa.model.torch_model import load_vit
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_c", "tiny_full"])

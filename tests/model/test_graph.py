@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.route import segments_for
 from edge_fiqa.model.graph import segment_graph
-from edge_fiqa.model.store import WeightStore
-from edge_fiqa.route import segments_for
+from edge_fiqa.model.weight_store import WeightStore
 from edge_fiqa.types import Segment
 
 

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 import torch
 
-from edge_fiqa.model.build_torch import load_vit
 from edge_fiqa.model.fold import fold_head
 from edge_fiqa.model.graph import segment_graph
+from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.model.weights import infer_config, verify
 from edge_fiqa.types import Segment
 
@@ -47,12 +47,10 @@ def _image(seed, i):
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request, shared):
+def case(request, parity):
     """(weights, images (4, 112, 112, 3), reference scores (4, E))."""
     mode, width = request.param.split("-")
-    cases = json.loads(
-        (shared / "reference/parity/vitfiqa_scores.json").read_text(encoding="utf-8")
-    )
+    cases = json.loads((parity / "vitfiqa_scores.json").read_text(encoding="utf-8"))
     found = next(c for c in cases if (c["mode"], c["embed_dim"]) == (mode, int(width)))
     arrays = {k: _weight(found["seed"], k, tuple(s)) for k, s in found["keys"].items()}
     weights = verify(arrays, infer_config(arrays, found["num_heads"]), request.param)

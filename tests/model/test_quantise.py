@@ -8,9 +8,9 @@ import pytest
 from onnx import numpy_helper
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.route import segments_for
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantise_segment, quantised_segments
-from edge_fiqa.route import segments_for
 from edge_fiqa.types import Segment
 
 SEGMENT = Segment(1, 2)

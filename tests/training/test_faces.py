@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training import faces as module
 from edge_fiqa.training import store
 from edge_fiqa.training.faces import Teachers, Versions, prepare

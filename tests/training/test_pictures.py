@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.recognition import Recogniser
+from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training.faces import Teachers, Versions, prepare
 from edge_fiqa.training.labelling import Labelling
 from edge_fiqa.training.pictures import list_faces
@@ -79,7 +79,7 @@ def test_shards_hold_the_pixels_of_their_list(root):
     for number in (0, 49, 50, 103):
         picture = faces.lists[1].pictures[number]
         write_photo(root / "same.webp", 100 + number)
-        from edge_fiqa.images import decode
+        from edge_fiqa.faces.images import decode
 
         np.testing.assert_array_equal(picture.pixels(), decode(root / "same.webp"))
 

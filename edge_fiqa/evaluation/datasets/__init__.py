@@ -15,10 +15,10 @@ from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets.adience import read_adience
+from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
 from edge_fiqa.evaluation.datasets.ijb import read_ijb
 from edge_fiqa.evaluation.datasets.insightface import read_bin
 from edge_fiqa.evaluation.datasets.lists import read_csv_list, read_lfw_list
-from edge_fiqa.evaluation.datasets.pairs import FacePairs
 
 
 def open_pairs(path: Path, faces: Path | None = None, name: str | None = None) -> FacePairs:

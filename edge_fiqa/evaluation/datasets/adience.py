@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.datasets.faces import FileFaces
-from edge_fiqa.evaluation.datasets.pairs import FacePairs
+from edge_fiqa.evaluation.datasets.face_files import FileFaces
+from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
 
 MOST_MATED, IMPOSTORS = 50, 100_000
 KINDS = {"aligned": "landmark_aligned_face", "faces": "coarse_tilt_aligned_face"}

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.datasets.faces import FileFaces
-from edge_fiqa.evaluation.datasets.pairs import FacePairs, Templates
+from edge_fiqa.evaluation.datasets.face_files import FileFaces
+from edge_fiqa.evaluation.datasets.face_pairs import FacePairs, Templates
 
 
 def read_ijb(folder: Path, name: str) -> FacePairs:

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.datasets.faces import EncodedFaces
-from edge_fiqa.evaluation.datasets.pairs import FacePairs
+from edge_fiqa.evaluation.datasets.face_files import EncodedFaces
+from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
 
 
 def read_bin(path: Path, name: str) -> FacePairs:

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.datasets.faces import FileFaces
-from edge_fiqa.evaluation.datasets.pairs import FacePairs, pairs_of_names
+from edge_fiqa.evaluation.datasets.face_files import FileFaces
+from edge_fiqa.evaluation.datasets.face_pairs import FacePairs, pairs_of_names
 
 Pair = tuple[str, str, bool]
 SUFFIXES = (".jpg", ".png", ".jpeg", ".bmp")

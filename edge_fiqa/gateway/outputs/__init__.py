@@ -14,8 +14,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from edge_fiqa.gateway.events import Sink
-from edge_fiqa.gateway.outputs.config import FileConfig, HttpConfig, MqttConfig, StoreConfig
+from edge_fiqa.gateway.config.outputs import FileConfig, HttpConfig, MqttConfig, StoreConfig
+from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.outputs.file_sink import FileSink
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from edge_fiqa.gateway.outputs.mqtt import MqttSink

@@ -20,10 +20,10 @@ from starlette.exceptions import HTTPException
 
 from edge_fiqa import __version__
 from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused, Overloaded
-from edge_fiqa.gateway.events import Sink
+from edge_fiqa.gateway.config.outputs import HttpConfig
+from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.outputs import kserve
 from edge_fiqa.gateway.outputs.auth import Guard
-from edge_fiqa.gateway.outputs.config import HttpConfig
 from edge_fiqa.gateway.outputs.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
 from edge_fiqa.gateway.outputs.metrics import registry_for
 from edge_fiqa.gateway.outputs.uploads import read_deadline_s, read_image, read_landmarks
@@ -41,7 +41,7 @@ PAGE = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
-Result = TypeVar("Result")
+HttpResult = TypeVar("HttpResult")
 
 
 class Busy(Exception):
@@ -52,7 +52,7 @@ class Busy(Exception):
         self.status, self.seconds = status, seconds
 
 
-class Gate:
+class UploadLimiter:
     """How pushed images come in: a few at a time, each client at its rate, each body in bounds."""
 
     def __init__(self, config: HttpConfig) -> None:
@@ -60,7 +60,7 @@ class Gate:
         self._buckets = Buckets(config.pushes_per_s, BURST)
         self._places = anyio.Semaphore(PUSHES_AT_ONCE)
 
-    async def run(self, request: Request, work: Callable[[bytes], Result]) -> Result:
+    async def run(self, request: Request, work: Callable[[bytes], HttpResult]) -> HttpResult:
         """`work`, in a thread, on the request's body."""
         client = request.client.host if request.client else ""
         if (seconds := self._buckets.take(client)) is not None:
@@ -86,7 +86,7 @@ def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str |
         redoc_url=None,
         default_response_class=Response,
     )
-    gate = Gate(config)
+    gate = UploadLimiter(config)
     _add_page(app)
     _add_health(app, view, sinks)
     _add_api(app, view, config, sinks, gate)
@@ -146,7 +146,7 @@ def _add_health(app: FastAPI, view: View, sinks: Sequence[Sink]) -> None:
 
 
 def _add_api(
-    app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Sink], gate: Gate
+    app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Sink], gate: UploadLimiter
 ) -> None:
     @app.get("/api/status")
     def status() -> Response:
@@ -211,7 +211,7 @@ def _jpeg(data: bytes | None, otherwise: str) -> Response:
     return _error(404, otherwise) if data is None else Response(data, media_type="image/jpeg")
 
 
-def _add_kserve(app: FastAPI, view: View, gate: Gate) -> None:
+def _add_kserve(app: FastAPI, view: View, gate: UploadLimiter) -> None:
     def check(name: str) -> None:
         if name != view.model:
             raise HTTPException(404, "no such model")

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from edge_fiqa import __version__
-from edge_fiqa.gateway.events import Event, Sink
+from edge_fiqa.gateway.events.event import Event, Sink
 from edge_fiqa.gateway.view import View
 
 LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)

@@ -17,8 +17,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.events import Event, event_to_json
-from edge_fiqa.gateway.outputs.config import MqttConfig
+from edge_fiqa.gateway.config.outputs import MqttConfig
+from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.homeassistant import discovery
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.presence import Presence

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from edge_fiqa.gateway.events import Event
+from edge_fiqa.gateway.events.event import Event
 
 
 class CameraState(Struct, frozen=True, kw_only=True):

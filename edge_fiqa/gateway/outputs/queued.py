@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from edge_fiqa.gateway.events import Event
+from edge_fiqa.gateway.events.event import Event
 
 log = logging.getLogger(__name__)
 

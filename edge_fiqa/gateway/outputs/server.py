@@ -14,8 +14,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.events import Sink
-from edge_fiqa.gateway.outputs.config import HttpConfig
+from edge_fiqa.gateway.config.outputs import HttpConfig
+from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.view import View
 

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.events import Event, event_to_json
-from edge_fiqa.gateway.outputs.config import StoreConfig
+from edge_fiqa.gateway.config.outputs import StoreConfig
+from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
 

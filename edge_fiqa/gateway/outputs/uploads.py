@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.view import Point
-from edge_fiqa.images import decode_bytes
-from edge_fiqa.types import Bytes
+from edge_fiqa.faces.images import decode_bytes
+from edge_fiqa.types import Bytes, Point
 
 LONGEST_DEADLINE_MS = 60_000.0
 

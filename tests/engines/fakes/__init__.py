@@ -8,18 +8,17 @@ import edge_fiqa.engines
 
 from . import bfloat, operators
 from .cuda import Crash, Libcuda, World, pycuda_driver
-from .graphs import face_goes_on
 from .operators import refusals
 from .tensorrt import make_tensorrt
 
-ENGINE = Path(edge_fiqa.engines.__file__).parent
-__all__ = ["Crash", "World", "bfloat", "face_goes_on", "install", "operators", "refusals"]
+ENGINE = Path(edge_fiqa.engines.__file__).parent / "trt"
+__all__ = ["Crash", "World", "bfloat", "install", "operators", "refusals"]
 
 
 def install(monkeypatch, world, api):
     """Make `tensorrt`, `pycuda.driver` and libcuda those of `world`, and import the engine afresh."""
-    for path in ENGINE.glob("trt*.py"):
-        name = f"edge_fiqa.engines.{path.stem}"
+    for path in ENGINE.glob("[a-z]*.py"):
+        name = f"edge_fiqa.engines.trt.{path.stem}"
         monkeypatch.setitem(sys.modules, name, None)  # so that undoing removes what is imported now
         del sys.modules[name]
     package, driver = types.ModuleType("pycuda"), pycuda_driver(world)
@@ -31,6 +30,6 @@ def install(monkeypatch, world, api):
     from importlib import import_module
 
     monkeypatch.setattr(
-        import_module("edge_fiqa.engines.trt_graph"), "load_driver", lambda: Libcuda(world)
+        import_module("edge_fiqa.engines.trt.graphs"), "load_driver", lambda: Libcuda(world)
     )
     return world

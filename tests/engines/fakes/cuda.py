@@ -11,7 +11,7 @@ import types
 
 import numpy as np
 
-from .graphs import Driver, decide
+from .graphs import FUNCTIONS, Driver
 
 
 class Crash(BaseException):
@@ -21,19 +21,17 @@ class Crash(BaseException):
 class World:
     """One machine. sm, integrated, cuda: of its device. ptx: whether its driver takes our PTX.
 
-    capturable: whether segments can be captured. conditional: how it treats conditional graphs, see
-    `graphs.Driver`. complaints: what the real libraries print.
+    capturable: whether segments can be captured. complaints: what the real libraries print.
     """
 
     def __init__(
         self, *, devices=1, sm=(8, 7), integrated=False, cuda=12060, ptx=True, capturable=True,
-        conditional="yes", memory=1 << 30, name="Orin",
+        memory=1 << 30, name="Orin",
     ):  # fmt: skip
         self.devices, self.sm, self.integrated, self.cuda = devices, sm, integrated, cuda
         self.ptx, self.capturable, self.memory, self.name = ptx, capturable, memory, name
         self.initialised = False
         self.live = {}  # address -> (size, kind)
-        self.conditional = conditional
         self.streams, self.graphs = {}, {}
         self.complaints, self.events = [], []
         self.on_step = lambda phase, step: None  # called before each step of a build is done
@@ -286,17 +284,6 @@ def pycuda_driver(world):
     def memset_d8_async(dest, data, size, stream=None):
         enqueue(stream, lambda: world.view(int(dest), size).fill(data))
 
-    class Decide:
-        def prepare(self, arg_types, texrefs=()):
-            assert arg_types == "PPPQI"
-            return self
-
-        def prepared_async_call(self, grid, block, stream, *args, shared_size=0):
-            assert (tuple(grid), tuple(block)) == ((1, 1), (64, 1, 1)), "one block of 64 faces"
-            struct.pack("PPPQI", *args)
-            enqueue(stream, lambda: decide(world, *args))
-            world.events.append("decide")
-
     class Function:
         def prepare(self, arg_types, texrefs=()):
             self._format = arg_types
@@ -325,7 +312,7 @@ def pycuda_driver(world):
         def get_function(self, name):
             if f".entry {name}(".encode() not in self._text:
                 raise logic("cuModuleGetFunction failed: named symbol not found")
-            return {"gather_rows": Function, "decide": Decide}[name]()
+            return Function()
 
     def module_from_buffer(buffer):
         here()
@@ -336,8 +323,6 @@ def pycuda_driver(world):
             raise logic(
                 "cuModuleLoadDataEx failed: the provided PTX was compiled with an unsupported toolchain"
             )
-        if b".extern" in buffer and world.conditional == "unlinked":
-            raise logic("cuModuleLoadDataEx failed: device kernel image is invalid")
         return Module(buffer)
 
     def get_driver_version():
@@ -377,7 +362,7 @@ class Libcuda(Driver):
 
     def __init__(self, world):
         super().__init__(world)
-        for name, arity in self.functions().items():
+        for name, arity in FUNCTIONS.items():
             setattr(self, name, Symbol(getattr(self, f"_{name}"), arity))
 
     def _cuInit(self, flags):  # noqa: N802

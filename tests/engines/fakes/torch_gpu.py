@@ -30,7 +30,7 @@ TO_HOST = {
 
 
 class Gpu:
-    """One device, to be used by one engine (`edge_fiqa.engines.pt_device.Device`).
+    """One device, to be used by one engine (`edge_fiqa.engines.torch_.device.Device`).
 
     capturable: whether captures are accepted. memory: bytes, before it says that there are none
     left. Counted: waits of the host, allocations outside captures, replays, operators run.

@@ -1,7 +1,7 @@
 import cv2
 import pytest
 
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 
 
 @pytest.fixture(scope="session")

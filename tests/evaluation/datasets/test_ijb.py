@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fiqa.align import TEMPLATE
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets import open_pairs
-from edge_fiqa.evaluation.datasets.pairs import Templates
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.evaluation.datasets.face_pairs import Templates
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from tests.published import ARCFACE
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def ijb(tmp_path):
     """Four pictures: template 7 of media 1, 1, 2; template 9 of medium 3. Shifted by (20, 10)."""
     (tmp_path / "loose_crop").mkdir()
     (tmp_path / "meta").mkdir()
-    points = " ".join(f"{x + 20:.4f} {y + 10:.4f}" for x, y in TEMPLATE)
+    points = " ".join(f"{x + 20:.4f} {y + 10:.4f}" for x, y in ARCFACE)
     for number, face in enumerate(synthetic_faces(4, 9), 1):
         image = np.zeros((150, 160, 3), np.uint8)
         image[10:122, 20:132] = face[..., ::-1]

@@ -9,7 +9,7 @@ import pytest
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets import open_pairs
-from edge_fiqa.measure import synthetic_faces
+from edge_fiqa.measurement.all_exits import synthetic_faces
 
 
 @pytest.fixture

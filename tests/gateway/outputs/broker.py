@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
-import time
 
-import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-
-
-def until(condition, seconds=40.0):
-    """Wait for it to be true, and return what it was."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-    return found
+from tests.needs import need
+from tests.waiting import until
 
 
 class Broker:
     """Keeps sessions and retained messages on disk, so that a subscriber misses nothing either."""
 
     def __init__(self, folder, more=""):
-        if MOSQUITTO is None:
-            pytest.skip("mosquitto is not installed; apt-get install mosquitto")
+        self._program = need("mosquitto")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -47,7 +35,7 @@ class Broker:
 
     def start(self):
         self.process = subprocess.Popen(
-            [MOSQUITTO, "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [self._program, "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until(self._listens)
 

@@ -6,18 +6,15 @@ import base64
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from websockets.sync.client import connect
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+from tests.needs import need
+
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -29,12 +26,11 @@ class Browser:
     """One page. `said` collects what it logs: errors, and what its Content-Security-Policy stops."""
 
     def __init__(self, profile: Path):
-        if CHROMIUM is None:
-            pytest.skip("chromium is not installed; apt-get install chromium")
+        chromium = need("chromium", "chromium-browser", "google-chrome")
         self.said, self.asked, self._number = [], [], 0
         self._opened = contextlib.ExitStack()
         self.process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [chromium, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,  # its children are ended with it, whatever happens
         )  # fmt: skip

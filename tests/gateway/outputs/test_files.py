@@ -8,19 +8,13 @@ import time
 import pytest
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.config.outputs import FileConfig, StoreConfig
 from edge_fiqa.gateway.outputs import file_sink
-from edge_fiqa.gateway.outputs.config import FileConfig, StoreConfig
 from edge_fiqa.gateway.outputs.file_sink import FileSink, set_aside
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.store import DAY_S, StoreSink
 from tests.gateway.fake_view import event, jpeg
-
-
-def until(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
+from tests.waiting import until
 
 
 def lines(*files):

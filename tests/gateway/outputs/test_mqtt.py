@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.gateway.outputs.config import MqttConfig
+from edge_fiqa.gateway.config.outputs import MqttConfig
 from edge_fiqa.gateway.outputs.homeassistant import discovery
 from edge_fiqa.gateway.outputs.mqtt import MqttSink
 from edge_fiqa.gateway.outputs.presence import Presence
 from tests.gateway.fake_view import FakeView, event, jpeg, record
-from tests.gateway.outputs.broker import Broker, Listener, until
+from tests.gateway.outputs.broker import Broker, Listener
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The server itself: where it listens, TLS, and that closing it is quick."""
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -21,17 +20,16 @@ from edge_fiqa.gateway.outputs import (
     watch,
 )
 from tests.gateway.fake_view import FakeView, event, jpeg
+from tests.needs import need
 
 TOKEN = "0123456789abcdef"
 
 
 @pytest.fixture
 def certificate(tmp_path):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed; apt-get install openssl")
     names = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
          "-out", names[0], "-keyout", names[1]], capture_output=True,
     )  # fmt: skip

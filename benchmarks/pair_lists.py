@@ -1,0 +1,52 @@
+"""The test lists of pairs, the recognisers that compare them, and pAUC as the scripts report it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from common import read_faces
+
+from edge_fiqa.evaluation.edc import edc_fixed
+from edge_fiqa.evaluation.recognition import Recogniser
+
+HALF = {"mean": (127.5,) * 3, "std": (128.0,) * 3}
+IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+RECOGNISERS = {
+    "insightface_mobilefacenet_y1": {},
+    "mobilefacenet_foamliu": IMAGENET,
+    "mobilefacenet_casia_112x96": {**HALF, "columns": (8, 104)},
+    "mobileface_id_v2": {},
+}
+UNSEEN = ("mobilefacenet_casia_112x96", "mobileface_id_v2")  # taught the models nothing
+LISTS = ("celeba10k_gen_test", "lfw_gen_test", "orl_gen_test")
+LIMIT = 0.3  # discard up to which pAUC is taken
+
+
+def recogniser(data: Path, name: str) -> Recogniser:
+    return Recogniser(path=data / f"models/{name}.onnx", **RECOGNISERS[name])
+
+
+def read_list(data: Path, name: str) -> tuple[np.ndarray, ...]:
+    """Faces (N, 112, 112, 3); of every pair the rows of its two faces, and whether they are of one
+    person; of every genuine pair the person."""
+    with (data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
+        pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
+    paths = sorted({path for a, b, _ in pairs for path in (a, b)})
+    index = {path: number for number, path in enumerate(paths)}
+    a, b = (np.array([index[pair[side]] for pair in pairs]) for side in (0, 1))
+    same = np.array([pair[2] for pair in pairs])
+    identity = np.array([str(Path(pair[0]).parent) for pair in pairs])[same]
+    return read_faces(data, paths), a, b, same, identity
+
+
+def compare(
+    embedding: np.ndarray, a: np.ndarray, b: np.ndarray, same: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine similarities of the mated and of the non-mated pairs, embeddings (N, D) of length 1."""
+    similarity = (embedding[a] * embedding[b]).sum(1)
+    return similarity[same], similarity[~same]
+
+
+def pauc(genuine: np.ndarray, quality: np.ndarray, threshold: float) -> float:
+    """pAUC x 1e-3 of mated pairs (P,) and their qualities (P,); lower is better."""
+    return 1e3 * edc_fixed(genuine, quality, threshold).pauc(LIMIT)

@@ -1,0 +1,186 @@
+"""Checkpoint -> bundle: segments, parity and cost measured here and now, renamed into place whole."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+
+from edge_fiqa import __version__
+from edge_fiqa.build.precision import check_precision, compare
+from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.manifest import (
+    FLOAT_WEIGHTS,
+    GOLDEN_FACES,
+    PLAN_OPTIONS,
+    WEIGHTS,
+    Costs,
+    Manifest,
+    NetworkInfo,
+    Parity,
+    SegmentFile,
+    save_manifest,
+)
+from edge_fiqa.calibration.artefact import FILE as CALIBRATION
+from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
+from edge_fiqa.calibration.monitor import with_reference
+from edge_fiqa.config import BuildRecipe
+from edge_fiqa.engines import open_engine
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.route import parse_boundaries, segments_for
+from edge_fiqa.files import sha256
+from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
+from edge_fiqa.measurement.segment_costs import measured_costs
+from edge_fiqa.model.graph import segment_graph
+from edge_fiqa.model.quantise import quantised_segments
+from edge_fiqa.model.weight_store import WeightStore
+from edge_fiqa.model.weights import Weights, load_weights
+from edge_fiqa.types import Array, Bytes, FaceSet, Segment
+
+
+def build_bundle(
+    checkpoint: Path,
+    target: Path,
+    recipe: BuildRecipe,
+    *,
+    heads: int | None = None,
+    faces: FaceSet | None = None,
+    force: bool = False,
+    name: str | None = None,
+) -> Bundle:
+    """Build `target` from `checkpoint` and open it.
+
+    faces: aligned calibration faces, for INT8 ranges, parity and the calibration; without them parity
+    is measured on synthetic images, and fewer than 100 make no calibration.
+    Nothing appears at `target` unless everything went well. Raises ConfigError if it exists and
+    `force` is not given, and if the recipe's precision loses more than it allows.
+    """
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists; give --force to replace it")
+    if recipe.precision == "int8" and (faces is None or not len(faces.crops)):
+        raise ConfigError("INT8 needs real faces for its ranges: give --calibration-images DIR")
+    weights = load_weights(checkpoint, heads)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _write(weights, folder, recipe, None if faces is None else faces.crops, name or target.name)
+        _measure(weights, folder, recipe, faces)
+        check_precision(Bundle.open(folder).manifest, recipe)
+        folder.chmod(0o755)
+        _swap(folder, target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Bundle.open(target)
+
+
+def _write(
+    weights: Weights, folder: Path, recipe: BuildRecipe, faces: Bytes | None, name: str
+) -> None:
+    config = weights.config
+    ends = parse_boundaries(recipe.segments or str(config.depth), config.depth)
+    segments = segments_for(ends, tails=config.mode == "token")
+    files = []
+    store = WeightStore(folder, WEIGHTS)
+    for segment, model in _graphs(weights, segments, recipe, faces):
+        file = f"{segment.name}.onnx"
+        onnx.save(store.add(model), str(folder / file))
+        files.append(SegmentFile(segment.first, segment.last, segment.tail, file))
+    store.close()
+    if recipe.backend == "pt":
+        from safetensors.numpy import save_file
+
+        save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": str(config.heads)})
+    if recipe.backend == "trt":
+        (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
+    manifest = Manifest(
+        name=name,
+        edge_fiqa=__version__,
+        fingerprint=weights.fingerprint,
+        network=NetworkInfo(
+            config.mode, config.width, config.depth, config.heads, config.mlp_ratio
+        ),
+        precision=recipe.precision,
+        backend=recipe.backend,
+        exits=ends,
+        segments=tuple(sorted(files, key=lambda f: (f.first, f.last, f.tail))),
+        files={path.name: sha256(path) for path in sorted(folder.iterdir())},
+        parity=Parity("not measured", 0, "", ()),
+        costs=Costs("not measured", "", "", 0, ()),
+        golden=(),
+    )
+    save_manifest(manifest, folder)
+
+
+def _graphs(
+    weights: Weights, segments: Sequence[Segment], recipe: BuildRecipe, faces: Bytes | None
+) -> Iterator[tuple[Segment, onnx.ModelProto]]:
+    if recipe.precision == "int8":
+        assert faces is not None  # build_bundle has checked
+        spread = np.linspace(0, len(faces) - 1, min(recipe.range_faces, len(faces))).astype(int)
+        yield from quantised_segments(
+            weights, segments, faces[spread], recipe.ranges, recipe.float_layers
+        )
+    else:
+        for segment in segments:
+            yield segment, segment_graph(weights, segment, recipe.precision)
+
+
+def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet | None) -> None:
+    crops = synthetic_faces(16) if faces is None else faces.crops
+    with tempfile.TemporaryDirectory() as place:
+        reference = _reference(weights, recipe, Path(place), crops)
+    with open_engine(Bundle.open(folder), threads=recipe.threads) as engine:
+        engine.prepare(faces=[1])  # every segment is about to be measured
+        found = all_exits(engine, crops)
+        golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
+        costs = measured_costs(engine)
+    manifest = Bundle.open(folder).manifest
+    files, calibration = dict(manifest.files), None
+    if faces is not None and len(crops) >= LEAST_FACES:
+        calibration = fit_calibration(
+            found,
+            faces.groups,
+            model=manifest.name,
+            fingerprint=manifest.fingerprint,
+            exits=manifest.exits,
+            images=faces.described,
+        )
+        calibration = with_reference(calibration, found, crops)
+        calibration.save(folder / CALIBRATION)
+        files[CALIBRATION] = sha256(folder / CALIBRATION)
+    images = "synthetic images" if faces is None else faces.described
+    manifest = msgspec.structs.replace(
+        manifest,
+        files=files,
+        parity=Parity(
+            "onnxruntime fp32", len(crops), images, compare(found, reference, calibration)
+        ),
+        costs=costs,
+        golden=tuple(tuple(float(score) for score in row) for row in golden),
+    )
+    save_manifest(manifest, folder)
+
+
+def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes) -> Array:
+    """Float32 scores from ONNX Runtime, whose graph the tests compare with torch."""
+    plain = BuildRecipe(backend="ort", precision="fp32", segments=recipe.segments)
+    _write(weights, folder, plain, None, "reference")
+    with open_engine(Bundle.open(folder), "ort") as engine:
+        return all_exits(engine, faces)
+
+
+def _swap(folder: Path, target: Path) -> None:
+    """Put `folder` at `target`; an old bundle there is removed only once the new one stands."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.rename(old / "bundle")
+        folder.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(target)

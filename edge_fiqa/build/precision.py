@@ -1,0 +1,72 @@
+"""What reduced precision costs, against float32, and whether that is too much."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_fiqa.bundle.manifest import ExitParity, Manifest
+from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.config import BuildRecipe
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.types import Array
+
+GATES = range(10, 91, 10)
+
+
+def compare(
+    found: Array, reference: Array, calibration: Calibration | None
+) -> tuple[ExitParity, ...]:
+    """Trails (N, E) of a bundle and of float32 -> one row per exit.
+
+    Both go through the same calibration, fused by FW as by default.
+    """
+    rows = []
+    for depth in range(1, found.shape[1] + 1):
+        agreement = within = None
+        if calibration is not None:
+            agreement, within = _decisions(found, reference, depth, calibration)
+        a, b = found[:, depth - 1], reference[:, depth - 1]
+        rows.append(
+            ExitParity(depth, float(np.abs(a - b).max()), _spearman(a, b), agreement, within)
+        )
+    return tuple(rows)
+
+
+def check_precision(manifest: Manifest, recipe: BuildRecipe) -> None:
+    """Raise ConfigError naming the exit where the bundle loses more than the recipe allows."""
+    if recipe.precision == "fp32" or recipe.accept_imprecise:
+        return
+    for name, limit in (("spearman", recipe.least_spearman), ("agreement", recipe.least_agreement)):
+        rows = [row for row in manifest.parity.exits if row.agreement is not None]
+        worst = min(rows, key=lambda row: getattr(row, name) or 0.0, default=None)
+        if worst is not None and (getattr(worst, name) or 0.0) < limit:
+            raise ConfigError(
+                f"{recipe.precision} loses too much: exit {worst.exit} has {_WORDS[name]} "
+                f"{getattr(worst, name) or 0.0:.4f} with float32, the limit is {limit:g}; take another "
+                "--precision or --ranges, more --calibration-images, or --accept-imprecise"
+            )
+
+
+_WORDS = {"spearman": "a rank correlation of", "agreement": "a share of equal decisions of"}
+
+
+def _decisions(
+    found: Array, reference: Array, depth: int, calibration: Calibration
+) -> tuple[float, float]:
+    estimator = Estimator.of(calibration, "FW")
+    a, b = (
+        estimator.scale.quality(estimator.estimate(fuse(trail, depth), depth))
+        for trail in (found, reference)
+    )
+    agreement = min(float(((a >= gate) == (b >= gate)).mean()) for gate in GATES)
+    return agreement, float((np.abs(a - b) <= 1).mean())
+
+
+def _spearman(a: Array, b: Array) -> float | None:
+    from scipy.stats import spearmanr
+
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(spearmanr(a, b).statistic)

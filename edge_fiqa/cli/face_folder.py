@@ -1,0 +1,40 @@
+"""Reading a folder of aligned faces to measure on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.faces.sources import FaceCrop, FaceReader, expand
+from edge_fiqa.types import FaceSet
+
+
+def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
+    """At most `limit` aligned faces, spread evenly over the folder; unreadable ones are left out.
+
+    Faces of one sub-folder are one group; in a flat folder every file is.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder of faces")
+    paths = list(expand([str(folder)], sys.stdin))
+    if limit is not None and limit < len(paths):
+        paths = [paths[i] for i in np.linspace(0, len(paths) - 1, max(limit, 1)).astype(int)]
+    reader, crops, groups, names, refused = FaceReader(), [], [], [], 0
+    for path in paths:
+        for face in reader.faces_of(path):
+            if isinstance(face, FaceCrop):
+                crops.append(face.crop)
+                names.append(path.relative_to(folder).as_posix())
+                groups.append(str(path if path.parent == folder else path.parent))
+            else:
+                refused += 1
+    if not crops:
+        raise ConfigError(f"{folder}: no aligned 112x112 faces in it ({refused} files refused)")
+    if refused:
+        print(f"edge-fiqa {command}: {refused} unusable images left out", file=sys.stderr)
+    return FaceSet(
+        np.stack(crops), tuple(groups), f"faces of {folder.resolve().name}", tuple(names)
+    )

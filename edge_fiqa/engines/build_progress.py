@@ -1,0 +1,187 @@
+"""How far the building of plans is: a bar for people, lines for a log, or whatever is listening.
+
+A plan takes seconds to minutes and a bundle has tens of them, so nobody should wait in silence.
+Needs no engine's library.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, TextIO
+
+from msgspec import Struct
+from tqdm import tqdm
+
+log = logging.getLogger("edge_fiqa.plans")
+EVERY_S = 30.0  # between two lines about one plan
+
+
+class BuildProgress(Struct, frozen=True, kw_only=True):
+    """Plan `number` of `count` that have to be built now.
+
+    phase, share: what the builder does, and how much of this plan its steps say is done (0 to 1;
+    they take unequal times). waiting: another process is building, and only one may at a time.
+    reason: why it is built.
+    """
+
+    number: int
+    count: int
+    segment: str
+    batch: int
+    reason: str = ""
+    state: Literal["waiting", "building", "built", "failed"] = "building"
+    phase: str = ""
+    share: float = 0.0
+    elapsed_s: float = 0.0
+
+    def __str__(self) -> str:
+        faces = "1 face" if self.batch == 1 else f"{self.batch} faces"
+        return f"plan {self.number} of {self.count}, {self.segment} for {faces}"
+
+
+Report = Callable[[BuildProgress | None], None]
+"""Hears every change, on any thread, one at a time; None once nothing more is being built."""
+
+
+class ProgressBar:
+    """A bar over all plans, which moves within a plan as well."""
+
+    FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, event: BuildProgress | None) -> None:
+        if event is None:
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = None
+            return
+        if self._bar is None:
+            # A serial console does not say how large it is; tqdm would draw nothing.
+            unknown = _width(sys.stderr) == 0
+            self._bar = tqdm(
+                desc=str(event),
+                total=event.count,
+                file=sys.stderr,
+                bar_format=self.FORMAT,
+                dynamic_ncols=not unknown,
+                ncols=80 if unknown else None,
+                nrows=20 if unknown else None,
+            )
+        what = event.phase or ("waiting for another build" if event.state == "waiting" else "")
+        self._bar.set_description_str(str(event), refresh=False)
+        self._bar.set_postfix_str(what, refresh=False)
+        done = 1.0 if event.state == "built" else event.share
+        self._bar.update(event.number - 1 + done - self._bar.n)
+        if event.state != "building" or not event.share:
+            self._bar.refresh()
+
+
+def _width(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return 0
+
+
+class ProgressLines:
+    """A line when a plan is begun and when it is there, and one every `every_s` in between."""
+
+    def __init__(
+        self,
+        say: Callable[[str], None] = log.info,
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say, self._every_s, self._clock = say, every_s, clock
+        self._last: tuple[int, str] = (0, "")
+        self._said_at = 0.0
+
+    def __call__(self, event: BuildProgress | None) -> None:
+        if event is None:
+            return
+        now, at = self._clock(), (event.number, event.state)
+        if at == self._last and now - self._said_at < self._every_s:
+            return
+        began, self._last, self._said_at = at != self._last, at, now
+        self._say(f"{event}: {self._what(event, began)}")
+
+    @staticmethod
+    def _what(event: BuildProgress, began: bool) -> str:
+        if event.state == "waiting":
+            return "waiting, another process is building"
+        if event.state != "building":
+            return f"{event.state} after {event.elapsed_s:.0f} s"
+        if began:
+            return f"building, as {event.reason}" if event.reason else "building"
+        phase = f", {event.phase}" if event.phase else ""
+        return f"{event.share:.0%}{phase}, {event.elapsed_s:.0f} s"
+
+
+_listener: Report | None = None
+
+
+@contextmanager
+def told_to(report: Report) -> Iterator[None]:
+    """All engines of this process report to `report` meanwhile."""
+    global _listener
+    before, _listener = _listener, report
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def reporter() -> Report:
+    """Who hears of a series of builds that begins now: the listener, else whoever sees stderr."""
+    if _listener is not None:
+        return _listener
+    return ProgressBar() if sys.stderr is not None and sys.stderr.isatty() else ProgressLines()
+
+
+class BuildPhases:
+    """A builder's nested phases, as one share of the whole. Thread-safe, as builders call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._phases: dict[str, _Phase] = {}
+        self._reached = 0.0
+
+    def start(self, phase: str, parent: str | None, steps: int) -> None:
+        with self._lock:
+            self._phases[phase] = _Phase(parent if parent in self._phases else None, max(steps, 1))
+
+    def step(self, phase: str) -> None:
+        with self._lock:
+            if phase in self._phases:
+                self._phases[phase].done += 1
+
+    def finish(self, phase: str) -> None:
+        with self._lock:
+            found = self._phases.pop(phase, None)
+            if found is not None and found.parent is None:
+                self._reached = 1.0
+
+    def now(self) -> tuple[str, float]:
+        """The innermost phase that was begun last, and the share, which never falls."""
+        with self._lock:
+            roots = [name for name, phase in self._phases.items() if phase.parent is None]
+            self._reached = max([self._reached, *map(self._share, roots)])
+            return next(reversed(self._phases), ""), self._reached
+
+    def _share(self, name: str) -> float:
+        phase = self._phases[name]
+        inner = [self._share(n) for n, child in self._phases.items() if child.parent == name]
+        return min(1.0, (phase.done + max(inner, default=0.0)) / phase.steps)
+
+
+class _Phase:
+    def __init__(self, parent: str | None, steps: int) -> None:
+        self.parent, self.steps, self.done = parent, steps, 0

@@ -1,0 +1,154 @@
+"""What images and scores pass through, and segments captured as CUDA graphs over fixed addresses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from edge_fiqa.engines.lease import Lease
+from edge_fiqa.engines.torch_.device import GpuDevice, GpuGraph, first_line
+from edge_fiqa.engines.torch_.network import GpuNetwork
+from edge_fiqa.types import Segment
+
+logger = logging.getLogger("edge_fiqa")
+
+WARM_UP = 2
+"""Plain runs before a capture: at first, libraries load kernels and plan, which no graph can hold."""
+
+MAX_GRAPHS = 16
+"""Of one stage. Who hoards tokens makes ever new pairs of addresses; others run kernel by kernel."""
+
+Addresses = tuple[int, int]
+"""Numbers of the token buffers that a run reads and writes; NONE where it has none."""
+NONE = -1
+
+
+class Inlet:
+    """A buffer on the device that is filled through pinned memory."""
+
+    def __init__(self, device: GpuDevice, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.tensor = device.allocate(shape, dtype)
+        self._pinned = device.pinned(shape, dtype)
+        self._array = self._pinned.numpy()
+        self._sent = device.event()
+        self._sent.record()
+
+    def fill(self, values: npt.NDArray[np.generic]) -> None:
+        """Enqueue the copy of `values` into the first rows."""
+        self._sent.synchronize()  # the copy before this one has left the pinned memory
+        rows = len(values)
+        self._array[:rows] = values
+        self.tensor[:rows].copy_(self._pinned[:rows], non_blocking=True)
+        self._sent.record()
+
+
+class Outlet:
+    """Scores (blocks, N) on the device, and pinned memory that they arrive in.
+
+    array: that memory, valid once the stream was waited for.
+    """
+
+    def __init__(self, tensor: Tensor, pinned: Tensor) -> None:
+        self.tensor, self._pinned, self.array = tensor, pinned, pinned.numpy()
+
+    def fetch(self) -> None:
+        """Enqueue the copy of the scores to the host."""
+        self._pinned.copy_(self.tensor, non_blocking=True)
+
+
+class ScoreBoard:
+    """The scores of a batch, exit by exit: those of consecutive exits lie together."""
+
+    def __init__(self, device: GpuDevice, exits: int, max_batch: int) -> None:
+        self._exits = exits
+        self._tensor = device.allocate((exits * max_batch,), torch.float32)
+        self._pinned = device.pinned((exits * max_batch,), torch.float32)
+        self._outlets: dict[tuple[int, int, int], Outlet] = {}
+
+    def outlet(self, first: int, last: int, batch: int) -> Outlet:
+        """Exits first..last of a batch of that size. Other sizes use the same memory."""
+        key = (first, last, batch)
+        if key not in self._outlets:
+            part = slice((first - 1) * batch, last * batch)
+            shape = (last - first + 1, batch)
+            self._outlets[key] = Outlet(
+                self._tensor[part].view(shape), self._pinned[part].view(shape)
+            )
+        return self._outlets[key]
+
+
+class Capturer:
+    """Captures until that is refused once; says why, and leaves it from then on."""
+
+    def __init__(self, device: GpuDevice, enabled: bool = True) -> None:
+        self._device, self.enabled = device, enabled
+
+    def capture(self, work: Callable[[], object], name: str) -> GpuGraph | None:
+        try:
+            return self._device.capture(work)
+        except RuntimeError as exc:
+            self.enabled = False
+            logger.warning(
+                "CUDA graphs are off, segments run kernel by kernel: %s cannot be captured: %s",
+                name,
+                first_line(exc),
+            )
+            return None
+
+
+class CapturedSegment:
+    """One segment at one batch size. scores: (blocks, batch) on the device, which it fills.
+
+    A graph holds addresses, so there is one for each pair of token buffers that it meets.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        batch: int,
+        network: GpuNetwork,
+        images: Tensor,
+        scores: Tensor,
+        capturer: Capturer,
+    ) -> None:
+        self.segment, self.batch, self._network = segment, batch, network
+        self._images, self._scores, self._capturer = images[:batch], scores, capturer
+        self.graphs: dict[Addresses, GpuGraph] = {}
+
+    def enqueue(self, source: Lease[Tensor] | None, target: Lease[Tensor] | None) -> None:
+        """source: the tokens to read, None for the images. target: where tokens go, None of a tail.
+
+        The first run with new addresses is slow, and right.
+        """
+        met = (
+            NONE if source is None else source.number,
+            NONE if target is None else target.number,
+        )
+        graph = self.graphs.get(met)
+        if graph is not None:
+            graph.replay()
+            return
+        x = self._images if source is None else source.memory[: self.batch]
+        tokens = None if target is None else target.memory[: self.batch]
+
+        def work() -> None:
+            self._network.run(self.segment, x, tokens, self._scores)
+
+        if not self._capturer.enabled or len(self.graphs) >= MAX_GRAPHS:
+            work()
+            return
+        for _ in range(WARM_UP):
+            work()
+        graph = self._capturer.capture(work, f"{self.segment.name} at {self.batch} faces")
+        if graph is not None:
+            self.graphs[met] = graph
+
+    def close(self) -> None:
+        for graph in self.graphs.values():
+            graph.reset()
+        self.graphs.clear()

@@ -1,0 +1,240 @@
+"""TensorRT: the engine for Jetson and servers. One plan per segment and batch size.
+
+Plans are built on the machine that runs them, at first use or ahead, and kept (see `trt_plans`).
+Tokens are device addresses; only images go in and scores come out. All device work runs on one
+thread and one stream.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.engines import machine as board
+from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.lease import TokenPool
+from edge_fiqa.engines.owner import Owner
+from edge_fiqa.engines.trt.api import VERSION, Log, make, need, trt
+from edge_fiqa.engines.trt.device import CudaDevice, DriverError, Staging
+from edge_fiqa.engines.trt.graphs import CudaGraphs
+from edge_fiqa.engines.trt.plans import PlanStore, Target, plan_options
+from edge_fiqa.engines.trt.scratch import Scratch
+from edge_fiqa.engines.trt.stage import LoadedSegment
+from edge_fiqa.engines.trt.supply import Supply, Work
+from edge_fiqa.errors import EngineFailed
+from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
+
+TOKEN_BYTES = 4  # tokens are float32 in every precision: the residual stream is
+IN_THE_CONTEXT = (
+    "_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch", "_runtime",
+    "_full_runtime", "_supply",
+)  # fmt: skip
+"""Attributes that hold what the device's context owns, in the order in which they go."""
+
+
+class TensorRT(EngineBase):
+    backend = "trt"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self.bundle, self.config = bundle, bundle.config
+        self.segments = frozenset(bundle.segments)
+        self.threads = threads or 1
+        self.version = VERSION
+        self.options = plan_options(bundle)
+        self.max_batch = self.options.batches[-1]
+        self.device_ms: dict[Segment, float] = {}
+        """What each segment took on the device when it last ran, by CUDA events."""
+        self._row_bytes = self.config.tokens * self.config.width * TOKEN_BYTES
+        self._cancelled = threading.Event()
+        self._closed, self._process = False, os.getpid()
+        self._stages: dict[tuple[Segment, int], LoadedSegment] = {}
+        self._owner = Owner("edge_fiqa-tensorrt")
+        try:
+            self._owner.call(self._open)
+        except BaseException:
+            self._owner.stop()
+            raise
+        atexit.register(self.close)
+        if self.options.ahead:
+            try:
+                self._wait(self._ahead)
+            except BaseException:
+                self.close()
+                raise
+
+    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+        faces = self.faces_in(segment, x)
+        return self._wait(self._run, segment, x, faces)
+
+    def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        return self._wait(self._keep, tokens, self.rows_in(tokens, rows))
+
+    def computed(self, faces: int) -> int:
+        return next(size for size in self.options.batches if size >= faces)
+
+    def prepare(
+        self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
+    ) -> None:
+        counts = self.options.batches if faces is None else faces
+        sizes = {self.computed(min(n, self.max_batch)) for n in counts}
+        chosen = sorted(self.segments if segments is None else segments)
+        self._wait(self._prepare, [(s, size) for size in sorted(sizes) for s in chosen])
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._cancelled.set()
+        atexit.unregister(self.close)
+        if os.getpid() != self._process:
+            return  # a fork's copy: the device's objects are the other process's
+        try:
+            self._owner.call(self._release)
+        finally:
+            self._owner.stop()
+
+    # ---- on the owner's thread
+
+    def _open(self) -> None:
+        self._device = CudaDevice()  # raises where there is no driver, before TensorRT is touched
+        try:
+            self.device = f"CUDA: {self._device.name}"
+            self._log = Log()
+            self._runtime = self._make_runtime()
+            machine = board.read_machine()
+            target = Target(
+                VERSION,
+                self._device.name,
+                self._device.sm,
+                self._device.cuda,
+                machine.power_mode,
+                board.platform(),
+            )
+            store = PlanStore(self.bundle, target, self.options)
+            self._supply = Supply(self.bundle, store, self._device, self._log, self._cancelled)
+            self._scratch = Scratch(self._device)
+            device, size = self._device, self.max_batch * self._row_bytes
+            self._pool = TokenPool(lambda: int(device.allocate(size)))
+            pixels = (self.max_batch, IMAGE, IMAGE, 3)
+            self._images = Staging(self._device, pixels, np.uint8)
+            self._scores = Staging(self._device, (self.max_batch, self.config.depth), np.float32)
+            self._graphs = CudaGraphs(self._device.handle) if self.options.graphs else None
+            self._begin, self._end = self._device.event(), self._device.event()
+        except BaseException:
+            self._drop()
+            raise
+
+    def _make_runtime(self) -> Any:
+        runtime = make(trt.Runtime, "a runtime", self._log, self._log)
+        if self.options.version_compatible:
+            runtime.engine_host_code_allowed = True  # our own plans, verified by their hash
+        if self.options.version_compatible and self.options.lean_library is not None:
+            self._full_runtime = runtime  # outlives the lean one that it loads
+            runtime = need(
+                runtime.load_runtime(self.options.lean_library),
+                f"cannot load {self.options.lean_library}",
+                self._log,
+            )
+            runtime.engine_host_code_allowed = True
+        return runtime
+
+    def _run(self, segment: Segment, x: Bytes | Tokens, faces: int) -> tuple[Tokens | None, Array]:
+        batch = self.computed(faces)
+        source = self._pool.lease_of(x).memory if isinstance(x, Tokens) else self._images.address
+        stage = self._stage(segment, batch)
+        lease = None if segment.tail else self._pool.lend()
+        self._begin.record(self._device.stream)
+        if not isinstance(x, Tokens):
+            self._upload(x, faces)
+        stage.enqueue(source, self._scores.address, None if lease is None else lease.memory)
+        exits = segment.last - segment.first + 1
+        self._scores.download(batch * exits)
+        self._end.record(self._device.stream)
+        self._device.synchronise()
+        self.device_ms[segment] = float(self._end.time_since(self._begin))
+        scores = self._scores.first(batch, exits)[:faces].copy()
+        return (None if lease is None else Tokens(faces, segment.last, lease)), scores
+
+    def _upload(self, images: Bytes, faces: int) -> None:
+        self._images.host[:faces] = images
+        self._images.upload(faces * IMAGE * IMAGE * 3)
+
+    def _keep(self, tokens: Tokens, rows: Rows) -> Tokens:
+        source, kept = self._pool.lease_of(tokens), self._pool.lend()
+        self._device.gather(source.memory, kept.memory, rows, self._row_bytes)
+        return Tokens(len(rows), tokens.block, kept)
+
+    def _stage(self, segment: Segment, batch: int) -> LoadedSegment:
+        if (segment, batch) not in self._stages:
+            data = self._supply.take(segment, self._size(batch))
+            engine = need(
+                self._runtime.deserialize_cuda_engine(data),
+                f"cannot load the plan of {segment.name}",
+                self._log,
+            )
+            self._stages[segment, batch] = LoadedSegment(
+                segment.name, engine, batch, self._device, self._scratch, self._graphs, self._log
+            )
+        return self._stages[segment, batch]
+
+    def _prepare(self, work: Work) -> None:
+        work = [one for one in work if one not in self._stages]
+        sizes = [(segment, self._size(batch)) for segment, batch in work]
+        with self._supply.series(sizes):
+            for segment, batch in work:
+                self._stage(segment, batch)
+
+    def _ahead(self) -> None:
+        """Every plan there may be is built and filed now, and loaded where it is needed."""
+        every = [(s, batch) for batch in self.options.batches for s in sorted(self.segments)]
+        if self._supply.store.keeps:
+            self._supply.build([(segment, self._size(batch)) for segment, batch in every])
+        else:
+            self._prepare(every)
+
+    def _size(self, batch: int) -> int:
+        """The batch size in the plan's name."""
+        return self.max_batch if self.options.dynamic else batch
+
+    def _release(self) -> None:
+        with suppress(EngineFailed):  # of a device that failed, whoever used it has heard
+            self._device.synchronise()
+        for stage in self._stages.values():
+            stage.close()
+        self._stages.clear()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Everything that the context owns, before the context; also of an engine half opened."""
+        if hasattr(self, "_supply"):
+            self._supply.store.close()
+        for name in IN_THE_CONTEXT:
+            vars(self).pop(name, None)
+        self._device.close()
+
+    # ---- on the caller's thread
+
+    def _wait(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        if self._closed:
+            raise EngineFailed("this engine is closed")
+        if os.getpid() != self._process:
+            raise EngineFailed("this engine was opened before a fork; open one in each process")
+        try:
+            return self._owner.call(call, *arguments)
+        except DriverError as exc:
+            raise EngineFailed(f"the device failed: {exc}") from exc
+        except KeyboardInterrupt:
+            self._cancelled.set()  # stops a build at its next step
+            self._owner.call(self._resume)  # once it has
+            raise
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._cancelled.clear()

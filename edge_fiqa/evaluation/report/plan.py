@@ -1,0 +1,98 @@
+"""The plan: a YAML file that says what to evaluate, on what, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edge_fiqa.config import read_yaml
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.recognition import Feeding
+
+Rate = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class PlannedData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """path: as `edge_fiqa.evaluation.datasets` reads it. faces: the folder its list is about."""
+
+    path: str
+    faces: str | None = None
+    name: str | None = None
+
+
+class PlannedRecogniser(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An ONNX file and how it is fed, or embeddings: data set -> npz with names and embeddings.
+
+    group: averages are taken within a group, such as recognisers that taught the model and others.
+    """
+
+    path: str = ""
+    name: str | None = None
+    group: str = "all"
+    embeddings: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class PlannedBaseline(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another quality: an ONNX file with one output, a measure of pixels, or scores: data set -> CSV
+    with columns path and score."""
+
+    path: str = ""
+    name: str | None = None
+    measure: Literal["sharpness", "brightness", "contrast"] | None = None
+    scores: dict[str, str] = msgspec.field(default_factory=dict)
+    lower_is_better: bool = False
+
+
+class EvaluationPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """limit: of discard, for pAUC. resamples: of identities. measure: ms on this machine, now, and
+    not from the bundles' tables. attention: bundle -> checkpoint, for the maps of its exits."""
+
+    title: str = "Face image quality: what each exit is worth"
+    data: Annotated[tuple[PlannedData, ...], Meta(min_length=1)]
+    recognisers: Annotated[tuple[PlannedRecogniser, ...], Meta(min_length=1)]
+    bundles: tuple[str, ...] = ("nano",)
+    baselines: tuple[PlannedBaseline, ...] = ()
+    fmr: Annotated[tuple[Rate, ...], Meta(min_length=1)] = (1e-2, 1e-3, 1e-4)
+    limit: Rate = 0.3
+    resamples: Annotated[int, Meta(ge=20, le=100_000)] = 300
+    measure: bool = False
+    attention: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+def load_plan(path: Path) -> EvaluationPlan:
+    """Raises ConfigError naming file and key."""
+    try:
+        plan = msgspec.convert(read_yaml(path), EvaluationPlan)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+    for kind, names in (
+        ("data set", [data_name(data) for data in plan.data]),
+        ("recogniser", [recogniser_name(one) for one in plan.recognisers]),
+        ("score", [*(Path(b).name for b in plan.bundles), *map(baseline_name, plan.baselines)]),
+    ):
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigError(f"{path}: two {kind}s are called {min(twice)}; give them a name")
+    for one in plan.recognisers:
+        if bool(one.path) == bool(one.embeddings):
+            raise ConfigError(f"{path}: recogniser {recogniser_name(one)}: give path or embeddings")
+    for other in plan.baselines:
+        if sum((bool(other.path), other.measure is not None, bool(other.scores))) != 1:
+            raise ConfigError(
+                f"{path}: baseline {baseline_name(other)}: give one of path, measure, scores"
+            )
+    return plan
+
+
+def data_name(data: PlannedData) -> str:
+    return data.name or Path(data.path).stem
+
+
+def recogniser_name(one: PlannedRecogniser) -> str:
+    return one.name or Path(one.path).stem or "embeddings"
+
+
+def baseline_name(one: PlannedBaseline) -> str:
+    return one.name or one.measure or Path(one.path).stem or "scores"

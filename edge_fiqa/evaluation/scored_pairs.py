@@ -1,0 +1,191 @@
+"""Scored pairs: similarity, kind and quality of verification pairs, from anybody's CSV or npz file."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.evaluation.arrays import read_npz
+from edge_fiqa.types import Floats, Mask
+
+Undefined = Literal["worst", "drop", "refuse"]
+FEWEST = 30
+"""Mated pairs below which a rate is not spoken of."""
+MISSING = frozenset(("", "na", "nan", "null", "none"))
+TRUE, FALSE = frozenset(("1", "true", "1.0")), frozenset(("0", "false", "0.0"))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPairs:
+    """P pairs. similarity, quality: (P,) finite, higher is better; a pair's quality is the lower of
+    its two faces (arXiv:2303.13294). same: (P,) True for mated pairs. identity: (P,) or None.
+
+    notes: what was unusual in the source, in words.
+    """
+
+    similarity: Floats
+    same: Mask
+    quality: Floats
+    identity: npt.NDArray[np.str_] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def need_enough(self, where: str) -> None:
+        """Raises ConfigError if there are too few mated pairs to speak of a rate."""
+        count = int(self.same.sum())
+        if count < FEWEST:
+            raise ConfigError(
+                f"{where}: {count} mated pairs say nothing about an error rate; "
+                f"at least {FEWEST} are needed"
+            )
+
+    @property
+    def genuine(self) -> Floats:
+        return self.similarity[self.same]
+
+    @property
+    def impostor(self) -> Floats:
+        return self.similarity[~self.same]
+
+
+def score_pairs(
+    similarity: npt.ArrayLike,
+    same: npt.ArrayLike,
+    quality: npt.ArrayLike,
+    identity: npt.ArrayLike | None = None,
+    *,
+    undefined: Undefined = "worst",
+    where: str = "pairs",
+) -> ScoredPairs:
+    """Check arrays (P,) and settle what is undefined.
+
+    quality: NaN where a face got none. undefined: such pairs count as the `worst` quality, so that
+    they leave first and together (a system would ask for another image), or are dropped, or refused.
+    A pair whose similarity is not finite was never compared: it is dropped, and said.
+    Raises ConfigError naming `where`.
+    """
+    s, q = np.asarray(similarity, np.float64), np.asarray(quality, np.float64)
+    mated = np.asarray(same)
+    people = None if identity is None else np.asarray(identity).astype(str)
+    if not s.size:
+        raise ConfigError(f"{where}: it holds no pairs")
+    if people is not None and people.shape != s.shape:
+        raise ConfigError(f"{where}: {people.size} identities for {s.size} pairs")
+    if s.ndim != 1 or not s.shape == q.shape == mated.shape:
+        raise ConfigError(
+            f"{where}: similarity, same and quality must have one length, got "
+            f"{s.shape}, {mated.shape}, {q.shape}"
+        )
+    if not np.isin(mated, (0, 1)).all():
+        raise ConfigError(
+            f"{where}: same must be 1 (mated) or 0, found {np.unique(mated)[:5].tolist()}"
+        )
+    notes = []
+    compared, has_quality = np.isfinite(s), np.isfinite(q)
+    if not compared.all():
+        notes.append(f"{(~compared).sum()} pairs without a similarity are left out")
+    if not has_quality[compared].all():
+        count = int((~has_quality[compared]).sum())
+        if undefined == "refuse":
+            raise ConfigError(f"{where}: {count} pairs have no quality; see --undefined")
+        way = "count as the worst quality" if undefined == "worst" else "are left out"
+        notes.append(f"{count} pairs without a quality {way}")
+    kept = compared & (has_quality | (undefined == "worst"))
+    if not kept.any():
+        raise ConfigError(f"{where}: no pair is left")
+    floor = np.nextafter(q[has_quality].min(), -np.inf) if has_quality.any() else 0.0
+    settled = np.where(has_quality, q, floor)[kept]
+    if people is not None:
+        people = people[kept]
+    return ScoredPairs(s[kept], mated[kept].astype(bool), settled, people, tuple(notes))
+
+
+def read_scored(
+    path: Path,
+    *,
+    undefined: Undefined = "worst",
+    distance: bool = False,
+    lower_is_better: bool = False,
+) -> ScoredPairs:
+    """CSV or npz with similarity, same, quality_a and quality_b or pair_quality, and maybe identity.
+
+    distance: similarity is one, smaller is more alike. lower_is_better: of qualities.
+    Raises ConfigError naming file, column and line.
+    """
+    columns = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
+    for name in ("similarity", "same"):
+        if name not in columns:
+            raise ConfigError(f"{path}: no column {name}; it has {', '.join(columns) or 'none'}")
+    sign = -1.0 if lower_is_better else 1.0
+    if "pair_quality" in columns:
+        quality = sign * columns["pair_quality"]
+    elif {"quality_a", "quality_b"} <= columns.keys():
+        quality = np.minimum(sign * columns["quality_a"], sign * columns["quality_b"])
+    else:
+        raise ConfigError(f"{path}: needs quality_a and quality_b, or pair_quality")
+    similarity = -columns["similarity"] if distance else columns["similarity"]
+    found = score_pairs(
+        similarity,
+        columns["same"],
+        quality,
+        columns.get("identity"),
+        undefined=undefined,
+        where=str(path),
+    )
+    return _with_duplicates(found)
+
+
+def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
+    """Noted, not removed: whether two equal rows are one pair is not for us to say."""
+    rows = np.column_stack((pairs.similarity, pairs.same, pairs.quality))
+    extra = len(rows) - len(np.unique(rows, axis=0))
+    if extra <= 0.01 * len(rows):
+        return pairs
+    note = f"{extra} of {len(rows)} rows repeat another; are pairs listed twice?"
+    return ScoredPairs(
+        pairs.similarity, pairs.same, pairs.quality, pairs.identity, (*pairs.notes, note)
+    )
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+    found = read_npz(path)
+    try:
+        return {k: v if k == "identity" else v.astype(np.float64) for k, v in found.items()}
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"{path}: an array is not of numbers ({exc})") from exc
+
+
+def _read_csv(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+    columns: dict[str, list[float | str]]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            wanted = [name for name in reader.fieldnames or () if name in _COLUMNS]
+            columns = {name: [] for name in wanted}
+            for row in reader:
+                for name in wanted:
+                    columns[name].append(_value(name, row[name]))
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror}") from exc
+    except (ValueError, csv.Error) as exc:
+        raise ConfigError(f"{path}, line {reader.line_num}: {exc}") from exc
+    return {name: np.array(values) for name, values in columns.items()}
+
+
+_COLUMNS = frozenset(("similarity", "same", "quality_a", "quality_b", "pair_quality", "identity"))
+
+
+def _value(name: str, text: str | None) -> float | str:
+    if name == "identity":
+        return text or ""
+    told = (text or "").strip().lower()
+    if name == "same":
+        if told not in TRUE | FALSE:
+            raise ValueError(f"same must be 1 or 0, got {text!r}")
+        return float(told in TRUE)
+    return float("nan") if told in MISSING else float(told)

@@ -1,0 +1,230 @@
+"""gateway.yaml: what the file may say. Five lines suffice:
+
+    detector: face_detection_yunet_2023mar.onnx
+    cameras:
+      door: rtsp://viewer:${CAM_PASSWORD}@192.168.1.20/stream1
+    mqtt:
+      host: localhost
+
+Frozen models; unknown keys are errors; every error names file, line and key, and quotes no value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from edge_fiqa.bundle.bundle import SHIPPED
+from edge_fiqa.config import BackendName
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.config.outputs import (
+    FileConfig,
+    HttpConfig,
+    MqttConfig,
+    Section,
+    StoreConfig,
+)
+from edge_fiqa.gateway.config.yaml_lines import Document, Place, read_lines
+
+Kind = Literal["stream", "file", "webcam", "images"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+QualityValue = Annotated[int, Field(ge=0, le=100)]
+
+
+def _as_mapping(key: str) -> BeforeValidator:
+    """`door: rtsp://...` is short for `door: {source: rtsp://...}`."""
+
+    def widen(value: Any) -> Any:
+        plain = isinstance(value, str | int | Path) and not isinstance(value, bool)
+        found = {key: value} if plain else value
+        if isinstance(found, Mapping) and isinstance(found.get(key), int | Path):
+            found = {**found, key: str(found[key])}
+        return found
+
+    return BeforeValidator(widen)
+
+
+class CameraConfig(Section):
+    """source: rtsp:// or http:// address, video file, folder of images, or a webcam's number.
+
+    fps: frames looked at in a second. deadline_s: from a frame's arrival to the answer about its
+    faces; null: schedule.deadline_s. stale_s: without a frame for longer, the camera is stale.
+    timeout_s: for opening and reading a stream. loop: begin a file or folder anew at its end. track:
+    follow people from frame to frame; null: except in a folder of images.
+    """
+
+    source: SecretStr
+    fps: float = Field(default=10.0, gt=0, le=60)
+    deadline_s: float | None = Field(default=None, gt=0, le=60)
+    stale_s: float = Field(default=5.0, gt=0)
+    timeout_s: float = Field(default=5.0, gt=0, le=60)
+    loop: bool = False
+    track: bool | None = None
+
+    @property
+    def address(self) -> str:
+        """With its password: for OpenCV alone."""
+        return self.source.get_secret_value()
+
+    @property
+    def kind(self) -> Kind:
+        if self.address.isdecimal():
+            return "webcam"
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", self.address):
+            return "stream"
+        return "images" if Path(self.address).is_dir() else "file"
+
+    @property
+    def tracks(self) -> bool:
+        return self.kind != "images" if self.track is None else self.track
+
+
+class DetectorConfig(Section):
+    """model: YuNet's ONNX file. longest_side: to which frames are reduced; half of it costs a third.
+
+    threads: of OpenCV.
+    """
+
+    model: Path
+    longest_side: int = Field(default=640, ge=64, le=4096)
+    min_score: float = Field(default=0.6, gt=0, lt=1)
+    threads: int = Field(default=1, ge=1)
+
+
+class FacesConfig(Section):
+    """Which faces are not worth scoring.
+
+    min_eye_px: pixels between the eyes. max_roll: degrees. max_turn: see gateway/faces.py; 0 is
+    frontal, 0.9 about 40 degrees.
+    """
+
+    min_eye_px: float = Field(default=12.0, ge=1)
+    max_roll: float = Field(default=40.0, gt=0, le=180)
+    max_turn: float = Field(default=0.9, gt=0)
+
+
+class BestShotConfig(Section):
+    """gate: faces of that quality are accepted; null: of none it is said. good: from there on, more
+    faces of the same person are a luxury; null: the gate, else 60. clearly: points that an update is
+    better by. lost_s: unseen for longer, a person has left."""
+
+    gate: QualityValue | None = None
+    good: QualityValue | None = None
+    clearly: float = Field(default=5.0, ge=0, le=100)
+    lost_s: float = Field(default=2.0, gt=0, le=60)
+
+    @property
+    def enough(self) -> int:
+        if self.good is not None:
+            return self.good
+        return 60 if self.gate is None else self.gate
+
+
+class ScheduleConfig(Section):
+    """deadline_s: from a frame's arrival to the answer. least_exit: never answer shallower.
+
+    utilisation: share of the workers' time to plan for. margin_s: answers are planned that much
+    before their deadline. policy: stop before the granted depth where the decision is certain (gate)
+    or the score settled (convergence).
+    """
+
+    deadline_s: float = Field(default=0.5, gt=0, le=60)
+    least_exit: int = Field(default=4, ge=1)
+    utilisation: float = Field(default=0.9, gt=0, le=1)
+    margin_s: float = Field(default=0.01, ge=0, le=1)
+    policy: Literal["full", "gate", "convergence"] = "full"
+
+
+class GatewayConfig(Section):
+    """The whole file. model: a shipped model or a bundle's folder. workers: threads that score."""
+
+    cameras: dict[Name, Annotated[CameraConfig, _as_mapping("source")]] = Field(
+        default_factory=dict
+    )
+    detector: Annotated[DetectorConfig, _as_mapping("model")] | None = None
+    model: str = "nano"
+    backend: BackendName | None = None
+    workers: int = Field(default=1, ge=1, le=64)
+    threads: int = Field(default=1, ge=1)
+    faces: FacesConfig = FacesConfig()
+    best_shot: BestShotConfig = BestShotConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    mqtt: MqttConfig | None = None
+    http: HttpConfig | None = None
+    file: FileConfig | None = None
+    store: StoreConfig | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> GatewayConfig:
+        if not self.cameras and self.http is None:
+            raise ValueError("nothing to do: give `cameras`, or `http` so that faces can be pushed")
+        if self.cameras and self.detector is None:
+            raise ValueError(
+                "cameras need `detector: YUNET.onnx`; download face_detection_yunet_2023mar.onnx "
+                "from OpenCV Zoo (github.com/opencv/opencv_zoo). Faces pushed over HTTP as aligned "
+                "crops or with landmarks need none"
+            )
+        return self
+
+    def deadline_of(self, camera: CameraConfig) -> float:
+        return camera.deadline_s or self.schedule.deadline_s
+
+
+def load_config(file: Path, environment: Mapping[str, str] | None = None) -> GatewayConfig:
+    """Raises ConfigError with one line for every mistake, each naming file, line and key."""
+    document = read_lines(file, environment)
+    try:
+        config = GatewayConfig.model_validate(document.data)
+    except ValidationError as exc:
+        found = [_mistake(document, error) for error in exc.errors(include_url=False)]
+        raise ConfigError("\n".join(dict.fromkeys(found))) from None  # its text may hold a secret
+    for name, camera in config.cameras.items():
+        if camera.kind == "file" and not Path(camera.address).is_file():
+            raise document.error(("cameras", name), "no such file or folder, and not an address")
+    if config.detector is not None and not config.detector.model.is_file():
+        raise document.error(
+            ("detector",),
+            "no such file; download face_detection_yunet_2023mar.onnx from OpenCV Zoo "
+            "(github.com/opencv/opencv_zoo)",
+        )
+    if config.model not in SHIPPED and not Path(config.model).is_dir():
+        raise document.error(("model",), f"neither a folder nor one of {', '.join(SHIPPED)}")
+    return config
+
+
+def _mistake(document: Document, error: ErrorDetails) -> str:
+    place: Place = tuple(part for part in error["loc"] if part != "[key]")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = f"unknown key{_meant(place)}"
+    return str(document.error(place, message))
+
+
+def _meant(place: Place) -> str:
+    """What the key may have been meant to be."""
+    near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _known_keys(place: Place) -> list[str]:
+    """The keys that may stand there; none where no mapping is known."""
+    if place[:1] == ("cameras",):
+        return list(CameraConfig.model_fields) if len(place) == 2 else []
+    model: type[BaseModel] | None = GatewayConfig
+    for part in place:
+        field = None if model is None else model.model_fields.get(str(part))
+        model = None if field is None else next(_models_in(field.annotation), None)
+    return [] if model is None else list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

@@ -1,0 +1,72 @@
+"""What the gateway says of a person in front of a camera, and who it says it to.
+
+A *track* is one person seen by one camera without a gap. It gives one `new` event with its first
+usable face, an `update` for every clearly better one, and always one `end`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from edge_fiqa.record import Record
+from edge_fiqa.types import Box
+
+SCHEMA: Final = "edge-fiqa-event/1"
+EventType = Literal["new", "update", "end"]
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One line of the gateway's story. Unknown values are null, never invented.
+
+    id: of this event, unique for all time, so that a reader can drop what it gets twice.
+    track: of the person, `camera/start/number`. sequence: 0, 1, 2 ... within the track.
+    time, started: Unix seconds. box: (x, y, width, height) of the best face in pixels of its frame.
+    record: the best face so far; null if no face of this track could be scored.
+    latency_s: from the frame's arrival to this event. reason: why an `end` ended.
+    """
+
+    schema: Literal["edge-fiqa-event/1"] = SCHEMA
+    id: str
+    type: EventType
+    camera: str
+    track: str
+    sequence: int
+    time: float
+    started: float
+    box: Box | None = None
+    record: Record | None = None
+    faces_seen: int = 0
+    faces_scored: int = 0
+    latency_s: float | None = None
+    reason: Literal["left", "camera_lost", "shutdown"] | None = None
+
+
+class Sink(Protocol):
+    """Takes events somewhere: a broker, a file, a folder.
+
+    `publish` is called from one thread and must return at once: what is slow or down is the sink's
+    own to queue, bound and retry. No error leaves a sink; `problem` says in one line, without a
+    secret or a path, what is wrong just now, or None.
+    """
+
+    name: str
+
+    @property
+    def problem(self) -> str | None: ...
+
+    def publish(self, event: Event, snapshot: bytes | None) -> None:
+        """snapshot: the face as JPEG, for `new` and `update`."""
+
+    def close(self, timeout_s: float) -> None:
+        """Deliver or store what is waiting, within the time. Safe to call twice."""
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def event_to_json(event: Event) -> bytes:
+    """One NDJSON line, without the newline."""
+    return _encoder.encode(event)

@@ -1,0 +1,96 @@
+"""A person before a camera, while they are there and a little longer; and the gateway's counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import cv2
+
+from edge_fiqa.gateway.events.best_shot import BestShot
+from edge_fiqa.gateway.queue.detector_loop import Why
+from edge_fiqa.gateway.view import TrackView
+from edge_fiqa.types import Bytes
+
+
+@dataclass
+class Person:
+    """A track while it lasts, and a little longer. pending: faces at the desk."""
+
+    id: str
+    camera: str
+    started: float
+    seen: float
+    shot: BestShot = field(default_factory=BestShot)
+    picture: Bytes | None = None
+    jpeg: bytes | None = None
+    sequence: int = 0
+    faces_seen: int = 0
+    faces_scored: int = 0
+    pending: int = 0
+    last: tuple[int | None, int | None] = (None, None)  # quality and depth of the last face
+    leaving: Why | None = None
+
+
+@dataclass
+class Counts:
+    """Since the start. found = scored + all of skipped + what is at the desk.
+
+    energy_mj: of the faces scored; None where the model has no energy table.
+    """
+
+    found: int = 0
+    scored: int = 0
+    misses: int = 0
+    energy_mj: float | None = None
+    skipped: Counter[str] = field(default_factory=Counter)
+    depths: Counter[int] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+
+    def copy(self) -> Counts:
+        return Counts(
+            self.found,
+            self.scored,
+            self.misses,
+            self.energy_mj,
+            self.skipped.copy(),
+            self.depths.copy(),
+            self.events.copy(),
+        )
+
+
+def track_view(person: Person, is_open: bool) -> TrackView:
+    """What the outside may know of a person."""
+    best = person.shot.best
+    return TrackView(
+        id=person.id,
+        camera=person.camera,
+        started=person.started,
+        seen=person.seen,
+        open=is_open,
+        accepted=None if best is None else best.decision.accepted,
+        record=best,
+    )
+
+
+def jpeg_of(person: Person) -> bytes | None:
+    """The best face, encoded once."""
+    if person.jpeg is None and person.picture is not None:
+        person.jpeg = to_jpeg(person.picture)
+    return person.jpeg
+
+
+def to_jpeg(image: Bytes, quality: int = 90) -> bytes | None:
+    """(H, W, 3) uint8 RGB -> JPEG, or None where it is empty or too large for one."""
+    try:
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        found, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    except cv2.error:
+        return None
+    return data.tobytes() if found else None
+
+
+def by_depth(depths: Mapping[int, int], exits: int) -> list[int]:
+    """Counts at exit 1..exits."""
+    return [depths.get(k, 0) for k in range(1, exits + 1)]

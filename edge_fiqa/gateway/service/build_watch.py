@@ -1,0 +1,55 @@
+"""Plans that are built while the gateway starts, or while it runs: said to all who would lose patience.
+
+systemd would end a start that takes too long, the gateway a worker that gives no sign of life; both
+wait as long as the builder itself gives signs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from edge_fiqa.engines.build_progress import BuildProgress, ProgressLines
+from edge_fiqa.gateway.service.notify import notify
+
+STATUS_S = 1.0  # between two messages to the service manager
+PATIENCE_S = 600.0
+"""A builder that gives no sign for longer hangs. One of its steps takes seconds, seldom minutes."""
+
+
+class BuildWatch:
+    """Hears of builds (`told_to`). now: what is being built, for people; None if nothing is.
+
+    heard_at: the clock at the last sign, the end of a series included.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[BuildProgress | None], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say, self._clock = say or ProgressLines(), clock
+        self._lock = threading.Lock()
+        self.now: str | None = None
+        self.heard_at = self._told_at = -PATIENCE_S
+
+    def patient(self) -> bool:
+        """Whether somebody is building and has said so lately: waiting for it is no fault."""
+        return self.now is not None and self._clock() - self.heard_at < PATIENCE_S
+
+    def __call__(self, event: BuildProgress | None) -> None:
+        with self._lock:
+            self._say(event)
+            self.heard_at = self._clock()
+            if event is None:
+                if self.now is not None:
+                    notify("STATUS=plans are built")
+                self.now = None
+                return
+            self.now = f"building {event}, {event.share:.0%}"
+            if event.state == "waiting":
+                self.now = f"another process is building; waiting with {event}"
+            if self.heard_at - self._told_at >= STATUS_S or event.state != "building":
+                self._told_at = self.heard_at
+                notify(f"STATUS={self.now}\nEXTEND_TIMEOUT_USEC={PATIENCE_S * 1e6:.0f}")

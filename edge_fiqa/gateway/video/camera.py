@@ -1,0 +1,190 @@
+"""One camera: a thread that keeps the latest frame, and comes back after every failure.
+
+Frames between two that are looked at are grabbed and thrown away, so that a stream never lags behind.
+A source that hangs makes its own camera stale; nothing else waits for it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_fiqa.errors import EdgeFiqaError
+from edge_fiqa.gateway.config.gateway import CameraConfig
+from edge_fiqa.gateway.video.capture import Capture, SourceLost, open_capture
+from edge_fiqa.gateway.view import StreamState
+from edge_fiqa.types import Bytes
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+STEADY_S = 10.0  # a source that worked this long starts over with the shortest wait
+CORRUPT = 25  # frames in a row that cannot be decoded, before the source is opened anew
+
+
+@dataclass(frozen=True)
+class Frame:
+    """image: (H, W, 3) uint8 RGB. arrived: monotonic seconds; time: Unix seconds."""
+
+    camera: str
+    number: int
+    image: Bytes
+    arrived: float
+    time: float
+
+
+@dataclass(frozen=True)
+class CameraStatus:
+    """What a camera's thread knows. frame_age_s: None before the first frame."""
+
+    state: StreamState
+    frame_age_s: float | None
+    frames: int
+    frames_per_s: float
+    dropped_frames: int
+    reconnects: int
+    size: tuple[int, int] | None
+    problem: str | None
+
+
+Opener = Callable[[CameraConfig], Capture]
+
+
+class Camera:
+    """on_frame is called from the camera's thread whenever `take` has something new to give.
+
+    `opener` opens the source; `clock` is monotonic. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: CameraConfig,
+        on_frame: Callable[[], None] = lambda: None,
+        opener: Opener = open_capture,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.config = name, config
+        self._on_frame, self._opener, self._clock = on_frame, opener, clock
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._state: StreamState = "connecting"
+        self._problem: str | None = None
+        self._frame: Frame | None = None
+        self._new = False
+        self._frames = self._dropped = self._opened = 0
+        self._rate = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Ask the thread to end; one that hangs inside its source is left behind."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Arrival of the frame that nobody took yet (monotonic seconds)."""
+        with self._lock:
+            return self._frame.arrived if self._new and self._frame is not None else None
+
+    def take(self) -> Frame | None:
+        """The latest frame, once."""
+        with self._lock:
+            if not self._new:
+                return None
+            self._new = False
+            return self._frame
+
+    @property
+    def latest(self) -> Frame | None:
+        """The latest frame, as often as wanted."""
+        with self._lock:
+            return self._frame
+
+    @property
+    def status(self) -> CameraStatus:
+        with self._lock:
+            age = None if self._frame is None else self._clock() - self._frame.arrived
+            state = self._state
+            if state == "live" and age is not None and age > self.config.stale_s:
+                state = "stale"
+            live = state == "live"
+            return CameraStatus(
+                state,
+                age,
+                self._frames,
+                self._rate if live else 0.0,
+                self._dropped,
+                max(0, self._opened - 1),
+                None if self._frame is None else self._frame.image.shape[1::-1],
+                self._problem,
+            )
+
+    def _run(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while not self._stop.is_set():
+            started = self._clock()
+            try:
+                before = self._frames
+                self._play()
+                if not self.config.loop or self._stop.is_set():
+                    self._become("ended", None)
+                    return
+                if self._frames == before:
+                    raise SourceLost("there is not a single frame in it")
+                continue
+            except EdgeFiqaError as exc:
+                self._become("failed", str(exc))
+            if self._clock() - started > STEADY_S:
+                wait_s = FIRST_WAIT_S
+            self._stop.wait(wait_s * random.uniform(0.5, 1.0))
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _play(self) -> None:
+        capture = self._opener(self.config)
+        self._opened += 1
+        try:
+            self._read(capture)
+        finally:
+            capture.close()
+
+    def _read(self, capture: Capture) -> None:
+        """Until the source ends (returns) or fails (SourceLost)."""
+        period, due, corrupt = 1 / self.config.fps, -float("inf"), 0
+        while not self._stop.is_set():
+            if not capture.grab():
+                return
+            now = self._clock()
+            if now < due - 0.1 * period:
+                continue
+            image = capture.retrieve()
+            if image is None:
+                corrupt += 1
+                if corrupt >= CORRUPT:
+                    raise SourceLost(f"{corrupt} frames in a row could not be decoded")
+                continue
+            corrupt = 0
+            due = max(due + period, now) if due > 0 else now + period
+            self._show(image, self._clock())
+
+    def _show(self, image: Bytes, now: float) -> None:
+        with self._lock:
+            if self._state != "live" or self._frame is None:
+                self._state, self._problem = "live", None
+            else:
+                instant = 1 / max(now - self._frame.arrived, 1e-3)
+                self._rate += 0.1 * (instant - self._rate) if self._rate else instant
+            self._frames += 1
+            self._dropped += self._new
+            self._frame = Frame(self.name, self._frames, image, now, time.time())
+            self._new = True
+        self._on_frame()
+
+    def _become(self, state: StreamState, problem: str | None) -> None:
+        with self._lock:
+            self._state, self._problem = state, problem
+            self._rate = 0.0

@@ -1,0 +1,121 @@
+"""Where frames come from: streams, files and webcams through OpenCV, and folders of images."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+
+from edge_fiqa.errors import EdgeFiqaError, ImageRefused
+from edge_fiqa.faces.images import decode
+from edge_fiqa.faces.sources import SUFFIXES
+from edge_fiqa.gateway.config.gateway import CameraConfig
+from edge_fiqa.types import Bytes
+
+SLOWEST_FPS = 1.0  # of a file that does not say how fast it is: then DEFAULT_FPS
+DEFAULT_FPS = 25.0
+
+
+class SourceLost(EdgeFiqaError):
+    """A source cannot be opened, or delivers no more. Names no address: that may hold secrets."""
+
+
+class Capture(Protocol):
+    """An open source. One thread at a time."""
+
+    def grab(self) -> bool:
+        """Wait for the next frame. False at the end of a file; raises SourceLost for a live source."""
+
+    def retrieve(self) -> Bytes | None:
+        """Decode what was grabbed: (H, W, 3) uint8 RGB, or None where it is damaged."""
+
+    def close(self) -> None: ...
+
+
+def open_capture(config: CameraConfig) -> Capture:
+    """Raises SourceLost."""
+    if config.kind == "images":
+        return Images(Path(config.address), config.fps)
+    return Video(config)
+
+
+class Video:
+    """A stream, file or webcam. A file plays at its own speed, as if it happened now."""
+
+    def __init__(self, config: CameraConfig) -> None:
+        self.live = config.kind != "file"
+        timeout_ms = round(1000 * config.timeout_s)
+        limits = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            timeout_ms,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            timeout_ms,
+        ]
+        try:
+            if config.kind == "webcam":
+                self._video: Any = cv2.VideoCapture(int(config.address))
+            elif config.kind == "file":
+                self._video = cv2.VideoCapture(config.address)
+            else:
+                self._video = cv2.VideoCapture(config.address, cv2.CAP_FFMPEG, limits)
+        except cv2.error as exc:
+            raise SourceLost("the source could not be opened") from exc
+        if not self._video.isOpened():
+            raise SourceLost(
+                "no answer, or not a video: look at address, password and network"
+                if self.live
+                else "no such file, or not a video that OpenCV can read"
+            )
+        fps = float(self._video.get(cv2.CAP_PROP_FPS))
+        self._period = 1 / (fps if SLOWEST_FPS <= fps <= 240 else DEFAULT_FPS)
+        self._next = time.monotonic()
+
+    def grab(self) -> bool:
+        if not self.live:
+            time.sleep(max(0.0, self._next - time.monotonic()))
+            self._next = max(self._next + self._period, time.monotonic() - 1.0)
+        if self._video.grab():
+            return True
+        if self.live:
+            raise SourceLost("the stream stopped")
+        return False
+
+    def retrieve(self) -> Bytes | None:
+        try:
+            found, image = self._video.retrieve()
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if found else None
+        except cv2.error:
+            return None
+
+    def close(self) -> None:
+        self._video.release()
+
+
+class Images:
+    """The pictures of a folder in the order of their names, `fps` in a second."""
+
+    def __init__(self, folder: Path, fps: float) -> None:
+        try:
+            self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        except OSError as exc:
+            raise SourceLost(f"the folder cannot be read: {exc.strerror}") from exc
+        if not self._paths:
+            raise SourceLost("the folder holds no images")
+        self._at, self._period, self._next = -1, 1 / fps, time.monotonic()
+
+    def grab(self) -> bool:
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next += self._period
+        self._at += 1
+        return self._at < len(self._paths)
+
+    def retrieve(self) -> Bytes | None:
+        try:
+            return decode(self._paths[self._at])
+        except ImageRefused:
+            return None
+
+    def close(self) -> None:
+        """Nothing is held."""

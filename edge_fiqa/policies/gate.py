@@ -1,0 +1,145 @@
+"""The gate policy: stop as soon as accept or reject is certain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.calibration.risk import certain, stops
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.fusion import Fusion
+from edge_fiqa.policies.policy import Forecast, Policy, Progress, Reason
+from edge_fiqa.types import Array, Mask
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a gate would have done with N faces of which every exit is known."""
+
+    depth: npt.NDArray[np.intp]
+    accepted: Mask
+    accepted_at_full: Mask
+
+    @property
+    def flipped(self) -> Mask:
+        return self.accepted != self.accepted_at_full
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Stop once the estimate lies more than `margin` spreads from the gate, 0..100.
+
+    The margin was chosen so that decisions differ from full depth at most at the rate `risk`, with
+    probability `confidence`. margin None: nothing is certain before full depth.
+
+    ranked: a quality. Only faces certain to reach it (and the gate, if that is higher) stop early; one
+    that was once certain not to runs to full depth, so that all faces below can be sorted. Such a
+    stop that flips the gate's decision flips the one at `ranked` too, whose margin is the one used: the
+    promise holds.
+    """
+
+    estimator: Estimator
+    exits: tuple[int, ...]
+    fusion: Fusion
+    gate: int
+    margin: float | None
+    risk: float
+    confidence: float
+    ranked: int | None = None
+    reason: Reason = "gate"
+    watches = True
+    needs_ms = False
+
+    @classmethod
+    def of(
+        cls,
+        calibration: Calibration,
+        gate: int,
+        *,
+        exits: tuple[int, ...],
+        fusion: Fusion = "FW",
+        risk: float | None = None,
+        ranked: int | None = None,
+    ) -> Gate:
+        """The policy for a bundle that stops at `exits`. risk None: the calibration's first.
+
+        Raises ConfigError if the calibration holds no such promise.
+        """
+        check_gate(gate)
+        if ranked is not None:
+            check_gate(ranked)
+        if exits != calibration.exits:
+            raise ConfigError(
+                f"the calibration is for stopping at exits {_list(calibration.exits)}, this bundle "
+                f"stops at {_list(exits)}; run edge-fiqa calibrate with this bundle"
+            )
+        estimator = Estimator.of(calibration, fusion)
+        promise = estimator.promise(risk)
+        margin = promise.gates[max(gate, ranked or 0)]
+        return cls(estimator, exits, fusion, gate, margin, promise.risk, promise.confidence, ranked)
+
+    @property
+    def tau(self) -> float:
+        """The gate on the scale of the full fused score."""
+        return self.estimator.scale.score_of(self.gate)
+
+    @property
+    def line(self) -> float:
+        """What a face must be certain to lie beside, on the same scale: the gate, or `ranked`."""
+        return self.estimator.scale.score_of(max(self.gate, self.ranked or 0))
+
+    def limit(self, forecast: Forecast) -> int:
+        return forecast.exits[-1]
+
+    def stop(self, progress: Progress) -> Mask:
+        """Expects estimates of the full score, as a calibrated controller gives them."""
+        newest = progress.estimates[:, -1]
+        done = self._certain(newest, progress.depth)
+        if self.ranked is not None:
+            done &= newest >= self.line
+            done[done] = ~self._was_below(progress.estimates[done])
+        return done
+
+    def _certain(self, estimates: Array, depth: int) -> Mask:
+        spreads = self.estimator.spread(estimates, depth)
+        return certain(estimates, spreads, self.line, self.margin)
+
+    def _was_below(self, estimates: Array) -> Mask:
+        """estimates (N, P): was the face certain to lie below the line at one of the P so far?"""
+        below = np.zeros(len(estimates), bool)
+        for at, depth in zip(estimates.T, self.exits, strict=False):
+            below |= (at < self.line) & self._certain(at, depth)
+        return below
+
+    def replay(self, trail: Array) -> Replay:
+        """(N, E) complete trails -> where each would have stopped, and whether rightly."""
+        estimates, spreads = self.estimator.look(trail, self.exits, self.fusion)
+        at = stops(estimates, spreads, self.line, self.margin)
+        accepted = estimates >= self.tau
+        rows = np.arange(len(trail))
+        if self.ranked is not None:
+            at[estimates[rows, at] < self.line] = len(self.exits) - 1
+        return Replay(np.array(self.exits)[at], accepted[rows, at], accepted[:, -1])
+
+
+def gate_alone(policies: Sequence[Policy]) -> Gate | None:
+    """The gate policy, where no other looks at a face and stops it: its promise is of all faces, not
+    of those that a deadline left to it. Where a depth below the full one was planned, there is none."""
+    gate = next((policy for policy in policies if isinstance(policy, Gate)), None)
+    others = [policy for policy in policies if policy is not gate and policy.watches]
+    return None if others else gate
+
+
+def check_gate(gate: int) -> None:
+    """Raises ConfigError if it is no quality."""
+    if not 0 <= gate <= 100:
+        raise ConfigError(f"a gate is a quality from 0 to 100, got {gate}")
+
+
+def _list(exits: tuple[int, ...]) -> str:
+    return ", ".join(map(str, exits))

@@ -1,0 +1,77 @@
+"""Many files through several scorers: decoding and scoring side by side, records in order.
+
+Each worker thread owns one scorer with its own engine; it reads, decodes and scores whole files.
+OpenCV and the engines release Python's lock, so workers run at the same time. At most a few files per
+worker are in flight, whatever the length of the list.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Protocol
+
+from edge_fiqa.faces.sources import FaceCrop, RefusedFace
+from edge_fiqa.policies.policy import Policy
+from edge_fiqa.record import Record
+
+TOGETHER = 8  # files a worker takes at once, their faces one batch for its engine
+AHEAD = 3  # such chunks in flight per worker
+
+
+class Scores(Protocol):
+    """A Scorer, or a GateService around one."""
+
+    def score(
+        self, faces: Sequence[FaceCrop | RefusedFace], policies: Sequence[Policy]
+    ) -> list[Record]: ...
+
+
+ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
+
+
+def score_files(
+    paths: Iterable[Path],
+    read: ReadFaces,
+    scorers: Sequence[Scores],
+    policies: Sequence[Policy],
+    together: int = TOGETHER,
+) -> Iterator[list[Record]]:
+    """The records of one file at a time, in the order of `paths`; never empty.
+
+    A file that cannot be scored gives one record with its code. EngineFailed ends the iteration.
+    """
+    free: SimpleQueue[Scores] = SimpleQueue()
+    for scorer in scorers:
+        free.put(scorer)
+
+    def work(chunk: Sequence[Path]) -> list[list[Record]]:
+        found = [read(path) for path in chunk]
+        scorer = free.get()
+        try:
+            records = iter(scorer.score([face for faces in found for face in faces], policies))
+        finally:
+            free.put(scorer)
+        return [list(itertools.islice(records, len(faces))) for faces in found]
+
+    with ThreadPoolExecutor(len(scorers), thread_name_prefix="score") as pool:
+        waiting: deque[Future[list[list[Record]]]] = deque()
+        try:
+            for chunk in _batched(paths, together):
+                waiting.append(pool.submit(work, chunk))
+                if len(waiting) >= AHEAD * len(scorers):
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batched(paths: Iterable[Path], size: int) -> Iterator[tuple[Path, ...]]:
+    rest = iter(paths)
+    while chunk := tuple(itertools.islice(rest, size)):
+        yield chunk

@@ -1,0 +1,102 @@
+"""Building: whole or not at all, with parity and costs measured."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge_fiqa.build import builder as build
+from edge_fiqa.build.builder import build_bundle
+from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.config import BuildRecipe
+from edge_fiqa.errors import CheckpointError, ConfigError
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.types import FaceSet
+
+
+def test_parity_and_costs_are_measured(bundle, face_set):
+    manifest = bundle.manifest
+    assert [row.exit for row in manifest.parity.exits] == [1, 2, 3, 4]
+    assert manifest.parity.faces == len(face_set.crops)
+    assert all(row.agreement == 1 and row.within_a_point == 1 for row in manifest.parity.exits)
+    assert all(row.max_abs_difference < 1e-4 for row in manifest.parity.exits)
+    assert all(row.spearman > 0.99 for row in manifest.parity.exits)
+    assert len(manifest.costs.segments) == 11
+    assert all(row.ms > 0 for row in manifest.costs.segments)
+    assert np.array(manifest.golden).shape == (2, 4)
+    ms = {(s.first, s.last, s.tail): s.ms for s in manifest.costs.segments}
+    assert ms[1, 4, True] > ms[2, 2, True]
+
+
+def test_a_calibration_only_from_enough_real_faces(bundle, checkpoint, face_set, tmp_path):
+    recipe = BuildRecipe(backend="ort")
+    assert build_bundle(checkpoint, tmp_path / "without", recipe).calibration is None
+    few = FaceSet(face_set.crops[:20], face_set.groups[:20], "few")
+    assert build_bundle(checkpoint, tmp_path / "few", recipe, faces=few).calibration is None
+    found = bundle.calibration
+    assert set(found.rules) == {"FW", "F", "last", "max", "median"}
+    assert (found.fingerprint, found.exits) == (bundle.manifest.fingerprint, (1, 2, 3, 4))
+    assert found.images == "synthetic persons"
+
+
+def test_a_precision_that_loses_too_much_is_refused(checkpoint, face_set, tmp_path):
+    strict = BuildRecipe(backend="ort", precision="int8", least_spearman=0.99999)
+    with pytest.raises(ConfigError, match=r"int8 loses too much: exit \d has a rank correlation"):
+        build_bundle(checkpoint, tmp_path / "b", strict, faces=face_set)
+    assert list(tmp_path.iterdir()) == []
+    told = msgspec.structs.replace(strict, accept_imprecise=True)
+    rows = build_bundle(checkpoint, tmp_path / "b", told, faces=face_set).manifest.parity.exits
+    assert min(row.spearman for row in rows) < 0.99999
+
+
+def test_segments_of_two_blocks(checkpoint, tmp_path):
+    bundle = build_bundle(checkpoint, tmp_path / "b", BuildRecipe(backend="ort", segments="2,4"))
+    assert bundle.manifest.exits == (2, 4)
+    assert sorted(s.name for s in bundle.segments) == [
+        "body-01-02",
+        "body-03-04",
+        "tail-01-02",
+        "tail-01-04",
+        "tail-03-04",
+    ]
+
+
+def test_an_existing_bundle_is_replaced_only_by_force(checkpoint, tmp_path):
+    target, recipe = tmp_path / "b", BuildRecipe(backend="ort")
+    build_bundle(checkpoint, target, recipe, name="old")
+    with pytest.raises(ConfigError, match="--force"):
+        build_bundle(checkpoint, target, recipe)
+    assert build_bundle(checkpoint, target, recipe, name="new", force=True).manifest.name == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_failure_on_the_way_leaves_everything_as_it_was(checkpoint, tmp_path, monkeypatch):
+    target, recipe = tmp_path / "b", BuildRecipe(backend="ort")
+    build_bundle(checkpoint, target, recipe, name="old")
+
+    def fail(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "measured_costs", fail)
+    with pytest.raises(KeyboardInterrupt):
+        build_bundle(checkpoint, target, recipe, name="new", force=True)
+    with pytest.raises(KeyboardInterrupt):
+        build_bundle(checkpoint, tmp_path / "other", recipe)
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+    assert Bundle.open(target).manifest.name == "old"
+
+
+def test_what_cannot_be_built(checkpoint, tmp_path):
+    with pytest.raises(ConfigError, match="--calibration-images"):
+        build_bundle(checkpoint, tmp_path / "b", BuildRecipe(precision="int8"))
+    with pytest.raises(CheckpointError):
+        build_bundle(tmp_path / "absent.pt", tmp_path / "b", BuildRecipe())
+    with pytest.raises(ConfigError, match="3 segments do not divide 4 blocks"):
+        build_bundle(checkpoint, tmp_path / "b", BuildRecipe(segments="3"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_checkpoint_gives_the_same_files(checkpoint, tmp_path):
+    recipe = BuildRecipe(backend="ort", precision="int8")
+    faces = FaceSet(synthetic_faces(3), ("a", "b", "c"), "noise")
+    one, two = (build_bundle(checkpoint, tmp_path / n, recipe, faces=faces) for n in "ab")
+    assert one.manifest.files == two.manifest.files

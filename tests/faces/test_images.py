@@ -1,0 +1,240 @@
+"""Files of every kind become RGB, or are refused with a reason."""
+
+import io
+import os
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from edge_fiqa.errors import ImageRefused
+from edge_fiqa.faces.images import MAX_PIXELS, decode, decode_bytes
+
+RED = Image.new("RGB", (40, 30), (255, 0, 0))
+
+
+def encoded(image, form="PNG", **options):
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def refusal(data, name="photos/a.jpg"):
+    with pytest.raises(ImageRefused) as caught:
+        decode_bytes(data, name)
+    assert caught.value.code == "unreadable"
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM"])
+def test_red_is_red(form):
+    image = decode_bytes(encoded(RED, form), "a")
+    assert image.shape == (30, 40, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    red, green, blue = image.reshape(-1, 3).mean(0)
+    assert red > 245
+    assert max(green, blue) < 10
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1"])
+@pytest.mark.parametrize("colour", ["white", "black"])
+def test_other_modes(mode, colour):
+    image = decode_bytes(encoded(Image.new("RGB", (9, 9), colour).convert(mode)), "a")
+    assert image.shape == (9, 9, 3)
+    assert np.unique(image).tolist() == [255 if colour == "white" else 0]
+
+
+def test_transparency_is_laid_over_black():
+    image = decode_bytes(encoded(Image.new("RGBA", (8, 8), (255, 255, 255, 0))), "a")
+    assert not image.any()
+
+
+def test_cmyk_jpeg():
+    image = decode_bytes(encoded(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "JPEG"), "a")
+    red, green, blue = image.reshape(-1, 3).mean(0)
+    assert red > 245
+    assert max(green, blue) < 10
+
+
+@pytest.mark.parametrize("form", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bit_is_scaled_not_clipped(form, channels):
+    values = np.full((8, 8, channels) if channels == 3 else (8, 8), 40_000, np.uint16)
+    image = decode_bytes(cv2.imencode(form, values)[1].tobytes(), "a")
+    assert np.abs(image.astype(int) - 40_000 / 257).max() <= 1
+
+
+def test_exif_rotation_is_applied():
+    wide = Image.new("RGB", (48, 24), "black")
+    wide.paste("white", (0, 0, 24, 24))  # left half white
+    exif = Image.Exif()
+    exif[0x112] = 6  # shown after a quarter turn clockwise: the left half comes out on top
+    image = decode_bytes(encoded(wide, "JPEG", exif=exif), "a")
+    assert image.shape == (48, 24, 3)
+    assert image[4].mean() > 240
+    assert image[-4].mean() < 15
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_in_every_format_that_has_one(form, orientation):
+    image = Image.new("RGB", (48, 24), "black")
+    image.paste("white", (0, 0, 16, 8))  # one corner tells all eight apart
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    data = encoded(image, form, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    found = decode_bytes(data, "a")
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() < 40
+
+
+def test_the_first_frame_of_an_animation():
+    frames = [Image.new("RGB", (12, 12), c) for c in ("white", "black")]
+    for form in ("GIF", "WEBP"):
+        data = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+        assert decode_bytes(data, "a").mean() > 245
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.95])
+def test_a_file_cut_short_is_refused(form, share):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), form)
+    refusal(data[: int(len(data) * share)])
+
+
+def test_a_thumbnail_does_not_hide_that_the_picture_is_cut():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    thumbnail = encoded(RED, "JPEG")
+    exif = b"Exif\0\0" + thumbnail
+    data = encoded(Image.fromarray(noise), "JPEG", exif=exif)
+    assert decode_bytes(data, "a").shape == (64, 64, 3)
+    assert "cut short" in refusal(data[:-500])
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0" * 99])
+def test_rubbish(data):
+    refusal(data)
+
+
+def png_header(width, height):
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    length = struct.pack(">I", 13)
+    return b"\x89PNG\r\n\x1a\n" + length + chunk + struct.pack(">I", zlib.crc32(chunk)) + end
+
+
+def test_a_huge_image_is_refused_before_it_is_decoded():
+    assert MAX_PIXELS < 10_000 * 10_000
+    assert "100 megapixels, above the limit of 50" in refusal(png_header(10_000, 10_000))
+    small = bytearray(encoded(RED, "JPEG"))
+    at = small.index(b"\xff\xc0")
+    small[at + 5 : at + 9] = struct.pack(">HH", 10_000, 10_000)
+    assert "100 megapixels" in refusal(bytes(small))
+    bmp = bytearray(encoded(RED, "BMP"))
+    bmp[18:26] = struct.pack("<ii", 10_000, 10_000)
+    assert "100 megapixels" in refusal(bytes(bmp))
+
+
+def test_a_huge_frame_in_a_small_gif_is_refused():
+    screen, frame = (
+        struct.pack("<HHBBB", 1, 1, 0, 0, 0),
+        struct.pack("<HHHHB", 0, 0, 8000, 8000, 128),
+    )
+    gif = b"GIF89a" + screen + b"," + frame + b"\0\0\0\xff\xff\xff\x02\x02\x4c\x01\0;"
+    assert "64 megapixels, above the limit of 50" in refusal(gif)
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.jpg", tmp_path / "nul\0.jpg"):
+        with pytest.raises(ImageRefused):
+            decode(path)
+    (tmp_path / "größe 1.png").write_bytes(encoded(RED))
+    assert decode(tmp_path / "größe 1.png").shape == (30, 40, 3)
+
+
+SEEDS = [encoded(RED, form) for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(SEEDS), st.data())
+def test_no_damage_raises_anything_but_a_refusal(seed, data):
+    spoilt = bytearray(seed)
+    for _ in range(data.draw(st.integers(1, 8))):
+        spoilt[data.draw(st.integers(0, len(spoilt) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(spoilt)))
+    try:
+        image = decode_bytes(bytes(spoilt[:cut]), "a")
+    except ImageRefused:
+        return
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_camera_appends_to_a_jpeg_does_not_matter(seed):
+    """Motion photos carry a film behind the picture, where any marker may occur by chance."""
+    film = np.random.default_rng(seed).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+    whole = encoded(RED, "JPEG")
+    assert decode_bytes(whole + film, "a").shape == (30, 40, 3)
+    assert "cut short" in refusal(whole[:-2] + b"\0" * 64)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_is_refused_wherever_it_is_cut(progressive):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "JPEG", progressive=progressive)
+    for length in range(len(data)):
+        refusal(data[:length])
+
+
+def test_a_png_is_whole_up_to_its_end_chunk():
+    data = encoded(RED)
+    assert decode_bytes(data + b"x" * 5000, "a").shape == (30, 40, 3)
+    damaged = bytearray(data)
+    damaged[data.index(b"IDAT") + 8] ^= 1
+    assert "checksum" in refusal(bytes(damaged))
+
+
+def test_a_transparent_colour_of_a_png_is_laid_over_black():
+    assert not decode_bytes(encoded(RED, transparency=(255, 0, 0)), "a").any()
+
+
+def test_postscript_is_not_run():
+    assert "not an image that can be read; convert it" in refusal(encoded(RED, "EPS"))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_without_a_known_white_are_refused(kind):
+    values = (np.arange(64).reshape(8, 8) * 1_000_000).astype(kind)
+    assert "no known white" in refusal(encoded(Image.fromarray(values), "TIFF"))
+
+
+def test_no_size_is_too_large_to_say_our_limit():
+    bmp = bytearray(encoded(RED, "BMP"))
+    bmp[18:26] = struct.pack("<ii", 60_000, 60_000)
+    assert "3600 megapixels, above the limit of 50" in refusal(bytes(bmp))
+
+
+def test_a_pipe_is_refused_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageRefused, match="not a regular file"):
+        decode(tmp_path / "a.jpg")
+
+
+def test_permission_denied(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (tmp_path / "a.png").write_bytes(encoded(RED))
+    (tmp_path / "a.png").chmod(0)
+    with pytest.raises(ImageRefused, match="Permission denied"):
+        decode(tmp_path / "a.png")

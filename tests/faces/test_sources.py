@@ -1,0 +1,156 @@
+"""From paths to faces: what is found, what is passed on, what is refused."""
+
+import io
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_fiqa.faces.landmarks import Landmarks
+from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace, expand
+from tests.published import ARCFACE
+
+
+def found(*inputs, stdin=""):
+    return [str(path) for path in expand(map(str, inputs), io.StringIO(stdin))]
+
+
+def save(path, size=(112, 112), colour=(255, 0, 0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def test_folders_are_walked_in_order(tmp_path):
+    for name in (
+        "b/2.png",
+        "b/10.png",
+        "a/x.JPG",
+        "c.jpeg",
+        "notes.txt",
+        ".hidden/z.png",
+        ".z.png",
+    ):
+        save(tmp_path / name) if "txt" not in name else (tmp_path / name).write_text(
+            "", encoding="utf-8"
+        )
+    relative = [Path(p).relative_to(tmp_path).as_posix() for p in found(tmp_path)]
+    assert relative == ["a/x.JPG", "b/10.png", "b/2.png", "c.jpeg"]
+
+
+def test_each_path_once_and_absent_ones_too(tmp_path):
+    a = save(tmp_path / "a.png")
+    absent = tmp_path / "absent.png"
+    assert found(a, tmp_path, absent, a) == [str(a), str(absent)]
+
+
+def test_a_list_on_standard_input(tmp_path):
+    a, b = save(tmp_path / "a b.png"), save(tmp_path / "ü.png")
+    assert found("-", stdin=f"{a}\r\n\n{b}") == [str(a), str(b)]
+
+
+def test_folders_that_lead_in_a_circle(tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert found(tmp_path) == [str(tmp_path / "a.png")]
+
+
+def test_expansion_is_lazy(tmp_path):
+    save(tmp_path / "a.png")
+
+    def inputs():
+        yield str(tmp_path)
+        raise AssertionError("asked too early")
+
+    assert next(iter(expand(inputs(), io.StringIO())))
+
+
+def test_the_red_face_stays_red(tmp_path):
+    (face,) = FaceReader().faces_of(save(tmp_path / "red.png"))
+    assert isinstance(face, FaceCrop)
+    assert (face.id, face.source) == (f"{tmp_path}/red.png#0", f"{tmp_path}/red.png")
+    assert face.crop.shape == (112, 112, 3)
+    assert (face.crop[..., 0] == 255).all()
+    assert not face.crop[..., 1:].any()
+
+
+def test_another_square_size_is_resized_and_says_so(tmp_path):
+    (face,) = FaceReader().faces_of(save(tmp_path / "a.png", (224, 224)))
+    assert face.crop.shape == (112, 112, 3)
+    assert face.warnings == ("resized from 224x224",)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (79, 79), (112, 113), (1, 1)])
+def test_what_is_no_crop_says_what_to_do(tmp_path, size):
+    (face,) = FaceReader().faces_of(save(tmp_path / "a.png", size))
+    assert isinstance(face, RefusedFace)
+    assert face.code == "no_face"
+    assert f"{size[0]}x{size[1]}" in face.reason
+    assert "--detector" in face.reason
+
+
+def test_unreadable_files_are_refused_not_raised(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    for path in (tmp_path / "a.jpg", tmp_path / "absent.jpg", tmp_path):
+        (face,) = FaceReader().faces_of(path)
+        assert (face.code, face.source) == ("unreadable", str(path))
+
+
+def test_landmarks_give_every_face_its_own_result(tmp_path):
+    image = save(tmp_path / "group.png", (400, 300))
+    good, small = 2 * ARCFACE + 10, ARCFACE / 5
+    faces = {str(image): [tuple(map(tuple, points)) for points in (good, small, good * 0 + 3)]}
+    reader = FaceReader(landmarks=Landmarks(tmp_path / "l.json", faces))
+    one, two, three = reader.faces_of(image)
+    assert isinstance(one, FaceCrop)
+    np.testing.assert_allclose(one.landmarks, good)
+    assert (one.crop[40:80, 40:80] == (255, 0, 0)).all()
+    assert (two.code, three.code) == ("too_small", "no_face")
+    assert [f.id[-2:] for f in (one, two, three)] == ["#0", "#1", "#2"]
+    (unknown,) = reader.faces_of(save(tmp_path / "other.png"))
+    assert unknown.code == "no_face"
+    assert "l.json" in unknown.reason
+
+
+def test_a_detector_finds_faces_in_several_threads(shared, tmp_path):
+    portrait = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
+    from concurrent.futures import ThreadPoolExecutor
+
+    reader = FaceReader(detector=shared / "data/models/yunet_n_640_640.onnx")
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(reader.faces_of, [portrait] * 6))
+    for (face,) in results:
+        assert isinstance(face, FaceCrop)
+        np.testing.assert_array_equal(face.crop, results[0][0].crop)
+        assert face.box is not None
+    (nothing,) = reader.faces_of(save(tmp_path / "grey.png", (300, 300), (128, 128, 128)))
+    assert nothing.code == "no_face"
+
+
+def test_names_no_system_accepts_become_records(tmp_path):
+    long = "x" * 5000
+    assert found("-", stdin=f"{long}\na.png") == [long, "a.png"]
+    (face,) = FaceReader().faces_of(Path(long))
+    assert face.code == "unreadable"
+
+
+def test_names_that_are_not_utf8_can_be_written_to_a_record(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    stdin = io.TextIOWrapper(io.BytesIO(b"caf\xe9.png\n"), encoding="utf-8")
+    assert list(expand(["-"], stdin)) == [Path(name)]
+    try:
+        save(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for path in (tmp_path / name, tmp_path / f"no{name}"):
+        (face,) = FaceReader().faces_of(path)
+        assert face.source.encode().endswith(b"\\udce9.png")
+
+
+def test_one_file_spelt_twice_comes_once(tmp_path, monkeypatch):
+    a = save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert found("a.png", "./a.png", a) == ["a.png"]

@@ -1,0 +1,241 @@
+"""The whole gateway with real scoring: cameras and faces are planned, everything between is its own."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from edge_fiqa import Scorer
+from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
+from edge_fiqa.gateway.queue.face_queue import FaceQueue
+from edge_fiqa.gateway.service.app import Gateway
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from tests.gateway.people import (
+    Collected,
+    FindSquares,
+    Script,
+    configured,
+    open_script,
+    picture,
+    walk,
+)
+from tests.published import ARCFACE
+from tests.waiting import until
+
+
+@pytest.fixture
+def gateway_of(bundle):
+    """Opens gateways and closes them after the test."""
+    running = []
+
+    def make(config, scripts, find=True, sink=None):
+        sink = sink or Collected()
+        gateway = Gateway(
+            config,
+            [sink],
+            [Scorer.open(bundle, backend="ov", threads=1, gate=config.best_shot.gate)],
+            open_script(scripts),
+            lambda config: FindSquares() if find else None,
+        )
+        running.append(gateway)
+        gateway.start()
+        return gateway, sink
+
+    yield make
+    for gateway in running:
+        gateway.stop()
+
+
+def whole(sink):
+    """Every track: sequences 0, 1, 2 ..., one `end`, at the end."""
+    stories = {}
+    for event in sink.events:
+        stories.setdefault(event.track, []).append(event)
+    for events in stories.values():
+        assert [event.sequence for event in events] == list(range(len(events)))
+        assert [event.type for event in events].count("end") == 1
+        assert events[-1].type == "end"
+    assert len({event.id for event in sink.events}) == len(sink.events)
+    return stories
+
+
+def test_a_person_who_walks_by(gateway_of):
+    gateway, sink = gateway_of(configured("door"), {"door": Script([walk(30)])})
+    until(lambda: sink.of("end"))
+    (events,) = whole(sink).values()
+    assert events[0].type == "new"
+    end = events[-1]
+    assert end.reason == "left"
+    assert end.faces_seen >= 20
+    told = [event.record.quality.scalar for event in events]
+    assert told == sorted(told)
+    assert events[0].latency_s is not None
+    assert 0 <= events[0].latency_s < 5
+    assert end.record.exit.depth == 4
+    assert end.record.frame_time == pytest.approx(end.time, abs=20)
+    assert sink.snapshots[0].startswith(b"\xff\xd8")
+    assert sink.snapshots[-1] is None
+    totals = gateway.view.totals()
+    until(lambda: gateway.view.cameras()[0].state == "ended")
+    assert totals.faces_found == totals.faces_scored + sum(totals.skipped.values())
+    assert totals.skipped == {"unconfirmed": 1}
+    assert totals.depths == [0, 0, 0, totals.faces_scored]
+    assert totals.events == Counter(event.type for event in sink.events)
+    (track,) = gateway.view.tracks()
+    assert (track.open, track.camera, track.record) == (False, "door", end.record)
+    assert gateway.view.snapshot(track.id).startswith(b"\xff\xd8")
+    assert gateway.view.frame("door").startswith(b"\xff\xd8")
+    assert gateway.view.frame("nowhere") is None
+
+
+def test_two_people_at_once_are_two_tracks(gateway_of):
+    frames = [picture(10 + 5 * n, 340 - 5 * n) for n in range(20)]
+    _, sink = gateway_of(configured("door"), {"door": Script([frames])})
+    until(lambda: len(sink.of("end")) == 2)
+    assert len(whole(sink)) == 2
+
+
+def test_faces_of_a_track_are_told_to_be_one_persons(gateway_of, monkeypatch):
+    """By that name audits count a person once."""
+    jobs, put = [], FaceQueue.put
+    monkeypatch.setattr(FaceQueue, "put", lambda desk, job: (jobs.append(job), put(desk, job))[1])
+    gateway_of(configured("door"), {"door": Script([[picture(10, 300)] * 5000])})
+    until(lambda: len(jobs) > 10)
+    assert all(job.face.person == job.track is not None for job in jobs)
+
+
+def test_stopping_ends_every_track(gateway_of):
+    here = Script([[picture(100)] * 2000])
+    patient = configured("door", lost_s=30, stale_s=30)  # nobody leaves while the machine is busy
+    gateway, sink = gateway_of(patient, {"door": here})
+    until(lambda: sink.of("new"))
+    gateway.stop()
+    (events,) = whole(sink).values()
+    assert events[-1].reason == "shutdown"
+    assert events[-1].record is not None
+    assert gateway.view.ready() is not None
+
+
+def test_a_lost_camera_costs_the_others_nothing(gateway_of):
+    scripts = {
+        "gone": Script([[picture(100)] * 20 + ["the cable was cut"]]),
+        "stuck": Script([[picture(200)] * 20 + ["hang"]]),
+        "fine": Script([[picture(50)] * 2000]),
+    }
+    gateway, sink = gateway_of(configured(*scripts), scripts)
+
+    def states():
+        return {camera.name: camera.state for camera in gateway.view.cameras()}
+
+    until(lambda: states() == {"gone": "failed", "stuck": "stale", "fine": "live"})
+    until(lambda: len(sink.of("end")) == 2)
+    assert {(e.camera, e.reason) for e in sink.of("end")} == {
+        ("gone", "camera_lost"),
+        ("stuck", "camera_lost"),
+    }
+    before = gateway.view.totals().faces_scored
+    until(lambda: gateway.view.totals().faces_scored > before)
+    assert gateway.view.ready() is None
+    gone = gateway.view.cameras()[0]
+    assert gone.warnings[0] in ("the cable was cut", "nobody answers")
+    scripts["stuck"].go_on.set()
+    gateway.stop()
+    whole(sink)
+
+
+def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
+    scripts = {name: Script([[picture(100)] * 5000] * 3) for name in ("stays", "goes", "comes")}
+    gateway, sink = gateway_of(configured("stays", "goes"), scripts)
+    until(lambda: len(sink.of("new")) == 2)
+    stays = next(event.track for event in sink.of("new") if event.camera == "stays")
+    assert gateway.reload(configured("stays", "comes", workers=2)) == ["workers"]
+    until(lambda: len(sink.of("new")) == 3)
+    assert [(e.camera, e.reason) for e in sink.of("end")] == [("goes", "camera_lost")]
+    changed = configured("stays", "comes", fps=20, best_shot={"gate": 0, "clearly": 1})
+    assert gateway.reload(changed) == []
+    until(lambda: scripts["stays"].opened == 2)
+    seen = {t.id: t for t in gateway.view.tracks()}[stays].seen
+    until(lambda: {t.id: t for t in gateway.view.tracks()}[stays].seen > seen)
+    assert {t.id for t in gateway.view.tracks() if t.open and t.camera == "stays"} == {stays}
+    gateway.stop()
+    whole(sink)
+
+
+def test_a_new_gate_is_taken_up_while_running(gateway_of):
+    scripts = {"door": Script([[picture(100)] * 5000])}
+    gateway, _ = gateway_of(configured("door"), scripts)
+    face = synthetic_faces(1)[0]
+    assert gateway.view.push(face, None, 5.0)[0].decision.gate is None
+    gateway.reload(configured("door", best_shot={"gate": 30}))
+    until(lambda: gateway.view.push(face, None, 5.0)[0].decision.gate == 30)
+    gateway.reload(configured("door", best_shot={"gate": 30}, schedule={"policy": "gate"}))
+    until(lambda: gateway.view.push(face, None, 5.0)[0].decision.risk is not None)
+
+
+def test_a_worker_that_cannot_take_up_a_gate_scores_as_before(gateway_of, monkeypatch, caplog):
+    gateway, _ = gateway_of(configured("door"), {"door": Script([[picture(100)] * 5000])})
+    face, (scorer,) = synthetic_faces(1)[0], gateway._scorers
+
+    def fails(segments=None, faces=None):
+        raise EngineFailed("building body-01-01 was killed")
+
+    monkeypatch.setattr(scorer.engine, "prepare", fails)
+    for times, gate in enumerate((30, 35), 1):
+        gateway.reload(configured("door", best_shot={"gate": gate}))
+        until(lambda times=times: caplog.text.count("keeps its gate and policy: building") == times)
+    assert gateway.view.push(face, None, 5.0)[0].decision.gate is None
+    monkeypatch.undo()
+    gateway.reload(configured("door", best_shot={"gate": 40}))
+    until(lambda: gateway.view.push(face, None, 5.0)[0].decision.gate == 40)
+
+
+def test_pushed_faces(gateway_of):
+    gateway, sink = gateway_of(configured(http={"port": 0}), {}, find=False)
+    push, face = gateway.view.push, synthetic_faces(1)[0]
+    (record,) = push(face, None, None)
+    assert (record.quality.code, record.exit.depth) == ("ok", 4)
+    points = [tuple(2 * p) for p in ARCFACE]
+    large = np.kron(face, np.ones((2, 2, 1), np.uint8))
+    assert push(large, points, None)[0].landmarks == tuple(points)
+    (small,) = push(large, [tuple(p / 20) for p in ARCFACE], None)
+    assert (small.quality.code, small.quality.scalar) == ("too_small", None)
+    with pytest.raises(ConfigError, match="no detector"):
+        push(large, None, None)
+    with pytest.raises(Overloaded):
+        push(face, None, 1e-6)
+    until(lambda: gateway.view.totals().skipped == {"too_small": 1, "overload": 1})
+    assert gateway.view.totals().faces_found == 4
+    assert sink.events == []
+
+
+def test_pictures_are_searched_where_there_is_a_detector(gateway_of):
+    gateway, _ = gateway_of(configured(http={"port": 0}), {})
+    assert len(gateway.view.push(picture(10, 100, 200), None, None)) == 3
+    (none,) = gateway.view.push(picture(), None, None)
+    assert none.quality.code == "no_face"
+
+
+def test_an_engine_that_fails_is_said_and_tried_again(gateway_of, monkeypatch):
+    gateway, _ = gateway_of(configured(http={"port": 0}), {}, find=False)
+    face = synthetic_faces(1)[0]
+    worker = gateway.view.workers[0]
+    good = worker.scores
+
+    class Broken:
+        def score(self, faces, policies):
+            raise EngineFailed("the device fell off the bus")
+
+    worker.scores = Broken()
+    with pytest.raises(EngineFailed):
+        gateway.view.push(face, None, 5.0)
+    assert gateway.view.ready() == "the device fell off the bus"
+    worker.scores = good
+    until(lambda: _pushed(gateway, face))
+    assert gateway.view.ready() is None
+
+
+def _pushed(gateway, face):
+    try:
+        return gateway.view.push(face, None, 5.0)
+    except EngineFailed:
+        return None

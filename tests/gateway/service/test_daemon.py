@@ -1,0 +1,171 @@
+"""The command as a service runs it: ready, reloaded, watched, stopped; every track its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fiqa.gateway.service.notify import notify, watchdog_s
+from tests.waiting import until
+
+PASSWORD = "s3cret-word"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(text) starts the gateway; said() is what systemd hears."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.settimeout(60)
+    running = []
+
+    def start(text):
+        (tmp_path / "gateway.yaml").write_text(text, encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge_fiqa", "gateway", str(tmp_path / "gateway.yaml")],
+            env={
+                **os.environ,
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "WATCHDOG_USEC": "400000",
+                "CAM_PASSWORD": PASSWORD,
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    def said(wanted):
+        while True:
+            message = listener.recv(1000).decode()
+            if message.startswith(wanted):
+                return message
+
+    start.said = said
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    listener.close()
+
+
+@pytest.mark.slow
+def test_the_life_of_a_service(run, tmp_path):
+    process = run("http: {port: 0}\n")
+    run.said("READY=1")
+    run.said("WATCHDOG=1")
+    (tmp_path / "gateway.yaml").write_text(
+        "http: {port: 0}\nbest_shot: {gate: 400}\n", encoding="utf-8"
+    )
+    process.send_signal(signal.SIGHUP)
+    run.said("RELOADING=1\nMONOTONIC_USEC=")
+    run.said("READY=1")
+    (tmp_path / "gateway.yaml").write_text(
+        "http: {port: 0}\nworkers: 2\nbest_shot: {gate: 40}\n", encoding="utf-8"
+    )
+    process.send_signal(signal.SIGHUP)
+    run.said("RELOADING=1")
+    run.said("READY=1")
+    process.send_signal(signal.SIGTERM)
+    run.said("STOPPING=1")
+    assert process.wait(30) == 0
+    log = process.stderr.read()
+    assert "stays as it was" in log
+    assert "line 2, best_shot.gate" in log
+    assert "workers: changed, but only a restart takes it up" in log
+    assert "Traceback" not in log
+
+
+def test_every_track_ends_on_sigterm_and_no_secret_is_said(run, tmp_path, shared):
+    """A face that crosses the picture, beside a camera that cannot be reached."""
+    portrait = cv2.resize(cv2.imread(str(_portrait())), (256, 300))
+    video = cv2.VideoWriter(
+        str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 360)
+    )
+    for number in range(150):
+        frame = np.full((360, 640, 3), 128, np.uint8)
+        frame[30:330, 2 * number : 2 * number + 256] = portrait
+        video.write(frame)
+    video.release()
+    process = run(
+        f"detector: {shared}/data/models/yunet_n_640_640.onnx\n"
+        "cameras:\n"
+        f"  a: {tmp_path}/a.avi\n"
+        "  b: rtsp://viewer:${CAM_PASSWORD}@127.0.0.1:9/x\n"
+        f"file: {{path: {tmp_path}/events.ndjson}}\n"
+    )
+    run.said("READY=1")
+    events = tmp_path / "events.ndjson"
+    until(lambda: events.exists() and events.read_text(encoding="utf-8"))
+    for _ in range(3):
+        run.said("WATCHDOG=1")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    assert told[0]["type"] == "new"
+    assert (told[-1]["type"], told[-1]["reason"]) == ("end", "shutdown")
+    assert len({event["track"] for event in told}) == 1
+    log = process.stderr.read()
+    assert "camera b is failed: no answer" in log
+    assert PASSWORD not in log + events.read_text(encoding="utf-8")
+
+
+def _portrait():
+    import matplotlib
+
+    return f"{matplotlib.get_data_path()}/sample_data/grace_hopper.jpg"
+
+
+def test_check(tmp_path):
+    def check(text):
+        (tmp_path / "gateway.yaml").write_text(text, encoding="utf-8")
+        command = ["-m", "edge_fiqa", "gateway", "--check", str(tmp_path / "gateway.yaml")]
+        return subprocess.run([sys.executable, *command], capture_output=True, text=True)
+
+    fine = check("http: {port: 0}\n")
+    assert (fine.returncode, fine.stderr) == (0, "")
+    assert "is fine: 0 cameras, model nano, outputs http" in fine.stdout
+    bad = check("http: {prot: 0}\nmodle: small\n")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert "line 1, http.prot: unknown key; did you mean port?" in bad.stderr
+    assert "line 2, modle: unknown key; did you mean model?" in bad.stderr
+
+
+def test_a_missing_extra_is_one_line():
+    code = (
+        "import sys; sys.modules['trackers'] = None; from edge_fiqa.cli import main; "
+        "sys.exit(main(['gateway', 'x.yaml']))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode == 2
+    assert "pip install 'edge-fiqa[gateway]'" in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_without_a_service_manager(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    assert not notify("READY=1")
+    assert watchdog_s() is None
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    assert watchdog_s() == 3.0
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert watchdog_s() is None
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
+    assert not notify("READY=1")
+
+
+def test_an_abstract_socket(monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0edge-fiqa-{os.getpid()}")
+        listener.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@edge-fiqa-{os.getpid()}")
+        assert notify("READY=1")
+        assert listener.recv(100) == b"READY=1"

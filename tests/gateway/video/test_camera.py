@@ -1,0 +1,218 @@
+"""Cameras: the latest frame, coming back, and a real RTSP server that is killed."""
+
+import shutil
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fiqa.gateway.video import camera as camera_module
+from edge_fiqa.gateway.video.camera import Camera
+from edge_fiqa.gateway.video.capture import Images, SourceLost, Video, open_capture
+from tests.gateway.people import Script, camera_config, open_script, picture
+from tests.needs import missing
+from tests.waiting import until
+
+RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
+SYSTEM_PYTHON = "/usr/bin/python3"
+PASSWORD = "s3cret-word"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Cameras come back at once."""
+    monkeypatch.setattr(camera_module, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(camera_module, "LONGEST_WAIT_S", 0.2)
+
+
+@pytest.fixture
+def started():
+    cameras = []
+
+    def start(camera):
+        cameras.append(camera)
+        camera.start()
+        return camera
+
+    yield start
+    for camera in cameras:
+        camera.stop()
+
+
+def write_video(path, frames=30, fps=30.0):
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (64, 48))
+    for number in range(frames):
+        video.write(np.full((48, 64, 3), (200, 8 * number, 0), np.uint8))  # BGR
+    video.release()
+
+
+def test_only_the_latest_frame_is_kept(started):
+    script = Script([[picture(n) for n in range(40)]], fps=500)
+    camera = started(Camera("a", camera_config("a", fps=60), opener=open_script({"a": script})))
+    until(lambda: camera.status.state == "ended")
+    frame = camera.take()
+    assert frame.number == camera.status.frames
+    assert camera.take() is None
+    assert camera.latest is frame
+    assert camera.status.dropped_frames == frame.number - 1
+    assert frame.number < 40  # 60 frames/s are looked at, 500 come
+    assert camera.status.size == (400, 120)
+
+
+def test_it_comes_back_after_every_failure(quick, started):
+    plays = [[picture(1), "cut"], [picture(2), "cut"], [picture(3)] * 1000]
+    camera = started(Camera("a", camera_config("a"), opener=open_script({"a": Script(plays)})))
+    until(lambda: camera.status.state == "live" and camera.status.reconnects == 2)
+    assert camera.status.problem is None
+
+
+def test_waits_grow_and_vary(monkeypatch, started):
+    waited = []
+
+    class Impatient(threading.Event):
+        def wait(self, timeout=None):
+            waited.append(timeout)
+            if len(waited) > 9:
+                self.set()
+
+    camera = Camera("a", camera_config("a"), opener=open_script({"a": Script([])}))
+    camera._stop = Impatient()
+    started(camera)
+    until(lambda: len(waited) == 10)
+    longest = [min(0.5 * 2**n, 30.0) for n in range(10)]
+    assert all(0.5 * most <= w <= most for w, most in zip(waited, longest, strict=True))
+    assert len(set(waited)) == 10
+    assert camera.status.state == "failed"
+    assert camera.status.problem == "nobody answers"
+
+
+def test_a_source_that_hangs_is_stale_and_goes_on(started):
+    script = Script([[picture(1), "hang", *[picture(2)] * 1000]])
+    config = camera_config("a", stale_s=0.2)
+    camera = started(Camera("a", config, opener=open_script({"a": script})))
+    until(lambda: camera.status.state == "stale")
+    assert camera.status.frame_age_s > 0.2
+    script.go_on.set()
+    until(lambda: camera.status.state == "live")
+    assert camera.status.reconnects == 0
+
+
+def test_damaged_frames_are_passed_over_until_there_are_too_many(quick, started):
+    some = [picture(1), *[None] * 10, picture(2), *[None] * 25]
+    script = Script([some, [picture(3)] * 1000], fps=50)
+    camera = started(Camera("a", camera_config("a", fps=60), opener=open_script({"a": script})))
+    until(lambda: camera.status.state == "live" and camera.status.reconnects == 1)
+    assert camera.status.frames >= 2
+
+
+def test_a_file_plays_at_its_own_speed_in_rgb(tmp_path, started):
+    write_video(tmp_path / "a.avi")
+    camera = started(Camera("a", camera_config(str(tmp_path / "a.avi"), fps=60)))
+    until(lambda: camera.latest is not None)
+    begin = camera.latest
+    until(lambda: camera.status.state == "ended")
+    assert camera.latest.arrived - begin.arrived > 0.5  # 30 frames at 30 frames/s
+    red, green, blue = begin.image[24, 32].astype(int)
+    assert blue > 150
+    assert red < 60
+    assert camera.latest.image[24, 32, 1] > green + 150
+
+
+def test_a_file_may_begin_anew(tmp_path, started):
+    write_video(tmp_path / "a.avi", frames=3)
+    camera = started(Camera("a", camera_config(str(tmp_path / "a.avi"), loop=True, fps=60)))
+    until(lambda: camera.status.frames > 9)
+    assert camera.status.state == "live"
+
+
+def test_a_file_without_frames_is_not_read_for_ever(tmp_path, quick, started):
+    camera = Camera("a", camera_config("a", loop=True), opener=open_script({"a": Script([[]] * 5)}))
+    started(camera)
+    until(lambda: camera.status.state == "failed")
+    assert "not a single frame" in camera.status.problem
+
+
+def test_a_folder_of_images(tmp_path):
+    for number, name in enumerate(("b.png", "a.png", "c.txt")):
+        if name.endswith("png"):
+            cv2.imwrite(str(tmp_path / name), np.full((50, 60, 3), 40 * number, np.uint8))
+        else:
+            (tmp_path / name).write_text("no image", encoding="utf-8")
+    (tmp_path / "d.jpg").write_bytes(b"rubbish")
+    capture = open_capture(camera_config(str(tmp_path), fps=60))
+    found = []
+    while capture.grab():
+        found.append(capture.retrieve())
+    assert [None if image is None else int(image[0, 0, 0]) for image in found] == [40, 0, None]
+
+
+@pytest.mark.parametrize("name", ["absent.avi", "rubbish.avi"])
+def test_what_is_no_video(tmp_path, name):
+    (tmp_path / "rubbish.avi").write_bytes(b"RIFF rubbish")
+    with pytest.raises(SourceLost, match="not a video") as caught:
+        Video(camera_config(str(tmp_path / name)))
+    assert str(tmp_path) not in str(caught.value)
+    with pytest.raises(SourceLost, match="no images"):
+        Images(tmp_path, 10)
+
+
+@pytest.fixture
+def rtsp():
+    """(start, url): start() runs a server on a fixed port and returns the process."""
+    probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    if (
+        not shutil.which(SYSTEM_PYTHON)
+        or subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True).returncode
+    ):
+        missing(
+            "no RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good "
+            "python3-gi"
+        )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = []
+
+    def start():
+        command = [SYSTEM_PYTHON, str(RTSP_SERVER), str(port), "viewer", PASSWORD]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        running.append(server)
+        assert server.stdout.readline() == "ready\n"
+        return server
+
+    yield start, f"rtsp://viewer:{PASSWORD}@127.0.0.1:{port}/stream"
+    for server in running:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+def test_an_rtsp_server_that_is_killed_and_restarted(rtsp, quick, started):
+    start, url = rtsp
+    server = start()
+    config = camera_config(url, fps=20, stale_s=1.0, timeout_s=2.0)
+    camera = started(Camera("door", config))
+    until(lambda: camera.status.state == "live", 20)
+    assert camera.status.size == (320, 240)
+    server.kill()
+    until(lambda: camera.status.state == "failed", 20)
+    assert PASSWORD not in str(camera.status)
+    start()
+    until(lambda: camera.status.state == "live", 20)
+    assert camera.status.reconnects >= 1
+    frames = camera.status.frames
+    until(lambda: camera.status.frames > frames + 5, 20)
+
+
+def test_a_wrong_password_is_a_failed_camera(rtsp, quick, started):
+    start, url = rtsp
+    start()
+    wrong = url.replace(PASSWORD, "guessed")
+    camera = started(Camera("door", camera_config(wrong, timeout_s=2.0)))
+    until(lambda: camera.status.state == "failed", 20)
+    assert camera.status.problem.startswith("no answer, or not a video")
+    assert "guessed" not in str(camera.status)

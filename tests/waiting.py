@@ -1,0 +1,12 @@
+"""Waiting for what happens in another thread or process: with an end, and without a fixed pause."""
+
+import time
+
+
+def until(condition, seconds=40.0):
+    """Wait for it to be true, and return what it was."""
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+    return result
