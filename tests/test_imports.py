@@ -27,7 +27,7 @@ LIBRARIES = {
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
         "evaluation/report/measures.py", "faces/", "gateway/events/person.py",
-        "gateway/service/app.py", "gateway/video/capture.py", "training/faces.py",
+        "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "fastapi": {"gateway/outputs/http.py"},
     "jinja2": {"evaluation/report/page.py"},

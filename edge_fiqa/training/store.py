@@ -18,7 +18,7 @@ from edge_fiqa.errors import ConfigError
 FLUSH_EVERY = 500  # rows: what a kill costs at most
 SPARE_BYTES = 1 << 30  # of the disk, never filled
 Table = npt.NDArray[Any]
-Batches = Callable[[int], Iterable[tuple[Table, ...]]]
+Chunks = Callable[[int], Iterable[tuple[Table, ...]]]
 
 
 class Stack:
@@ -47,7 +47,7 @@ class Stack:
         return out
 
 
-def fill(targets: Sequence[Path], rows: int, batches: Batches, what: str) -> tuple[Table, ...]:
+def fill(targets: Sequence[Path], rows: int, batches: Chunks, what: str) -> tuple[Table, ...]:
     """Read-only memory maps of `rows` rows, one a target; computed unless they are there already.
 
     batches: called with the first row wanted, gives the following ones in order, an array a target.
@@ -58,7 +58,7 @@ def fill(targets: Sequence[Path], rows: int, batches: Batches, what: str) -> tup
     return tuple(np.load(target, mmap_mode="r") for target in targets)
 
 
-def _fill(targets: Sequence[Path], rows: int, batches: Batches, what: str) -> None:
+def _fill(targets: Sequence[Path], rows: int, batches: Chunks, what: str) -> None:
     partials = [target.with_suffix(".partial.npy") for target in targets]
     mark = targets[0].with_suffix(".done")
     first = _rows_done(partials, mark, rows)
