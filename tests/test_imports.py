@@ -50,7 +50,9 @@ LIBRARIES = {
     "safetensors": {
         "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/loop.py",
     },
-    "scipy": {"build/precision.py", "calibration/risk.py", "training/loop.py"},
+    "scipy": {
+        "build/precision.py", "calibration/risk.py", "training/loop.py", "training/pictures.py",
+    },
     "sklearn": {"calibration/monotone.py"},
     "starlette": {"gateway/outputs/http.py"},
     "supervision": {"gateway/tracks/tracker.py"},
