@@ -126,10 +126,15 @@ class Collected:
     """A sink that keeps everything."""
 
     name, problem = "collected", None
+    dropped = waiting = 0
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.snapshots: list[bytes | None] = []
+
+    @property
+    def delivered(self) -> int:
+        return len(self.events)
 
     def publish(self, event: Event, snapshot: bytes | None) -> None:
         self.events.append(event)

@@ -120,7 +120,7 @@ class BestShotConfig(Section):
     lost_s: float = Field(default=2.0, gt=0, le=60)
 
     @property
-    def enough(self) -> int:
+    def good_quality(self) -> int:
         if self.good is not None:
             return self.good
         return 60 if self.gate is None else self.gate

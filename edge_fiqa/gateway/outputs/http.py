@@ -163,8 +163,8 @@ def _add_api(
                     {
                         "name": sink.name,
                         "problem": sink.problem,
-                        "waiting": getattr(sink, "waiting", 0),
-                        "dropped": getattr(sink, "dropped", 0),
+                        "waiting": sink.waiting,
+                        "dropped": sink.dropped,
                     }
                     for sink in sinks
                     if sink.name != "metrics"

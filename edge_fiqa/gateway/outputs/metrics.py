@@ -1,9 +1,8 @@
-"""Prometheus metrics: what the gateway shows of itself, and what its events say."""
+"""Prometheus metrics: read from the view and the sinks, and counted from events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, cast
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -23,8 +22,10 @@ class EventMetrics:
 
     name = "metrics"
     problem: str | None = None
+    dropped = waiting = 0
 
     def __init__(self) -> None:
+        self.delivered = 0
         self._latency = Histogram(
             "edge_fiqa_event_latency_seconds",
             "From a frame's arrival to the event it gave.",
@@ -45,25 +46,14 @@ class EventMetrics:
         registry.register(self._quality)
 
     def publish(self, event: Event, snapshot: bytes | None) -> None:
+        self.delivered += 1
         if event.latency_s is not None:
             self._latency.labels(event.camera).observe(event.latency_s)
         if event.type == "end" and event.record and event.record.quality.scalar is not None:
             self._quality.labels(event.camera).observe(event.record.quality.scalar)
 
     def close(self, timeout_s: float) -> None:
-        pass
-
-
-class Counted(Protocol):
-    """A sink that says where its events are."""
-
-    delivered: int
-
-    @property
-    def dropped(self) -> int: ...
-
-    @property
-    def waiting(self) -> int: ...
+        """Nothing waits."""
 
 
 class GatewayMetrics(Collector):
@@ -168,11 +158,9 @@ class GatewayMetrics(Collector):
         )
         for sink in self.sinks:
             up.add_metric([sink.name], int(sink.problem is None))
-            if hasattr(sink, "delivered"):
-                counted = cast(Counted, sink)
-                waiting.add_metric([sink.name], counted.waiting)
-                events.add_metric([sink.name, "delivered"], counted.delivered)
-                events.add_metric([sink.name, "dropped"], counted.dropped)
+            waiting.add_metric([sink.name], sink.waiting)
+            events.add_metric([sink.name, "delivered"], sink.delivered)
+            events.add_metric([sink.name, "dropped"], sink.dropped)
         yield from (up, waiting, events)
 
 

@@ -32,7 +32,7 @@ def test_the_best_is_kept_even_where_nothing_is_told():
     for quality in (40, 44, 30):
         shot.offer(record(quality), clearly=5)
     assert shot.best.quality.scalar == 44
-    assert shot.told.quality.scalar == 40
+    assert shot.reported.quality.scalar == 40
 
 
 def test_passing_the_gate_is_always_told():

@@ -12,95 +12,95 @@ from edge_fiqa.gateway.queue.schedule import (
     WaitingFace,
     admit,
     at_fixed_exit,
-    decide,
-    worth_loading,
+    grant_depth,
+    exits_to_load,
 )
 
 SPEED = Speed(exits=(1, 2, 3, 4), seconds=(0.1, 0.2, 0.3, 0.4))
 RULES = Rules(least_exit=1, utilisation=1.0, margin_s=0.0, caution=1.0)
 
 
-def face(number, deadline, *, arrived=0.0, spare=False):
-    return WaitingFace(number, arrived, deadline, spare)
+def face(number, deadline, *, arrived=0.0, has_good_shot=False):
+    return WaitingFace(number, arrived, deadline, has_good_shot)
 
 
 def test_the_earliest_deadline_is_next_at_full_depth_while_there_is_time():
-    found = decide(0.0, [face(1, 9.0), face(2, 5.0), face(3, 7.0)], SPEED, 0.0, RULES)
-    assert (found.run, found.exit, found.skipped, found.dropped) == ((2,), 4, (), ())
+    grant = grant_depth(0.0, [face(1, 9.0), face(2, 5.0), face(3, 7.0)], SPEED, 0.0, RULES)
+    assert (grant.run, grant.exit, grant.skipped, grant.dropped) == ((2,), 4, (), ())
 
 
 def test_a_burst_lowers_the_depth_for_all():
     """Four faces within 1.0 s: 0.4 s each does not fit, 0.2 s each does."""
     waiting = [face(n, 1.0) for n in range(4)]
-    assert decide(0.0, waiting, SPEED, 0.0, RULES).exit == 2
-    assert decide(0.0, waiting[:2], SPEED, 0.0, RULES).exit == 4
+    assert grant_depth(0.0, waiting, SPEED, 0.0, RULES).exit == 2
+    assert grant_depth(0.0, waiting[:2], SPEED, 0.0, RULES).exit == 4
 
 
 def test_demand_lowers_the_depth_before_a_queue_has_grown():
     """3 faces/s at 0.4 s are more than one worker has; at 0.3 s they are 90 % of it."""
     one = [face(1, 100.0)]
-    assert decide(0.0, one, SPEED, 3.0, RULES).exit == 3
-    assert decide(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
+    assert grant_depth(0.0, one, SPEED, 3.0, RULES).exit == 3
+    assert grant_depth(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
     two_workers = Speed(SPEED.exits, SPEED.seconds, workers=2)
-    assert decide(0.0, one, two_workers, 3.0, RULES).exit == 4
+    assert grant_depth(0.0, one, two_workers, 3.0, RULES).exit == 4
 
 
 def test_people_with_a_good_shot_are_skipped_before_anybody_is_dropped():
     """Within 0.25 s only two of 0.1 s fit."""
     waiting = [
         face(1, 0.25, arrived=-0.3),
-        face(2, 0.25, arrived=-0.2, spare=True),
-        face(3, 0.25, arrived=-0.1, spare=True),
+        face(2, 0.25, arrived=-0.2, has_good_shot=True),
+        face(3, 0.25, arrived=-0.1, has_good_shot=True),
         face(4, 0.25),
     ]
-    found = decide(0.0, waiting, SPEED, 0.0, RULES)
-    assert (found.run, found.exit) == ((1,), 1)
-    assert set(found.skipped) == {2, 3}
-    assert found.dropped == ()
-    nobody_spare = [WaitingFace(w.id, w.arrived, w.deadline) for w in waiting]
-    found = decide(0.0, nobody_spare, SPEED, 0.0, RULES)
-    assert found.dropped == (1, 2)  # the oldest
+    grant = grant_depth(0.0, waiting, SPEED, 0.0, RULES)
+    assert (grant.run, grant.exit) == ((1,), 1)
+    assert set(grant.skipped) == {2, 3}
+    assert grant.dropped == ()
+    no_good_shots = [WaitingFace(w.id, w.arrived, w.deadline) for w in waiting]
+    grant = grant_depth(0.0, no_good_shots, SPEED, 0.0, RULES)
+    assert grant.dropped == (1, 2)  # the oldest
 
 
 def test_what_is_late_is_not_started():
-    found = decide(1.0, [face(1, 1.05), face(2, 1.05, spare=True)], SPEED, 0.0, RULES)
-    assert (found.run, found.dropped, found.skipped) == ((), (1,), (2,))
+    grant = grant_depth(1.0, [face(1, 1.05), face(2, 1.05, has_good_shot=True)], SPEED, 0.0, RULES)
+    assert (grant.run, grant.dropped, grant.skipped) == ((), (1,), (2,))
 
 
 def test_nothing_shallower_than_the_least_exit_is_answered():
     rules = Rules(least_exit=3, utilisation=1.0, margin_s=0.0, caution=1.0)
-    found = decide(0.0, [face(n, 0.65) for n in range(4)], SPEED, 50.0, rules)
-    assert found.exit == 3
-    assert len(found.dropped) == 2
+    grant = grant_depth(0.0, [face(n, 0.65) for n in range(4)], SPEED, 50.0, rules)
+    assert grant.exit == 3
+    assert len(grant.dropped) == 2
 
 
 def test_the_margin_is_kept_free():
-    assert decide(0.0, [face(1, 0.4)], SPEED, 0.0, RULES).exit == 4
-    assert decide(0.0, [face(1, 0.4)], SPEED, 0.0, Rules(1, 1.0, 0.05, 1.0)).exit == 3
+    assert grant_depth(0.0, [face(1, 0.4)], SPEED, 0.0, RULES).exit == 4
+    assert grant_depth(0.0, [face(1, 0.4)], SPEED, 0.0, Rules(1, 1.0, 0.05, 1.0)).exit == 3
 
 
 def test_depth_is_given_only_where_a_slower_machine_would_be_in_time_too():
     waiting = [face(n, 0.45) for n in range(2)]
-    assert decide(0.0, waiting, SPEED, 0.0, RULES).exit == 2
-    assert decide(0.0, waiting, SPEED, 0.0, Rules(1, 1.0, 0.0, 1.25)).exit == 1
+    assert grant_depth(0.0, waiting, SPEED, 0.0, RULES).exit == 2
+    assert grant_depth(0.0, waiting, SPEED, 0.0, Rules(1, 1.0, 0.0, 1.25)).exit == 1
 
 
 def test_batches_only_where_they_gain_and_the_first_stays_in_time():
     waiting = [face(n, 1.0) for n in range(6)]
-    assert len(decide(0.0, waiting, SPEED, 0.0, RULES).run) == 1
+    assert len(grant_depth(0.0, waiting, SPEED, 0.0, RULES).run) == 1
     gaining = Speed((1,), (0.2,), marginal=0.25)
-    assert decide(0.0, waiting[:4], gaining, 0.0, RULES).run == (0, 1, 2, 3)
+    assert grant_depth(0.0, waiting[:4], gaining, 0.0, RULES).run == (0, 1, 2, 3)
     late = [face(0, 0.31), *waiting[1:4]]
-    assert decide(0.0, late, gaining, 0.0, RULES).run == (0, 1, 2)  # in 0.3 s
+    assert grant_depth(0.0, late, gaining, 0.0, RULES).run == (0, 1, 2)  # in 0.3 s
 
 
 def test_a_long_queue_is_taken_several_at_once():
     """Deciding costs time as well; nobody is late for it."""
     waiting = [face(n, 100.0) for n in range(40)]
-    assert decide(0.0, waiting, SPEED, 0.0, RULES).run == tuple(range(8))
+    assert grant_depth(0.0, waiting, SPEED, 0.0, RULES).run == tuple(range(8))
     urgent = [face(0, 0.5), *waiting[1:]]
-    found = decide(0.0, urgent, SPEED, 0.0, RULES)
-    assert (found.run, found.exit) == ((0,), 4)
+    grant = grant_depth(0.0, urgent, SPEED, 0.0, RULES)
+    assert (grant.run, grant.exit) == ((0,), 4)
 
 
 def test_admission_loses_as_few_as_an_exhaustive_search():
@@ -133,10 +133,10 @@ def test_a_fixed_exit_drops_what_does_not_fit():
 
 def test_exits_that_save_little_are_not_loaded():
     twelve = tuple(range(1, 13))
-    assert worth_loading(twelve, twelve, 2) == (2, 3, 4, 5, 6, 8, 10, 12)
-    assert worth_loading(twelve, twelve, 7) == (8, 10, 12)
-    assert worth_loading((3, 6), (1.0, 1.1), 1) == (6,)
-    assert worth_loading((4,), (1.0,), 9) == (4,)
+    assert exits_to_load(twelve, twelve, 2) == (2, 3, 4, 5, 6, 8, 10, 12)
+    assert exits_to_load(twelve, twelve, 7) == (8, 10, 12)
+    assert exits_to_load((3, 6), (1.0, 1.1), 1) == (6,)
+    assert exits_to_load((4,), (1.0,), 9) == (4,)
 
 
 def test_demand_follows_the_rate():
