@@ -28,7 +28,7 @@ class Document:
     lines: Mapping[Place, int]
 
     def error(self, place: Place, message: str) -> ConfigError:
-        """The message with file, line and key in front; the line of what holds it, if it is missing."""
+        """The message with file, line and key in front; of a missing key, the line of its parent."""
         known = place
         while known not in self.lines and known:
             known = known[:-1]
@@ -79,21 +79,21 @@ def read_lines(file: Path, environment: Mapping[str, str] | None = None) -> Docu
 
 
 def _lines_of(node: yaml.MappingNode, file: Path) -> Iterator[tuple[Place, int]]:
-    """Every key's place and line. Refuses what is twice there, refers to itself, or never ends."""
+    """Every key's place and line. Refuses keys that are there twice, and files nested without end."""
     waiting: list[tuple[Place, yaml.Node]] = [((), node)]
     for _ in range(MOST_NODES):
         if not waiting:
             return
-        place, at = waiting.pop()
+        place, parent = waiting.pop()
         if len(place) > DEEPEST:
-            raise ConfigError(f"{file}, line {at.start_mark.line + 1}: nested too deeply")
-        if isinstance(at, yaml.SequenceNode):
-            for number, item in enumerate(at.value):
+            raise ConfigError(f"{file}, line {parent.start_mark.line + 1}: nested too deeply")
+        if isinstance(parent, yaml.SequenceNode):
+            for number, item in enumerate(parent.value):
                 yield (*place, number), item.start_mark.line + 1
                 waiting.append(((*place, number), item))
-        elif isinstance(at, yaml.MappingNode):
+        elif isinstance(parent, yaml.MappingNode):
             seen: set[str] = set()
-            for key, value in at.value:
+            for key, value in parent.value:
                 line = key.start_mark.line + 1
                 if not isinstance(key, yaml.ScalarNode):
                     raise ConfigError(f"{file}, line {line}: a key must be a word")
@@ -118,5 +118,5 @@ def _filled(value: Any, place: Place, document: Document, environment: Mapping[s
         for name in VARIABLE.findall(value):
             if name not in environment:
                 raise document.error(place, f"the environment variable {name} is not set")
-        return VARIABLE.sub(lambda found: environment[found[1]], value)
+        return VARIABLE.sub(lambda match: environment[match[1]], value)
     return value

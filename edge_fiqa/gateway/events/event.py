@@ -1,8 +1,8 @@
 """Events of a person in front of a camera, and the protocol of the outputs that take them.
 
 A *track* is one person seen by one camera without a gap.
-It gives one `new` event with its first usable face, an `update` for every clearly better one, and always
-one `end`.
+It gives one `new` event with its first usable face and an `update` for every clearly better one.
+It always gives one `end`.
 """
 
 from __future__ import annotations

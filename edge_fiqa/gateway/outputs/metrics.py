@@ -57,7 +57,7 @@ class EventMetrics:
 
 
 class GatewayMetrics(Collector):
-    """What a View and its sinks show, read anew for every scrape."""
+    """What a View and its sinks show, read for every scrape."""
 
     def __init__(self, view: View, sinks: Sequence[Sink]) -> None:
         self.view, self.sinks = view, sinks
@@ -86,19 +86,19 @@ class GatewayMetrics(Collector):
         )
 
     def _faces(self) -> Iterable[Metric]:
-        totals, where = self.view.totals(), [self.view.model, self.view.backend]
-        found = CounterMetricFamily(
+        totals, labels = self.view.totals(), [self.view.model, self.view.backend]
+        detected = CounterMetricFamily(
             "edge_fiqa_faces_found", "Faces found.", labels=["model", "backend"]
         )
-        found.add_metric(where, totals.faces_found)
-        yield found
+        detected.add_metric(labels, totals.faces_found)
+        yield detected
         scored = CounterMetricFamily(
             "edge_fiqa_faces_scored",
             "Faces scored, by the exit they stopped at.",
             labels=["model", "backend", "exit"],
         )
         for exit_, faces in enumerate(totals.depths, start=1):
-            scored.add_metric([*where, str(exit_)], faces)
+            scored.add_metric([*labels, str(exit_)], faces)
         yield scored
         skipped = CounterMetricFamily(
             "edge_fiqa_faces_skipped", "Faces not scored, by reason.", labels=["reason"]
@@ -165,7 +165,7 @@ class GatewayMetrics(Collector):
 
 
 def registry_for(view: View, sinks: Sequence[Sink]) -> CollectorRegistry:
-    """Everything that /metrics shows: of the gateway, of its events, and of the process."""
+    """Everything that /metrics shows: of the gateway, its events and the process."""
     registry = CollectorRegistry()
     counting = [sink for sink in sinks if isinstance(sink, EventMetrics)]
     for sink in counting:

@@ -21,7 +21,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 LEAST_BATCH_GAIN = 0.5
-"""Share of a face's cost that a batch must save. Processors save less and need memory; GPUs save more."""
+"""Share of a face's cost that a batch must save.
+
+Processors save less, and need memory for every batch size. GPUs save more.
+"""
+
 LEAST_SAVING = 0.14
 """Share of an exit's cost that a shallower one must save to be worth its memory."""
 

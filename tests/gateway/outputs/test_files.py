@@ -10,7 +10,7 @@ import pytest
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.outputs import FileConfig, StoreConfig
 from edge_fiqa.gateway.outputs import file_sink
-from edge_fiqa.gateway.outputs.file_sink import FileSink, set_aside
+from edge_fiqa.gateway.outputs.file_sink import FileSink, renamed_files
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.store import DAY_S, StoreSink
 from tests.gateway.fake_view import event, jpeg
@@ -60,7 +60,7 @@ def test_full_files_are_set_aside_and_the_oldest_leave(tmp_path):
         sink.publish(event(number), None)
         until(lambda: sink.waiting == 0)
     sink.close(5)
-    old = sorted(set_aside(path))
+    old = sorted(renamed_files(path))
     assert len(old) == 3
     assert all(file.stat().st_size <= 2000 for file in [*old, path])
     found = [line["sequence"] for line in lines(*old, path)]

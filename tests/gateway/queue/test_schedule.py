@@ -12,8 +12,8 @@ from edge_fiqa.gateway.queue.schedule import (
     WaitingFace,
     admit,
     at_fixed_exit,
-    grant_depth,
     exits_to_load,
+    grant_depth,
 )
 
 SPEED = Speed(exits=(1, 2, 3, 4), seconds=(0.1, 0.2, 0.3, 0.4))

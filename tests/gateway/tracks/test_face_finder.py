@@ -8,7 +8,7 @@ import pytest
 
 from edge_fiqa.faces.images import decode
 from edge_fiqa.gateway.config.gateway import DetectorConfig, FacesConfig
-from edge_fiqa.gateway.tracks.face_finder import FaceFinder, roll, picture_of, turn, skip_reason
+from edge_fiqa.gateway.tracks.face_finder import FaceFinder, picture_of, roll, skip_reason, turn
 from tests.published import ARCFACE
 
 LIMITS = FacesConfig()

@@ -12,7 +12,7 @@ import pytest
 
 from edge_fiqa.gateway.video import camera as camera_module
 from edge_fiqa.gateway.video.camera import Camera
-from edge_fiqa.gateway.video.capture import Images, SourceLost, Video, open_capture
+from edge_fiqa.gateway.video.capture import ImageFolder, SourceLost, Video, open_capture
 from tests.gateway.people import Script, camera_config, open_script, picture
 from tests.needs import missing
 from tests.waiting import until
@@ -157,7 +157,7 @@ def test_what_is_no_video(tmp_path, name):
         Video(camera_config(str(tmp_path / name)))
     assert str(tmp_path) not in str(caught.value)
     with pytest.raises(SourceLost, match="no images"):
-        Images(tmp_path, 10)
+        ImageFolder(tmp_path, 10)
 
 
 @pytest.fixture
