@@ -42,14 +42,25 @@ def read_lines(file: Path, environment: Mapping[str, str] | None = None) -> Docu
 
     Raises ConfigError naming file, line and key; it never quotes a value, which may be a secret.
     """
+    document = _parsed(file, _text_of(file))
+    variables = os.environ if environment is None else environment
+    filled = _filled(document.data, (), document, variables)
+    return Document(file, filled, document.lines)
+
+
+def _text_of(file: Path) -> str:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{file} is above {MOST_BYTES // 1_000_000} MB: not a configuration")
-        text = file.read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as exc:
         raise ConfigError(f"{file}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{file} is not text (UTF-8)") from exc
+
+
+def _parsed(file: Path, text: str) -> Document:
+    """The file as it is, variables not yet put in."""
     loader = None
     try:
         loader = yaml.SafeLoader(text)
@@ -57,25 +68,18 @@ def read_lines(file: Path, environment: Mapping[str, str] | None = None) -> Docu
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{file}: expected keys like `cameras:`")
         lines = dict(_lines_of(node, file))
-        data = loader.construct_document(node)
+        return Document(file, loader.construct_document(node), lines)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{file}{line}: not YAML: {exc.problem or exc.context}") from exc
     except ConfigError:
         raise
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as exc:  # ValueError: a date like 2026-99-99
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:  # a date like 2026-99-99
         raise ConfigError(f"{file}: not YAML that can be read") from exc
     finally:
         if loader is not None:
             loader.dispose()
-    document = Document(file, data, lines)
-    filled = _filled(data, (), document, os.environ if environment is None else environment)
-    return Document(file, filled, lines)
 
 
 def _lines_of(node: yaml.MappingNode, file: Path) -> Iterator[tuple[Place, int]]:

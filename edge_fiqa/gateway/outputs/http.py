@@ -89,7 +89,10 @@ def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str |
     uploads = UploadLimiter(config)
     _add_page(app)
     _add_health(app, view, sinks)
-    _add_api(app, view, config, sinks, uploads)
+    _add_status(app, view, config, sinks)
+    _add_cameras(app, view, config)
+    _add_tracks(app, view)
+    _add_push(app, view, config, uploads)
     _add_kserve(app, view, uploads)
     _add_errors(app)
     app.add_middleware(
@@ -145,9 +148,7 @@ def _add_health(app: FastAPI, view: View, sinks: Sequence[Sink]) -> None:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_api(
-    app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Sink], uploads: UploadLimiter
-) -> None:
+def _add_status(app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Sink]) -> None:
     @app.get("/api/status")
     def status() -> Response:
         """Model, totals, and the problems of the outputs."""
@@ -172,6 +173,8 @@ def _add_api(
             }
         )
 
+
+def _add_cameras(app: FastAPI, view: View, config: HttpConfig) -> None:
     @app.get("/api/cameras")
     def cameras() -> Response:
         return _json(view.cameras())
@@ -183,6 +186,8 @@ def _add_api(
             return _error(403, "live pictures are switched off (http.frames)")
         return _jpeg(view.frame(camera), "no such camera, or no frame of it yet")
 
+
+def _add_tracks(app: FastAPI, view: View) -> None:
     @app.get("/api/tracks")
     def tracks(camera: str | None = None, limit: int = 50) -> Response:
         """Open tracks and those ended lately, newest first, each with the record of its best shot."""
@@ -194,6 +199,8 @@ def _add_api(
         """The best shot of a track as JPEG."""
         return _jpeg(view.snapshot(track), "no such track, or no picture of it")
 
+
+def _add_push(app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimiter) -> None:
     @app.post("/api/faces")
     async def push(request: Request) -> Response:
         """An image as the body -> an array of edge-fiqa/1 records, one for every face in it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -86,11 +86,11 @@ class GatewayMetrics(Collector):
         )
 
     def _faces(self) -> Iterable[Metric]:
-        totals, labels = self.view.totals(), [self.view.model, self.view.backend]
+        totals, engine = self.view.totals(), [self.view.model, self.view.backend]
         detected = CounterMetricFamily(
             "edge_fiqa_faces_found", "Faces found.", labels=["model", "backend"]
         )
-        detected.add_metric(labels, totals.faces_found)
+        detected.add_metric(engine, totals.faces_found)
         yield detected
         scored = CounterMetricFamily(
             "edge_fiqa_faces_scored",
@@ -98,18 +98,10 @@ class GatewayMetrics(Collector):
             labels=["model", "backend", "exit"],
         )
         for exit_, faces in enumerate(totals.depths, start=1):
-            scored.add_metric([*labels, str(exit_)], faces)
+            scored.add_metric([*engine, str(exit_)], faces)
         yield scored
-        skipped = CounterMetricFamily(
-            "edge_fiqa_faces_skipped", "Faces not scored, by reason.", labels=["reason"]
-        )
-        for reason, faces in totals.skipped.items():
-            skipped.add_metric([reason], faces)
-        yield skipped
-        events = CounterMetricFamily("edge_fiqa_events", "Events, by type.", labels=["type"])
-        for kind, count in totals.events.items():
-            events.add_metric([kind], count)
-        yield events
+        yield _counter("faces_skipped", "Faces not scored, by reason.", "reason", totals.skipped)
+        yield _counter("events", "Events, by type.", "type", totals.events)
         yield CounterMetricFamily(
             "edge_fiqa_deadline_misses", "Faces answered after their deadline.", totals.misses
         )
@@ -162,6 +154,14 @@ class GatewayMetrics(Collector):
             events.add_metric([sink.name, "delivered"], sink.delivered)
             events.add_metric([sink.name, "dropped"], sink.dropped)
         yield from (up, waiting, events)
+
+
+def _counter(name: str, help_: str, label: str, counts: Mapping[str, int]) -> Metric:
+    """A counter with one label."""
+    family = CounterMetricFamily(f"edge_fiqa_{name}", help_, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
 
 
 def registry_for(view: View, sinks: Sequence[Sink]) -> CollectorRegistry:
