@@ -103,7 +103,7 @@ class QueuedSink:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             except Exception:  # a bug may cost this batch, but not the next ones
                 log.exception("%s: this is a bug; %d events dropped", self.name, len(self._batch))
-                self._problem = "a bug, told in the log"
+                self._problem = "a bug; see the log"
                 self._overflowed += len(self._batch)
                 self._batch = []
         if self._in_memory:

@@ -38,11 +38,11 @@ def test_a_burst_lowers_the_depth_for_all():
 
 def test_demand_lowers_the_depth_before_a_queue_has_grown():
     """3 faces/s at 0.4 s are more than one worker has; at 0.3 s they are 90 % of it."""
-    one = [face(1, 100.0)]
-    assert grant_depth(0.0, one, SPEED, 3.0, RULES).exit == 3
-    assert grant_depth(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
+    waiting = [face(1, 100.0)]
+    assert grant_depth(0.0, waiting, SPEED, 3.0, RULES).exit == 3
+    assert grant_depth(0.0, waiting, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
     two_workers = Speed(SPEED.exits, SPEED.seconds, workers=2)
-    assert grant_depth(0.0, one, two_workers, 3.0, RULES).exit == 4
+    assert grant_depth(0.0, waiting, two_workers, 3.0, RULES).exit == 4
 
 
 def test_people_with_a_good_shot_are_skipped_before_anybody_is_dropped():

@@ -147,13 +147,14 @@ def test_a_lost_camera_costs_the_others_nothing(gateway_of):
 
 def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
     scripts = {name: Script([[picture(100)] * 5000] * 3) for name in ("stays", "goes", "comes")}
-    gateway, sink = gateway_of(configured("stays", "goes"), scripts)
+    patient = {"lost_s": 30, "stale_s": 30}  # nobody leaves while the machine is busy
+    gateway, sink = gateway_of(configured("stays", "goes", **patient), scripts)
     until(lambda: len(sink.of("new")) == 2)
     stays = next(event.track for event in sink.of("new") if event.camera == "stays")
-    assert gateway.reload(configured("stays", "comes", workers=2)) == ["workers"]
+    assert gateway.reload(configured("stays", "comes", workers=2, **patient)) == ["workers"]
     until(lambda: len(sink.of("new")) == 3)
     assert [(e.camera, e.reason) for e in sink.of("end")] == [("goes", "camera_lost")]
-    changed = configured("stays", "comes", fps=20, best_shot={"gate": 0, "clearly": 1})
+    changed = configured("stays", "comes", fps=20, best_shot={"gate": 0, "clearly": 1}, **patient)
     assert gateway.reload(changed) == []
     until(lambda: scripts["stays"].opened == 2)
     seen = {t.id: t for t in gateway.view.tracks()}[stays].seen

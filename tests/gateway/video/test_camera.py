@@ -144,10 +144,10 @@ def test_a_folder_of_images(tmp_path):
             (tmp_path / name).write_text("no image", encoding="utf-8")
     (tmp_path / "d.jpg").write_bytes(b"rubbish")
     capture = open_capture(camera_config(str(tmp_path), fps=60))
-    found = []
+    images = []
     while capture.grab():
-        found.append(capture.retrieve())
-    assert [None if image is None else int(image[0, 0, 0]) for image in found] == [40, 0, None]
+        images.append(capture.retrieve())
+    assert [None if image is None else int(image[0, 0, 0]) for image in images] == [40, 0, None]
 
 
 @pytest.mark.parametrize("name", ["absent.avi", "rubbish.avi"])
