@@ -64,34 +64,23 @@ class Gateway:
             cv2.setNumThreads(config.detector.threads)
         self._run_id = int(1000 * time.time())  # in the ids of its tracks
         scorers = open_scorers(config) if scorers is None else scorers
-        first, depth = scorers[0], scorers[0].bundle.config.depth
-        name, backend = first.bundle.manifest.name, first.engine.backend
-        self.view = view or LiveView(name, backend, BuildWatch())
+        first = scorers[0]
+        self.view = view or LiveView(first.bundle.manifest.name, first.engine.backend, BuildWatch())
         monitors = CameraMonitors(None if first.monitor is None else first.monitor.reference)
-        self.events = EventBuilder(config.best_shot, sinks, monitors.see)
+        self.events = events = EventBuilder(config.best_shot, sinks, monitors.see)
         self.scoring = WorkerScoring(config, scorers)
-        self.queue = FaceQueue(
-            self.scoring.speed, _strategy(config), self.events.good_tracks, self.events.face_lost
+        self.queue = queue = FaceQueue(
+            self.scoring.speed, _strategy(config), events.good_tracks, events.face_lost
         )
-        self.workers = self.scoring.workers(self.queue, self.events)
+        self.workers = self.scoring.workers(queue, events)
         self._detector_loop = DetectorLoop(
-            self._find(config),
-            self.queue,
-            self.events.frame_seen,
-            self.events.track_ended,
-            self._track_id,
+            self._find(config), queue, events.frame_seen, events.track_ended, self._track_id
         )
-        self._pushed = PushedFaces(
-            self.queue,
-            self.events,
-            self._find(config),
-            config.faces.min_eye_px,
-            config.schedule.deadline_s,
-        )
+        limits = config.faces.min_eye_px, config.schedule.deadline_s
+        self._pushed = PushedFaces(queue, events, self._find(config), *limits)
         self._watched: dict[str, WatchedCamera] = {}
-        self._parts = RunningParts(
-            depth, self.queue, self.workers, self.events, monitors, self._pushed
-        )
+        depth = first.bundle.config.depth
+        self._parts = RunningParts(depth, queue, self.workers, events, monitors, self._pushed)
 
     def start(self) -> None:
         """Returns at once; cameras connect in their own time."""

@@ -99,8 +99,8 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
 
 def _run(gateway: Gateway, file: Path, signals: Signals, sinks: Sequence[Sink]) -> int:
     """Start, attend, stop. Returns the exit status."""
-    watch(gateway.view, sinks)
     gateway.start()
+    watch(gateway.view, sinks)
     try:
         notify("READY=1\nSTATUS=running")
         log.info("%d cameras, model %s: running", len(gateway.config.cameras), gateway.view.model)
