@@ -35,12 +35,12 @@ WARNING_FACES = 5
 """Faces of one person that the warnings see. More say little new, and would outvote other people."""
 HEARTBEAT_S = 0.5
 
-Change = Callable[[], Sequence["Message"]]
+Change = Callable[[], Sequence["OutgoingEvent"]]
 SeeFace = Callable[[str, Bytes, Record], None]
 
 
 @dataclass(frozen=True)
-class Message:
+class OutgoingEvent:
     """An event on its way to the sinks."""
 
     event: Event
@@ -160,12 +160,12 @@ class EventBuilder:
             if change is None:
                 return
             with self._lock:
-                messages = change()
-            for message in messages:  # outside the lock: a sink may read the state
+                events = change()
+            for outgoing in events:  # outside the lock: a sink may read the state
                 for sink in self.sinks:
-                    sink.publish(message.event, message.snapshot)
+                    sink.publish(outgoing.event, outgoing.snapshot)
 
-    def _add_frame(self, frame_faces: FrameFaces) -> Sequence[Message]:
+    def _add_frame(self, frame_faces: FrameFaces) -> Sequence[OutgoingEvent]:
         frame, faces, tracks = frame_faces.frame, frame_faces.faces, frame_faces.tracks
         self.counts.detected += len(faces)
         self._faces[frame.camera] = [
@@ -183,11 +183,13 @@ class EventBuilder:
                 person.pending += face.skip is None
         return ()
 
-    def _add_pushed(self) -> Sequence[Message]:
+    def _add_pushed(self) -> Sequence[OutgoingEvent]:
         self.counts.detected += 1
         return ()
 
-    def _add_record(self, face: QueuedFace, record: Record, scored_at: float) -> Sequence[Message]:
+    def _add_record(
+        self, face: QueuedFace, record: Record, scored_at: float
+    ) -> Sequence[OutgoingEvent]:
         if not isinstance(face.input, FaceCrop):
             reason = "too_small" if face.input.code == "too_small" else "no_landmarks"
             self.counts.skipped[reason] += 1
@@ -199,14 +201,14 @@ class EventBuilder:
         person.pending -= 1
         if person.faces_scored < WARNING_FACES:
             self._see_face(face.camera, face.input.crop, record)
-        messages: list[Message] = []
+        outgoing: list[OutgoingEvent] = []
         if record.quality.code == "ok":
             person.faces_scored += 1
             person.last = (record.quality.scalar, record.exit.depth)
-            messages += self._offer(person, face, record)
-        return [*messages, *self._maybe_end(person)]
+            outgoing += self._offer(person, face, record)
+        return [*outgoing, *self._maybe_end(person)]
 
-    def _offer(self, person: Person, face: QueuedFace, record: Record) -> Sequence[Message]:
+    def _offer(self, person: Person, face: QueuedFace, record: Record) -> Sequence[OutgoingEvent]:
         """Keep the face if it is the best of its person, and report it if it is clearly better."""
         kind = person.shot.offer(record, self.best_shot.clearly)
         if person.shot.best is record:
@@ -217,9 +219,9 @@ class EventBuilder:
             return ()
         latency_s = time.monotonic() - face.arrived
         self._latencies.append(latency_s)
-        return [self._message(person, kind, latency_s)]
+        return [self._outgoing(person, kind, latency_s)]
 
-    def _lose(self, face: QueuedFace, reason: SkipReason) -> Sequence[Message]:
+    def _lose(self, face: QueuedFace, reason: SkipReason) -> Sequence[OutgoingEvent]:
         self.counts.skipped[reason] += 1
         if face.track is None:
             return ()
@@ -227,30 +229,30 @@ class EventBuilder:
         person.pending -= 1
         return self._maybe_end(person)
 
-    def _leave(self, track: str, reason: EndReason) -> Sequence[Message]:
+    def _leave(self, track: str, reason: EndReason) -> Sequence[OutgoingEvent]:
         person = self._people[track]
         person.end_reason = reason
         return self._maybe_end(person)
 
-    def _maybe_end(self, person: Person) -> Sequence[Message]:
+    def _maybe_end(self, person: Person) -> Sequence[OutgoingEvent]:
         if person.end_reason is None or person.pending > 0:
             return ()
         del self._people[person.id]
         self.good_tracks.discard(person.id)
-        message = self._message(person, "end", None)
+        end = self._outgoing(person, "end", None)
         jpeg_of(person)
         person.picture = None
         self._ended.append(person)
-        return [message]
+        return [end]
 
-    def _end_all(self) -> Sequence[Message]:
-        messages: list[Message] = []
+    def _end_all(self) -> Sequence[OutgoingEvent]:
+        outgoing: list[OutgoingEvent] = []
         for person in list(self._people.values()):
             person.end_reason, person.pending = person.end_reason or "shutdown", 0
-            messages += self._maybe_end(person)
-        return messages
+            outgoing += self._maybe_end(person)
+        return outgoing
 
-    def _message(self, person: Person, kind: EventType, latency_s: float | None) -> Message:
+    def _outgoing(self, person: Person, kind: EventType, latency_s: float | None) -> OutgoingEvent:
         best = person.shot.best
         event = Event(
             id=f"{person.id}/{person.sequence}",
@@ -269,4 +271,4 @@ class EventBuilder:
         )
         person.sequence += 1
         self.counts.events[kind] += 1
-        return Message(event, None if kind == "end" else jpeg_of(person))
+        return OutgoingEvent(event, None if kind == "end" else jpeg_of(person))
