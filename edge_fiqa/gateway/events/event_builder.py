@@ -35,7 +35,7 @@ WARNING_FACES = 5
 """Faces of one person that the warnings see. More say little new, and would outvote other people."""
 HEARTBEAT_S = 0.5
 
-Change = Callable[[], Sequence["OutgoingEvent"]]
+StateChange = Callable[[], Sequence["OutgoingEvent"]]
 SeeFace = Callable[[str, Bytes, Record], None]
 
 
@@ -69,7 +69,7 @@ class EventBuilder:
         self._ended: deque[Person] = deque(maxlen=ENDED_TRACKS)
         self._faces: dict[str, list[tuple[str | None, Box]]] = {}
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
-        self._changes: SimpleQueue[Change | None] = SimpleQueue()
+        self._changes: SimpleQueue[StateChange | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
