@@ -1,4 +1,4 @@
-"""Best shots on disk for some days, for those who ask for it: faces are personal data."""
+"""Best shots on disk for some days. Off unless it is asked for: faces are personal data."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ SUFFIXES = (".jpg", ".json")
 class StoreSink(QueuedSink):
     """`folder/camera/2026-11-25/track.jpg`, the best face of a track, and its event beside it.
 
-    Files are readable by the gateway's user alone. They are deleted retention_days after they were
-    last written, checked every ten minutes, and the oldest before that beyond max_mb.
+    Files are readable by the gateway's user alone.
+    They are deleted retention_days after they were last written, which is checked every ten minutes.
+    Beyond max_mb the oldest are deleted earlier.
     `clock` returns Unix seconds.
     """
 
@@ -50,8 +51,8 @@ class StoreSink(QueuedSink):
     def _write(self, event: Event, snapshot: bytes) -> None:
         day = datetime.fromtimestamp(event.started, timezone.utc).strftime("%Y-%m-%d")
         folder = self.config.folder / safe_name(event.camera) / day
-        for made in (folder.parent, folder):
-            made.mkdir(mode=0o700, exist_ok=True)
+        for new in (folder.parent, folder):
+            new.mkdir(mode=0o700, exist_ok=True)
         name = safe_name(event.track)
         _replace(folder / f"{name}.jpg", snapshot)
         _replace(folder / f"{name}.json", event_to_json(event) + b"\n")
@@ -80,8 +81,8 @@ class StoreSink(QueuedSink):
         for file in self.config.folder.glob("*/*/*"):
             ours = file.suffix in SUFFIXES or file.name.endswith(".part")
             if ours and file.is_file() and not file.is_symlink():
-                found = file.stat()
-                yield found.st_mtime, found.st_size, file
+                status = file.stat()
+                yield status.st_mtime, status.st_size, file
 
 
 def _replace(path: Path, data: bytes) -> None:
