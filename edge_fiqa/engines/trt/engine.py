@@ -1,6 +1,6 @@
 """TensorRT: the engine for Jetson and servers. One plan per segment and batch size.
 
-Plans are built on the machine that runs them, at first use or ahead, and kept (see `trt_plans`).
+Plans are built on the machine that runs them, at first use or ahead, and kept (see `plans`).
 Tokens are device addresses; only images go in and scores come out. All device work runs on one
 thread and one stream.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.engines import machine as board
+from edge_fiqa.engines import machine
 from edge_fiqa.engines.base import EngineBase, Tokens
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.owner import Owner
@@ -108,16 +108,7 @@ class TensorRT(EngineBase):
             self.device = f"CUDA: {self._device.name}"
             self._log = Log()
             self._runtime = self._make_runtime()
-            machine = board.read_machine()
-            target = Target(
-                VERSION,
-                self._device.name,
-                self._device.sm,
-                self._device.cuda,
-                machine.power_mode,
-                board.platform(),
-            )
-            store = PlanStore(self.bundle, target, self.options)
+            store = PlanStore(self.bundle, self._target(), self.options)
             self._supply = Supply(self.bundle, store, self._device, self._log, self._cancelled)
             self._scratch = Scratch(self._device)
             device, size = self._device, self.max_batch * self._row_bytes
@@ -130,6 +121,16 @@ class TensorRT(EngineBase):
         except BaseException:
             self._drop()
             raise
+
+    def _target(self) -> Target:
+        return Target(
+            tensorrt=VERSION,
+            device=self._device.name,
+            sm=self._device.sm,
+            cuda=self._device.cuda,
+            power_mode=machine.read_machine().power_mode,
+            platform=machine.platform(),
+        )
 
     def _make_runtime(self) -> Any:
         runtime = make(trt.Runtime, "a runtime", self._log, self._log)

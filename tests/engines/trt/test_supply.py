@@ -19,7 +19,7 @@ import pytest
 
 from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.config import BuildRecipe, PlanOptions
-from edge_fiqa.engines import machine as board
+from edge_fiqa.engines import machine
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.build_progress import told_to
 from edge_fiqa.errors import EngineFailed
@@ -398,9 +398,9 @@ def test_plans_that_are_there_are_used_where_nothing_can_be_written(
 
 
 def test_another_power_mode_has_plans_of_its_own(one_version, bundle, monkeypatch, faces, cache):
-    world, now = one_version(), board.read_machine()
+    world, now = one_version(), machine.read_machine()
     for mode in ("MAXN", "15W", "MAXN"):
-        monkeypatch.setattr(board, "read_board", lambda mode=mode: replace(now, power_mode=mode))
+        monkeypatch.setattr(machine, "read_machine", lambda mode=mode: replace(now, power_mode=mode))
         with open_engine(bundle, "trt") as engine:
             all_exits(engine, faces[:1])
     assert world.events.count("build") == 2 * 4
@@ -411,9 +411,9 @@ def test_a_mode_that_changes_under_an_engine_spoils_no_file(
     one_version, bundle, monkeypatch, faces, cache, caplog
 ):
     one_version()
-    now = board.read_machine()
+    now = machine.read_machine()
     with open_engine(bundle, "trt") as engine:
-        monkeypatch.setattr(board, "read_board", lambda: replace(now, power_mode="15W"))
+        monkeypatch.setattr(machine, "read_machine", lambda: replace(now, power_mode="15W"))
         all_exits(engine, faces[:1])
     assert plans(cache) == []
     assert "the power mode changed from None to 15W" in caplog.text
