@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_fiqa.errors import BundleError
+from edge_fiqa.files import write_whole
 from edge_fiqa.types import Mode, Precision
 
 SCHEMA: Final = "edge-fiqa-bundle/1"
@@ -106,11 +107,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
-    """Whole or not at all."""
+    """Whole or not at all. Raises OSError."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    new = folder / f".{MANIFEST}.new"
-    new.write_bytes(text + b"\n")
-    new.replace(folder / MANIFEST)
+    write_whole(folder / MANIFEST, text + b"\n")
 
 
 def read_manifest(path: Path, text: bytes) -> Manifest:

@@ -19,6 +19,7 @@ from edge_fiqa.doctor.device_check import TOLERANCE, examine
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.machine import read_machine
 from edge_fiqa.errors import ConfigError, EdgeFiqaError
+from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 
 PACKAGES = {
@@ -83,7 +84,7 @@ def _device(bundle: Bundle, report: Path) -> int:
         **found,
     }
     try:
-        report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_whole(report, json.dumps(found, indent=2).encode() + b"\n")
     except OSError as exc:
         raise ConfigError(f"--report {report}: {exc.strerror}") from exc
     print(f"\n{'ready' if found['ready'] else 'NOT ready'}; everything found is in {report}")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edge_fiqa import __version__
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.report.measured_cache import usual_folder
 from edge_fiqa.evaluation.report.page import summary, write_report
 from edge_fiqa.evaluation.report.plan import load_plan
 from edge_fiqa.evaluation.report.run import run_evaluation
+from edge_fiqa.files import cache_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     plan, root = load_plan(options.plan), options.root or options.plan.parent
-    cache = options.cache or usual_folder()
+    cache = options.cache or cache_folder("evaluate")
     study = run_evaluation(plan, root, cache, __version__, options.threads)
     try:
         options.output.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ from msgspec import Struct
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines.build_progress import BuildPhases
 from edge_fiqa.engines.trt.api import CAN_BUILD, VERSION, Log, logger, make, need, trt
-from edge_fiqa.engines.trt.plans import write_whole
 from edge_fiqa.errors import EngineFailed
+from edge_fiqa.files import write_whole
 
 Heard = Callable[[str, float], None]
 """What the builder is at, and how much of the plan its steps say is done, 0 to 1."""

@@ -32,7 +32,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import PLAN_OPTIONS, WEIGHTS
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.errors import BundleError, EngineFailed
-from edge_fiqa.files import cache_folder, not_writable
+from edge_fiqa.files import cache_folder, not_writable, write_whole
 from edge_fiqa.types import Segment
 
 log = logging.getLogger("edge_fiqa.plans")
@@ -223,17 +223,6 @@ class PlanStore:
         return self.options.version_compatible and _numbers(then) <= _numbers(self.target.tensorrt)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """The file appears with all of `data`, or stays as it was. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-
-
 def _manifest_of(plan: Path) -> Path:
     return plan.with_name(f"{plan.name}.json")
 
@@ -266,9 +255,9 @@ def _locked(file: int) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed build left half written. Nobody else is writing: the lock is held."""
-    for left in folder.glob(".*.plan*.*"):
-        left.unlink(missing_ok=True)
+    """Remove what a killed build wrote in part. Nobody else is writing: the lock is held."""
+    for partial in folder.glob(".*.plan*.*"):
+        partial.unlink(missing_ok=True)
 
 
 def _foreign(path: Path) -> str | None:

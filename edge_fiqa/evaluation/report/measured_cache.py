@@ -7,7 +7,7 @@ was, and changed faces, weights or feeding never meet stale numbers.
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from edge_fiqa.errors import ConfigError, ImageRefused
 from edge_fiqa.evaluation.datasets.face_files import Faces
 from edge_fiqa.evaluation.report.measures import Measure
+from edge_fiqa.files import write_whole
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 CHUNK = 256  # faces: what an interruption costs at most
@@ -103,12 +104,6 @@ def _load(place: Path, start: int) -> Array | None:
 
 
 def _save(place: Path, start: int, values: Array) -> None:
-    partial = place / f"{start:08d}.{os.getpid()}.partial.npy"
-    np.save(partial, values)
-    partial.replace(place / f"{start:08d}.npy")
-
-
-def usual_folder() -> Path:
-    """`EDGE_FIQA_CACHE`, else the user's cache directory."""
-    base = os.environ.get("EDGE_FIQA_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edge_fiqa" / "evaluate"
+    data = io.BytesIO()
+    np.save(data, values)
+    write_whole(place / f"{start:08d}.npy", data.getvalue())

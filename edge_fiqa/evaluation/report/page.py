@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,7 @@ from edge_fiqa.evaluation.report.figures import (
 from edge_fiqa.evaluation.report.mean_attention import float_weights, mean_maps
 from edge_fiqa.evaluation.report.plan import EvaluationPlan, data_name
 from edge_fiqa.evaluation.report.run import Evaluation
+from edge_fiqa.files import write_whole
 
 LIBRARIES = ("numpy", "onnxruntime", "openvino", "opencv-python")
 
@@ -33,13 +35,13 @@ def write_report(study: Evaluation, plan: EvaluationPlan, root: Path, folder: Pa
     Raises BackendMissing without matplotlib or Jinja2, OSError where nothing can be written.
     """
     told = {"schema": "edge-fiqa-evaluation/1", "environment": environment(), **_tree(study)}
-    (folder / "results.json").write_bytes(
-        msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
-    )
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(study.rows[0].__struct_fields__))
-        writer.writeheader()
-        writer.writerows(_tree(row) for row in study.rows)
+    text = msgspec.json.format(msgspec.json.encode(told), indent=1)
+    write_whole(folder / "results.json", text + b"\n")
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(study.rows[0].__struct_fields__))
+    writer.writeheader()
+    writer.writerows(_tree(row) for row in study.rows)
+    write_whole(folder / "results.csv", table.getvalue().encode())
     figures = {}
     for name, label, figure in _figures(study, plan, root):
         to_png(figure, folder / f"{name}.png")
@@ -47,7 +49,7 @@ def write_report(study: Evaluation, plan: EvaluationPlan, root: Path, folder: Pa
     page = _template().render(
         study=study, figures=figures, environment=told["environment"], tables=_tables(study)
     )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_whole(folder / "report.html", page.encode())
 
 
 def summary(study: Evaluation) -> list[str]:

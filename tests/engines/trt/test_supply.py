@@ -400,7 +400,9 @@ def test_plans_that_are_there_are_used_where_nothing_can_be_written(
 def test_another_power_mode_has_plans_of_its_own(one_version, bundle, monkeypatch, faces, cache):
     world, now = one_version(), machine.read_machine()
     for mode in ("MAXN", "15W", "MAXN"):
-        monkeypatch.setattr(machine, "read_machine", lambda mode=mode: replace(now, power_mode=mode))
+        monkeypatch.setattr(
+            machine, "read_machine", lambda mode=mode: replace(now, power_mode=mode)
+        )
         with open_engine(bundle, "trt") as engine:
             all_exits(engine, faces[:1])
     assert world.events.count("build") == 2 * 4
