@@ -57,11 +57,11 @@ def state_folder(name: str) -> Path | None:
     return _folder_of_user(platformdirs.user_state_dir, name)
 
 
-def _folder_of_user(folder_for: Callable[[str, bool], str], name: str) -> Path | None:
+def _folder_of_user(folder_for: Callable[..., str], name: str) -> Path | None:
     """None for a user without a home, as containers have them: later versions of platformdirs raise
     an error there, earlier ones return the path with its `~`."""
     try:
-        folder = Path(folder_for(name, False))
+        folder = Path(folder_for(name, appauthor=False))
     except RuntimeError:
         return None
     return folder if folder.is_absolute() else None

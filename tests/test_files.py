@@ -215,7 +215,7 @@ def test_a_user_without_a_home():
 def test_an_older_platformdirs_returns_the_path_with_its_tilde(monkeypatch):
     monkeypatch.delenv("EDGE_FIQA_CACHE", raising=False)
     for name in ("user_cache_dir", "user_state_dir"):
-        monkeypatch.setattr(f"platformdirs.{name}", lambda app, author: f"~/.folder/{app}")
+        monkeypatch.setattr(f"platformdirs.{name}", lambda app, appauthor: f"~/.folder/{app}")
     assert not_writable(cache_folder("tensorrt")) == "Not a directory"
     assert state_folder("edge-fiqa") is None
 

@@ -19,7 +19,7 @@ PATIENCE_S = 600.0
 
 
 class BuildWatch:
-    """Hears of builds (`told_to`). now: what is being built, for people; None if nothing is.
+    """Hears of builds (`reporting_to`). now: what is being built, for people; None if nothing is.
 
     heard_at: the clock at the last sign, the end of a series included.
     """

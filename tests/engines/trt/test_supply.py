@@ -19,9 +19,8 @@ import pytest
 
 from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.config import BuildRecipe, PlanOptions
-from edge_fiqa.engines import machine
-from edge_fiqa.engines import open_engine
-from edge_fiqa.engines.build_progress import told_to
+from edge_fiqa.engines import machine, open_engine
+from edge_fiqa.engines.build_progress import reporting_to
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.types import Segment
@@ -60,10 +59,10 @@ def until(condition, seconds=20.0):
 def test_ahead_builds_every_plan_before_the_first_face(one_version, bundle, tmp_path, cache):
     world, heard = one_version(), []
     every = with_options(bundle, tmp_path, ahead=True, batches=(1, 4))
-    with told_to(heard.append), open_engine(every, "trt") as engine:
+    with reporting_to(heard.append), open_engine(every, "trt") as engine:
         assert world.events.count("build") == 2 * len(bundle.segments)
         assert "enqueue" not in world.events
-        assert engine._stages == {}  # built and filed, not loaded: which are needed is not known
+        assert engine._loaded == {}  # built and filed, not loaded: which are needed is not known
     assert len(plans(cache)) == 2 * len(bundle.segments)
     built = [event for event in heard if event is not None and event.state == "built"]
     assert [event.number for event in built] == list(range(1, len(built) + 1))
@@ -71,7 +70,7 @@ def test_ahead_builds_every_plan_before_the_first_face(one_version, bundle, tmp_
     assert {event.batch for event in built} == {1, 4}
     assert heard[-1] is None
     assert heard.count(None) == 1
-    with told_to(heard.append), open_engine(every, "trt"):
+    with reporting_to(heard.append), open_engine(every, "trt"):
         assert world.events.count("build") == len(built)
 
 
@@ -87,7 +86,7 @@ def test_build_builds_them_with_the_bundle(one_version, checkpoint, tmp_path, ca
     options = PlanOptions(ahead=True, batches=(1, 2))
     recipe = BuildRecipe(backend="trt", segments="2,4", plans=options)
     heard = []
-    with told_to(heard.append):
+    with reporting_to(heard.append):
         built = build_bundle(checkpoint, tmp_path / "b", recipe)
     assert world.events.count("build") == 2 * len(built.segments)
     assert max(event.count for event in heard if event) == 2 * len(built.segments)
@@ -111,7 +110,7 @@ def test_what_is_loaded_is_not_counted_again(one_version, bundle, cache):
         engine.prepare(faces=[1])
         for path in list(cache.rglob("*.plan")):
             path.unlink()
-        with told_to(heard.append):
+        with reporting_to(heard.append):
             engine.prepare(faces=[1, 2])
     assert {event.count for event in heard if event} == {len(bundle.segments)}
     assert world.events.count("build") == 2 * len(bundle.segments)
@@ -121,7 +120,7 @@ def test_a_failing_plan_ends_the_opening(one_version, bundle, tmp_path):
     world, heard = one_version(), []
     every = with_options(bundle, tmp_path, ahead=True, batches=(1,))
     every.file_of(sorted(every.segments)[1]).write_bytes(b"garbage")
-    with told_to(heard.append), pytest.raises(EngineFailed, match="cannot parse"):
+    with reporting_to(heard.append), pytest.raises(EngineFailed, match="cannot parse"):
         open_engine(every, "trt")
     assert [e.state for e in heard if e is not None][-1] == "failed"
     assert heard[-1] is None
@@ -133,7 +132,7 @@ def test_a_failing_plan_ends_the_opening(one_version, bundle, tmp_path):
 
 def test_shares_rise_through_the_builders_phases(gpu, bundle):
     heard = []
-    with told_to(heard.append), open_engine(bundle, "trt") as engine:
+    with reporting_to(heard.append), open_engine(bundle, "trt") as engine:
         engine.prepare([sorted(bundle.segments)[0]], [1])
     *steps, built, over = heard
     assert (built.state, over) == ("built", None)
@@ -149,7 +148,7 @@ def test_a_plan_needed_unprepared_is_one_of_one(one_version, bundle, faces):
     one_version()
     heard = []
     segment = Segment(1, 4, tail=True)
-    with told_to(heard.append), open_engine(bundle, "trt") as engine:
+    with reporting_to(heard.append), open_engine(bundle, "trt") as engine:
         engine.run(segment, faces[:1])
         engine.run(segment, faces[:2])
     assert {(e.number, e.count) for e in heard if e is not None} == {(1, 1)}
@@ -162,7 +161,7 @@ def test_whoever_listens_may_fail(one_version, bundle, faces, reference):
     def gone(event):
         raise BrokenPipeError(errno.EPIPE, "the terminal was closed")
 
-    with told_to(gone), open_engine(bundle, "trt") as engine:
+    with reporting_to(gone), open_engine(bundle, "trt") as engine:
         np.testing.assert_allclose(all_exits(engine, faces[:1]), reference[:1], atol=1e-5)
     assert world.complaints == []
 
@@ -176,7 +175,7 @@ def test_a_childs_steps_are_heard_here_and_nothing_else(
         site.write("print('what a library prints', flush=True)\n")
     monkeypatch.setenv("FAKE_STEP_S", "0.12")
     apart, heard = with_options(bundle, tmp_path, child="always"), []
-    with told_to(heard.append), open_engine(apart, "trt") as engine:
+    with reporting_to(heard.append), open_engine(apart, "trt") as engine:
         engine.prepare([sorted(bundle.segments)[0]], [1])
     shares = [event.share for event in heard[:-1]]
     assert shares == sorted(shares)
@@ -264,7 +263,7 @@ def test_a_build_waits_for_another_process_and_says_so(one_version, bundle, cach
     segment = sorted(bundle.segments)[0]
     with (cache / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with told_to(heard.append):
+        with reporting_to(heard.append):
             thread = threading.Thread(target=engine.prepare, args=([segment], [1]))
             thread.start()
             until(lambda: heard)
@@ -280,7 +279,7 @@ def test_waiting_for_another_process_can_be_stopped(one_version, bundle, cache):
     heard, said, engine = [], [], open_engine(bundle, "trt")
 
     def prepare():
-        with told_to(heard.append), pytest.raises(EngineFailed) as stopped:
+        with reporting_to(heard.append), pytest.raises(EngineFailed) as stopped:
             engine.prepare()
         said.append(str(stopped.value))
 
@@ -430,7 +429,7 @@ def test_the_plan_of_another_user_is_not_run(one_version, bundle, faces, cache):
     plan = next(cache.rglob("body-01-01-b1.plan"))
     os.chown(plan, 4711, 4711)
     world.events.clear()
-    with told_to(heard.append), open_engine(bundle, "trt") as engine:
+    with reporting_to(heard.append), open_engine(bundle, "trt") as engine:
         all_exits(engine, faces[:1])
     assert world.events.count("build") == 1
     assert "belongs to another user, and a plan is code" in heard[0].reason

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from edge_fiqa import Scorer
-from edge_fiqa.engines.build_progress import BuildProgress, told_to
+from edge_fiqa.engines.build_progress import BuildProgress, reporting_to
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.http import make_app
@@ -126,7 +126,7 @@ def gateway_on(orin, bundle, monkeypatch, engine_tests, tmp_path):
         monkeypatch.setattr(Speed, "batches", property(lambda self: gains))
         config = configured("door", schedule={"policy": policy}, best_shot={"gate": 40})
         watch, told = BuildWatch(lambda event: told.append(event)), []
-        with told_to(watch):
+        with reporting_to(watch):
             scorer = Scorer.open(chosen, backend="trt", gate=40)
             gateway = Gateway(
                 config,
