@@ -154,29 +154,31 @@ def _graphs(
 def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet | None) -> None:
     """Measure scores and costs of the bundle in `folder`, calibrate it, and complete its manifest."""
     crops = synthetic_faces(16) if faces is None else faces.crops
-    with tempfile.TemporaryDirectory() as reference_folder:
-        reference = _reference(weights, recipe, Path(reference_folder), crops)
-    bundle = Bundle.open(folder)
-    with open_engine(bundle, threads=recipe.threads) as engine:
+    images = "synthetic images" if faces is None else faces.described
+    reference = _reference(weights, recipe, crops)
+    manifest = Bundle.open(folder).manifest
+    trails, golden, costs = _scores_and_costs(folder, crops, recipe.threads)
+    files, calibration = dict(manifest.files), None
+    if faces is not None and len(crops) >= LEAST_FACES:
+        calibration = _calibrate(trails, faces, manifest)
+        calibration.save(folder / CALIBRATION)
+        files[CALIBRATION] = sha256(folder / CALIBRATION)
+    exits = compare(trails, reference, calibration)
+    parity = Parity("onnxruntime fp32", len(crops), images, exits)
+    golden_rows = tuple(tuple(float(score) for score in row) for row in golden)
+    changes = {"files": files, "parity": parity, "costs": costs, "golden": golden_rows}
+    save_manifest(msgspec.structs.replace(manifest, **changes), folder)
+
+
+def _scores_and_costs(
+    folder: Path, crops: Bytes, threads: int | None
+) -> tuple[Array, Array, Costs]:
+    """The scores (N, E) of `crops` at all exits, those of the golden faces, and the cost table."""
+    with open_engine(Bundle.open(folder), threads=threads) as engine:
         engine.prepare(faces=[1])  # every segment is about to be measured
         trails = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-        costs = measured_costs(engine)
-    files, calibration = dict(bundle.manifest.files), None
-    if faces is not None and len(crops) >= LEAST_FACES:
-        calibration = _calibrate(trails, faces, bundle.manifest)
-        calibration.save(folder / CALIBRATION)
-        files[CALIBRATION] = sha256(folder / CALIBRATION)
-    images = "synthetic images" if faces is None else faces.described
-    rows = compare(trails, reference, calibration)
-    manifest = msgspec.structs.replace(
-        bundle.manifest,
-        files=files,
-        parity=Parity("onnxruntime fp32", len(crops), images, rows),
-        costs=costs,
-        golden=tuple(tuple(float(score) for score in row) for row in golden),
-    )
-    save_manifest(manifest, folder)
+        return trails, golden, measured_costs(engine)
 
 
 def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration:
@@ -191,12 +193,14 @@ def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration
     return with_reference(calibration, trails, faces.crops)
 
 
-def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes) -> Array:
+def _reference(weights: Weights, recipe: BuildRecipe, faces: Bytes) -> Array:
     """Float32 scores from ONNX Runtime, whose graph the tests compare with torch."""
     plain = BuildRecipe(backend="ort", precision="fp32", segments=recipe.segments)
-    _write(weights, folder, plain, None, "reference")
-    with open_engine(Bundle.open(folder), "ort") as engine:
-        return all_exits(engine, faces)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write(weights, folder, plain, None, "reference")
+        with open_engine(Bundle.open(folder), "ort") as engine:
+            return all_exits(engine, faces)
 
 
 def _swap(folder: Path, target: Path) -> None:

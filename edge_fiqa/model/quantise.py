@@ -73,10 +73,15 @@ def quantised_segments(
         if not bodies:
             return
         body = min(bodies, key=lambda segment: segment.last)
-        session = _session(segment_graph(weights, body))
-        name = session.get_inputs()[0].name
-        inputs = [session.run(["tokens_out"], {name: x})[0] for x in inputs]
+        inputs = _tokens_after(segment_graph(weights, body), inputs)
         first = body.last + 1
+
+
+def _tokens_after(body: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The tokens that a float32 body passes on for each of its inputs."""
+    session = _session(body)
+    name = session.get_inputs()[0].name
+    return [session.run(["tokens_out"], {name: x})[0] for x in inputs]
 
 
 def quantise_segment(

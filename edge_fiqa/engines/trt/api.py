@@ -50,7 +50,7 @@ class Log(trt.ILogger):  # type: ignore[misc]
 
 
 def need(result: Any, what: str, log: Log) -> Any:
-    """`result`, unless it is None or False: then EngineFailed with what the log says."""
+    """`result`, unless it is None or False: then EngineFailed with the last errors of the log."""
     if result is None or result is False:
         raise EngineFailed(f"TensorRT {VERSION} {what}: {log.take()}")
     return result

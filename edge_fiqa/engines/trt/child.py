@@ -145,7 +145,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _reporter(write_end: int, cancelled: threading.Event) -> OnProgress:
-    """Writes lines into the pipe. Without a parent to read them, nobody wants the plan: cancelled."""
+    """Writes lines into the pipe. Cancels the build once no parent reads them."""
     last_report_s = 0.0
 
     def report(phase: str, share: float) -> None:
