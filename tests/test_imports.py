@@ -43,6 +43,7 @@ LIBRARIES = {
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
     "paho": {"gateway/outputs/mqtt.py"},
+    "platformdirs": {"files.py"},
     "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},
     "pycuda": {"engines/trt/device.py"},
     "pydantic": {"gateway/config/"},

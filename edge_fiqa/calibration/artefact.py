@@ -17,6 +17,7 @@ from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.calibration.scale import Scale
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import write_whole
 
 SCHEMA: Final = "edge-fiqa-calibration/1"
 FILE = "calibration.json"
@@ -87,9 +88,10 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:8]
 
     def save(self, path: Path) -> None:
+        """Whole or not at all. Raises ConfigError if the file cannot be written."""
         text = msgspec.json.encode(self)
         try:
-            path.write_bytes(msgspec.json.format(text, indent=0) + b"\n")
+            write_whole(path, msgspec.json.format(text, indent=0) + b"\n")
         except OSError as exc:
             raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
 

@@ -31,6 +31,7 @@ from edge_fiqa.cli.options import add_policy_arguments, cores, policies_of
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import parse_fusion
+from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.policies.policy import Policy
@@ -201,7 +202,7 @@ def _finish(text: bytes, options: argparse.Namespace) -> None:
     """The last line on stdout is the result."""
     if options.output is not None:
         try:
-            options.output.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
+            write_whole(options.output, msgspec.json.format(text, indent=1) + b"\n")
         except OSError as exc:
             raise ConfigError(f"{options.output}: {exc.strerror}") from exc
     print(text.decode())

@@ -17,6 +17,7 @@ from edge_fiqa.doctor.engine_check import check_engine
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.engines.machine import read_machine
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import write_whole
 
 PACKAGES = {
     "numpy": "needed",
@@ -79,7 +80,7 @@ def _device(bundle: Bundle, report: Path) -> int:
         **examine(bundle, read_machine(), print, Path("/")),
     }
     try:
-        report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_whole(report, json.dumps(result, indent=2).encode() + b"\n")
     except OSError as exc:
         raise ConfigError(f"--report {report}: {exc.strerror}") from exc
     print(f"\n{'ready' if result['ready'] else 'NOT ready'}; everything found is in {report}")

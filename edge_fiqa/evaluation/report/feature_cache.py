@@ -8,7 +8,7 @@ on with the first missing chunk.
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from edge_fiqa.errors import ConfigError, ImageRefused
 from edge_fiqa.evaluation.datasets.face_files import Faces
 from edge_fiqa.evaluation.report.extractors import FeatureExtractor
+from edge_fiqa.files import write_whole
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 CHUNK = 256  # faces: what an interruption costs at most
@@ -121,6 +122,6 @@ def _load(folder: Path, start: int) -> Array | None:
 
 
 def _save(folder: Path, start: int, values: Array) -> None:
-    partial = folder / f"{start:08d}.{os.getpid()}.partial.npy"
-    np.save(partial, values)
-    partial.replace(folder / f"{start:08d}.npy")
+    data = io.BytesIO()
+    np.save(data, values)
+    write_whole(folder / f"{start:08d}.npy", data.getvalue())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import platform
 from collections.abc import Iterator
 from importlib import metadata
@@ -23,6 +24,7 @@ from edge_fiqa.evaluation.report.figures import (
 from edge_fiqa.evaluation.report.mean_attention import float_weights, mean_maps
 from edge_fiqa.evaluation.report.plan import EvaluationPlan, data_name
 from edge_fiqa.evaluation.report.run import Evaluation, open_planned
+from edge_fiqa.files import write_whole
 from edge_fiqa.types import Array, Bytes
 
 LIBRARIES = ("numpy", "onnxruntime", "openvino", "opencv-python")
@@ -35,13 +37,13 @@ def write_report(evaluation: Evaluation, plan: EvaluationPlan, root: Path, folde
     """
     versions = library_versions()
     results = {"schema": "edge-fiqa-evaluation/1", "environment": versions, **_tree(evaluation)}
-    (folder / "results.json").write_bytes(
-        msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n"
-    )
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(evaluation.rows[0].__struct_fields__))
-        writer.writeheader()
-        writer.writerows(_tree(row) for row in evaluation.rows)
+    text = msgspec.json.format(msgspec.json.encode(results), indent=1)
+    write_whole(folder / "results.json", text + b"\n")
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(evaluation.rows[0].__struct_fields__))
+    writer.writeheader()
+    writer.writerows(_tree(row) for row in evaluation.rows)
+    write_whole(folder / "results.csv", table.getvalue().encode())
     figures = {}
     for name, label, figure in _figures(evaluation, plan, root):
         to_png(figure, folder / f"{name}.png")
@@ -49,7 +51,7 @@ def write_report(evaluation: Evaluation, plan: EvaluationPlan, root: Path, folde
     page = _template().render(
         evaluation=evaluation, figures=figures, environment=versions, tables=_tables(evaluation)
     )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_whole(folder / "report.html", page.encode())
 
 
 def summary(evaluation: Evaluation) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edge_fiqa import files
 from edge_fiqa.errors import ConfigError
 
 TOKEN_CHARACTERS = 16
@@ -24,13 +25,12 @@ HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9]
 
 
 def state_folder() -> Path:
-    """Where the gateway keeps state between two starts: systemd's, XDG's or the user's folder."""
-    if folders := os.environ.get(
-        "STATE_DIRECTORY"
-    ):  # systemd.exec(5); several are joined by colons
-        return Path(folders.split(":")[0])
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(home) / "edge-fiqa"
+    """Where the gateway keeps what must outlive it: systemd's, XDG's, or the user's own."""
+    if given := os.environ.get("STATE_DIRECTORY"):  # systemd.exec(5); several are joined by colons
+        return Path(given.split(":")[0])
+    if (folder := files.state_folder("edge-fiqa")) is None:
+        raise ConfigError("this user has no home: set XDG_STATE_HOME or STATE_DIRECTORY")
+    return folder
 
 
 class Section(BaseModel):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import PARTIAL, write_whole
 from edge_fiqa.gateway.config.outputs import StoreConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.names import safe_name
@@ -54,8 +54,8 @@ class StoreSink(QueuedSink):
         for new in (folder.parent, folder):
             new.mkdir(mode=0o700, exist_ok=True)
         name = safe_name(event.track)
-        _replace(folder / f"{name}.jpg", snapshot)
-        _replace(folder / f"{name}.json", event_to_json(event) + b"\n")
+        write_whole(folder / f"{name}.jpg", snapshot, 0o600)
+        write_whole(folder / f"{name}.json", event_to_json(event) + b"\n", 0o600)
 
     def _idle(self) -> None:
         if time.monotonic() - self._pruned >= PRUNE_EVERY_S:
@@ -79,16 +79,7 @@ class StoreSink(QueuedSink):
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         for file in self.config.folder.glob("*/*/*"):
-            ours = file.suffix in SUFFIXES or file.name.endswith(".part")
+            ours = file.suffix in SUFFIXES or file.suffix == PARTIAL
             if ours and file.is_file() and not file.is_symlink():
                 status = file.stat()
                 yield status.st_mtime, status.st_size, file
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_suffix(path.suffix + ".part")
-    part.unlink(missing_ok=True)
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(data)
-    part.replace(path)

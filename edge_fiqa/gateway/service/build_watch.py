@@ -20,7 +20,7 @@ PATIENCE_S = 600.0
 
 
 class BuildWatch:
-    """Receives the progress of builds (`told_to`).
+    """Receives the progress of builds (`reporting_to`).
 
     now: what is being built, for people; None if nothing is.
     heard_at: the clock at the last sign, the end of a series included.

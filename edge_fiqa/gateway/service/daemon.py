@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.engines.build_progress import told_to
+from edge_fiqa.engines.build_progress import reporting_to
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.config.gateway import load_config
 from edge_fiqa.gateway.events.event import Sink
@@ -81,7 +81,7 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
     sinks = open_sinks(mqtt=config.mqtt, file=config.file, store=config.store)
     server = None
     try:
-        with told_to(view.building):
+        with reporting_to(view.building):
             try:
                 if config.http is not None:
                     server = serve(view, config.http, sinks)

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from edge_fiqa import Scorer
-from edge_fiqa.engines.build_progress import BuildProgress, told_to
+from edge_fiqa.engines.build_progress import BuildProgress, reporting_to
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.queue import worker
 from edge_fiqa.gateway.queue.schedule import Speed
@@ -100,7 +100,7 @@ def gateway_on(orin, bundle, monkeypatch, engine_tests, tmp_path):
         config = configured("door", schedule={"policy": policy}, best_shot={"gate": 40})
         reports = []
         view = LiveView("tiny", "trt", BuildWatch(reports.append))
-        with told_to(view.building):
+        with reporting_to(view.building):
             scorer = Scorer.open(chosen, backend="trt", gate=40)
             gateway = Gateway(
                 config,
