@@ -27,8 +27,8 @@ LIBRARIES = {
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
-        "evaluation/report/measures.py", "faces/", "gateway/events/person.py",
-        "gateway/service/app.py", "gateway/video/capture.py", "training/faces.py",
+        "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
+        "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"scoring/resume.py"},
     "fastapi": {"gateway/outputs/http.py"},
@@ -45,6 +45,7 @@ LIBRARIES = {
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
     "paho": {"gateway/outputs/mqtt.py"},
+    "platformdirs": {"files.py"},
     "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},
     "pycuda": {"engines/trt/device.py"},
     "pydantic": {"gateway/config/"},
@@ -52,7 +53,9 @@ LIBRARIES = {
     "safetensors": {
         "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/loop.py",
     },
-    "scipy": {"build/precision.py", "calibration/risk.py", "training/loop.py"},
+    "scipy": {
+        "build/precision.py", "calibration/risk.py", "training/loop.py", "training/pictures.py",
+    },
     "sklearn": {"calibration/monotone.py"},
     "starlette": {"gateway/outputs/http.py"},
     "supervision": {"gateway/tracks/tracker.py"},
@@ -64,7 +67,7 @@ LIBRARIES = {
     },
     "tqdm": {
         "cli/", "engines/build_progress.py", "evaluation/report/mean_attention.py",
-        "evaluation/report/measured_cache.py", "training/",
+        "evaluation/report/feature_cache.py", "training/",
     },
     "trackers": {"gateway/tracks/tracker.py"},
     "uvicorn": {"gateway/outputs/server.py"},

@@ -22,9 +22,9 @@ from edge_fiqa.calibration.reference import CUES, SIDE, Moments, Reference
 from edge_fiqa.exits.fusion import fuse, parse_fusion
 from edge_fiqa.types import Array, Bytes, Floats
 
-LEAST_FACES = 100  # below, nothing is said
+LEAST_FACES = 100  # with fewer faces there are no findings
 WINDOW = 2000  # older faces are forgotten, so that a camera that drifts after a month is noticed
-EVERY_FACE, THEN_EVERY = 500, 8  # looking costs 0.1 ms, too much for every face of a long run
+EVERY_FACE, THEN_EVERY = 500, 8  # a face costs 0.1 ms, too much for every face of a long run
 FindingCode = Literal["colour_order", "grey", "tight", "loose", "unaligned", "drift"]
 
 # Shifts in deviations of single faces; what they catch: benchmarks/results/*-input_warnings.json.
@@ -68,9 +68,9 @@ class Finding:
 
 
 class Monitor:
-    """Watches a stream of faces against a reference. One per thread, then merged.
+    """Compares a stream of faces with a reference. One per thread, then merged.
 
-    faces: looked at, of which older ones count less and less.
+    faces: their effective number; the weight of older faces falls.
     """
 
     def __init__(self, reference: Reference) -> None:
@@ -95,7 +95,7 @@ class Monitor:
             self._scored += 1
 
     def merge(self, other: Monitor) -> None:
-        """Count what another monitor of the same reference has seen, too."""
+        """Adds the counts of another monitor of the same reference."""
         self._sum += other._sum
         self.faces += other.faces
         self._quality_sum += other._quality_sum
@@ -104,13 +104,13 @@ class Monitor:
     def shifts(self) -> dict[str, float]:
         """Of each cue's mean and the mean quality, in deviations of single faces."""
         means = dict(zip(CUES, self._sum / max(self.faces, 1), strict=True))
-        found = {name: self.reference.cues[name].shift(means[name]) for name in CUES}
+        shifts = {name: self.reference.cues[name].shift(means[name]) for name in CUES}
         if self._scored:
-            found["quality"] = self.reference.quality.shift(self._quality_sum / self._scored)
-        return found
+            shifts["quality"] = self.reference.quality.shift(self._quality_sum / self._scored)
+        return shifts
 
     def findings(self) -> list[Finding]:
-        """What is wrong, most specific first: one finding for one cause, none below LEAST_FACES."""
+        """What is wrong, most specific first: one finding a cause. None below LEAST_FACES."""
         if self.faces < LEAST_FACES:
             return []
         shift = self.shifts()
@@ -119,8 +119,8 @@ class Monitor:
         blue = chroma < 0 and shift["chroma"] < SWAPPED
         colour = _colour(blue, saturation / usual if usual > 0 else 1.0)
         alignment = _alignment(shift["zoom"], shift["fit"])
-        found = [finding for finding in (colour, alignment) if finding]
-        return found or _drift(shift)
+        specific = [finding for finding in (colour, alignment) if finding]
+        return specific or _drift(shift)
 
 
 def _colour(blue: bool, saturation: float) -> Finding | None:
@@ -151,7 +151,7 @@ def _alignment(zoom: float, fit: float) -> Finding | None:
 
 
 def _drift(shift: dict[str, float]) -> list[Finding]:
-    """The largest shift of picture or quality, if it is large. Better than usual is no drift."""
+    """The largest shift of picture or quality, if it is large. A better picture is no drift."""
     harmful = {
         "brightness": abs(shift["brightness"]),
         **{name: -shift.get(name, 0.0) for name in ("contrast", "sharpness", "quality")},
@@ -175,11 +175,13 @@ def _shrink(face: Bytes) -> Array:
 def _templates(mean_face: npt.NDArray[np.int_]) -> Array:
     """(3, K) features of the mean face, and as cut too tight and too loose."""
     face, centre = mean_face.astype(np.float32), (SIDE - 1) / 2
-    turned = [face]
+    templates = [face]
     for scale in (1.2, 1 / 1.2):
         matrix = cv2.getRotationMatrix2D((centre, centre), 0, scale)
-        turned.append(cv2.warpAffine(face, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE))
-    return np.stack([_features(template) for template in turned])
+        templates.append(
+            cv2.warpAffine(face, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+        )
+    return np.stack([_features(template) for template in templates])
 
 
 def _cues(face: Bytes, templates: Array) -> Floats:

@@ -46,7 +46,7 @@ MAX_BYTES = 1_000_000_000
 REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
            8: cv2.IMREAD_REDUCED_COLOR_8}  # fmt: skip
 ANY_DEPTH = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-OTHER_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+OTHER_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What Pillow may decode. Not EPS: reading one runs Ghostscript on it, whatever the file's name."""
 TIFF_KIND, TIFF_BITS, TIFF_SAMPLES, DNG_VERSION = 254, 258, 277, 50706
 

@@ -57,7 +57,8 @@ class PhotoDetector:
         for turns in ((90, 180, 270), (45, 135, 225, 315)):
             if self.all_turns or not faces:
                 turned = [face for turn in turns for face in self._search_turned(image, turn)]
-                faces = _distinct([*faces, *self._confirmed(image, turned)])
+                others = [face for face in _distinct(turned) if not _is_known(face, faces)]
+                faces = _distinct([*faces, *self._confirmed(image, others)])
         return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
 
     def _confirmed(self, image: Bytes, faces: Sequence[DetectedFace]) -> list[DetectedFace]:
@@ -234,6 +235,16 @@ def _cut_by(face: DetectedFace, start: int, top: int, tile: Bytes, size: Sequenc
         or (top > 0 and y < 1)
         or (start + tile.shape[1] < size[0] and x + w > tile.shape[1] - 1)
         or (top + tile.shape[0] < size[1] and y + h > tile.shape[0] - 1)
+    )
+
+
+def _is_known(face: DetectedFace, faces: Sequence[DetectedFace]) -> bool:
+    """Whether its middle lies in one of these."""
+    x, y = face.box[0] + face.box[2] / 2, face.box[1] + face.box[3] / 2
+    return any(
+        known.box[0] <= x <= known.box[0] + known.box[2]
+        and known.box[1] <= y <= known.box[1] + known.box[3]
+        for known in faces
     )
 
 

@@ -77,7 +77,7 @@ def test_kinds_of_sources(load, tmp_path):
             "detector: yunet.onnx\ncameras:\n  front door: 0",
             "gateway.yaml, line 3, cameras.front door: String should match pattern",
         ),
-        ("cameras:\n  door: 0", "gateway.yaml: cameras need `detector: YUNET.onnx`"),
+        ("cameras:\n  door: 0", "gateway.yaml: cameras need a detector: run pip install"),
         ("model: nano", "gateway.yaml: nothing to do"),
         ("detector: no.onnx\ncameras: {a: 0}", "gateway.yaml, line 1, detector: no such file"),
         (
