@@ -56,16 +56,20 @@ def _pictures(file: Path, tree: Any) -> list[tuple[str, Any]]:
     """(path, what it holds): of an object by path, or of a list of objects that name their path."""
     if isinstance(tree, dict):
         return list(tree.items())
-    pictures = []
-    for entry in tree if isinstance(tree, list) else [None]:
-        keys = {plain(key): key for key in entry} if isinstance(entry, dict) else {}
-        named = next((keys[name] for name in PATHS if name in keys), None)
-        if named is None or not isinstance(entry[named], str):
-            raise ConfigError(f"{file}: {EXPECTED}")
-        pictures.append((entry[named], {k: v for k, v in entry.items() if k != named}))
-    if not pictures:
+    if not isinstance(tree, list) or not all(isinstance(entry, dict) for entry in tree):
+        raise ConfigError(f"{file}: {EXPECTED}")
+    if not tree:
         raise ConfigError(f"{file} names no faces; {EXPECTED}")
-    return pictures
+    return [_picture(file, entry) for entry in tree]
+
+
+def _picture(file: Path, entry: dict[str, Any]) -> tuple[str, Any]:
+    """The path that an object names, and the rest of it."""
+    keys = {plain(key): key for key in entry}
+    named = next((keys[name] for name in PATHS if name in keys), None)
+    if named is None or not isinstance(entry[named], str):
+        raise ConfigError(f"{file}: {EXPECTED}")
+    return entry[named], {key: value for key, value in entry.items() if key != named}
 
 
 def _faces(value: Any, names: list[bool]) -> list[FivePoints]:
