@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.faces.landmark_csv import IN_ORDER, ReadFaces
+from edge_fiqa.faces.landmark_csv import IN_ORDER, LandmarkRows
 from edge_fiqa.faces.point_names import PATHS, FivePoints, five_of, named_points, plain
 from edge_fiqa.types import Point
 
@@ -33,7 +33,7 @@ HOLDERS: Final = frozenset(
 """Keys of an object that hold its points, or its faces."""
 
 
-def faces_of_json(file: Path, text: str) -> ReadFaces:
+def faces_of_json(file: Path, text: str) -> LandmarkRows:
     """The faces of each picture. Raises ConfigError naming the file, the picture and the form."""
     try:
         tree = msgspec.json.decode(text)
@@ -49,7 +49,7 @@ def faces_of_json(file: Path, text: str) -> ReadFaces:
     by_name = bool(names) and all(names)
     if any(names) and not by_name:
         raise ConfigError(f"{file}: some points have names and some have none; {EXPECTED}")
-    return ReadFaces(faces, "points by their names" if by_name else IN_ORDER, by_name)
+    return LandmarkRows(faces, "points by their names" if by_name else IN_ORDER, by_name)
 
 
 def _pictures(file: Path, tree: Any) -> list[tuple[str, Any]]:
