@@ -16,8 +16,8 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
 - 1 <= N <= max_batch, and rows to keep are among the N; anything else is a ConfigError. Failures
   inside a backend are EngineFailed.
 - One thread at a time, in the process that opened it. Whoever runs several segments for one result
-  holds `turn` meanwhile, and so waits for others who do. A call from a second thread, of a closed engine
-  or in a forked child is EngineFailed; so are tokens that were overwritten since.
+  holds `turn` meanwhile, and so waits for others who do. A call from a second thread, of a closed
+  engine or in a forked child is EngineFailed, and so is one with tokens that were overwritten.
 """
 
 from __future__ import annotations

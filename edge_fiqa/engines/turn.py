@@ -42,8 +42,8 @@ class Turn:
         self.check_process()
         if not self._lock.acquire(blocking=False):
             raise EngineFailed(
-                f"another thread is using this {self.what}, and one would get the other's scores; share "
-                "a Scorer, which serves one thread after another, or open one for each thread"
+                f"another thread is using this {self.what}, and one would get the other's scores; "
+                "share a Scorer, which serves one thread after another, or open one for each thread"
             )
         self._check_not_ended()
 
