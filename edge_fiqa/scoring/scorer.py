@@ -282,6 +282,9 @@ class Scorer:
         """Free the engines once the calls under way have ended. Safe to call twice."""
         self._pool.close()
 
+    def __reduce__(self) -> str:
+        raise ConfigError("a Scorer cannot be sent to another process; open it in each process")
+
     def __enter__(self) -> Scorer:
         return self
 
