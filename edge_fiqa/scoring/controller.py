@@ -129,9 +129,8 @@ class Controller:
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
-        A budget in ms may choose any exit, so all of them are warmed. Smaller batches than `batch`,
-        which are left once faces have stopped, are named to the engine and not run: where loading is
-        fast it is done when they are met. The load factor starts anew.
+        A budget in ms may choose any exit, so all of them are warmed. Batches get smaller as faces stop:
+        those sizes are named to the engine and not run. The load factor starts anew.
         """
         batch = min(batch, self.engine.max_batch)
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
@@ -227,7 +226,7 @@ class _Run:
         for number, segment in enumerate(self.steps[:-1]):
             batch.x = behind(self._run_segment(segment, batch))
             if not self.watching and np.isfinite(self.trail[batch.rows, segment.exits]).all():
-                continue  # in steps because those are loaded: there is nobody to ask
+                continue  # in steps because those segments are loaded; no policy watches
             self._fuse(batch, number)
             reasons = self._ask(batch.estimates[:, : number + 1], number)
             if any(reasons):
