@@ -129,7 +129,7 @@ class Controller:
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
-        A budget in ms may choose any exit, so all of them are warmed. Batches get smaller as faces stop:
+        A budget in ms may choose any exit, so all are warmed. Batches get smaller as faces stop:
         those sizes are named to the engine and not run. The load factor starts anew.
         """
         batch = min(batch, self.engine.max_batch)
