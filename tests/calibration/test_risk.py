@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from edge_fiqa.calibration.risk import (
     LAMBDAS,
@@ -76,14 +76,25 @@ def test_flips_are_those_of_stopping_there():
     assert found[0].sum() < found[-1].sum()
 
 
+def test_a_face_at_the_margin_or_at_the_gate():
+    """Exactly `lam` spreads away is not certain; exactly at the gate is accepted."""
+    assert stops(np.array([[1.0, -1.0]]), np.array([[0.5, 0.0]]), 0.0, 2.0).tolist() == [1]
+    margin = flips(np.array([[1.0, -1.0]]), np.array([[0.5, 0.0]]), 0.0, (2.0, 1.5))
+    assert margin.tolist() == [[False], [True]]
+    gate = flips(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.full((2, 2), 0.5), 0.0, (1.0,))
+    assert gate.tolist() == [[False, True]]
+
+
 def test_p_values_are_exact_binomial_tails():
     assert p_value(2, 100, 0.05) == pytest.approx(sum(binom.pmf(k, 100, 0.05) for k in range(3)))
+    assert p_value([5, 6], 5, 0.05).tolist() == [1, 1]
 
 
 def test_the_sequence_ends_before_its_first_failure():
     assert fixed_sequence([0.01, 0.02, 0.3, 0.001], 0.95) == 1
     assert fixed_sequence([0.06, 0.0], 0.95) is None
     assert fixed_sequence([0.0, 0.0], 0.95) == 1
+    assert fixed_sequence([0.5, 0.75], 0.5) == 0  # at the level itself it passes
 
 
 def test_faces_needed_is_where_no_flip_suffices():
@@ -139,6 +150,12 @@ def test_a_design_effect_counts_what_groups_are_worth():
     assert effect(np.zeros(1), np.array([500.0])) == 500
     assert effect(np.array([9, 9]), np.array([50.0, 50.0])) > 10  # two agree by chance
     assert effect(np.eye(300)[0], np.ones(300)) == 1
+
+
+def test_few_groups_pay_the_square_of_students_quantile():
+    """Two groups of 50 that flip alike: nothing between them, t(1) against t(99) at 95 %."""
+    expected = (t.ppf(0.95, 1) / t.ppf(0.95, 99)) ** 2
+    assert effect(np.array([9, 9]), np.array([50.0, 50.0])) == pytest.approx(expected)
 
 
 def test_gates_without_flips_borrow_the_design_effect_of_those_with():

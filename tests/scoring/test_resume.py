@@ -86,6 +86,33 @@ def test_cut_in_the_first_line(tmp_path, form):
     assert fill(path, form) == {"a"}
 
 
+@pytest.mark.parametrize("kept", [30, 60, -1])
+def test_a_lone_line_that_was_cut_is_ours_however_long_it_is(tmp_path, kept):
+    path = tmp_path / "out"
+    fill(path, "ndjson", [record("a")])
+    path.write_bytes(path.read_bytes()[:kept])
+    assert fill(path, "ndjson") == set()
+    assert path.read_bytes() == b""
+
+
+def test_faces_without_a_quality_are_done_and_of_no_calibration(tmp_path, form):
+    """They are not scored again, and another model's are refused all the same."""
+    path = tmp_path / "out"
+    failed = record("a")
+    quality = msgspec.structs.replace(
+        failed.quality, scalar=None, raw=None, code="no_face", calibration=None
+    )
+    fill(path, form, [msgspec.structs.replace(failed, quality=quality)], [record("b")])
+    assert fill(path, form) == {"a", "b"}
+    with pytest.raises(ConfigError, match="another model"):
+        ResumableFile(path, form, **{**MAKER, "fingerprint": "sha256:cd"})
+    alone = tmp_path / "alone"
+    fill(alone, form, [msgspec.structs.replace(failed, quality=quality)])
+    assert fill(alone, form) == {"a"}
+    with pytest.raises(ConfigError, match="another model"):
+        ResumableFile(alone, form, **{**MAKER, "fusion": "F"})
+
+
 def test_another_models_file_is_not_mixed(tmp_path, form):
     path = tmp_path / "out"
     fill(path, form, [record("a")])

@@ -64,3 +64,10 @@ def test_good_enough(quality, good):
     shot = BestShot()
     shot.offer(record(quality), clearly=5)
     assert shot.is_good(60) is good
+
+
+def test_of_equally_good_faces_the_first_is_kept():
+    shot, first = BestShot(), record(40)
+    shot.offer(first, clearly=0)
+    assert shot.offer(record(40), clearly=0) is None
+    assert shot.best is first

@@ -2,7 +2,7 @@
 
 import threading
 
-from edge_fiqa.gateway.outputs.queued import BATCH, QueuedSink
+from edge_fiqa.gateway.outputs.queued import BATCH, QueuedSink, reason
 from tests.gateway.fake_view import event
 from tests.waiting import until
 
@@ -12,7 +12,7 @@ class Plain(QueuedSink):
 
     def __init__(self, **more):
         super().__init__("plain", **more)
-        self.got, self.failures = [], []
+        self.got, self.sizes, self.failures = [], [], []
         self.begun, self.go = threading.Event(), threading.Event()
         self._start()
 
@@ -22,6 +22,7 @@ class Plain(QueuedSink):
         if self.failures:
             raise self.failures.pop()
         self.got += [event.sequence for event, _ in batch]
+        self.sizes.append(len(batch))
 
 
 def test_publishing_never_waits():
@@ -33,6 +34,7 @@ def test_publishing_never_waits():
     sink.go.set()
     sink.close(10)
     assert sink.got == list(range(5000))
+    assert max(sink.sizes) == BATCH
 
 
 def test_the_oldest_are_dropped_and_counted():
@@ -79,3 +81,23 @@ def test_what_is_lost_at_the_end_is_said(caplog):
     sink.close(0.2)
     until(lambda: "1 events could not be delivered" in caplog.text)
     assert sink.waiting == 1
+
+
+def test_what_comes_after_the_end_is_counted_as_dropped():
+    sink = Plain()
+    sink.go.set()
+    sink.close(10)
+    sink.publish(event(0), None)
+    assert (sink.got, sink.waiting, sink.dropped) == ([], 0, 1)
+
+
+def test_the_same_trouble_is_said_once_and_without_a_path(caplog):
+    sink = Plain()
+    sink.go.set()
+    sink.failures += [OSError(28, "No space left on device", "/secret") for _ in range(2)]
+    sink.publish(event(0), None)
+    until(lambda: sink.got == [0])
+    sink.close(10)
+    assert caplog.text.count("No space left on device; trying again") == 1
+    assert "/secret" not in caplog.text
+    assert reason(OSError("no number")) == "OSError"

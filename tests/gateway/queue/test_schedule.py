@@ -41,6 +41,9 @@ def test_demand_lowers_the_depth_before_a_queue_has_grown():
     one = [face(1, 100.0)]
     assert decide(0.0, one, SPEED, 3.0, RULES).exit == 3
     assert decide(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
+    assert (
+        decide(0.0, one, Speed((1, 2), (0.125, 0.25)), 4.0, RULES).exit == 2
+    )  # all of it, exactly
     two_workers = Speed(SPEED.exits, SPEED.seconds, workers=2)
     assert decide(0.0, one, two_workers, 3.0, RULES).exit == 4
 
@@ -94,10 +97,37 @@ def test_batches_only_where_they_gain_and_the_first_stays_in_time():
     assert decide(0.0, late, gaining, 0.0, RULES).run == (0, 1, 2)  # in 0.3 s
 
 
+def test_a_batch_may_end_at_the_deadline_itself():
+    """0.25 s and half as much for each further face: two in 0.375 s, three in 0.5 s."""
+    gaining = Speed((1,), (0.25,), marginal=0.5)
+    assert gaining.batches
+    assert [gaining.batch_seconds(0, n) for n in (1, 2, 3)] == [0.25, 0.375, 0.5]
+    # All of them fit one after the other as well, so that nobody is dropped.
+    waiting = [face(0, 0.375), face(1, 2.0), face(2, 2.0)]
+    assert decide(0.0, waiting, gaining, 0.0, RULES).run == (0, 1)
+
+
+def test_workers_share_the_queue():
+    """Four faces within 1.0 s at 0.4 s each: too much for one worker, 0.8 s for two."""
+    two = Speed(SPEED.exits, SPEED.seconds, workers=2)
+    assert decide(0.0, [face(n, 1.0) for n in range(4)], two, 0.0, RULES).exit == 4
+    # Twenty at the least depth, 0.1 s: two workers need 1.0 s, one would need 2.0 s.
+    twenty = decide(0.0, [face(n, 1.01) for n in range(20)], two, 0.0, RULES)
+    assert (twenty.run, twenty.exit, twenty.dropped) == ((0,), 1, ())
+    assert two.capacity == pytest.approx(5)
+
+
+def test_a_slower_machine_takes_longer_at_every_exit():
+    slower = Speed((1, 2), (0.25, 0.5), workers=3, marginal=0.75).scaled(2)
+    assert slower == Speed((1, 2), (0.5, 1.0), workers=3, marginal=0.75)
+
+
 def test_a_long_queue_is_taken_several_at_once():
     """Deciding costs time as well; nobody is late for it."""
     waiting = [face(n, 100.0) for n in range(40)]
     assert decide(0.0, waiting, SPEED, 0.0, RULES).run == tuple(range(8))
+    assert decide(0.0, waiting[:33], SPEED, 0.0, RULES).run == tuple(range(8))
+    assert decide(0.0, waiting[:32], SPEED, 0.0, RULES).run == (0,)  # no more than a crowd
     urgent = [face(0, 0.5), *waiting[1:]]
     found = decide(0.0, urgent, SPEED, 0.0, RULES)
     assert (found.run, found.exit) == ((0,), 4)
@@ -150,3 +180,14 @@ def test_demand_follows_the_rate():
     for number in range(20):
         early.arrive(number / 20)
     assert early.rate(1.0) == pytest.approx(20, rel=0.15)  # before the window is full
+
+
+def test_the_first_face_is_no_endless_rate_and_a_late_one_no_step_back():
+    demand = Demand(window_s=2.0)
+    demand.arrive(5.0)
+    assert 0 < demand.rate(5.0) < 3  # as if half a second had been seen
+    late, both = Demand(window_s=2.0), Demand(window_s=2.0)
+    for now in (5.0, 4.0):  # told out of order, by two cameras
+        late.arrive(now)
+    both.arrive(5.0, 2)
+    assert late.rate(6.0) == both.rate(6.0)
