@@ -78,6 +78,7 @@ setup(
         "opencv-python>=4.9",
         "msgspec>=0.19",
         "pillow>=10",
+        "platformdirs>=4",
         "pyyaml>=6",
         "tqdm>=4.66",
         *EXTRAS["ov"],

@@ -55,7 +55,7 @@ def main() -> None:
                         estimator = Estimator.of(calibrate(bundle, trail, faces), "FW")
                     qualities[f"{precision} on {backend}"] = np.stack(
                         [
-                            estimator.judge(fuse(trail, k), np.full(len(trail), k)).quality
+                            estimator.qualities(fuse(trail, k), np.full(len(trail), k)).quality
                             for k in range(1, trail.shape[1] + 1)
                         ]
                     )

@@ -105,9 +105,9 @@ def table(
     """Ways to stop, judged on new persons: depth, flips and GFLOPs saved at each gate."""
     exits, rule = calibration.exits, calibration.rules["FW"]
     estimator = Estimator(rule)
-    estimates, spreads = estimator.look(new, exits, "FW")
+    estimates, spreads = estimator.estimates_and_spreads(new, exits, "FW")
     held = ~fitted_on(known, persons)
-    held_estimates, held_spreads = estimator.look(known[held], exits, "FW")
+    held_estimates, held_spreads = estimator.estimates_and_spreads(known[held], exits, "FW")
     miss = np.abs(held_estimates[:, -1:] - held_estimates)[:, :-1] / held_spreads[:, :-1]
     level = np.ceil((held.sum() + 1) * (1 - RISK)) / held.sum()
     widths = np.append(np.quantile(miss, min(level, 1), axis=0), 0)  # of conformal intervals
@@ -174,7 +174,7 @@ def simulate(bundle: Bundle, trail: np.ndarray, persons: list[str], times: int) 
         chosen = np.isin(names, rng.permutation(unique)[:500])
         calibration = fit(bundle, trail[chosen], names[chosen].tolist(), RISKS, seed=trial)
         rule = calibration.rules["FW"]
-        estimates, spreads = Estimator(rule).look(trail, calibration.exits, "FW")
+        estimates, spreads = Estimator(rule).estimates_and_spreads(trail, calibration.exits, "FW")
         rows = np.arange(len(estimates))
         for r, promise in enumerate(rule.promises):
             for g, gate in enumerate(GATES):
@@ -204,7 +204,7 @@ def comparable(bundle: Bundle, calibration: Calibration, new: np.ndarray) -> dic
     estimator = Estimator.of(calibration, "FW")
     quality = np.stack(
         [
-            estimator.judge(fuse(new, k), np.full(len(new), k)).quality
+            estimator.qualities(fuse(new, k), np.full(len(new), k)).quality
             for k in range(1, new.shape[1] + 1)
         ]
     )
@@ -226,9 +226,9 @@ def mixed_depths(
         trail = all_exits(scorer.engine, faces)
         qualities = {"full depth": fuse(trail, trail.shape[1])}
         exits = calibration.exits
-        estimates, _ = estimator.look(trail, exits, "FW")
+        estimates, _ = estimator.estimates_and_spreads(trail, exits, "FW")
         depths = {"convergence": np.array(exits)[calm(estimates, Convergence().patience)]}
-        full_quality = estimator.judge(
+        full_quality = estimator.qualities(
             fuse(trail, trail.shape[1]), np.full(len(trail), exits[-1])
         ).quality
         worse = np.minimum(full_quality[a], full_quality[b])[same]
@@ -243,7 +243,7 @@ def mixed_depths(
                 below = ~replay.accepted_at_full
                 lost[name_of] = round(100 * float((below[a] | below[b])[same].mean()), 1)
         for way, depth in depths.items():
-            qualities[way] = estimator.judge(fuse(trail, depth), depth).estimate
+            qualities[way] = estimator.qualities(fuse(trail, depth), depth).estimate
         for network in UNSEEN:
             genuine, impostor = compare(recogniser(data, network).embed(faces), a, b, same)
             threshold = threshold_at_fmr(impostor, 1e-2)

@@ -4,7 +4,7 @@
 
 Simulated: the gateway's own scheduler on a virtual clock, with the trails of real faces, the speed of
 this machine measured now, and the scatter of its times. Confirmed: the same at twice the capacity in
-real time, with the real desk, worker and engine. Against full depth and a fixed exit 6, which drop
+real time, with the real queue, worker and engine. Against full depth and a fixed exit 6, which drop
 what cannot be in time. People arrive at random and are seen ten times a second.
 """
 
@@ -24,15 +24,15 @@ from edge_fiqa import Scorer
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
-from edge_fiqa.gateway.queue.schedule import Rules, Speed, at_fixed_exit, decide
-from edge_fiqa.gateway.queue.worker import GrantedDepth, Worker, granted_exits, measure_speed
+from edge_fiqa.gateway.queue.schedule import Rules, Speed, at_fixed_exit, grant_depth
+from edge_fiqa.gateway.queue.worker import GrantedDepth, Worker, grantable_exits, measure_speed
 from edge_fiqa.measurement.all_exits import all_exits
 
 LOADS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEADLINE_S, GOOD, SEEN = 0.5, 60.0, 30  # frames in which a person is seen
 STRATEGIES = {
-    "ours": partial(decide, rules=Rules()),
-    "ours, from exit 2": partial(decide, rules=Rules(least_exit=2)),
+    "ours": partial(grant_depth, rules=Rules()),
+    "ours, from exit 2": partial(grant_depth, rules=Rules(least_exit=2)),
     "full depth, drop": at_fixed_exit,
     "exit 6, drop": partial(at_fixed_exit, exit=6),
 }
@@ -51,7 +51,7 @@ def main() -> None:
     arguments.add_argument("--plot", type=Path)
     options = arguments.parse_args()
     result, scorer = new_result(__doc__), Scorer.open(threads=1)
-    exits = granted_exits(scorer, 2)
+    exits = grantable_exits(scorer, 2)
     speed = measure_speed(scorer, 1, exits, repeats=40)
     slowness = scatter(scorer, speed)
     crops, tracks = faces(options.data, options.people)
@@ -149,7 +149,7 @@ def once(load, strategy, speed, slowness, quality, tracks, seconds, seed) -> dic
 
 
 def real_time(scorer, strategy, speed, crops, quality, tracks, seconds, seed) -> dict:
-    """The same with the real desk, worker and engine, at twice the capacity."""
+    """The same with the real queue, worker and engine, at twice the capacity."""
     rng = np.random.default_rng(seed)
     arrivals = poisson(rng, 2.0 * speed.capacity, seconds, DEADLINE_S, tracks)
     outcome = Outcome([None] * len(arrivals), np.full(len(arrivals), np.nan), 0, 0, float("nan"))
@@ -157,20 +157,20 @@ def real_time(scorer, strategy, speed, crops, quality, tracks, seconds, seed) ->
     lost = {"good_shot": 0, "overload": 0}
     start = time.monotonic() + 0.5
 
-    def answered(job: QueuedFace, record, at: float) -> None:
-        number = int(job.face.id)
+    def answered(face: QueuedFace, record, at: float) -> None:
+        number = int(face.input.id)
         outcome.exits[number], outcome.answered[number] = record.exit.depth, at - start
         if record.quality.scalar >= GOOD:
-            good_tracks.add(job.track)
+            good_tracks.add(face.track)
 
-    def drop(job: QueuedFace, why: str) -> None:
+    def drop(face: QueuedFace, why: str) -> None:
         lost[why] += 1
 
-    desk = FaceQueue(speed, strategy, good_tracks, drop)
-    worker = Worker(desk, scorer, (), answered, drop)
+    queue = FaceQueue(speed, strategy, good_tracks, drop)
+    worker = Worker(queue, scorer, (), answered, drop)
     worker.start()
-    feed(desk, arrivals, crops, start)
-    desk.close()
+    feed(queue, arrivals, crops, start)
+    queue.close()
     worker.join(30)
     late = Outcome(
         outcome.exits, outcome.answered, lost["good_shot"], lost["overload"], float("nan")
@@ -180,13 +180,13 @@ def real_time(scorer, strategy, speed, crops, quality, tracks, seconds, seed) ->
     return {key: round(float(value), 4) for key, value in summary.items()}
 
 
-def feed(desk: FaceQueue, arrivals: list[Arrival], crops: np.ndarray, start: float) -> None:
+def feed(queue: FaceQueue, arrivals: list[Arrival], crops: np.ndarray, start: float) -> None:
     def work() -> None:
         for number, arrival in enumerate(arrivals):
             at = start + arrival.time
             time.sleep(max(0.0, at - time.monotonic()))
-            face = FaceCrop(str(number), "a", crops[arrival.face])
-            desk.put(QueuedFace(face, at, at + DEADLINE_S, at, "a", str(arrival.track)))
+            crop = FaceCrop(str(number), "a", crops[arrival.face])
+            queue.put(QueuedFace(crop, at, at + DEADLINE_S, at, "a", str(arrival.track)))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -1,6 +1,6 @@
 """The scheduler on a virtual clock: what would have become of these faces on this machine?
 
-The decisions are those of `edge_fiqa.gateway.queue.schedule`, taken as the gateway takes them.
+The grants are those of `edge_fiqa.gateway.queue.schedule`, asked for as the gateway does it.
 Only time, scores and the length of each run come from tables.
 So a strategy can be tried at any load in seconds.
 """
@@ -135,22 +135,22 @@ def simulate(
             WaitingFace(w.id, w.arrived, w.deadline, arrivals[w.id].track in good_tracks)
             for w in state.waiting.values()
         ]
-        decision = strategy(now, waiting, speed.scaled(pace.value), demand.rate(now))
-        for number in (*decision.skipped, *decision.dropped, *decision.run):
+        grant = strategy(now, waiting, speed.scaled(pace.value), demand.rate(now))
+        for number in (*grant.skipped, *grant.dropped, *grant.run):
             del state.waiting[number]
-        state.skipped += len(decision.skipped)
-        state.dropped += len(decision.dropped)
+        state.skipped += len(grant.skipped)
+        state.dropped += len(grant.dropped)
         end = now
-        if decision.run:
-            place = speed.exits.index(decision.exit)
+        if grant.run:
+            place = speed.exits.index(grant.exit)
             factor = 1.0 if slowness is None else float(slowness[runs % len(slowness)])
-            predicted = speed.batch_seconds(place, len(decision.run))
+            predicted = speed.batch_seconds(place, len(grant.run))
             seconds = factor * predicted
             pace.observe(predicted, seconds)
             end, runs = now + seconds, runs + 1
             state.busy += seconds
-            for number in decision.run:
-                state.exits[number] = decision.exit
+            for number in grant.run:
+                state.exits[number] = grant.exit
                 answered[number] = end
                 heapq.heappush(pending, (end, number, place))
         heapq.heappush(free, end)

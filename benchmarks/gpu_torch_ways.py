@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from common import SHIPPED, noise_weights
 
-from edge_fiqa.bench.run import NEVER
+from edge_fiqa.bench.run import NEVER_STOPS
 from edge_fiqa.engines.base import behind
 from edge_fiqa.engines.torch_.cuda_engine import TorchCuda
 from edge_fiqa.engines.torch_.device import GpuDevice
@@ -73,7 +73,7 @@ def passes(
         "one segment": partial(graphs.run, whole, faces),
         "steps": partial(in_steps, graphs, faces),
         "not asking": partial(without_asking, graphs, faces),
-        "controller": partial(controller.assess, faces, [Fixed(depth), NEVER]),
+        "controller": partial(controller.assess, faces, [Fixed(depth), NEVER_STOPS]),
         **{f"exit {k}": partial(controller.assess, faces, [Fixed(k)]) for k in sorted(early)},
     }
 

@@ -60,7 +60,7 @@ def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) ->
     rows = []
     for network in RECOGNISERS:
         model = recogniser(data, network)
-        raw = np.concatenate([embedding for embedding, _ in model.look(faces)])
+        raw = np.concatenate([embedding for embedding, _ in model.run_batches(faces)])
         qualities["embedding norm"] = np.linalg.norm(raw, axis=1)
         genuine, impostor = compare(unit(raw), a, b, same)
         worse = {method: np.minimum(q[a], q[b])[same] for method, q in qualities.items()}

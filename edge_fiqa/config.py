@@ -67,7 +67,7 @@ class BuildRecipe(
     """What `edge-fiqa build` makes of a checkpoint.
 
     segments: how many equal ones, or their last blocks as in "3,6,9,12"; None is one per block.
-    ranges, range_faces: how INT8 ranges are found, and on how many calibration faces.
+    ranges, range_faces: how INT8 ranges are determined, and on how many calibration faces.
     float_layers: linear layers left in float32 by INT8: blocks (block1) or layers (block1/fc2, stem).
     least_spearman, least_agreement: what reduced precision must keep of float32 at every exit, where
     there are calibration faces; accept_imprecise builds whatever it loses. plans: for TensorRT.
@@ -112,7 +112,7 @@ Recipe = TypeVar("Recipe", BuildRecipe, CalibrationRecipe)
 
 
 def load_recipe(path: Path | None, overrides: Mapping[str, Any], kind: type[Recipe]) -> Recipe:
-    """The recipe file, if there is one, with what was said on the command line on top.
+    """The recipe file, if there is one; values of the command line replace those of the file.
 
     Raises ConfigError naming file and key.
     """
@@ -128,13 +128,13 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any], kind: type[Reci
 def read_yaml(path: Path) -> dict[str, Any]:
     """Keys and values of a YAML file. ConfigError naming the file if it holds anything else."""
     try:
-        found = msgspec.yaml.decode(path.read_bytes())
+        content = msgspec.yaml.decode(path.read_bytes())
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except msgspec.DecodeError as exc:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ConfigError(
-            f"{path}: expected keys like `precision: int8`, found {type(found).__name__}"
+            f"{path}: expected keys like `precision: int8`, found {type(content).__name__}"
         )
-    return found
+    return content

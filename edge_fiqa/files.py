@@ -1,20 +1,70 @@
-"""Where engines keep what they compiled: EDGE_FIQA_CACHE, else the user's cache directory."""
+"""Files and folders: a file written whole, its SHA-256, and where the user's caches and state lie."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+from collections.abc import Callable
 from pathlib import Path
+
+import platformdirs
+
+PARTIAL = ".part"
+"""Ends the name of a file that is being written, or that a killed process left unfinished."""
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """The file appears with all of `data`, or stays as it was. Raises OSError.
+
+    The data go to a hidden file in the same folder, to the disk, and then to the name `path`.
+    mode: permission bits of the new file, which the user's umask narrows.
+    A device or a pipe is written directly, since it cannot be replaced.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        _write_new(partial, data, mode)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)  # after a power cut too, the name holds the old data or the new
 
 
 def cache_folder(name: str) -> Path:
-    """The folder `edge_fiqa/name` in there, which need not exist, nor be writable."""
-    base = os.environ.get("EDGE_FIQA_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    """`edge_fiqa/NAME` in EDGE_FIQA_CACHE, else in the user's cache folder.
+
+    It need not exist, nor be writable. For a user without a home it is a path where no folder can be.
+    """
+    if chosen := os.environ.get("EDGE_FIQA_CACHE"):
+        return Path(chosen) / "edge_fiqa" / name
+    folder = _folder_of_user(platformdirs.user_cache_dir, "edge_fiqa")
+    return (folder or Path(os.devnull)) / name
+
+
+def state_folder(name: str) -> Path | None:
+    """The user's folder for what must outlive a process. None for a user without a home."""
+    return _folder_of_user(platformdirs.user_state_dir, name)
+
+
+def _folder_of_user(folder_for: Callable[..., str], name: str) -> Path | None:
+    """None for a user without a home, as containers have them: later versions of platformdirs raise
+    an error there, earlier ones return the path with its `~`."""
     try:
-        cache = Path(base) if base else Path.home() / ".cache"
-    except RuntimeError:  # a container's user without a name has no home
-        cache = Path(os.devnull)  # where no folder can be
-    return cache / "edge_fiqa" / name
+        folder = Path(folder_for(name, appauthor=False))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def not_writable(folder: Path) -> str | None:

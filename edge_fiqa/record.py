@@ -1,6 +1,6 @@
-"""The record: what is said of one face, in the form that others script against (edge-fiqa/1).
+"""The record of one face, in the stable form that other programs read (edge-fiqa/1).
 
-Unknown values are null, never invented. A face that could not be scored keeps its record, with
+A value that is not known is null. A face that could not be scored keeps its record, with
 `quality.scalar: null` and a code.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from edge_fiqa.types import Point
+from edge_fiqa.types import Box, Point
 
 SCHEMA: Final = "edge-fiqa/1"
 
@@ -63,7 +63,7 @@ class Record(Struct, frozen=True, kw_only=True):
     id: str
     source: str
     frame_time: float | None = None
-    box: tuple[float, float, float, float] | None
+    box: Box | None
     landmarks: tuple[Point, ...] | None
     quality: Quality
     exit: Exit

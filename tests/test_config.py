@@ -53,9 +53,9 @@ def test_an_absent_recipe(tmp_path):
 def test_shipped_recipes_are_valid():
     from pathlib import Path
 
-    found = list((Path(__file__).parents[1] / "engines/recipes").rglob("*.yaml"))
-    assert found
-    for file in found:
+    recipes = list((Path(__file__).parents[1] / "engines/recipes").rglob("*.yaml"))
+    assert recipes
+    for file in recipes:
         load_recipe(file, {}, BuildRecipe)
     calibrations = list((Path(__file__).parents[1] / "calibration/recipes").glob("*.yaml"))
     read = {file.stem: load_recipe(file, {}, CalibrationRecipe) for file in calibrations}

@@ -26,7 +26,7 @@ LIBRARIES = {
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
-        "evaluation/report/measures.py", "faces/", "gateway/events/person.py",
+        "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "fastapi": {"gateway/outputs/http.py"},
@@ -43,6 +43,7 @@ LIBRARIES = {
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
     "paho": {"gateway/outputs/mqtt.py"},
+    "platformdirs": {"files.py"},
     "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},
     "pycuda": {"engines/trt/device.py"},
     "pydantic": {"gateway/config/"},
@@ -64,7 +65,7 @@ LIBRARIES = {
     },
     "tqdm": {
         "cli/", "engines/build_progress.py", "evaluation/report/mean_attention.py",
-        "evaluation/report/measured_cache.py", "training/",
+        "evaluation/report/feature_cache.py", "training/",
     },
     "trackers": {"gateway/tracks/tracker.py"},
     "uvicorn": {"gateway/outputs/server.py"},

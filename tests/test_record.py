@@ -34,8 +34,8 @@ FAILED = Record(
 
 
 def test_json_has_the_published_keys_in_their_order():
-    found = json.loads(to_json(GOOD))
-    assert list(found) == [
+    content = json.loads(to_json(GOOD))
+    assert list(content) == [
         "schema",
         "id",
         "source",
@@ -48,27 +48,27 @@ def test_json_has_the_published_keys_in_their_order():
         "decision",
         "warnings",
     ]
-    assert found["schema"] == "edge-fiqa/1"
-    assert found["quality"]["algorithm"] == {
+    assert content["schema"] == "edge-fiqa/1"
+    assert content["quality"]["algorithm"] == {
         "name": "nano",
         "version": "1.0",
         "fingerprint": "sha256:ab",
     }
-    assert found["exit"] == {
+    assert content["exit"] == {
         "depth": 2,
         "reason": "gate",
         "scores": [0.91, 1.02, None],
         "fusion": "FW",
     }
-    assert found["cost"] == {"gflops": 4.8, "ms": 7.9, "mj": None}
+    assert content["cost"] == {"gflops": 4.8, "ms": 7.9, "mj": None}
     assert msgspec.json.decode(to_json(GOOD), type=Record) == GOOD
 
 
 def test_unknown_values_are_null_never_invented():
-    found = json.loads(to_json(FAILED))
-    assert found["quality"]["scalar"] is None
-    assert found["quality"]["code"] == "unreadable"
-    assert found["exit"]["scores"] == [None, None, None]
+    content = json.loads(to_json(FAILED))
+    assert content["quality"]["scalar"] is None
+    assert content["quality"]["code"] == "unreadable"
+    assert content["exit"]["scores"] == [None, None, None]
     assert b"NaN" not in to_json(FAILED)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.bench.timing import resampled_medians
 
-LEAST = 0.02  # no smaller change is called one: two runs of the same code differ that much
+LEAST = 0.02  # smaller changes are noise: two runs of the same code differ that much
 Verdict = Literal["faster", "slower", "no difference seen"]
 
 
@@ -39,8 +39,8 @@ class Comparison:
 def compare(old: BenchResult, new: BenchResult) -> Comparison:
     """Rows that both have, by bundle name, engine, precision, threads, exit, batch and way.
 
-    What the machine's own matrix product changed by between the runs is a change that no code of
-    ours made: a verdict needs the interval to lie beyond it.
+    The speed of the machine's own matrix product may differ between the runs. A verdict needs an
+    interval that lies beyond that difference, since the code did not cause it.
     """
     before = {row.key: row for row in old.rows}
     changes = tuple(
@@ -77,17 +77,17 @@ def _drift(old: BenchResult, new: BenchResult, row: BenchRow) -> float:
 
 
 def _warnings(old: BenchResult, new: BenchResult, changes: Sequence[Change]) -> list[str]:
-    found = []
+    warnings = []
     for name in ("cpu", "board", "cores", "governor", "power_mode"):
         a, b = old.environment.get(name), new.environment.get(name)
         if a != b:
-            found.append(f"{name} was {a}, is {b}: this is not the same machine or mode")
+            warnings.append(f"{name} was {a}, is {b}: this is not the same machine or mode")
     for name, result in (("old", old), ("new", new)):
         load, cores = result.environment.get("load"), result.environment.get("cores") or 1
         if load is not None and load > 0.5 * cores:
-            found.append(f"the {name} run began at load {load} on {cores} cores: not idle")
+            warnings.append(f"the {name} run began at load {load} on {cores} cores: not idle")
     if not changes:
-        found.append("the results have no row in common")
+        warnings.append("the results have no row in common")
     if missing := len(new.rows) - len(changes):
-        found.append(f"{missing} rows are not in the old result")
-    return found
+        warnings.append(f"{missing} rows are not in the old result")
+    return warnings

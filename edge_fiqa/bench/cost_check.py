@@ -1,4 +1,4 @@
-"""Is the cost table that budgets read true? Predicted against actual time of every depth."""
+"""Is the cost table, which budgets read, right? Predicted against actual time of every depth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from edge_fiqa.bench.run import NEVER
+from edge_fiqa.bench.run import NEVER_STOPS
 from edge_fiqa.bench.timing import USUAL, Effort, in_rounds
 from edge_fiqa.policies.policy import Budget, Fixed, Policy
 from edge_fiqa.scoring.controller import Controller
@@ -16,10 +16,10 @@ from edge_fiqa.types import Bytes
 
 WAYS: dict[str, Callable[[int], list[Policy]]] = {
     "one": lambda depth: [Fixed(depth)],
-    "steps": lambda depth: [Fixed(depth), NEVER],
+    "steps": lambda depth: [Fixed(depth), NEVER_STOPS],
     "budget": lambda depth: [Fixed(depth), Budget(ms=1e9)],
 }
-"""Ways to reach a depth: known before, asked after each segment, and as a budget in ms goes."""
+"""Ways to reach a depth: known before, with a policy asked after each segment, by a budget in ms."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,21 @@ def check_costs(
     controller: Controller, face: Bytes, effort: Effort = USUAL
 ) -> tuple[Prediction, ...]:
     """face (1, 112, 112, 3). The controller's table, at load 1, against fresh runs of every depth."""
-    asked = {(way, k): make(k) for way, make in WAYS.items() for k in controller.exits}
-    for policies in asked.values():
+    combinations = {(way, k): make(k) for way, make in WAYS.items() for k in controller.exits}
+    for policies in combinations.values():
         controller.prepare(policies)
     runs = {
         f"{way} {k}": partial(controller.assess, face, policies)
-        for (way, k), policies in asked.items()
+        for (way, k), policies in combinations.items()
     }
     times = in_rounds(runs, effort)
-    found = []
-    for (way, k), policies in asked.items():
+    predictions = []
+    for (way, k), policies in combinations.items():
         predicted = controller.costs.ms_of(controller.route(k, policies))
-        assert predicted is not None  # a table just measured has every segment
-        found.append(Prediction(way, k, predicted, float(np.median(times[f"{way} {k}"].rounds))))
-    return tuple(found)
+        assert predicted is not None  # the table has every segment: it was measured here
+        actual = float(np.median(times[f"{way} {k}"].rounds))
+        predictions.append(Prediction(way, k, predicted, actual))
+    return tuple(predictions)
 
 
 def errors(predictions: Sequence[Prediction]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What a result must say about the machine it was measured on."""
+"""The machine and the versions that a result was measured with."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def environment(root: Path = Path("/")) -> dict[str, Any]:
     lines = (_read(root / "proc/cpuinfo") or "").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    board = read_machine(root)
+    machine = read_machine(root)
     policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": fields.get("model name") or platform.processor() or platform.machine(),
-        "board": board.model,
+        "board": machine.model,
         "instructions": [flag for flag in INSTRUCTIONS if flag in flags],
         "cores": cores,
         "governor": _read(policy / "scaling_governor"),
         "max_khz": _read(policy / "scaling_max_freq"),
         # Of a Jetson, as plans know it; else the firmware's profile.
-        "power_mode": board.power_mode or _read(root / "sys/firmware/acpi/platform_profile"),
+        "power_mode": machine.power_mode or _read(root / "sys/firmware/acpi/platform_profile"),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),
         "python": platform.python_version(),

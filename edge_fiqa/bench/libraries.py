@@ -1,8 +1,8 @@
-"""What only a computing library can say: the fastest matrix product it makes here, and its memory.
+"""The fastest matrix product of a computing library on this machine, and its memory on a GPU.
 
 The peak of a machine is what the same library in the same precision reaches on one product of a
 constant matrix: no graph of linear layers can be faster. Several shapes are tried and the fastest is
-taken, so that a share of it never flatters.
+taken. So a share of the peak is never stated too high.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge_fiqa.errors import BackendMissing
-from edge_fiqa.types import Precision
+from edge_fiqa.types import Array, Precision
 
 CPU_SHAPES = ((145, 512, 2048), (1024, 1024, 1024), (1160, 512, 2048), (2048, 2048, 2048))
 GPU_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))
@@ -42,12 +42,12 @@ def fastest_product(backend: str, precision: Precision, threads: int, device: st
         raise BackendMissing(f"no matrix product is known for backend {backend!r}")
     shapes = GPU_SHAPES if _on_gpu(device) else CPU_SHAPES
     try:
-        found = [_MAKERS[backend](shape, precision, threads, device) for shape in shapes]
+        products = [_MAKERS[backend](shape, precision, threads, device) for shape in shapes]
     except ImportError as exc:
         raise BackendMissing(f"the peak needs {exc.name}; pip install 'edge-fiqa[bench]'") from exc
     except RuntimeError as exc:
         raise BackendMissing(f"{backend} makes no {precision} product: {exc}") from exc
-    return max(found, key=lambda product: product.gflop / _seconds(product.run))
+    return max(products, key=lambda product: product.gflop / _seconds(product.run))
 
 
 def device_peak_mb(device: str) -> float | None:
@@ -130,35 +130,19 @@ _MAKERS = {"ov": _openvino, "ort": _onnxruntime, "pt": _torch}
 
 def _graph(shape: tuple[int, int, int], precision: Precision) -> bytes:
     """One product with a constant matrix, as a linear layer is: typed, or QDQ for int8."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     m, k, n = shape
     weight = np.random.default_rng(0).standard_normal((k, n)).astype(np.float32)
     types = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
     kind = types.get(precision, TensorProto.FLOAT)
-    constants: list[Any] = []
-    nodes: list[Any] = []
-    x = "x"
     if precision == "int8":
-        scale = np.abs(weight).max(axis=0) / 127
-        values = {
-            "w8": np.rint(weight / scale).astype(np.int8),
-            "w_scale": scale.astype(np.float32),
-            "w_zero": np.zeros(n, np.int8),
-            "scale": np.float32(0.03),
-            "zero": np.int8(0),
-        }
-        constants = [numpy_helper.from_array(np.asarray(v), name) for name, v in values.items()]
-        nodes = [
-            helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["x8"]),
-            helper.make_node("DequantizeLinear", ["x8", "scale", "zero"], ["xq"]),
-            helper.make_node("DequantizeLinear", ["w8", "w_scale", "w_zero"], ["w"], axis=1),
-        ]
-        x = "xq"
+        nodes, constants = _qdq_inputs(weight)
     else:
         array = weight.astype(helper.tensor_dtype_to_np_dtype(kind))
+        nodes = []
         constants = [helper.make_tensor("w", kind, array.shape, array.tobytes(), raw=True)]
-    nodes.append(helper.make_node("MatMul", [x, "w"], ["y"]))
+    nodes.append(helper.make_node("MatMul", ["xq" if nodes else "x", "w"], ["y"]))
     graph = helper.make_graph(
         nodes,
         "product",
@@ -169,3 +153,24 @@ def _graph(shape: tuple[int, int, int], precision: Precision) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     return bytes(model.SerializeToString())
+
+
+def _qdq_inputs(weight: Array) -> tuple[list[Any], list[Any]]:
+    """weight (k, n) -> nodes and constants that make xq from x, and w, both from int8."""
+    from onnx import helper, numpy_helper
+
+    scale = np.abs(weight).max(axis=0) / 127
+    values = {
+        "w8": np.rint(weight / scale).astype(np.int8),
+        "w_scale": scale.astype(np.float32),
+        "w_zero": np.zeros(len(scale), np.int8),
+        "scale": np.float32(0.03),
+        "zero": np.int8(0),
+    }
+    constants = [numpy_helper.from_array(np.asarray(v), name) for name, v in values.items()]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["x8"]),
+        helper.make_node("DequantizeLinear", ["x8", "scale", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["w8", "w_scale", "w_zero"], ["w"], axis=1),
+    ]
+    return nodes, constants

@@ -12,6 +12,7 @@ mode: every face of the library is asked for equally often, because our cost dep
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ TOGETHER = 8  # faces in a batch at most, and in a query of multistream
 class Load:
     """seconds, queries: at least so long and so many. qps: arrivals/s (server), expected (offline).
 
-    latency_ms: what counts as in time in the server scenario, at its 99th percentile.
+    latency_ms: limit of the server scenario, at the 99th percentile.
     """
 
     scenario: Scenario
@@ -60,7 +61,7 @@ QUICK_QUERIES: dict[Scenario, int] = {
     "server": 662,
     "offline": 1,
 }
-"""The fewest from which LoadGen can tell the scenario's percentile."""
+"""The fewest queries with which LoadGen resolves the scenario's percentile."""
 QUICK_S, FULL_S = 5.0, 600.0
 FULL_QUERIES: dict[Scenario, int] = {
     "singlestream": 1024,
@@ -106,12 +107,7 @@ def run_scenario(
 
     Raises BackendMissing without mlperf_loadgen, ConfigError for a load that cannot be.
     """
-    try:
-        import mlperf_loadgen as lg
-    except ImportError as exc:
-        raise BackendMissing(
-            "scenarios need mlperf_loadgen; pip install 'edge-fiqa[bench]'"
-        ) from exc
+    lg = _import_loadgen()
     if not len(faces.crops):
         raise ConfigError("a scenario needs at least one face")
     if load.scenario == "server" and not (load.qps and load.qps > 0):
@@ -121,21 +117,8 @@ def run_scenario(
     for scorer in scorers:
         scorer.prepare(policies, 1)
         scorer.prepare(policies, TOGETHER)
-    answering = _Answering(lg, scorers, policies, faces.crops, load.scenario)
-    sut = lg.ConstructSUT(answering.issue, lambda: None)
-    library = lg.ConstructQSL(
-        len(faces.crops), len(faces.crops), lambda rows: None, lambda rows: None
-    )
-    log = lg.LogSettings()
-    log.log_output.outdir = str(logs)
-    log.log_output.copy_summary_to_stdout = False
-    log.enable_trace = False
-    try:
-        lg.StartTestWithLogSettings(sut, library, _settings(lg, load), log)
-    finally:
-        lg.DestroyQSL(library)
-        lg.DestroySUT(sut)
-        answering.close()
+    system = _SystemUnderTest(lg, scorers, policies, faces.crops, load.scenario)
+    _run_loadgen(lg, system, len(faces.crops), load, logs)
     metrics = _metrics(logs / "mlperf_log_detail.txt")
     first = scorers[0]
     manifest = first.bundle.manifest
@@ -151,8 +134,8 @@ def run_scenario(
         policies=tuple(map(str, policies)),
         faces=faces.described,
         library=len(faces.crops),
-        answered=answering.answered,
-        mean_depth=round(answering.blocks / max(answering.answered, 1), 3),
+        answered=system.answered,
+        mean_depth=round(system.blocks / max(system.answered, 1), 3),
         qps=load.qps,
         valid=metrics.get("result_validity") == "VALID",
         metrics=metrics,
@@ -161,8 +144,37 @@ def run_scenario(
     )
 
 
-class _Answering:
-    """Scores what LoadGen asks for. One query at a time is answered in place; else by workers."""
+def _import_loadgen() -> Any:
+    try:
+        import mlperf_loadgen
+    except ImportError as exc:
+        raise BackendMissing(
+            "scenarios need mlperf_loadgen; pip install 'edge-fiqa[bench]'"
+        ) from exc
+    return mlperf_loadgen
+
+
+def _run_loadgen(lg: Any, system: _SystemUnderTest, faces: int, load: Load, logs: Path) -> None:
+    """Returns when LoadGen has written its logs. faces: in the library."""
+    sut = lg.ConstructSUT(system.issue, lambda: None)
+    library = lg.ConstructQSL(faces, faces, lambda rows: None, lambda rows: None)
+    log = lg.LogSettings()
+    log.log_output.outdir = str(logs)
+    log.log_output.copy_summary_to_stdout = False
+    log.enable_trace = False
+    try:
+        lg.StartTestWithLogSettings(sut, library, _settings(lg, load), log)
+    finally:
+        lg.DestroyQSL(library)
+        lg.DestroySUT(sut)
+        system.close()
+
+
+class _SystemUnderTest:
+    """Scores the faces that LoadGen asks for.
+
+    In the scenarios server and offline by a worker a scorer, else on LoadGen's own thread.
+    """
 
     def __init__(
         self,
@@ -205,13 +217,13 @@ class _Answering:
             self._answer(scorer, samples)
 
     def _take(self) -> list[Any]:
-        """What waits, at most a batch: no face waits for others to come. Empty once all is done."""
+        """Waiting samples, at most a batch; no face waits for later ones. Empty at the end."""
         samples = [self._waiting.get()]
         with suppress(Empty):
             while len(samples) < TOGETHER and samples[-1] is not None:
                 samples.append(self._waiting.get_nowait())
         if samples[-1] is None:
-            self._waiting.put(samples.pop())  # the end of the work, for every worker to meet
+            self._waiting.put(samples.pop())  # the end, for the other workers
         return samples
 
     def _answer(self, scorer: Scorer, samples: Sequence[Any]) -> None:
@@ -248,9 +260,7 @@ def _settings(lg: Any, load: Load) -> Any:
 
 
 def closed_loop_rate(scorer: Scorer, policies: Sequence[Policy], faces: Bytes) -> float:
-    """Faces/s of one scorer alone on batches of eight: a guess of what a load may ask for."""
-    import time
-
+    """Faces/s of one scorer alone on batches of eight: an estimate of the highest load."""
     batch = faces[np.arange(TOGETHER) % len(faces)]
     scorer.prepare(policies, TOGETHER)
     start, calls = time.perf_counter(), 0
@@ -262,11 +272,11 @@ def closed_loop_rate(scorer: Scorer, policies: Sequence[Policy], faces: Bytes) -
 
 def _metrics(detail: Path) -> dict[str, Any]:
     """The result_* entries of LoadGen's detailed log."""
-    found = {}
+    metrics = {}
     for line in detail.read_text(encoding="utf-8").splitlines():
         _, marked, text = line.partition(":::MLLOG ")
         if marked:
             entry = msgspec.json.decode(text)
             if entry["key"].startswith("result_"):
-                found[entry["key"]] = entry["value"]
-    return found
+                metrics[entry["key"]] = entry["value"]
+    return metrics

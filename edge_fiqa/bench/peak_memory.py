@@ -21,10 +21,10 @@ def peak_memory(
 ) -> tuple[float, float | None]:
     """(MB resident, MB on the device or None) at most, from the start of Python to two batches."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_work, folder, backend, threads, policies, batch).result()
+        return pool.submit(_peak_mb, folder, backend, threads, policies, batch).result()
 
 
-def _work(
+def _peak_mb(
     folder: Path, backend: str, threads: int | None, policies: list[Policy], batch: int
 ) -> tuple[float, float | None]:
     with open_engine(Bundle.open(folder), backend, threads) as engine:

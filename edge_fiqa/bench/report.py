@@ -1,15 +1,16 @@
-"""Results of the benchmark for people."""
+"""Tables and plots of benchmark results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from edge_fiqa.bench.compare import Comparison
 from edge_fiqa.bench.loadgen import ScenarioResult
 from edge_fiqa.bench.result import BenchResult, BenchRow
-from edge_fiqa.errors import BackendMissing
+from edge_fiqa.errors import BackendMissing, ConfigError
 
 SHOWN = ("cpu", "board", "cores", "governor", "power_mode", "load")
 
@@ -45,10 +46,10 @@ def table(result: BenchResult) -> Iterator[str]:
             )
 
 
-def comparison(found: Comparison) -> Iterator[str]:
-    for warning in found.warnings:
+def comparison(result: Comparison) -> Iterator[str]:
+    for warning in result.warnings:
         yield f"warning: {warning}"
-    for group, changes in groupby(found.changes, key=lambda change: _group(change.row)):
+    for group, changes in groupby(result.changes, key=lambda change: _group(change.row)):
         yield f"\n{group}: new / old"
         yield f"{'exit':>5} {'batch':>5} {'way':>5} {'ratio':>7} {'95 % interval':>17} {'noise':>6}"
         for c in changes:
@@ -71,61 +72,65 @@ def scenario(result: ScenarioResult) -> Iterator[str]:
 
 
 def plot(result: BenchResult, target: Path) -> None:
-    """ms against exit, and faces/s against batch at the deepest exit where there are several."""
+    """ms against exit, and faces/s against batch at the deepest exit where there are several.
+
+    Raises BackendMissing without matplotlib, ConfigError where `target` cannot be written.
+    """
     try:
-        import matplotlib as mpl
+        from matplotlib.figure import Figure
     except ImportError as exc:
         raise BackendMissing("--plot needs matplotlib; pip install 'edge-fiqa[bench]'") from exc
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     batches = sorted({row.batch for row in result.rows})
-    figure, axes = plt.subplots(
-        1, 1 + (len(batches) > 1), figsize=(7.5 if len(batches) == 1 else 12, 4.4), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    by_exit = axes[0, 0]
-    for group, rows in groupby(
-        sorted((r for r in result.rows if r.batch == batches[0]), key=lambda r: (_group(r), r.way)),
-        key=lambda r: f"{_group(r)}{', in steps' if r.way == 'steps' else ''}",
-    ):
-        line = sorted(rows, key=lambda r: r.exit)
-        exits, ms = [r.exit for r in line], [r.p50_ms for r in line]
-        drawn = by_exit.plot(exits, ms, marker="o", ms=3.5, label=group)[0]
-        by_exit.fill_between(
-            exits, ms, [r.p90_ms for r in line], color=drawn.get_color(), alpha=0.15
-        )
-    by_exit.set(
-        xlabel="exit (blocks run)", ylabel=f"ms for a batch of {batches[0]} (shade: to p90)",
-        ylim=(0, None), xticks=sorted({row.exit for row in result.rows}),
-    )  # fmt: skip
-    if len(batches) > 1:
-        by_batch = axes[0, 1]
-        deepest = max(row.exit for row in result.rows)
-        for group, rows in groupby(
-            sorted((r for r in result.rows if r.exit == deepest), key=lambda r: (_group(r), r.way)),
-            key=lambda r: f"{_group(r)}{', in steps' if r.way == 'steps' else ''}",
-        ):
-            line = sorted(rows, key=lambda r: r.batch)
-            by_batch.plot(
-                [r.batch for r in line],
-                [r.faces_per_s for r in line],
-                marker="o",
-                ms=3.5,
-                label=group,
-            )
-        by_batch.set(xlabel="faces in a batch", ylabel=f"faces/s at exit {deepest}", ylim=(0, None))
-        by_batch.set_xscale("log", base=2)
-        by_batch.set_xticks(batches, [str(b) for b in batches])
-    for ax in axes[0]:
+    panels = 1 + (len(batches) > 1)
+    figure = Figure(figsize=(7.5 if panels == 1 else 12, 4.4), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    _plot_exits(axes[0], result, batches[0])
+    if panels > 1:
+        _plot_batches(axes[1], result, batches)
+    for ax in axes:
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
-    by_exit.legend(fontsize=8)
-    figure.suptitle(
-        f"{result.environment.get('cpu')}, {result.environment.get('cores')} cores", fontsize=10
+    axes[0].legend(fontsize=8)
+    machine = result.environment
+    figure.suptitle(f"{machine.get('cpu')}, {machine.get('cores')} cores", fontsize=10)
+    try:
+        figure.savefig(target, dpi=130)
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{target}: {exc}") from exc
+
+
+def _plot_exits(ax: Any, result: BenchResult, batch: int) -> None:
+    """ms at the median against exit, shaded up to the 90th percentile."""
+    for label, rows in _curves(row for row in result.rows if row.batch == batch):
+        rows.sort(key=lambda row: row.exit)
+        exits, ms = [row.exit for row in rows], [row.p50_ms for row in rows]
+        (line,) = ax.plot(exits, ms, marker="o", ms=3.5, label=label)
+        ax.fill_between(exits, ms, [row.p90_ms for row in rows], color=line.get_color(), alpha=0.15)
+    ax.set(
+        xlabel="exit (blocks run)",
+        ylabel=f"ms for a batch of {batch} (shade: to p90)",
+        ylim=(0, None),
+        xticks=sorted({row.exit for row in result.rows}),
     )
-    figure.savefig(target, dpi=130)
-    plt.close(figure)
+
+
+def _plot_batches(ax: Any, result: BenchResult, batches: list[int]) -> None:
+    """faces/s at the deepest exit against batch."""
+    deepest = max(row.exit for row in result.rows)
+    for label, rows in _curves(row for row in result.rows if row.exit == deepest):
+        rows.sort(key=lambda row: row.batch)
+        rates = [row.faces_per_s for row in rows]
+        ax.plot([row.batch for row in rows], rates, marker="o", ms=3.5, label=label)
+    ax.set(xlabel="faces in a batch", ylabel=f"faces/s at exit {deepest}", ylim=(0, None))
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(batches, [str(batch) for batch in batches])
+
+
+def _curves(rows: Iterable[BenchRow]) -> Iterator[tuple[str, list[BenchRow]]]:
+    """(label, rows) of every bundle, engine and way."""
+    ordered = sorted(rows, key=lambda row: (_group(row), row.way))
+    for (group, way), own in groupby(ordered, key=lambda row: (_group(row), row.way)):
+        yield f"{group}{', in steps' if way == 'steps' else ''}", list(own)
 
 
 def _group(row: BenchRow) -> str:

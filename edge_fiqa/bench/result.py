@@ -1,4 +1,4 @@
-"""What a run of the benchmark leaves: one JSON document, edge-fiqa-bench/1."""
+"""The result of a benchmark run: one JSON document, edge-fiqa-bench/1."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Peak(Struct, frozen=True, forbid_unknown_fields=True):
 class BenchRow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One exit of one bundle on one engine, for batches of one size.
 
-    way: in one segment, or in steps that stop to be asked after each. p50..p99_ms: of a batch.
+    way: in one segment, or in steps with a policy that is asked after each. p50..p99_ms: of a batch.
     gflops: of a face. peak_share: of the peak of this library and precision. peak_mb: resident
     memory of a process that does only this; device_mb: on a GPU. gross_mj, net_mj: of a face,
     without and with idle power subtracted. round_ms: the median of each round.
@@ -58,7 +58,7 @@ class BenchRow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str, int, int, int, str]:
-        """What makes it the same row in another result."""
+        """Equal for the same row of another result."""
         return (
             self.bundle, self.backend, self.precision, self.threads, self.exit, self.batch, self.way,
         )  # fmt: skip
@@ -88,10 +88,10 @@ def load_result(path: Path) -> BenchResult:
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     try:
-        found = msgspec.json.decode(text, type=dict[str, Any]).get("schema")
-        if found != SCHEMA:
+        schema = msgspec.json.decode(text, type=dict[str, Any]).get("schema")
+        if schema != SCHEMA:
             raise ConfigError(
-                f"{path} has schema {found!r}; expected {SCHEMA}, of edge-fiqa bench --output"
+                f"{path} has schema {schema!r}; expected {SCHEMA}, of edge-fiqa bench --output"
             )
         return msgspec.json.decode(text, type=BenchResult)
     except msgspec.MsgspecError as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.types import Bytes, FaceSet
 
-NEVER = Convergence(eps=1e-30)  # asked after every segment, and never stops
+NEVER_STOPS = Convergence(eps=1e-30)  # asked after every segment
 PeakKey = tuple[str, str, int]
 
 
@@ -56,7 +56,7 @@ class _Case:
 
     @property
     def policies(self) -> list[Policy]:
-        return [Fixed(self.exit), NEVER] if self.way == "steps" else [Fixed(self.exit)]
+        return [Fixed(self.exit), NEVER_STOPS] if self.way == "steps" else [Fixed(self.exit)]
 
     @property
     def name(self) -> str:
@@ -67,11 +67,11 @@ class _Case:
         return self.engine.backend, self.bundle.manifest.precision, self.engine.threads
 
     def run(self, faces: Bytes) -> Callable[[], object]:
-        some = faces[[n % len(faces) for n in range(self.batch)]]
-        return partial(self.controller.assess, some, self.policies)
+        batch = faces[[n % len(faces) for n in range(self.batch)]]
+        return partial(self.controller.assess, batch, self.policies)
 
 
-def measure(bundles: Sequence[Bundle], plan: BenchPlan, faces: FaceSet) -> BenchResult:
+def run_benchmark(bundles: Sequence[Bundle], plan: BenchPlan, faces: FaceSet) -> BenchResult:
     """Raises ConfigError for an exit that no bundle has, BackendMissing for an absent library."""
     if any(batch < 1 for batch in plan.batches) or not len(faces.crops):
         raise ConfigError("a benchmark needs faces, in batches of at least 1")
@@ -80,32 +80,18 @@ def measure(bundles: Sequence[Bundle], plan: BenchPlan, faces: FaceSet) -> Bench
         cases = _cases(bundles, plan, stack)
         for case in cases:
             case.controller.prepare(case.policies, case.batch)
-        products, peaks = _products(cases)
+        products, reasons = _products(cases)
         runs = {case.name: case.run(faces.crops) for case in cases}
-        times = in_rounds(
-            runs | {f"peak {key}": product.run for key, product in products.items()}, plan.effort
-        )
+        peak_runs = {f"peak {key}": product.run for key, product in products.items()}
+        times = in_rounds(runs | peak_runs, plan.effort)
         rates = {
             key: product.gflop / (1e-3 * float(min(times[f"peak {key}"].rounds)))
             for key, product in products.items()
         }
-        meter, why = find_meter(cases[0].engine.device)
-        power = Power(None, None, why)
-        energies: dict[str, Energy] = {}
-        if meter is not None:
-            stack.callback(meter.close)
-            idle = idle_watts(meter)
-            power = Power(meter.name, round(idle, 3), None)
-            energies = {n: energy_of(meter, runs[n], idle, plan.energy_s) for n in runs}
+        power, energies = _energies(cases[0].engine.device, runs, plan.energy_s, stack)
         rows = [
             _row(case, times[case.name], rates.get(case.peak), energies.get(case.name))
             for case in cases
-        ]
-        found = [
-            Peak(*key, products[key].shape, round(rates[key], 1), None)
-            if key in products
-            else Peak(*key, None, None, peaks[key])
-            for key in peaks
         ]
     if plan.memory:
         rows = [_with_memory(row, case, plan) for row, case in zip(rows, cases, strict=True)]
@@ -113,9 +99,29 @@ def measure(bundles: Sequence[Bundle], plan: BenchPlan, faces: FaceSet) -> Bench
         faces=faces.described,
         environment=machine,
         power=power,
-        peaks=tuple(found),
+        peaks=tuple(_peak(key, products.get(key), rates.get(key), reasons[key]) for key in reasons),
         rows=tuple(rows),
     )
+
+
+def _energies(
+    device: str, runs: Mapping[str, Callable[[], object]], seconds: float, stack: ExitStack
+) -> tuple[Power, dict[str, Energy]]:
+    """The meter, and the energy of every run; empty where there is no meter."""
+    meter, reason = find_meter(device)
+    if meter is None:
+        return Power(None, None, reason), {}
+    stack.callback(meter.close)
+    idle = idle_watts(meter)
+    energies = {name: energy_of(meter, run, idle, seconds) for name, run in runs.items()}
+    return Power(meter.name, round(idle, 3), None), energies
+
+
+def _peak(key: PeakKey, product: Product | None, rate: float | None, reason: str) -> Peak:
+    """reason: for there being no product."""
+    if product is None or rate is None:
+        return Peak(*key, None, None, reason)
+    return Peak(*key, product.shape, round(rate, 1), None)
 
 
 def _cases(bundles: Sequence[Bundle], plan: BenchPlan, stack: ExitStack) -> list[_Case]:
@@ -135,20 +141,20 @@ def _cases(bundles: Sequence[Bundle], plan: BenchPlan, stack: ExitStack) -> list
 
 
 def _products(cases: Sequence[_Case]) -> tuple[dict[PeakKey, Product], dict[PeakKey, str]]:
-    """The product of every library and precision; and for each of them why there is none, or ""."""
-    found: dict[PeakKey, Product] = {}
-    why: dict[PeakKey, str] = {}
+    """The product of every library and precision; and for each the reason for having none, or ""."""
+    products: dict[PeakKey, Product] = {}
+    reasons: dict[PeakKey, str] = {}
     for case in cases:
         key = case.peak
-        if key in why:
+        if key in reasons:
             continue
         try:
             precision = case.bundle.manifest.precision
-            found[key] = fastest_product(key[0], precision, key[2], case.engine.device)
-            why[key] = ""
+            products[key] = fastest_product(key[0], precision, key[2], case.engine.device)
+            reasons[key] = ""
         except BackendMissing as exc:
-            why[key] = str(exc)
-    return found, why
+            reasons[key] = str(exc)
+    return products, reasons
 
 
 def _row(case: _Case, times: Times, peak: float | None, energy: Energy | None) -> BenchRow:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_fiqa.types import Floats
 
-TAIL_CALLS = 100  # fewer calls say nothing of a 99th percentile
+TAIL_CALLS = 100  # fewer calls do not resolve a 99th percentile
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Times:
         return np.asarray(np.median(self.ms, axis=1))
 
     def percentile(self, q: float) -> float | None:
-        """Over all calls; None for a tail that so few calls do not show."""
+        """Over all calls; None for a tail that so few calls do not resolve."""
         if q > 95 and self.ms.size < TAIL_CALLS:
             return None
         return float(np.percentile(self.ms, q))
@@ -56,14 +56,14 @@ def in_rounds(
     calls: dict[str, int] = {}
     for name, run in contenders.items():
         for _ in range(effort.warm_up):
-            took = _timed(run, clock)
-        calls[name] = max(1, min(200, int(effort.turn_ms / max(took, 1e-3))))
-    found: dict[str, list[list[float]]] = {name: [] for name in contenders}
+            ms = _timed(run, clock)
+        calls[name] = max(1, min(200, int(effort.turn_ms / max(ms, 1e-3))))
+    round_ms: dict[str, list[list[float]]] = {name: [] for name in contenders}
     for _ in range(effort.rounds):
         for name, run in contenders.items():
             run()
-            found[name].append([_timed(run, clock) for _ in range(calls[name])])
-    return {name: Times(np.array(ms)) for name, ms in found.items()}
+            round_ms[name].append([_timed(run, clock) for _ in range(calls[name])])
+    return {name: Times(np.array(ms)) for name, ms in round_ms.items()}
 
 
 def _timed(run: Callable[[], object], clock: Callable[[], float]) -> float:

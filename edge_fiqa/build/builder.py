@@ -1,10 +1,10 @@
-"""Checkpoint -> bundle: segments, parity and cost measured here and now, renamed into place whole."""
+"""Checkpoint -> bundle: segments are written, parity and costs measured, and all renamed into place."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,7 @@ from edge_fiqa.bundle.manifest import (
     save_manifest,
 )
 from edge_fiqa.calibration.artefact import FILE as CALIBRATION
+from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
 from edge_fiqa.calibration.monitor import with_reference
 from edge_fiqa.config import BuildRecipe
@@ -60,10 +61,7 @@ def build_bundle(
     Nothing appears at `target` unless everything went well. Raises ConfigError if it exists and
     `force` is not given, and if the recipe's precision loses more than it allows.
     """
-    if target.exists() and not force:
-        raise ConfigError(f"{target} exists; give --force to replace it")
-    if recipe.precision == "int8" and (faces is None or not len(faces.crops)):
-        raise ConfigError("INT8 needs real faces for its ranges: give --calibration-images DIR")
+    _check_request(target, recipe, faces, force)
     weights = load_weights(checkpoint, heads)
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -79,25 +77,22 @@ def build_bundle(
     return Bundle.open(target)
 
 
+def _check_request(target: Path, recipe: BuildRecipe, faces: FaceSet | None, force: bool) -> None:
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists; give --force to replace it")
+    if recipe.precision == "int8" and (faces is None or not len(faces.crops)):
+        raise ConfigError("INT8 needs real faces for its ranges: give --calibration-images DIR")
+
+
 def _write(
     weights: Weights, folder: Path, recipe: BuildRecipe, faces: Bytes | None, name: str
 ) -> None:
+    """All files of the bundle; in its manifest, nothing is measured yet."""
     config = weights.config
-    ends = parse_boundaries(recipe.segments or str(config.depth), config.depth)
-    segments = segments_for(ends, tails=config.mode == "token")
-    files = []
-    store = WeightStore(folder, WEIGHTS)
-    for segment, model in _graphs(weights, segments, recipe, faces):
-        file = f"{segment.name}.onnx"
-        onnx.save(store.add(model), str(folder / file))
-        files.append(SegmentFile(segment.first, segment.last, segment.tail, file))
-    store.close()
-    if recipe.backend == "pt":
-        from safetensors.numpy import save_file
-
-        save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": str(config.heads)})
-    if recipe.backend == "trt":
-        (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
+    exits = parse_boundaries(recipe.segments or str(config.depth), config.depth)
+    segments = segments_for(exits, tails=config.mode == "token")
+    segment_files = _write_segments(_graphs(weights, segments, recipe, faces), folder)
+    _write_backend_files(weights, folder, recipe)
     manifest = Manifest(
         name=name,
         edge_fiqa=__version__,
@@ -107,14 +102,39 @@ def _write(
         ),
         precision=recipe.precision,
         backend=recipe.backend,
-        exits=ends,
-        segments=tuple(sorted(files, key=lambda f: (f.first, f.last, f.tail))),
+        exits=exits,
+        segments=segment_files,
         files={path.name: sha256(path) for path in sorted(folder.iterdir())},
         parity=Parity("not measured", 0, "", ()),
         costs=Costs("not measured", "", "", 0, ()),
         golden=(),
     )
     save_manifest(manifest, folder)
+
+
+def _write_segments(
+    graphs: Iterable[tuple[Segment, onnx.ModelProto]], folder: Path
+) -> tuple[SegmentFile, ...]:
+    """One ONNX file for each segment, and the weights of all in one file."""
+    files = []
+    store = WeightStore(folder, WEIGHTS)
+    for segment, model in graphs:
+        file = f"{segment.name}.onnx"
+        onnx.save(store.add(model), str(folder / file))
+        files.append(SegmentFile(segment.first, segment.last, segment.tail, file))
+    store.close()
+    return tuple(sorted(files, key=lambda file: (file.first, file.last, file.tail)))
+
+
+def _write_backend_files(weights: Weights, folder: Path, recipe: BuildRecipe) -> None:
+    """What a backend needs besides the segments: float weights for torch, options for TensorRT."""
+    if recipe.backend == "pt":
+        from safetensors.numpy import save_file
+
+        heads = str(weights.config.heads)
+        save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": heads})
+    if recipe.backend == "trt":
+        (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
 
 
 def _graphs(
@@ -132,51 +152,59 @@ def _graphs(
 
 
 def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet | None) -> None:
+    """Measure scores and costs of the bundle in `folder`, calibrate it, and complete its manifest."""
     crops = synthetic_faces(16) if faces is None else faces.crops
-    with tempfile.TemporaryDirectory() as place:
-        reference = _reference(weights, recipe, Path(place), crops)
-    with open_engine(Bundle.open(folder), threads=recipe.threads) as engine:
-        engine.prepare(faces=[1])  # every segment is about to be measured
-        found = all_exits(engine, crops)
-        golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-        costs = measured_costs(engine)
+    images = "synthetic images" if faces is None else faces.described
+    reference = _reference(weights, recipe, crops)
     manifest = Bundle.open(folder).manifest
+    trails, golden, costs = _scores_and_costs(folder, crops, recipe.threads)
     files, calibration = dict(manifest.files), None
     if faces is not None and len(crops) >= LEAST_FACES:
-        calibration = fit_calibration(
-            found,
-            faces.groups,
-            model=manifest.name,
-            fingerprint=manifest.fingerprint,
-            exits=manifest.exits,
-            images=faces.described,
-        )
-        calibration = with_reference(calibration, found, crops)
+        calibration = _calibrate(trails, faces, manifest)
         calibration.save(folder / CALIBRATION)
         files[CALIBRATION] = sha256(folder / CALIBRATION)
-    images = "synthetic images" if faces is None else faces.described
-    manifest = msgspec.structs.replace(
-        manifest,
-        files=files,
-        parity=Parity(
-            "onnxruntime fp32", len(crops), images, compare(found, reference, calibration)
-        ),
-        costs=costs,
-        golden=tuple(tuple(float(score) for score in row) for row in golden),
+    exits = compare(trails, reference, calibration)
+    parity = Parity("onnxruntime fp32", len(crops), images, exits)
+    golden_rows = tuple(tuple(float(score) for score in row) for row in golden)
+    changes = {"files": files, "parity": parity, "costs": costs, "golden": golden_rows}
+    save_manifest(msgspec.structs.replace(manifest, **changes), folder)
+
+
+def _scores_and_costs(
+    folder: Path, crops: Bytes, threads: int | None
+) -> tuple[Array, Array, Costs]:
+    """The scores (N, E) of `crops` at all exits, those of the golden faces, and the cost table."""
+    with open_engine(Bundle.open(folder), threads=threads) as engine:
+        engine.prepare(faces=[1])  # every segment is about to be measured
+        trails = all_exits(engine, crops)
+        golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
+        return trails, golden, measured_costs(engine)
+
+
+def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration:
+    calibration = fit_calibration(
+        trails,
+        faces.groups,
+        model=manifest.name,
+        fingerprint=manifest.fingerprint,
+        exits=manifest.exits,
+        images=faces.described,
     )
-    save_manifest(manifest, folder)
+    return with_reference(calibration, trails, faces.crops)
 
 
-def _reference(weights: Weights, recipe: BuildRecipe, folder: Path, faces: Bytes) -> Array:
+def _reference(weights: Weights, recipe: BuildRecipe, faces: Bytes) -> Array:
     """Float32 scores from ONNX Runtime, whose graph the tests compare with torch."""
     plain = BuildRecipe(backend="ort", precision="fp32", segments=recipe.segments)
-    _write(weights, folder, plain, None, "reference")
-    with open_engine(Bundle.open(folder), "ort") as engine:
-        return all_exits(engine, faces)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write(weights, folder, plain, None, "reference")
+        with open_engine(Bundle.open(folder), "ort") as engine:
+            return all_exits(engine, faces)
 
 
 def _swap(folder: Path, target: Path) -> None:
-    """Put `folder` at `target`; an old bundle there is removed only once the new one stands."""
+    """Rename `folder` to `target`. An old bundle there is removed after the new one has its name."""
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
         target.rename(old / "bundle")

@@ -1,4 +1,4 @@
-"""What reduced precision costs, against float32, and whether that is too much."""
+"""What reduced precision costs in scores and decisions, against float32, and whether it is too much."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.types import Array
 
 GATES = range(10, 91, 10)
+MEASURES = {"spearman": "a rank correlation of", "agreement": "a share of equal decisions of"}
 
 
 def compare(
-    found: Array, reference: Array, calibration: Calibration | None
+    trails: Array, reference: Array, calibration: Calibration | None
 ) -> tuple[ExitParity, ...]:
     """Trails (N, E) of a bundle and of float32 -> one row per exit.
 
     Both go through the same calibration, fused by FW as by default.
     """
     rows = []
-    for depth in range(1, found.shape[1] + 1):
+    for depth in range(1, trails.shape[1] + 1):
         agreement = within = None
         if calibration is not None:
-            agreement, within = _decisions(found, reference, depth, calibration)
-        a, b = found[:, depth - 1], reference[:, depth - 1]
+            agreement, within = _decisions(trails, reference, depth, calibration)
+        a, b = trails[:, depth - 1], reference[:, depth - 1]
         rows.append(
             ExitParity(depth, float(np.abs(a - b).max()), _spearman(a, b), agreement, within)
         )
@@ -43,22 +44,19 @@ def check_precision(manifest: Manifest, recipe: BuildRecipe) -> None:
         worst = min(rows, key=lambda row: getattr(row, name) or 0.0, default=None)
         if worst is not None and (getattr(worst, name) or 0.0) < limit:
             raise ConfigError(
-                f"{recipe.precision} loses too much: exit {worst.exit} has {_WORDS[name]} "
+                f"{recipe.precision} loses too much: exit {worst.exit} has {MEASURES[name]} "
                 f"{getattr(worst, name) or 0.0:.4f} with float32, the limit is {limit:g}; take another "
                 "--precision or --ranges, more --calibration-images, or --accept-imprecise"
             )
 
 
-_WORDS = {"spearman": "a rank correlation of", "agreement": "a share of equal decisions of"}
-
-
 def _decisions(
-    found: Array, reference: Array, depth: int, calibration: Calibration
+    trails: Array, reference: Array, depth: int, calibration: Calibration
 ) -> tuple[float, float]:
     estimator = Estimator.of(calibration, "FW")
     a, b = (
         estimator.scale.quality(estimator.estimate(fuse(trail, depth), depth))
-        for trail in (found, reference)
+        for trail in (trails, reference)
     )
     agreement = min(float(((a >= gate) == (b >= gate)).mean()) for gate in GATES)
     return agreement, float((np.abs(a - b) <= 1).mean())

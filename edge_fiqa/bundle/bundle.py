@@ -1,6 +1,6 @@
 """The bundle: one directory with a model's segments and everything known about them.
 
-    manifest.json          what it is (below), with the SHA-256 of every other file
+    manifest.json          what it is (see `manifest`), with the SHA-256 of every other file
     body-01-01.onnx ...    one graph per segment, without large constants
     weights.bin            the constants of all graphs, each stored once
     model.safetensors      the float weights, where the bundle carries them (torch needs them)
@@ -64,15 +64,11 @@ class Bundle:
         if not folder.is_dir():
             folder = SHIPPED.get(str(bundle), folder)
         path = folder / MANIFEST
-        try:
-            text = path.read_bytes()
-        except OSError:
-            raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None
-        manifest = read_manifest(path, text)
+        manifest = read_manifest(path)
         for name, digest in manifest.files.items():
             _verify(folder / name, digest)
-        needed = {segment.file for segment in manifest.segments}
-        if missing := needed - manifest.files.keys():
+        segment_files = {segment.file for segment in manifest.segments}
+        if missing := segment_files - manifest.files.keys():
             raise BundleError(f"{path}: {min(missing)} is a segment but has no hash; rebuild it")
         try:
             return cls(folder, manifest)
@@ -80,6 +76,7 @@ class Bundle:
             raise BundleError(f"{path}: {exc}; rebuild the bundle") from exc
 
     def file_of(self, segment: Segment) -> Path:
+        """The ONNX file of one of its segments."""
         return self.folder / self._files[segment]
 
     def float_weights(self) -> Path:
@@ -103,8 +100,8 @@ class Bundle:
 
     @cached_property
     def costs(self) -> CostTable:
-        found = self.manifest.costs
-        rows = {Segment(s.first, s.last, s.tail): s for s in found.segments}
+        """What each segment costs in ms, mJ and FLOPs, as the manifest says."""
+        rows = {Segment(row.first, row.last, row.tail): row for row in self.manifest.costs.segments}
         return CostTable.of(
             self.config,
             self.segments,
@@ -124,12 +121,13 @@ class Bundle:
 
 def _verify(path: Path, digest: str) -> None:
     try:
-        found = sha256(path)
+        actual = sha256(path)
     except OSError as exc:
         raise BundleError(
             f"{path} is missing or unreadable ({exc.strerror}); rebuild the bundle"
         ) from exc
-    if found != digest:
+    if actual != digest:
         raise BundleError(
-            f"{path} is damaged or was changed: SHA-256 {found[:12]}..., manifest says {digest[:12]}..."
+            f"{path} is damaged or was changed: SHA-256 {actual[:12]}..., "
+            f"manifest says {digest[:12]}..."
         )

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what was built, with the SHA-256 of every other file."""
+"""The manifest of a bundle: what was built, from what, and what was measured on it then."""
 
 from __future__ import annotations
 
@@ -9,30 +9,22 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_fiqa.errors import BundleError
+from edge_fiqa.files import write_whole
 from edge_fiqa.types import Mode, Precision
 
 SCHEMA: Final = "edge-fiqa-bundle/1"
-
-
+MANIFEST, WEIGHTS, FLOAT_WEIGHTS = "manifest.json", "weights.bin", "model.safetensors"
+PLAN_OPTIONS = "tensorrt.json"
 GOLDEN_FACES = 2  # the first synthetic faces, whose scores every bundle keeps for self-tests
 
-
-MANIFEST, WEIGHTS, FLOAT_WEIGHTS = "manifest.json", "weights.bin", "model.safetensors"
-
-
-PLAN_OPTIONS = "tensorrt.json"
-
-
 Positive = Annotated[int, Meta(ge=1)]
-
-
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-
-
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class NetworkInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of the network, as `VitConfig` has it."""
+
     mode: Mode
     width: Positive
     depth: Positive
@@ -41,6 +33,8 @@ class NetworkInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SegmentFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """One segment and the name of its ONNX file."""
+
     first: Positive
     last: Positive
     tail: bool
@@ -62,6 +56,8 @@ class ExitParity(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Parity(Struct, frozen=True, forbid_unknown_fields=True):
+    """How well the scores agree with those of the float32 reference."""
+
     reference: str
     faces: int
     images: str  # what the faces were
@@ -69,7 +65,7 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SegmentCost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """mj: gross, of what the meter of that device sees; None where there was no meter."""
+    """For one face: median ms, and gross mJ, which are None where there was no meter."""
 
     first: int
     last: int
@@ -79,7 +75,7 @@ class SegmentCost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 class Costs(Struct, frozen=True, forbid_unknown_fields=True):
-    """Median ms of each segment for one face, and where that was measured."""
+    """What each segment costs, and where that was measured."""
 
     device: str
     backend: str
@@ -89,6 +85,8 @@ class Costs(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `manifest.json` says. files: the SHA-256 of every other file of the bundle."""
+
     schema: Literal["edge-fiqa-bundle/1"] = SCHEMA
     name: str
     edge_fiqa: str  # version that built it
@@ -106,31 +104,37 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
-    """Whole or not at all."""
+    """Whole or not at all. Raises OSError."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    new = folder / f".{MANIFEST}.new"
-    new.write_bytes(text + b"\n")
-    new.replace(folder / MANIFEST)
+    write_whole(folder / MANIFEST, text + b"\n")
 
 
-def read_manifest(path: Path, text: bytes) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Raises BundleError for one that is missing, damaged, foreign or of a newer edge_fiqa."""
     try:
-        schema = msgspec.json.decode(text, type=_SchemaOnly).schema
-    except msgspec.MsgspecError as exc:
-        raise BundleError(f"{path} is damaged: {exc}") from exc
-    if schema != SCHEMA:
-        kind, _, number = schema.rpartition("/")
-        if kind == SCHEMA.rpartition("/")[0] and number.isdigit() and int(number) > 1:
-            raise BundleError(
-                f"{path} has schema {schema}, newer than this edge_fiqa reads ({SCHEMA}); upgrade it"
-            )
-        raise BundleError(
-            f"{path} has schema {schema!r}; this is not an edge_fiqa bundle ({SCHEMA})"
-        )
+        text = path.read_bytes()
+    except OSError:
+        raise BundleError(f"{path.parent} is not a bundle: it has no {path.name}") from None
+    _check_schema(path, text)
     try:
         return msgspec.json.decode(text, type=Manifest)
     except msgspec.MsgspecError as exc:
         raise BundleError(f"{path} is damaged: {exc}; rebuild the bundle") from exc
+
+
+def _check_schema(path: Path, text: bytes) -> None:
+    try:
+        schema = msgspec.json.decode(text, type=_SchemaOnly).schema
+    except msgspec.MsgspecError as exc:
+        raise BundleError(f"{path} is damaged: {exc}") from exc
+    if schema == SCHEMA:
+        return
+    name, _, version = schema.rpartition("/")
+    if name == SCHEMA.rpartition("/")[0] and version.isdigit() and int(version) > 1:
+        raise BundleError(
+            f"{path} has schema {schema}, newer than this edge_fiqa reads ({SCHEMA}); upgrade it"
+        )
+    raise BundleError(f"{path} has schema {schema!r}; this is not an edge_fiqa bundle ({SCHEMA})")
 
 
 class _SchemaOnly(Struct):

@@ -1,4 +1,4 @@
-"""The frozen result of a calibration, as JSON: what turns this model's raw scores into promises.
+"""The frozen result of a calibration, as JSON: maps of raw scores, and promised margins.
 
 It belongs to one model (by fingerprint) and to the exits at which its bundle can stop.
 """
@@ -17,6 +17,7 @@ from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.calibration.scale import Scale
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import write_whole
 
 SCHEMA: Final = "edge-fiqa-calibration/1"
 FILE = "calibration.json"
@@ -87,24 +88,26 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:8]
 
     def save(self, path: Path) -> None:
+        """Whole or not at all. Raises ConfigError if the file cannot be written."""
         text = msgspec.json.encode(self)
         try:
-            path.write_bytes(msgspec.json.format(text, indent=0) + b"\n")
+            write_whole(path, msgspec.json.format(text, indent=0) + b"\n")
         except OSError as exc:
             raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
 
 
 def load_calibration(path: Path, fingerprint: str | None = None) -> Calibration:
-    """Read and check one. Raises ConfigError if it is damaged, foreign, or of another model."""
+    """Reads and checks. Raises ConfigError if the file is damaged, foreign, or of another model."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Calibration)
+        calibration = msgspec.json.decode(path.read_bytes(), type=Calibration)
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except msgspec.MsgspecError as exc:
         raise ConfigError(f"{path} is not a calibration ({SCHEMA}): {exc}") from exc
-    if fingerprint is not None and found.fingerprint != fingerprint:
+    if fingerprint is not None and calibration.fingerprint != fingerprint:
         raise ConfigError(
-            f"{path} was made for another model ({found.model}, {found.fingerprint[:15]}..., this "
-            f"one is {fingerprint[:15]}...); run edge-fiqa calibrate with this bundle"
+            f"{path} was made for another model ({calibration.model}, "
+            f"{calibration.fingerprint[:15]}..., this one is {fingerprint[:15]}...); "
+            "run edge-fiqa calibrate with this bundle"
         )
-    return found
+    return calibration

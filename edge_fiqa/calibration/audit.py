@@ -1,4 +1,4 @@
-"""Is the gate's promise still kept in service? A few faces run to full depth to find out. Pure.
+"""Is the gate's promise still kept in service? A few faces run to full depth as a check. Pure.
 
 A calibration promises a flip rate for faces like those it was made from. Every audited face shows
 whether the gate would have flipped. The audits feed a Shiryaev-Roberts e-detector (arXiv:2203.03532):
@@ -6,9 +6,9 @@ M <- (M + 1) L, where L is the likelihood of the audit at three times the allowe
 the allowed rate. While the promise is kept, the mean number of audits to a false alarm is at least
 the alarm level, however long the service runs.
 
-That holds of audits that are independent. Frames of one person flip together, so a person (a track of
-video) is audited and counted once, at the first face that is picked. One with n faces is picked with
-probability 1 - (1 - share)^n: by faces, but the more than 1 / share of them weigh no more.
+This needs independent audits, and frames of one person flip together. So a person (a track of video) is
+audited and counted once, at the first face that is picked. A person with n faces is picked with
+probability 1 - (1 - share)^n. That grows with n, up to about 1 / share faces.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class _Person:
     """Trails of one person's faces: all, or EACH drawn from them with equal chances (reservoir)."""
 
     def __init__(self) -> None:
-        self.seen = 0
+        self.faces = 0
         self.trails: list[Array] = []
 
     def add(self, trail: Array, rng: np.random.Generator) -> None:
-        self.seen += 1
+        self.faces += 1
         if len(self.trails) < EACH:
             self.trails.append(trail)
-        elif (place := int(rng.integers(self.seen))) < EACH:
-            self.trails[place] = trail
+        elif (slot := int(rng.integers(self.faces))) < EACH:
+            self.trails[slot] = trail
 
 
 class Audit:
-    """What audits have shown so far. May be shared by threads.
+    """Counts of audits, and the evidence against the promise. May be shared by threads.
 
     share: of faces audited, picked by their pixels, so that the same faces are picked again. faces,
     flips: audits counted, and those that flipped.
@@ -61,7 +61,7 @@ class Audit:
         self.restart(risk)
 
     def restart(self, risk: float) -> None:
-        """Forget everything, after a recalibration."""
+        """Forgets everything, after a recalibration."""
         with self._lock:
             self.risk = risk
             self.faces = self.flips = 0
@@ -71,7 +71,7 @@ class Audit:
             self._forget()
 
     def chosen(self, crops: Bytes, persons: Sequence[str | None] = ()) -> Mask:
-        """(N, 112, 112, 3) -> (N,) which of them to audit. persons (N,): whose they are."""
+        """(N, 112, 112, 3) -> (N,) which of them to audit. persons: (N,), None where not known."""
         below = self.share * 2**32
         chosen = np.array([zlib.crc32(crop[::8].tobytes()) < below for crop in crops], bool)
         with self._lock:
@@ -84,8 +84,8 @@ class Audit:
     ) -> None:
         """One face at full depth: its scores (E,), and whether the gate would have flipped it.
 
-        person: whose face; None: of somebody not seen before. source: what trails are grouped by
-        where the person is not known; None: every one alone.
+        person: whose face it is; None: a person not audited before. source: the group of the trail
+        where the person is not known; None: a group of its own.
         """
         with self._lock:
             self._keep(trail, source if person is None else person)
@@ -105,13 +105,13 @@ class Audit:
                     f"early exits suspended: {self.flips} of {self.faces} audited decisions differ "
                     f"from full depth, {self.risk:.2%} were promised; recalibrate"
                 )
-                self._forget()  # those before the alarm are of both worlds
+                self._forget()  # trails from before the alarm mix kept and broken promise
 
     @property
     def trails(self) -> tuple[Array, list[str]]:
-        """(n, E) complete trails since the alarm, if there was one, and whose they are (n,)."""
+        """Complete trails (n, E) since the last alarm or restart, and the persons or sources (n,)."""
         with self._lock:
-            kept = [(t, name) for name, one in self._persons.items() for t in one.trails]
+            kept = [(t, name) for name, p in self._persons.items() for t in p.trails]
         return np.array([t for t, _ in kept], np.float32), [name for _, name in kept]
 
     def _forget(self) -> None:

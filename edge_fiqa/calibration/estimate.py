@@ -1,4 +1,4 @@
-"""A calibration in use, for one fusion rule: what a fused score at some depth says of the full one."""
+"""A calibration in use, for one fusion rule: fused scores at a depth -> estimates of the full score."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from edge_fiqa.types import Array
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Of N faces: the estimated full score, its quality 0..100, and what full depth may say."""
+class QualityEstimates:
+    """Of N faces: the estimated full score, its quality 0..100, and the interval of the quality."""
 
     estimate: Array
     quality: Qualities
@@ -62,26 +62,28 @@ class Estimator:
 
     def interval(self, estimate: Array, depth: int) -> tuple[Qualities, Qualities]:
         """Lowest and highest quality that full depth gives to nine in ten such faces."""
-        spread, at = self.spread(estimate, depth), self.rule.depths[depth - 1]
-        low, high = min(at.low, 0.0) * spread, max(at.high, 0.0) * spread
+        spread, bounds = self.spread(estimate, depth), self.rule.depths[depth - 1]
+        low, high = min(bounds.low, 0.0) * spread, max(bounds.high, 0.0) * spread
         return self.scale.quality(estimate + low), self.scale.quality(estimate + high)
 
-    def judge(self, score: Array, depth: npt.NDArray[np.intp]) -> Judged:
-        """Fused scores (N,) over exits 1..depth (N,) -> what they say of full depth.
+    def qualities(self, score: Array, depth: npt.NDArray[np.intp]) -> QualityEstimates:
+        """Fused scores (N,) over exits 1..depth (N,) -> estimates of full depth.
 
-        Where a score is not finite, so is its estimate, and its qualities mean nothing.
+        Where a score is not finite, its estimate is not finite either. Its qualities mean nothing.
         """
-        judged = Judged(score.copy(), *(np.zeros(len(score), np.intp) for _ in range(3)))
+        out = QualityEstimates(score.copy(), *(np.zeros(len(score), np.intp) for _ in range(3)))
         for reached in set(depth[np.isfinite(score)].tolist()):
             rows = np.isfinite(score) & (depth == reached)
             estimate = self.estimate(score[rows], reached)
-            judged.estimate[rows] = estimate
-            judged.quality[rows] = self.scale.quality(estimate)
-            judged.low[rows], judged.high[rows] = self.interval(estimate, reached)
-        return judged
+            out.estimate[rows] = estimate
+            out.quality[rows] = self.scale.quality(estimate)
+            out.low[rows], out.high[rows] = self.interval(estimate, reached)
+        return out
 
-    def look(self, trail: Array, exits: Sequence[int], fusion: Fusion) -> tuple[Array, Array]:
-        """Complete trails (N, E) -> estimates and spreads (N, P) at each decision point."""
+    def estimates_and_spreads(
+        self, trail: Array, exits: Sequence[int], fusion: Fusion
+    ) -> tuple[Array, Array]:
+        """Complete trails (N, E) -> estimates (N, P) and spreads (N, P) at the P exits."""
         estimates = [self.estimate(fuse(trail, depth, fusion), depth) for depth in exits]
         spreads = [self.spread(e, depth) for e, depth in zip(estimates, exits, strict=True)]
         return np.stack(estimates, axis=1), np.stack(spreads, axis=1)

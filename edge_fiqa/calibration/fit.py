@@ -1,14 +1,15 @@
 """Trails of a user's own faces -> a calibration. No labels are needed.
 
 The faces are split by group (a person, or a file). On one part the scale, the maps to the full score
-and the spread of what they miss are fitted; on the other, which none of them has seen, intervals and
-risks are measured. A gate that moved with the faces it is tested on would promise too much.
+and the spread of their errors are fitted. Intervals and risks are measured on the other part, the
+held-out faces. The two must not mix: margins tested on the faces of the fit would promise too much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -16,17 +17,17 @@ from edge_fiqa import __version__
 from edge_fiqa.calibration.artefact import Calibration, Depth, Promise, Rule
 from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.monotone import Line, fit_monotone, fit_spread
-from edge_fiqa.calibration.risk import choose, try_out
+from edge_fiqa.calibration.risk import choose_lambdas, count_flips
 from edge_fiqa.calibration.scale import Scale, ScaleForm, fit_scale
 from edge_fiqa.config import CalibrationRecipe
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import RULES, Fusion, fuse
-from edge_fiqa.types import Array, Mask
+from edge_fiqa.types import Array, Floats, Mask, Rows
 
 LEAST_FACES = 100
 FIT_SHARE = 0.4  # of the groups; the promises need more
 USUAL = CalibrationRecipe()
-OUTSIDE = 0.05  # of full scores above an interval, and as many below
+OUTSIDE = 0.05  # share of full scores above an interval, and share below it
 
 
 def fit_calibration(
@@ -54,9 +55,11 @@ def fit_calibration(
     if len(trail) < LEAST_FACES:
         raise ConfigError(f"calibrating needs at least {LEAST_FACES} faces, found {len(trail)}")
     fitting = _split(names, seed)
-    held = np.unique(names[~fitting], return_inverse=True)[1]
+    held_groups = np.unique(names[~fitting], return_inverse=True)[1]
     rules = {
-        rule_name(fusion): _fit_rule(trail, fitting, held, exits, fusion, scale, risks, confidence)
+        rule_name(fusion): _fit_rule(
+            trail, fitting, held_groups, exits, fusion, scale, risks, confidence
+        )
         for fusion in fusions
     }
     return Calibration(
@@ -72,7 +75,7 @@ def fit_calibration(
 
 
 def fitted_on(trail: Array, groups: Sequence[str], seed: int = 0) -> Mask:
-    """(N,) the faces that `fit_calibration` fits on, or leaves out; the rest is held out."""
+    """(N,) the faces that `fit_calibration` fits on, or does not use. The others are held out."""
     whole = np.isfinite(trail).all(axis=1)
     fitting = np.ones(len(trail), bool)
     fitting[whole] = _split(np.asarray(groups)[whole], seed)
@@ -94,7 +97,7 @@ def _split(names: npt.NDArray[np.str_], seed: int) -> Mask:
 def _fit_rule(
     trail: Array,
     fitting: Mask,
-    held_groups: npt.NDArray[np.intp],
+    held_groups: Rows,
     exits: Sequence[int],
     fusion: Fusion,
     scale: ScaleForm | Scale,
@@ -105,17 +108,17 @@ def _fit_rule(
     full = fuse(trail, last, fusion)
     fitted_scale = fit_scale(full[fitting], scale) if isinstance(scale, str) else scale
     depths = [_fit_depth(fuse(trail, depth, fusion), full, fitting) for depth in range(1, last)]
-    itself = Line.through(np.array([full.min(), full.max()]), np.array([full.min(), full.max()]))
-    depths.append(Depth(itself, Line((0.0,), (0.0,)), 0.0, 0.0))
-    unpromised = Rule(fitted_scale, tuple(depths), ())
-    estimates, spreads = Estimator(unpromised).look(trail[~fitting], exits, fusion)
+    ends = np.array([full.min(), full.max()])
+    depths.append(Depth(Line.through(ends, ends), Line((0.0,), (0.0,)), 0.0, 0.0))
+    rule = Rule(fitted_scale, tuple(depths), ())
+    estimates, spreads = Estimator(rule).estimates_and_spreads(trail[~fitting], exits, fusion)
     taus = [fitted_scale.score_of(gate) for gate in range(101)]
-    trial = try_out(estimates, spreads, taus, held_groups, confidence)
+    counts = count_flips(estimates, spreads, taus, held_groups, confidence)
     promises = []
     for risk in risks:
-        gates, every = choose(trial, risk, confidence)
-        promises.append(Promise(risk, confidence, len(estimates), tuple(gates), every))
-    return Rule(fitted_scale, tuple(depths), tuple(promises))
+        gates, all_gates = choose_lambdas(counts, risk, confidence)
+        promises.append(Promise(risk, confidence, len(estimates), tuple(gates), all_gates))
+    return msgspec.structs.replace(rule, promises=tuple(promises))
 
 
 def _fit_depth(fused: Array, full: Array, fitting: Mask) -> Depth:
@@ -128,7 +131,7 @@ def _fit_depth(fused: Array, full: Array, fitting: Mask) -> Depth:
     return Depth(line, spread, low, high)
 
 
-def _conformal(held_out: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _conformal(held_out: Floats) -> tuple[float, float]:
     """Split conformal bounds (arXiv:2107.07511, section 2) from sorted residuals (N,)."""
     n = len(held_out)
     above = min(int(np.ceil((n + 1) * (1 - OUTSIDE))), n) - 1

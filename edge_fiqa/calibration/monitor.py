@@ -23,9 +23,9 @@ from edge_fiqa.calibration.reference import CUES, SIDE, Moments, Reference
 from edge_fiqa.exits.fusion import fuse, parse_fusion
 from edge_fiqa.types import Array, Bytes, Floats
 
-LEAST_FACES = 100  # below, nothing is said
+LEAST_FACES = 100  # with fewer faces there are no findings
 WINDOW = 2000  # older faces are forgotten, so that a camera that drifts after a month is noticed
-EVERY_FACE, THEN_EVERY = 500, 8  # looking costs 0.1 ms, too much for every face of a long run
+EVERY_FACE, THEN_EVERY = 500, 8  # a face costs 0.1 ms, too much for every face of a long run
 FindingCode = Literal["colour_order", "grey", "tight", "loose", "unaligned", "drift"]
 
 # Shifts in deviations of single faces; what they catch: benchmarks/results/*-input_warnings.json.
@@ -69,9 +69,9 @@ class Finding:
 
 
 class Monitor:
-    """Watches a stream of faces against a reference. Threads may share it.
+    """Compares a stream of faces with a reference. Threads may share it.
 
-    faces: that were measured, of which older ones count less and less.
+    faces: their effective number; the weight of older faces falls.
     """
 
     def __init__(self, reference: Reference) -> None:
@@ -103,7 +103,7 @@ class Monitor:
         self._quality_sum, self._scored = keep * self._quality_sum, keep * self._scored
 
     def merge(self, other: Monitor) -> None:
-        """Count what another monitor of the same reference has seen, too."""
+        """Adds the counts of another monitor of the same reference."""
         counts = other._counts()  # before our own lock: two may merge each other
         with self._lock:
             self._sum += counts[0]
@@ -130,7 +130,7 @@ class Monitor:
         return shifts
 
     def findings(self) -> list[Finding]:
-        """What is wrong, most specific first: one finding for one cause, none below LEAST_FACES."""
+        """What is wrong, most specific first: one finding a cause. None below LEAST_FACES."""
         cues, faces, quality, scored = self._counts()
         if faces < LEAST_FACES:
             return []
@@ -140,8 +140,8 @@ class Monitor:
         blue = chroma < 0 and shift["chroma"] < SWAPPED
         colour = _colour(blue, saturation / usual if usual > 0 else 1.0)
         alignment = _alignment(shift["zoom"], shift["fit"])
-        found = [finding for finding in (colour, alignment) if finding]
-        return found or _drift(shift)
+        specific = [finding for finding in (colour, alignment) if finding]
+        return specific or _drift(shift)
 
 
 def _colour(blue: bool, saturation: float) -> Finding | None:
@@ -172,7 +172,7 @@ def _alignment(zoom: float, fit: float) -> Finding | None:
 
 
 def _drift(shift: dict[str, float]) -> list[Finding]:
-    """The largest shift of picture or quality, if it is large. Better than usual is no drift."""
+    """The largest shift of picture or quality, if it is large. A better picture is no drift."""
     harmful = {
         "brightness": abs(shift["brightness"]),
         **{name: -shift.get(name, 0.0) for name in ("contrast", "sharpness", "quality")},
@@ -196,11 +196,13 @@ def _shrink(face: Bytes) -> Array:
 def _templates(mean_face: npt.NDArray[np.int_]) -> Array:
     """(3, K) features of the mean face, and as cut too tight and too loose."""
     face, centre = mean_face.astype(np.float32), (SIDE - 1) / 2
-    turned = [face]
+    templates = [face]
     for scale in (1.2, 1 / 1.2):
         matrix = cv2.getRotationMatrix2D((centre, centre), 0, scale)
-        turned.append(cv2.warpAffine(face, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE))
-    return np.stack([_features(template) for template in turned])
+        templates.append(
+            cv2.warpAffine(face, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+        )
+    return np.stack([_features(template) for template in templates])
 
 
 def _cues(face: Bytes, templates: Array) -> Floats:

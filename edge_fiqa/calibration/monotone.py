@@ -10,6 +10,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.types import Floats
 
 KNOTS = 48
 DIGITS = 6  # significant ones that are kept
@@ -30,7 +31,7 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def through(cls, x: npt.ArrayLike, y: npt.ArrayLike) -> Line:
-        """Points of equal x become one, the mean."""
+        """Points of equal x are replaced by their mean."""
         unique, inverse = np.unique(rounded(x), return_inverse=True)
         mean = np.bincount(inverse, np.asarray(y, np.float64)) / np.bincount(inverse)
         return cls(tuple(unique.tolist()), tuple(rounded(mean).tolist()))
@@ -50,9 +51,9 @@ def fit_monotone(
             "calibrating needs scikit-learn; run pip install 'edge-fiqa[calibrate]'"
         ) from exc
     fitted = IsotonicRegression(out_of_bounds="clip").fit(x, y)
-    at = np.quantile(x, np.linspace(0, 1, knots))
-    line = Line.through(at, fitted.predict(at))
-    # Predictions are made in float32, and rounded: the last digit of a level stretch may fall.
+    knots_x = np.quantile(x, np.linspace(0, 1, knots))
+    line = Line.through(knots_x, fitted.predict(knots_x))
+    # Predictions are rounded float32 numbers: on a level part the last digit may fall.
     return Line(line.x, tuple(np.maximum.accumulate(line.y).tolist()))
 
 
@@ -62,15 +63,15 @@ def fit_spread(
     """Root mean square of residuals (N,) as a function of the estimate (N,), by equal counts."""
     order = np.argsort(estimate, kind="stable")
     parts = [part for part in np.array_split(order, bins) if part.size]
-    at = np.array([estimate[part].mean() for part in parts])
+    centres = np.array([estimate[part].mean() for part in parts])
     rms = np.array(
         [np.sqrt(np.mean(np.square(residual[part], dtype=np.float64))) for part in parts]
     )
-    floor = 1e-3 * max(float(np.std(estimate)), 1e-6)  # never certain beyond reason
-    return Line.through(at, np.maximum(rms, floor))
+    floor = 1e-3 * max(float(np.std(estimate)), 1e-6)  # no spread is 0
+    return Line.through(centres, np.maximum(rms, floor))
 
 
-def rounded(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def rounded(values: npt.ArrayLike) -> Floats:
     """To DIGITS significant digits, so that files are short."""
     flat = np.asarray(values, np.float64)
     return np.array([float(f"{v:.{DIGITS}g}") for v in flat.ravel()]).reshape(flat.shape)

@@ -1,9 +1,8 @@
-"""Which gate to take: from how many faces may be lost, or from how many matches may fail. Pure."""
+"""Recommended gates: for a largest share of rejected faces, or for a largest FNMR. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_fiqa.calibration.scale import Qualities
 from edge_fiqa.errors import ConfigError
@@ -31,7 +30,7 @@ def gate_for_fnmr(pair_quality: Qualities, non_match: Mask, fnmr: float) -> int:
     """
     best = 1.0
     for gate in range(101):
-        passed: npt.NDArray[np.bool_] = pair_quality >= gate
+        passed: Mask = pair_quality >= gate
         if passed.sum() < LEAST_PAIRS:
             break
         best = min(best, float(non_match[passed].mean()))

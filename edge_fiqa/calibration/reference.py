@@ -1,14 +1,13 @@
-"""What the calibration's faces looked like, kept beside the scales made from them."""
+"""Statistics of the calibration's faces, which later faces are compared with."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.types import Floats
 
 SIDE = 28  # pixels a side of the mean face
 CUES = ("chroma", "saturation", "brightness", "contrast", "sharpness", "fit", "zoom")
@@ -21,7 +20,7 @@ class Moments(Struct, frozen=True, forbid_unknown_fields=True):
     deviation: Annotated[float, Meta(gt=0)]
 
     @classmethod
-    def of(cls, values: npt.NDArray[np.float64]) -> Moments:
+    def of(cls, values: Floats) -> Moments:
         deviation = max(float(values.std()), 1e-6)
         return cls(round(float(values.mean()), 5), round(deviation, 6))
 

@@ -23,7 +23,7 @@ from edge_fiqa.bench.loadgen import (
     run_scenario,
 )
 from edge_fiqa.bench.result import load_result
-from edge_fiqa.bench.run import BenchPlan, measure
+from edge_fiqa.bench.run import BenchPlan, run_benchmark
 from edge_fiqa.bench.timing import QUICK, USUAL, Effort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.face_folder import read_faces
@@ -31,6 +31,7 @@ from edge_fiqa.cli.options import add_policy_arguments, cores, policies_of
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import parse_fusion
+from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.policies.policy import Policy
@@ -83,9 +84,9 @@ def run(options: argparse.Namespace) -> int:
         return _update(bundles, options)
     if options.scenario is not None:
         return _scenario(bundles, faces, options)
-    if (stray := _policies_asked(options)) is not None:
-        raise ConfigError(f"{stray} is about --scenario; the table takes --exits")
-    result = measure(bundles, _plan(options), faces)
+    if (flag := _policy_flag(options)) is not None:
+        raise ConfigError(f"{flag} is about --scenario; the table takes --exits")
+    result = run_benchmark(bundles, _plan(options), faces)
     print("\n".join(report.table(result)))
     if options.plot is not None:
         report.plot(result, options.plot)
@@ -149,8 +150,23 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
     jobs = options.jobs or (1 if alone else cores())
     if jobs < 1 or (alone and jobs > 1):
         raise ConfigError(f"--jobs {jobs}: {scenario} is answered by one engine")
-    bundle = bundles[0]
-    scorers = [
+    scorers = _scorers(bundles[0], jobs, options)
+    policies: list[Policy] = policies_of(options)
+    if options.policy == "gate":
+        policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
+    rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
+    load = _load(scenario, rate, options)
+    with TemporaryDirectory() as folder:
+        result = run_scenario(scorers, policies, faces, load, options.logs or Path(folder))
+    for scorer in scorers:
+        scorer.close()
+    print("\n".join(report.scenario(result)))
+    _finish(msgspec.json.encode(result), options)
+    return 0 if result.valid else 1
+
+
+def _scorers(bundle: Bundle, jobs: int, options: argparse.Namespace) -> list[Scorer]:
+    return [
         Scorer.open(
             bundle,
             backend=options.backend[0] if options.backend else None,
@@ -160,40 +176,33 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
         )
         for _ in range(jobs)
     ]
-    policies: list[Policy] = policies_of(options)
-    if options.policy == "gate":
-        policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
-    rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
+
+
+def _load(scenario: Scenario, rate: float, options: argparse.Namespace) -> Load:
+    """rate: faces/s that the engines can do in a closed loop."""
     queries = (FULL_QUERIES if options.full else QUICK_QUERIES)[scenario]
-    seconds = FULL_S if options.full else QUICK_S
-    load = Load(
+    return Load(
         scenario,
-        options.seconds or seconds,
+        options.seconds or (FULL_S if options.full else QUICK_S),
         queries,
         options.qps or (0.6 * rate if scenario == "server" else rate),
         options.latency_ms,
     )
-    with TemporaryDirectory() as place:
-        found = run_scenario(scorers, policies, faces, load, options.logs or Path(place))
-    for scorer in scorers:
-        scorer.close()
-    print("\n".join(report.scenario(found)))
-    _finish(msgspec.json.encode(found), options)
-    return 0 if found.valid else 1
 
 
-def _policies_asked(options: argparse.Namespace) -> str | None:
+def _policy_flag(options: argparse.Namespace) -> str | None:
+    """The first policy flag that was given."""
     names = ("policy", "exit", "eps", "patience", "gate", "risk", "deadline_ms")
     budgets = ("budget_ms", "budget_gflops", "budget_mj")
-    found = next((name for name in names + budgets if getattr(options, name) is not None), None)
-    return None if found is None else f"--{found.replace('_', '-')}"
+    name = next((name for name in names + budgets if getattr(options, name) is not None), None)
+    return None if name is None else f"--{name.replace('_', '-')}"
 
 
 def _finish(text: bytes, options: argparse.Namespace) -> None:
     """The last line on stdout is the result."""
     if options.output is not None:
         try:
-            options.output.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
+            write_whole(options.output, msgspec.json.format(text, indent=1) + b"\n")
         except OSError as exc:
             raise ConfigError(f"{options.output}: {exc.strerror}") from exc
     print(text.decode())

@@ -9,17 +9,15 @@ import platform
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from edge_fiqa import __version__
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.bundle.manifest import GOLDEN_FACES
 from edge_fiqa.cli.options import cores
-from edge_fiqa.doctor.device_check import TOLERANCE, examine
-from edge_fiqa.engines import BACKENDS, open_engine
+from edge_fiqa.doctor.device_check import examine
+from edge_fiqa.doctor.engine_check import check_engine
+from edge_fiqa.engines import BACKENDS
 from edge_fiqa.engines.machine import read_machine
-from edge_fiqa.errors import ConfigError, EdgeFiqaError
-from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import write_whole
 
 PACKAGES = {
     "numpy": "needed",
@@ -61,10 +59,10 @@ def run(options: argparse.Namespace) -> int:
     if options.device:
         return _device(bundle, options.report)
     print("\nengines")
-    verdicts = {name: _try_engine(name, bundle) for name in BACKENDS}
-    for name, (_, text) in verdicts.items():
-        print(f"  {name:<4} {text}")
-    usable = [name for name, (works, _) in verdicts.items() if works]
+    checked = {name: check_engine(name, bundle) for name in BACKENDS}
+    for name, check in checked.items():
+        print(f"  {name:<4} {check.text}")
+    usable = [name for name, check in checked.items() if check.usable]
     if not usable:
         print("\nno engine can score this bundle here", file=sys.stderr)
         return 2
@@ -74,20 +72,19 @@ def run(options: argparse.Namespace) -> int:
 
 def _device(bundle: Bundle, report: Path) -> int:
     print("\ndevice")
-    found = examine(bundle, read_machine(), print, Path("/"))
-    found = {
+    result = {
         "edge_fiqa": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        **found,
+        **examine(bundle, read_machine(), print, Path("/")),
     }
     try:
-        report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_whole(report, json.dumps(result, indent=2).encode() + b"\n")
     except OSError as exc:
         raise ConfigError(f"--report {report}: {exc.strerror}") from exc
-    print(f"\n{'ready' if found['ready'] else 'NOT ready'}; everything found is in {report}")
-    return 0 if found["ready"] else 2
+    print(f"\n{'ready' if result['ready'] else 'NOT ready'}; everything found is in {report}")
+    return 0 if result["ready"] else 2
 
 
 def _version(name: str) -> str:
@@ -97,18 +94,3 @@ def _version(name: str) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return "not installed"
-
-
-def _try_engine(name: str, bundle: Bundle) -> tuple[bool, str]:
-    """(usable, what to print)."""
-    try:
-        with open_engine(bundle, name, threads=1) as engine:
-            found = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-    except EdgeFiqaError as exc:
-        return False, f"no: {exc}"
-    golden = np.array(bundle.manifest.golden)
-    difference = float(np.abs(found - golden).max())
-    limit = TOLERANCE[bundle.manifest.precision]
-    if not difference <= limit:
-        return False, f"runs but is WRONG: scores differ by {difference:.1e} (limit {limit:.0e})"
-    return True, f"yes: every exit agrees with the golden scores, to {difference:.1e}"

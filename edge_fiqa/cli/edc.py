@@ -1,11 +1,12 @@
-"""edge-fiqa edc: error versus discard of anybody's scores."""
+"""edge-fiqa edc: error versus discard of the scores of any method."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,10 +22,43 @@ from edge_fiqa.evaluation.edc import (
     threshold_at_fmr,
     threshold_at_fnmr,
 )
-from edge_fiqa.evaluation.scored_pairs import ScoredPairs, read_scored
+from edge_fiqa.evaluation.scored_pairs import ScoredPairs, Undefined, read_scored
 
 USUAL_LIMIT = {"fixed": 0.3, "crfiqa": 0.95}
 SHOWN: tuple[float, ...] = (0.0, 0.01, 0.02, *np.arange(0.05, 1, 0.05).round(2).tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdcRequest:
+    """The command line. At most one of fmr, starting_error and threshold is not None.
+
+    limit: largest discard. resamples: of the bootstrap; 0: no interval. distance: a smaller similarity
+    is more alike.
+    """
+
+    pairs: Path
+    protocol: Literal["fixed", "crfiqa"]
+    fmr: float | None
+    starting_error: float | None
+    threshold: float | None
+    limit: float
+    resamples: int
+    undefined: Undefined
+    distance: bool
+    lower_is_better: bool
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> EdcRequest:
+        """Raises ConfigError where choices contradict each other."""
+        names = [name for name in cls.__dataclass_fields__ if name != "limit"]
+        limit = USUAL_LIMIT[options.protocol] if options.limit is None else options.limit
+        if not 0 < limit <= 1:
+            raise ConfigError(f"--limit lies in (0, 1], got {limit:g}")
+        return cls(limit=limit, **{name: getattr(options, name) for name in names})
+
+    @property
+    def fmr_or_default(self) -> float:
+        return 1e-3 if self.fmr is None else self.fmr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,86 +93,96 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    limit = USUAL_LIMIT[options.protocol] if options.limit is None else options.limit
-    if not 0 < limit <= 1:
-        raise ConfigError(f"--limit lies in (0, 1], got {limit:g}")
+    request = EdcRequest.of(options)
     pairs = read_scored(
-        options.pairs,
-        undefined=options.undefined,
-        distance=options.distance,
-        lower_is_better=options.lower_is_better,
+        request.pairs,
+        undefined=request.undefined,
+        distance=request.distance,
+        lower_is_better=request.lower_is_better,
     )
-    pairs.need_enough(str(options.pairs))
-    found = (_fixed if options.protocol == "fixed" else _crfiqa)(pairs, options, limit)
-    print(json.dumps(found) if options.format == "json" else "\n".join(_table(found)))
+    pairs.need_enough(str(request.pairs))
+    result = (_fixed if request.protocol == "fixed" else _crfiqa)(pairs, request)
+    print(json.dumps(result) if options.format == "json" else "\n".join(_table(result)))
     if options.plot is not None:
-        _plot(found, options.plot)
+        _plot(result, options.plot)
     return 0
 
 
-def _fixed(pairs: ScoredPairs, options: argparse.Namespace, limit: float) -> dict[str, Any]:
-    threshold, setting = _threshold(pairs, options)
-    genuine, quality = pairs.genuine, pairs.quality[pairs.same]
-    curve, notes = edc_fixed(genuine, quality, threshold), list(pairs.notes)
-    errors = int((genuine < threshold).sum())
-    if errors < 30:
-        notes.append(
-            f"only {errors} errors with nothing discarded: read the interval, not the area"
-        )
-    ranges = None
-    if options.resamples > 0:
-        if pairs.identity is None:
-            notes.append("no identities: the interval takes pairs as independent and is too narrow")
-        people = np.arange(pairs.same.size) if pairs.identity is None else pairs.identity
-        weights = identity_weights(people[pairs.same], options.resamples)
-        ranges = interval(weighted_pauc(genuine, quality, threshold, limit, weights))
+def _fixed(pairs: ScoredPairs, request: EdcRequest) -> dict[str, Any]:
+    threshold, setting = _threshold(pairs, request)
+    genuine, quality, limit = pairs.genuine, pairs.quality[pairs.same], request.limit
+    curve = edc_fixed(genuine, quality, threshold)
     area, start = curve.pauc(limit), curve.at(0)
     relative = relative_pauc(area, start, limit)
     return {
         "protocol": "fixed",
         "setting": setting,
-        "threshold": -threshold if options.distance else threshold,
+        "threshold": -threshold if request.distance else threshold,
         **_counts(pairs),
         "limit": limit,
         "pauc": area,
-        "pauc_interval_95": ranges,
+        "pauc_interval_95": _interval(pairs, request, threshold),
         "pauc_theoretical_best": theoretical_best(start, limit),
         "pauc_minus_best": area - theoretical_best(start, limit),
         "pauc_relative": None if np.isnan(relative) else relative,
         "points": _points(curve, quality, limit),
         "curve": {"discard": curve.discard.tolist(), "fnmr": curve.fnmr.tolist()},
-        "notes": notes,
+        "notes": _fixed_notes(pairs, request, int((genuine < threshold).sum())),
     }
 
 
-def _threshold(pairs: ScoredPairs, options: argparse.Namespace) -> tuple[float, str]:
-    if options.threshold is not None:
-        told = float(options.threshold)
-        return (-told if options.distance else told), f"threshold {told:g}, as given"
-    if (error := options.starting_error) is not None:
+def _interval(
+    pairs: ScoredPairs, request: EdcRequest, threshold: float
+) -> tuple[float, float] | None:
+    """Of the pAUC, by identity where identities are known; None without resamples."""
+    if request.resamples <= 0:
+        return None
+    people = np.arange(pairs.same.size) if pairs.identity is None else pairs.identity
+    weights = identity_weights(people[pairs.same], request.resamples)
+    quality = pairs.quality[pairs.same]
+    return interval(weighted_pauc(pairs.genuine, quality, threshold, request.limit, weights))
+
+
+def _fixed_notes(pairs: ScoredPairs, request: EdcRequest, errors: int) -> list[str]:
+    notes = list(pairs.notes)
+    if errors < 30:
+        notes.append(
+            f"only {errors} errors with nothing discarded: read the interval, not the area"
+        )
+    if request.resamples > 0 and pairs.identity is None:
+        notes.append("no identities: the interval takes pairs as independent and is too narrow")
+    return notes
+
+
+def _threshold(pairs: ScoredPairs, request: EdcRequest) -> tuple[float, str]:
+    """The threshold on similarity, and how it was set."""
+    if request.threshold is not None:
+        stated = request.threshold
+        return (-stated if request.distance else stated), f"threshold {stated:g}, as given"
+    if (error := request.starting_error) is not None:
         if 0 < error < 1 and not resolves(pairs.genuine.size, error):
             raise ConfigError(
-                f"{options.pairs}: {pairs.genuine.size:,} mated pairs cannot resolve a starting "
+                f"{request.pairs}: {pairs.genuine.size:,} mated pairs cannot resolve a starting "
                 f"error of {error:g}"
             )
         return threshold_at_fnmr(pairs.genuine, error), f"starting error {error:g}"
-    fmr = 1e-3 if options.fmr is None else options.fmr
+    fmr = request.fmr_or_default
     try:
         return threshold_at_fmr(pairs.impostor, fmr), f"FMR {fmr:g} with nothing discarded"
     except ConfigError as exc:
         raise ConfigError(
-            f"{options.pairs}: {exc}; or give --threshold or --starting-error"
+            f"{request.pairs}: {exc}; or give --threshold or --starting-error"
         ) from exc
 
 
-def _crfiqa(pairs: ScoredPairs, options: argparse.Namespace, limit: float) -> dict[str, Any]:
-    if options.threshold is not None or options.starting_error is not None:
+def _crfiqa(pairs: ScoredPairs, request: EdcRequest) -> dict[str, Any]:
+    if request.threshold is not None or request.starting_error is not None:
         raise ConfigError("--protocol crfiqa finds its thresholds by --fmr, nothing else")
-    fmr = 1e-3 if options.fmr is None else options.fmr
+    fmr, limit = request.fmr_or_default, request.limit
     try:
         threshold_at_fmr(pairs.impostor, fmr)  # refuses a rate that is no rate, or not resolved
     except ConfigError as exc:
-        raise ConfigError(f"{options.pairs}: {exc}") from exc
+        raise ConfigError(f"{request.pairs}: {exc}") from exc
     curve = edc_crfiqa(pairs.similarity, pairs.same, pairs.quality, fmr)
     reach, notes = min(curve.reach(fmr), limit), list(pairs.notes)
     whole = curve.resolves(fmr, limit)
@@ -166,13 +210,14 @@ def _counts(pairs: ScoredPairs) -> dict[str, int | None]:
 
 
 def _points(curve: Edc, quality: Any, limit: float) -> list[dict[str, float | int]]:
-    """FNMR at round discards, while at least one pair is left."""
-    left = np.append(quality.size - np.round(curve.discard[:-1] * quality.size), 0).astype(int)
+    """FNMR at round discards, while at least one pair remains."""
+    remaining = quality.size - np.round(curve.discard[:-1] * quality.size)
+    remaining = np.append(remaining, 0).astype(int)
+    steps = {d: int(np.searchsorted(curve.discard, d + 1e-12, "right")) - 1 for d in SHOWN}
     return [
-        {"discard": d, "fnmr": curve.at(d), "pairs": int(left[at])}
-        for d in SHOWN
-        if d <= limit + 1e-9
-        and left[at := int(np.searchsorted(curve.discard, d + 1e-12, "right")) - 1]
+        {"discard": d, "fnmr": curve.at(d), "pairs": int(remaining[step])}
+        for d, step in steps.items()
+        if d <= limit + 1e-9 and remaining[step]
     ]
 
 
@@ -191,57 +236,70 @@ def _moving_points(curve: MovingThreshold, fmr: float, limit: float) -> list[dic
     ]
 
 
-def _table(found: dict[str, Any]) -> list[str]:
-    last = "pairs left" if found["protocol"] == "fixed" else "impostors left"
-    key = "pairs" if found["protocol"] == "fixed" else "impostors"
-    people = "" if found["identities"] is None else f", {found['identities']:,} identities"
+def _table(result: dict[str, Any]) -> list[str]:
+    last = "pairs left" if result["protocol"] == "fixed" else "impostors left"
+    key = "pairs" if result["protocol"] == "fixed" else "impostors"
+    people = "" if result["identities"] is None else f", {result['identities']:,} identities"
     lines = [
-        f"protocol {found['protocol']}, {found['setting']}",
-        f"{found['mated']:,} mated and {found['non_mated']:,} non-mated pairs{people}",
+        f"protocol {result['protocol']}, {result['setting']}",
+        f"{result['mated']:,} mated and {result['non_mated']:,} non-mated pairs{people}",
         "",
         f" discard      FNMR  {last}",
     ]
-    for point in found["points"]:
+    for point in result["points"]:
         rate = "unresolved" if point["fnmr"] is None else f"{100 * point['fnmr']:.3f} %"
         lines.append(f"{100 * point['discard']:>6.0f} %{rate:>11}{point[key]:>12,}")
-    lines.append("")
-    if found["pauc"] is not None:
-        lines.append(f"pAUC to {found['limit']:g}       {found['pauc']:.6f}{_between(found)}")
-    elif found["pauc_resolved"]["limit"]:
-        shorter = found["pauc_resolved"]
+    return [*lines, "", *_area_lines(result), *(f"note: {note}" for note in result["notes"])]
+
+
+def _area_lines(result: dict[str, Any]) -> list[str]:
+    """pAUC with its interval, and where it lies between the theoretical best and random."""
+    lines = []
+    if result["pauc"] is not None:
+        lines.append(
+            f"pAUC to {result['limit']:g}       {result['pauc']:.6f}{_interval_text(result)}"
+        )
+    elif result["pauc_resolved"]["limit"]:
+        shorter = result["pauc_resolved"]
         lines.append(f"pAUC to {shorter['limit']:g}       {shorter['pauc']:.6f}")
-    if "pauc_theoretical_best" in found:
-        lines.append(f"theoretical best  {found['pauc_theoretical_best']:.6f}")
-        relative = found["pauc_relative"]
-        told = "undefined: no errors" if relative is None else f"{relative:.3f}"
-        lines.append(f"relative          {told}  (0: theoretical best, 1: discarding at random)")
-    return lines + [f"note: {note}" for note in found["notes"]]
+    if "pauc_theoretical_best" in result:
+        lines.append(f"theoretical best  {result['pauc_theoretical_best']:.6f}")
+        relative = result["pauc_relative"]
+        text = "undefined: no errors" if relative is None else f"{relative:.3f}"
+        lines.append(f"relative          {text}  (0: theoretical best, 1: discarding at random)")
+    return lines
 
 
-def _between(found: dict[str, Any]) -> str:
-    ranges = found.get("pauc_interval_95")
+def _interval_text(result: dict[str, Any]) -> str:
+    ranges = result.get("pauc_interval_95")
     return "" if ranges is None else f"  [{ranges[0]:.6f}, {ranges[1]:.6f}] 95 %"
 
 
-def _plot(found: dict[str, Any], target: Path) -> None:
+def _plot(result: dict[str, Any], target: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[evaluate]'") from exc
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    rows = found["points"]
-    if found["protocol"] == "fixed":
-        axes.step(found["curve"]["discard"], found["curve"]["fnmr"], where="post", label="measured")
-        start, grid = rows[0]["fnmr"], np.linspace(0, found["limit"], 500)
-        axes.plot(grid, np.maximum(start - grid, 0), ":", color="0.5", label="theoretical best")
-        axes.legend(frameon=False)
-    else:
-        axes.plot([r["discard"] for r in rows], [r["fnmr"] for r in rows], "o-", ms=3)
-    axes.set(xlim=(0, found["limit"]), ylim=(0, None), xlabel="discarded", ylabel="FNMR")
-    axes.set_title(f"{found['setting']} (protocol {found['protocol']})", fontsize=10)
-    axes.grid(alpha=0.3)
+    _draw(figure.subplots(), result)
     try:
         figure.savefig(target, dpi=130)
     except (OSError, ValueError) as exc:
         raise ConfigError(f"{target}: {exc}") from exc
+
+
+def _draw(axes: Any, result: dict[str, Any]) -> None:
+    """The curve; for protocol fixed with the theoretical best."""
+    rows = result["points"]
+    if result["protocol"] == "fixed":
+        axes.step(
+            result["curve"]["discard"], result["curve"]["fnmr"], where="post", label="measured"
+        )
+        start, grid = rows[0]["fnmr"], np.linspace(0, result["limit"], 500)
+        axes.plot(grid, np.maximum(start - grid, 0), ":", color="0.5", label="theoretical best")
+        axes.legend(frameon=False)
+    else:
+        axes.plot([r["discard"] for r in rows], [r["fnmr"] for r in rows], "o-", ms=3)
+    axes.set(xlim=(0, result["limit"]), ylim=(0, None), xlabel="discarded", ylabel="FNMR")
+    axes.set_title(f"{result['setting']} (protocol {result['protocol']})", fontsize=10)
+    axes.grid(alpha=0.3)

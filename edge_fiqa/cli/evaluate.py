@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edge_fiqa import __version__
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.report.measured_cache import usual_folder
 from edge_fiqa.evaluation.report.page import summary, write_report
 from edge_fiqa.evaluation.report.plan import load_plan
 from edge_fiqa.evaluation.report.run import run_evaluation
+from edge_fiqa.files import cache_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     plan, root = load_plan(options.plan), options.root or options.plan.parent
-    cache = options.cache or usual_folder()
-    study = run_evaluation(plan, root, cache, __version__, options.threads)
+    cache = options.cache or cache_folder("evaluate")
+    evaluation = run_evaluation(plan, root, cache, __version__, options.threads)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        write_report(study, plan, root, options.output)
+        write_report(evaluation, plan, root, options.output)
     except OSError as exc:
         raise ConfigError(f"{options.output}: {exc.strerror or exc}") from exc
-    print("\n".join(summary(study)))
+    print("\n".join(summary(evaluation)))
     print(f"\n{options.output / 'report.html'}   (and results.json, results.csv, *.png)")
     return 0

@@ -1,4 +1,4 @@
-"""edge-fiqa explain: where the network looks at each exit."""
+"""edge-fiqa explain: attention maps of the network at each exit."""
 
 from __future__ import annotations
 
@@ -51,10 +51,7 @@ def run(options: argparse.Namespace) -> int:
             np.savez_compressed(options.npz, maps=maps, names=np.array(faces.names))
     except OSError as exc:
         raise ConfigError(f"{exc.filename}: {exc.strerror}") from exc
-    kind = (
-        "mean attention of all patches"
-        if weights.config.mode == "crfiqa"
-        else ("attention of the quality token")
-    )
+    has_token = weights.config.mode != "crfiqa"
+    kind = "attention of the quality token" if has_token else "mean attention of all patches"
     print(f"{kind}, {len(maps)} faces, {maps.shape[1]} exits: {options.output}")
     return 0

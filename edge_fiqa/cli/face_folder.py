@@ -1,4 +1,4 @@
-"""Reading a folder of aligned faces to measure on."""
+"""Reads a folder of aligned faces."""
 
 from __future__ import annotations
 

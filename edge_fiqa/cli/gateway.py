@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    # FFmpeg writes to stderr what it likes, addresses and passwords among it.
+    # FFmpeg would write addresses with passwords to stderr.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     try:

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe(bundle: Bundle, out: TextIO) -> None:
-    """The bundle for people: identity, then one line per exit with its cost and parity."""
+    """Writes the identity of the bundle, then one line per exit with its cost and parity."""
     manifest, network = bundle.manifest, bundle.manifest.network
     size = sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6
     lines = [
@@ -51,13 +51,14 @@ def describe(bundle: Bundle, out: TextIO) -> None:
 
 
 def _calibration(bundle: Bundle) -> str:
-    found = bundle.calibration
-    if found is None:
+    calibration = bundle.calibration
+    if calibration is None:
         return "none: records have no 0-100 quality; run edge-fiqa calibrate"
-    rule = found.rules.get("FW") or next(iter(found.rules.values()))
+    rule = calibration.rules.get("FW") or next(iter(calibration.rules.values()))
     risks = ", ".join(f"{100 * promise.risk:g} %" for promise in rule.promises)
     return (
-        f"{found.id}, {form_of(rule.scale)} scale (0-100), {found.faces} {found.images}, "
+        f"{calibration.id}, {form_of(rule.scale)} scale (0-100), {calibration.faces} "
+        f"{calibration.images}, "
         f"gates at risk {risks}"
     )
 

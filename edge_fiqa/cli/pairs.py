@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets.lists import parse_csv
-from edge_fiqa.types import FaceSet
+from edge_fiqa.types import FaceSet, Rows
 
 
-def read_pairs(path: Path, faces: FaceSet) -> npt.NDArray[np.intp]:
-    """(P, 3): rows of both faces, and whether they are one person. Pairs of other files are left."""
+def read_pairs(path: Path, faces: FaceSet) -> Rows:
+    """(P, 3): rows of both faces, and 1 for one person, 0 for two. Pairs of other files are ignored."""
     row_of = {name: row for row, name in enumerate(faces.names)}
-    found = [
+    pairs = [
         (row_of[a], row_of[b], int(same))
         for a, b, same in parse_csv(path)[0]
         if a in row_of and b in row_of
     ]
-    if not found:
+    if not pairs:
         raise ConfigError(f"{path}: none of its pairs is among the faces; paths are below FACES")
-    return np.array(found)
+    return np.array(pairs)

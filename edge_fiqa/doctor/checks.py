@@ -21,7 +21,7 @@ NODES = ("dev/nvmap", "dev/nvhost-gpu", "dev/nvidia0")
 
 @dataclass(frozen=True)
 class Check:
-    """ok is None where it is advice, not a fault. remedy: what to type or do."""
+    """ok: None for advice. found: the state of the machine. remedy: a command, or what to do."""
 
     name: str
     ok: bool | None
@@ -29,71 +29,73 @@ class Check:
     remedy: str = ""
 
 
-def checks(board: Machine, root: Path = Path("/")) -> list[Check]:
+def checks(machine: Machine, root: Path = Path("/")) -> list[Check]:
     """In the order in which things go wrong."""
     return [
-        _release(board),
-        _driver(board),
-        _tensorrt(board),
-        _pycuda(board),
+        _release(machine),
+        _driver(machine),
+        _tensorrt(machine),
+        _pycuda(machine),
         _permissions(root),
-        _power(board),
-        _clocks(board),
-        _memory(board),
+        _power(machine),
+        _clocks(machine),
+        _memory(machine),
     ]
 
 
-def _release(board: Machine) -> Check:
-    if board.l4t is None:
+def _release(machine: Machine) -> Check:
+    if machine.l4t is None:
         return Check("jetpack", None, "not a Jetson")
-    name = f"Jetson Linux {board.l4t}"
-    if board.jetpack is not None:
-        return Check("jetpack", True, f"{board.jetpack.name} ({name})")
-    if too_old(board.l4t):
+    name = f"Jetson Linux {machine.l4t}"
+    if machine.jetpack is not None:
+        return Check("jetpack", True, f"{machine.jetpack.name} ({name})")
+    if too_old(machine.l4t):
         return Check(
             "jetpack", False, f"{name}, older than TensorRT 10.3", "flash JetPack 6.2 or later"
         )
-    known = ", ".join(one.name for one in JETPACKS)
+    known = ", ".join(jetpack.name for jetpack in JETPACKS)
     return Check("jetpack", None, f"{name}, newer than what is known here ({known})")
 
 
-def _driver(board: Machine) -> Check:
+def _driver(machine: Machine) -> Check:
     reason = driver_found()
     if reason is None:
         return Check("driver", True, "libcuda.so.1 answers")
-    if board.l4t is not None:
+    if machine.l4t is not None:
         remedy = f"sudo apt-get install {DRIVER_PACKAGE}; in a container: --runtime nvidia"
     else:
         remedy = "install NVIDIA's driver, r535 or later (r580 for CUDA 13)"
     return Check("driver", False, reason, remedy)
 
 
-def _tensorrt(board: Machine) -> Check:
+def _tensorrt(machine: Machine) -> Check:
     if (reason := _import_fails("tensorrt")) is None:
         version = str(sys.modules["tensorrt"].__version__)
         if numbers(version)[:2] >= LEAST_TENSORRT:
             return Check("tensorrt", True, version)
         remedy = (
-            "pip install -U 'edge-fiqa[trt]'" if board.l4t is None else "flash JetPack 6.2 or later"
+            "pip install -U 'edge-fiqa[trt]'"
+            if machine.l4t is None
+            else "flash JetPack 6.2 or later"
         )
         return Check("tensorrt", False, f"{version} is older than 10.3", remedy)
-    if board.l4t is None:
+    if machine.l4t is None:
         return Check("tensorrt", False, reason, "pip install 'edge-fiqa[trt]'")
     remedy = f"sudo apt-get install {TENSORRT_PACKAGE}"
     if _hides_system_packages():
         remedy += "; and make this environment anew: python3 -m venv --system-site-packages VENV"
-    elif board.jetpack is not None and _other_python(board.jetpack.python):
-        remedy += f"; it is for Python {board.jetpack.python} alone, and this is another"
+    elif machine.jetpack is not None and _other_python(machine.jetpack.python):
+        remedy += f"; it is for Python {machine.jetpack.python} alone, and this is another"
     return Check("tensorrt", False, reason, remedy)
 
 
-def _pycuda(board: Machine) -> Check:
+def _pycuda(machine: Machine) -> Check:
     # Its driver module cannot be imported without libcuda: then it is the driver that is missing.
     if (reason := _import_fails("pycuda" if driver_found() else "pycuda.driver")) is None:
         return Check("pycuda", True, _version("pycuda"))
-    if board.l4t is None:
+    if machine.l4t is None:
         return Check("pycuda", False, reason, "pip install 'edge-fiqa[trt]'")
-    toolkit = "cuda-toolkit" if board.jetpack is None else board.jetpack.toolkit
+    toolkit = "cuda-toolkit" if machine.jetpack is None else machine.jetpack.toolkit
     remedy = (
         "sudo engines/jetson/install.sh, in a checkout of edge_fiqa; it says what it lacks, at most "
         f"sudo apt-get install g++ python3-dev python3-venv {toolkit}"
@@ -110,31 +112,33 @@ def _permissions(root: Path) -> Check:
     return Check("permissions", True, ", ".join(map(str, present)) or "no device files to open")
 
 
-def _power(board: Machine) -> Check:
-    if board.l4t is None:
+def _power(machine: Machine) -> Check:
+    if machine.l4t is None:
         return Check("power mode", None, "not a Jetson")
-    if board.power_mode is None:
+    if machine.power_mode is None:
         return Check("power mode", None, "unknown", "sudo nvpmodel -q")
     advice = "plans and timings belong to this mode; nvpmodel -p --verbose lists the others"
-    return Check("power mode", None, board.power_mode, advice)
+    return Check("power mode", None, machine.power_mode, advice)
 
 
-def _clocks(board: Machine) -> Check:
-    if board.gpu_mhz is None:
+def _clocks(machine: Machine) -> Check:
+    if machine.gpu_mhz is None:
         return Check("clocks", None, "unknown")
-    now, low, high = board.gpu_mhz
-    found = f"GPU at {now} MHz, {low} to {high}"
-    return Check("clocks", None, found, "" if board.clocks_fixed else "sudo jetson_clocks")
+    now, low, high = machine.gpu_mhz
+    state = f"GPU at {now} MHz, {low} to {high}"
+    return Check("clocks", None, state, "" if machine.clocks_fixed else "sudo jetson_clocks")
 
 
-def _memory(board: Machine) -> Check:
-    if board.available_mb is None:
+def _memory(machine: Machine) -> Check:
+    if machine.available_mb is None:
         return Check("memory", None, "unknown")
-    found = f"{board.available_mb} of {board.total_mb} MiB available, {board.swap_mb} MiB of swap"
-    if board.available_mb >= LEAST_MB:
-        return Check("memory", True, found)
+    state = (
+        f"{machine.available_mb} of {machine.total_mb} MiB available, {machine.swap_mb} MiB of swap"
+    )
+    if machine.available_mb >= LEAST_MB:
+        return Check("memory", True, state)
     remedy = "stop the desktop (sudo systemctl isolate multi-user.target), or add swap"
-    return Check("memory", False, found, remedy)
+    return Check("memory", False, state, remedy)
 
 
 def _import_fails(name: str) -> str | None:

@@ -1,8 +1,11 @@
-"""edge-fiqa doctor --device: is this board ready for TensorRT, and does it score rightly, how fast?
+"""edge-fiqa doctor --device: is this machine ready for TensorRT? Are its scores right, and how fast?
 
-Three parts, in the order in which things go wrong: what is installed and permitted; the bundle's own
-golden scores; float32 and float16 plans of a seeded network of the same shape, compared with ONNX
-Runtime on this machine's CPU. All of it goes into one JSON file, for a report of a fault.
+Three parts, in the order in which faults occur:
+- what is installed and permitted;
+- the bundle, against its own golden scores;
+- float32 and float16 plans of a seeded network of the same shape, against ONNX Runtime on the CPU.
+
+The result goes into one JSON file, which belongs to every report of a fault.
 """
 
 from __future__ import annotations
@@ -29,61 +32,61 @@ from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.types import Precision, Segment, VitConfig
 
 TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
-"""Largest honest difference to the machine that built the bundle: other kernels round otherwise."""
+"""Largest difference from the scores of the machine that built the bundle, due to rounding."""
 
 
 def examine(
-    bundle: Bundle, board: Machine, say: Callable[[str], None], root: Path
+    bundle: Bundle, machine: Machine, say: Callable[[str], None], root: Path
 ) -> dict[str, Any]:
-    """Run every part that can run. `ready` in the result: nothing is missing and every score right."""
-    found = checks(board, root)
-    for check in found:
+    """Runs every part that can run. `ready`: nothing is missing, and every score is right."""
+    checked = checks(machine, root)
+    for check in checked:
         mark = {True: "ok", False: "MISSING", None: "note"}[check.ok]
         say(f"  {check.name:<12} {mark:<8} {check.found}")
         if check.remedy:
             say(f"  {'':<12} {'':<8} -> {check.remedy}")
     result: dict[str, Any] = {
-        "board": board.described(),
-        "checks": [asdict(check) for check in found],
+        "board": machine.described(),
+        "checks": [asdict(check) for check in checked],
         "engines": [],
     }
-    if all(check.ok is not False for check in found):
+    if all(check.ok is not False for check in checked):
         say("\nbuilding plans on this device; the first time takes minutes")
-        result["engines"].append(_bundle_as_it_is(bundle, say))
+        result["engines"].append(_check_bundle(bundle, say))
         for precision in ("fp32", "fp16"):
-            result["engines"].append(_seeded(bundle.config, precision, bundle.manifest.exits, say))
+            result["engines"].append(
+                _check_seeded(bundle.config, precision, bundle.manifest.exits, say)
+            )
     result["ready"] = bool(result["engines"]) and all(e["right"] for e in result["engines"])
     return result
 
 
-def _bundle_as_it_is(bundle: Bundle, say: Callable[[str], None]) -> dict[str, Any]:
+def _check_bundle(bundle: Bundle, say: Callable[[str], None]) -> dict[str, Any]:
     precision = bundle.manifest.precision
-    what = f"{bundle.manifest.name} {precision}, against the bundle's golden scores"
+    title = f"{bundle.manifest.name} {precision}, against the bundle's golden scores"
     try:
         with open_engine(bundle, "trt") as engine:
             engine.prepare(faces=[1])
             scores = all_exits(engine, synthetic_faces(GOLDEN_FACES))
             costs = measured_costs(engine)
     except EdgeFiqaError as exc:
-        return _failed(what, precision, exc, say)
+        return _failed(title, precision, exc, say)
     differences = np.abs(scores - np.array(bundle.manifest.golden)).max(axis=0)
-    return _judged(what, precision, [float(d) for d in differences], bundle, costs, say)
+    return _report(title, precision, [float(d) for d in differences], bundle, costs, say)
 
 
-def _seeded(
+def _check_seeded(
     config: VitConfig, precision: Precision, ends: tuple[int, ...], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    what = f"a seeded network of the same shape, {precision}, against ONNX Runtime on the CPU"
+    title = f"a seeded network of the same shape, {precision}, against ONNX Runtime on the CPU"
     try:
         from edge_fiqa.build.builder import build_bundle
     except ImportError as exc:
         missing = EdgeFiqaError(f"{exc.name} is not installed; run pip install 'edge-fiqa[build]'")
-        return _failed(what, precision, missing, say)
+        return _failed(title, precision, missing, say)
+    segments = ",".join(map(str, ends))
     recipe = BuildRecipe(
-        backend="trt",
-        precision=precision,
-        segments=",".join(map(str, ends)),
-        accept_imprecise=True,
+        backend="trt", precision=precision, segments=segments, accept_imprecise=True
     )
     with tempfile.TemporaryDirectory(prefix="edge_fiqa.") as folder:
         try:
@@ -94,16 +97,9 @@ def _seeded(
                 heads=config.heads,
             )
         except EdgeFiqaError as exc:
-            return _failed(what, precision, exc, say)
-        rows = built.manifest.parity.exits
-        return _judged(
-            what,
-            precision,
-            [row.max_abs_difference for row in rows],
-            built,
-            built.manifest.costs,
-            say,
-        )
+            return _failed(title, precision, exc, say)
+        differences = [row.max_abs_difference for row in built.manifest.parity.exits]
+        return _report(title, precision, differences, built, built.manifest.costs, say)
 
 
 def seeded_checkpoint(config: VitConfig, path: Path) -> Path:
@@ -126,8 +122,8 @@ def seeded_checkpoint(config: VitConfig, path: Path) -> Path:
     return path
 
 
-def _judged(
-    what: str,
+def _report(
+    title: str,
     precision: str,
     differences: list[float],
     bundle: Bundle,
@@ -137,30 +133,14 @@ def _judged(
     limit = TOLERANCE[precision]
     right = max(differences) <= limit  # False for NaN as well
     verdict = "right" if right else "WRONG"
-    say(f"\n{what}: {verdict}, within {max(differences):.1e} (limit {limit:.0e})")
+    say(f"\n{title}: {verdict}, within {max(differences):.1e} (limit {limit:.0e})")
     say(f"  {'exit':>4} {'ms':>8} {'mJ':>8} {'difference':>11}")
-    rows = []
-    table = CostTable.of(
-        bundle.config,
-        bundle.segments,
-        {Segment(s.first, s.last, s.tail): s.ms for s in costs.segments},
-    )
-    mj = {Segment(s.first, s.last, s.tail): s.mj for s in costs.segments}
-    for depth in exits(bundle.segments):
-        steps = route_to(bundle.segments, depth, in_steps=True)
-        energies = [mj.get(segment) for segment in steps]
-        spent = None if None in energies else float(sum(e for e in energies if e is not None))
-        row = {
-            "exit": depth,
-            "ms": table.ms_of(steps),
-            "mj": spent,
-            "difference": differences[depth - 1],
-        }
-        rows.append(row)
-        energy = "-" if spent is None else f"{spent:.2f}"
-        say(f"  {depth:>4} {row['ms']:>8.3f} {energy:>8} {row['difference']:>11.1e}")
+    rows = _exit_rows(differences, bundle, costs)
+    for row in rows:
+        energy = "-" if row["mj"] is None else f"{row['mj']:.2f}"
+        say(f"  {row['exit']:>4} {row['ms']:>8.3f} {energy:>8} {row['difference']:>11.1e}")
     return {
-        "what": what,
+        "what": title,
         "precision": precision,
         "right": right,
         "limit": limit,
@@ -170,8 +150,31 @@ def _judged(
     }
 
 
+def _exit_rows(differences: list[float], bundle: Bundle, costs: Costs) -> list[dict[str, Any]]:
+    """Costs of every exit in steps, and its difference. mj: None where there is no meter."""
+    of_segment = {Segment(s.first, s.last, s.tail): s for s in costs.segments}
+    table = CostTable.of(
+        bundle.config,
+        bundle.segments,
+        {segment: cost.ms for segment, cost in of_segment.items()},
+        {segment: cost.mj for segment, cost in of_segment.items() if cost.mj is not None},
+    )
+    rows = []
+    for depth in exits(bundle.segments):
+        route = route_to(bundle.segments, depth, in_steps=True)
+        rows.append(
+            {
+                "exit": depth,
+                "ms": table.ms_of(route),
+                "mj": table.mj_of(route),
+                "difference": differences[depth - 1],
+            }
+        )
+    return rows
+
+
 def _failed(
-    what: str, precision: str, error: Exception, say: Callable[[str], None]
+    title: str, precision: str, error: Exception, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    say(f"\n{what}: FAILED: {error}")
-    return {"what": what, "precision": precision, "right": False, "error": str(error)}
+    say(f"\n{title}: FAILED: {error}")
+    return {"what": title, "precision": precision, "right": False, "error": str(error)}

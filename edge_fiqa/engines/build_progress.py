@@ -1,6 +1,6 @@
-"""How far the building of plans is: a bar for people, lines for a log, or whatever is listening.
+"""How far the building of plans is: a bar in a terminal, lines in a log, or a function of the caller.
 
-A plan takes seconds to minutes and a bundle has tens of them, so nobody should wait in silence.
+A plan takes seconds to minutes and a bundle has tens of them, so a user must see that it goes on.
 Needs no engine's library.
 """
 
@@ -19,7 +19,7 @@ from msgspec import Struct
 from tqdm import tqdm
 
 log = logging.getLogger("edge_fiqa.plans")
-EVERY_S = 30.0  # between two lines about one plan
+LINE_EVERY_S = 30.0  # between two lines about one plan
 
 
 class BuildProgress(Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class BuildProgress(Struct, frozen=True, kw_only=True):
 
 
 Report = Callable[[BuildProgress | None], None]
-"""Hears every change, on any thread, one at a time; None once nothing more is being built."""
+"""Called with every change, on any thread, one call at a time; with None at the end of the builds."""
 
 
 class ProgressBar:
@@ -64,24 +64,27 @@ class ProgressBar:
             self._bar = None
             return
         if self._bar is None:
-            # A serial console does not say how large it is; tqdm would draw nothing.
-            unknown = _width(sys.stderr) == 0
-            self._bar = tqdm(
-                desc=str(event),
-                total=event.count,
-                file=sys.stderr,
-                bar_format=self.FORMAT,
-                dynamic_ncols=not unknown,
-                ncols=80 if unknown else None,
-                nrows=20 if unknown else None,
-            )
-        what = event.phase or ("waiting for another build" if event.state == "waiting" else "")
+            self._bar = self._new_bar(event)
+        phase = event.phase or ("waiting for another build" if event.state == "waiting" else "")
         self._bar.set_description_str(str(event), refresh=False)
-        self._bar.set_postfix_str(what, refresh=False)
+        self._bar.set_postfix_str(phase, refresh=False)
         done = 1.0 if event.state == "built" else event.share
         self._bar.update(event.number - 1 + done - self._bar.n)
         if event.state != "building" or not event.share:
             self._bar.refresh()
+
+    def _new_bar(self, event: BuildProgress) -> tqdm[None]:
+        # A serial console does not say how large it is; tqdm would draw nothing.
+        unknown = _width(sys.stderr) == 0
+        return tqdm(
+            desc=str(event),
+            total=event.count,
+            file=sys.stderr,
+            bar_format=self.FORMAT,
+            dynamic_ncols=not unknown,
+            ncols=80 if unknown else None,
+            nrows=20 if unknown else None,
+        )
 
 
 def _width(stream: TextIO) -> int:
@@ -92,29 +95,30 @@ def _width(stream: TextIO) -> int:
 
 
 class ProgressLines:
-    """A line when a plan is begun and when it is there, and one every `every_s` in between."""
+    """A line when the build of a plan begins and when it ends, and one every `every_s` in between."""
 
     def __init__(
         self,
         say: Callable[[str], None] = log.info,
-        every_s: float = EVERY_S,
+        every_s: float = LINE_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say, self._every_s, self._clock = say, every_s, clock
-        self._last: tuple[int, str] = (0, "")
-        self._said_at = 0.0
+        self._last_step: tuple[int, str] = (0, "")
+        self._last_line_s = 0.0
 
     def __call__(self, event: BuildProgress | None) -> None:
         if event is None:
             return
-        now, at = self._clock(), (event.number, event.state)
-        if at == self._last and now - self._said_at < self._every_s:
+        now_s, step = self._clock(), (event.number, event.state)
+        began = step != self._last_step
+        if not began and now_s - self._last_line_s < self._every_s:
             return
-        began, self._last, self._said_at = at != self._last, at, now
-        self._say(f"{event}: {self._what(event, began)}")
+        self._last_step, self._last_line_s = step, now_s
+        self._say(f"{event}: {self._described(event, began)}")
 
     @staticmethod
-    def _what(event: BuildProgress, began: bool) -> str:
+    def _described(event: BuildProgress, began: bool) -> str:
         if event.state == "waiting":
             return "waiting, another process is building"
         if event.state != "building":
@@ -129,8 +133,8 @@ _listener: Report | None = None
 
 
 @contextmanager
-def told_to(report: Report) -> Iterator[None]:
-    """All engines of this process report to `report` meanwhile."""
+def reporting_to(report: Report) -> Iterator[None]:
+    """All engines of this process report their builds to `report` within this context."""
     global _listener
     before, _listener = _listener, report
     try:
@@ -140,7 +144,7 @@ def told_to(report: Report) -> Iterator[None]:
 
 
 def reporter() -> Report:
-    """Who hears of a series of builds that begins now: the listener, else whoever sees stderr."""
+    """For a series of builds that begins now: the listener of `reporting_to`, else stderr."""
     if _listener is not None:
         return _listener
     return ProgressBar() if sys.stderr is not None and sys.stderr.isatty() else ProgressLines()
@@ -165,8 +169,8 @@ class BuildPhases:
 
     def finish(self, phase: str) -> None:
         with self._lock:
-            found = self._phases.pop(phase, None)
-            if found is not None and found.parent is None:
+            finished = self._phases.pop(phase, None)
+            if finished is not None and finished.parent is None:
                 self._reached = 1.0
 
     def now(self) -> tuple[str, float]:

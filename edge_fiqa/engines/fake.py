@@ -34,9 +34,9 @@ class FakeEngine(EngineBase):
         depth = self.scores.shape[1]
         ends = list(boundaries or range(1, depth + 1))
         starts = [1, *(end + 1 for end in ends[:-1])]
-        bodies = [Segment(a, b) for a, b in zip(starts, ends, strict=True)]
+        bodies = [Segment(first, last) for first, last in zip(starts, ends, strict=True)]
         self.segments = frozenset(
-            bodies + [Segment(s.first, s.last, tail=True) for s in bodies if tails]
+            bodies + [Segment(body.first, body.last, tail=True) for body in bodies if tails]
         )
         self.config = VitConfig(mode="token" if tails else "crfiqa", width=8, depth=depth, heads=1)
         self.on_run, self.max_batch = on_run, max_batch

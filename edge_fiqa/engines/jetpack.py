@@ -44,9 +44,9 @@ OLDEST = JETPACKS[0]
 def jetpack_of(l4t: str) -> JetPack | None:
     """The JetPack of a release such as "36.4.3". None for one that is not known, older or newer."""
     release = numbers(l4t)
-    for one in reversed(JETPACKS):
-        if release >= one.l4t:
-            return one if release[0] == one.l4t[0] else None
+    for jetpack in reversed(JETPACKS):
+        if release >= jetpack.l4t:
+            return jetpack if release[0] == jetpack.l4t[0] else None
     return None
 
 
@@ -56,6 +56,6 @@ def too_old(l4t: str) -> bool:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """ "36.4" -> (36, 4, 0): as many places as releases have."""
-    found = tuple(int(number) for number in re.findall(r"\d+", version))
-    return (*found, 0, 0, 0)[: max(3, len(found))]
+    """ "36.4" -> (36, 4, 0): three numbers at least, as releases have."""
+    stated = tuple(int(number) for number in re.findall(r"\d+", version))
+    return (*stated, 0, 0, 0)[: max(3, len(stated))]

@@ -9,26 +9,26 @@ from edge_fiqa.engines.base import Tokens
 from edge_fiqa.errors import ConfigError
 
 Memory = TypeVar("Memory")
-"""What the device knows a buffer by: an address, a tensor."""
+"""A buffer as its device names it: an address or a tensor."""
 
 
 class Lease(Generic[Memory]):
-    """A buffer in use; free again when the last handle to it is gone. number: its own in its pool."""
+    """A buffer in use, free again when its last handle is gone. number: its place in the pool."""
 
     def __init__(self, number: int, memory: Memory, free: list[int]) -> None:
         self.number, self.memory, self.free = number, memory, free
 
     def __del__(self) -> None:
-        # On whatever thread drops it: a list's append is all that happens. Work that still reads the
-        # buffer was enqueued on the one stream before any that will write it.
+        # Any thread may drop the last handle: a list's append is all that happens, and is atomic.
+        # Work that still reads the buffer is on the stream already, before any that will write it.
         self.free.append(self.number)
 
 
 class TokenPool(Generic[Memory]):
     """Equal buffers for the tokens of the largest batch, made when first needed and then reused.
 
-    The lowest free one is lent: a repeated pass meets the same addresses, which its CUDA graphs hold. A
-    pass needs two, three where it compacts; a caller that keeps more handles gets more buffers.
+    The lowest free one is lent. So a repeated pass gets the same addresses, which its CUDA graphs hold.
+    A pass needs two buffers, three where it compacts. Who keeps more handles gets more buffers.
     """
 
     def __init__(self, make: Callable[[], Memory]) -> None:

@@ -62,8 +62,8 @@ def _text(path: Path) -> str:
 
 def _l4t(text: str) -> str | None:
     """From `# R36 (release), REVISION: 4.0, GCID: ...`."""
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
-    return f"{found[1]}.{found[2]}" if found else None
+    release = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{release[1]}.{release[2]}" if release else None
 
 
 def _power_mode(root: Path, nvpmodel: str) -> str | None:
@@ -73,12 +73,12 @@ def _power_mode(root: Path, nvpmodel: str) -> str | None:
             done = subprocess.run(
                 [nvpmodel, "-q"], capture_output=True, text=True, timeout=5, check=False
             )
-            if found := re.search(r"NV Power Mode:\s*(\S+)", done.stdout):
-                return found[1]
+            if mode := re.search(r"NV Power Mode:\s*(\S+)", done.stdout):
+                return mode[1]
         except (OSError, subprocess.TimeoutExpired):
             pass
-    found = re.search(r"pmode:0*(\d+)", _text(root / "var/lib/nvpmodel/status"))
-    return f"mode {found[1]}" if found else None
+    mode = re.search(r"pmode:0*(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    return f"mode {mode[1]}" if mode else None
 
 
 def _gpu_clock(folder: Path) -> tuple[int, int, int] | None:
@@ -87,8 +87,8 @@ def _gpu_clock(folder: Path) -> tuple[int, int, int] | None:
         if re.search(r"gpu|ga10b|gv11b|gb10b", device.name):
             values = [_text(device / f"{name}_freq").strip() for name in ("cur", "min", "max")]
             if all(value.isdigit() for value in values):
-                now, low, high = (int(value) // 1_000_000 for value in values)
-                return now, low, high
+                current, lowest, highest = (int(value) // 1_000_000 for value in values)
+                return current, lowest, highest
     return None
 
 

@@ -28,19 +28,21 @@ from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 def _without_telemetry() -> Any:
     """OpenVINO, which reports nothing.
 
-    It sends an event to Google Analytics when it is imported, and leaves a number for this user in
-    ~/intel, unless its telemetry package is missing. So it is, for that moment. Where a program
-    imported OpenVINO before, that was its own choice.
+    When it is imported, it sends an event to Google Analytics and writes a number for this user to
+    ~/intel, unless its telemetry package is missing. So that package is hidden during the import.
+    A program that imported OpenVINO earlier has made its own choice.
     """
-    modules: dict[str, Any] = sys.modules  # None there: importing it raises ImportError
-    there = modules.get("openvino_telemetry")
+    modules: dict[str, Any] = (
+        sys.modules
+    )  # importing a module whose entry is None raises ImportError
+    loaded = modules.get("openvino_telemetry")
     modules["openvino_telemetry"] = None
     try:
         import openvino
     finally:
         del modules["openvino_telemetry"]
-        if there is not None:
-            modules["openvino_telemetry"] = there
+        if loaded is not None:
+            modules["openvino_telemetry"] = loaded
     return openvino
 
 
@@ -110,9 +112,8 @@ class OpenVINO(EngineBase):
         path = self.bundle.file_of(segment)
         try:
             model = self._core.read_model(path)
-            entry = model.input(0)
             shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
-            model.reshape({entry: ov.PartialShape(shape)})
+            model.reshape({model.input(0): ov.PartialShape(shape)})
             if self._half_attention:
                 attend_in_bf16(model)
             request = self._core.compile_model(

@@ -25,7 +25,7 @@ class Owner:
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._calls = queue.SimpleQueue()
-        self._door, self._stopped = threading.Lock(), False
+        self._lock, self._stopped = threading.Lock(), False
         # A daemon: it must outlive the interpreter's join of threads, for atexit to free what it owns.
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -35,7 +35,7 @@ class Owner:
         if threading.current_thread() is self._thread:
             return function(*arguments)
         future: Future[T] = Future()
-        with self._door:  # nothing is queued behind the end
+        with self._lock:  # no call is queued after the one that ends the thread
             if self._stopped or not self._thread.is_alive():
                 raise EngineFailed("this engine is closed")
             self._calls.put((future, lambda: function(*arguments)))
@@ -43,7 +43,7 @@ class Owner:
 
     def stop(self) -> None:
         """Let queued calls finish, and end the thread. Safe to call twice."""
-        with self._door:
+        with self._lock:
             self._stopped = True
             self._calls.put(None)
         self._thread.join()
@@ -60,7 +60,7 @@ class Owner:
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """Whoever keeps an exception must not keep, and later free elsewhere, what its frames held."""
+    """A caller may keep the exception: it must not hold device objects, to be freed elsewhere."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

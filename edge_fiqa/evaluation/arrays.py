@@ -1,4 +1,4 @@
-"""Arrays from anybody's npz file, never unpickled."""
+"""Arrays from an npz file of any origin; nothing is unpickled."""
 
 from __future__ import annotations
 

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.types import Floats
-
-Indices = npt.NDArray[np.intp]
+from edge_fiqa.types import Floats, Rows
 
 
-def resample_identities(identity: npt.ArrayLike, times: int, seed: int = 0) -> Iterator[Indices]:
+def resample_identities(identity: npt.ArrayLike, times: int, seed: int = 0) -> Iterator[Rows]:
     """Row numbers of `times` resamples. identity: (P,), equal for the pairs (or faces) of a person.
 
     Each draws as many identities as there are, with replacement, and takes all rows of each
@@ -54,11 +52,11 @@ def weighted_pauc(
     firsts = np.flatnonzero(np.append(True, q[1:] > q[:-1]))
     at_level = np.add.reduceat(weights[:, order], firsts, axis=1)
     wrong = np.add.reduceat(weights[:, order] * (s < threshold)[order], firsts, axis=1)
-    left = at_level[:, ::-1].cumsum(axis=1)[:, ::-1]
-    wrong_left = wrong[:, ::-1].cumsum(axis=1)[:, ::-1]
-    fnmr = np.divide(wrong_left, left, out=np.zeros_like(left), where=left > 0)
-    discard = np.minimum(1 - left / left[:, :1], limit)
-    ends = np.column_stack((discard[:, 1:], np.full(len(left), min(limit, 1.0))))
+    pairs = at_level[:, ::-1].cumsum(axis=1)[:, ::-1]  # that remain from each quality on
+    errors = wrong[:, ::-1].cumsum(axis=1)[:, ::-1]
+    fnmr = np.divide(errors, pairs, out=np.zeros_like(pairs), where=pairs > 0)
+    discard = np.minimum(1 - pairs / pairs[:, :1], limit)
+    ends = np.column_stack((discard[:, 1:], np.full(len(pairs), min(limit, 1.0))))
     return np.asarray((fnmr * (ends - discard)).sum(axis=1))
 
 

@@ -2,15 +2,15 @@
 
 Protocol `crfiqa`, that of CR-FIQA, ViT-FIQA and EX-FIQA.
 
-At each discard of 0, 5, ... 95 % the worst pairs, mated and non-mated together, are left out, and
-FNMR is taken at the threshold whose FMR *on the pairs left* is nearest to the one asked for. So the
-threshold moves with the discard, and a curve can rise when the impostors left are hard ones; for
-what a system with one threshold sees, use `edge_fiqa.evaluation.edc`. It is here because published
-tables hold these areas.
+At each discard of 0, 5, ... 95 % the worst pairs are left out, mated and non-mated together. FNMR is
+taken at the threshold whose FMR *on the remaining pairs* is nearest to the requested FMR. So the
+threshold moves with the discard, and a curve can rise when the remaining impostors are hard. For a
+system with one threshold use `edge_fiqa.evaluation.edc`. This protocol is here because published tables
+hold these areas.
 
 A pair counts as a match from the threshold on, and as a non-match up to it; a mated pair at the
-threshold counts as an error. Similarities are compared as float32. Pairs leave in the order of their
-quality, one by one; equal qualities leave in the order given.
+threshold counts as an error. Similarities are compared as float32. Pairs are discarded in the order of
+their quality, one by one; equal qualities in the order of the input.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ import numpy.typing as npt
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import resolves
-from edge_fiqa.types import Floats, Mask
+from edge_fiqa.types import Array, Floats, Mask
 
 DISCARDS: Floats = np.arange(0, 1, 0.05)
 
 
 @dataclass(frozen=True)
 class MovingThreshold:
-    """FNMR (20,) at each of DISCARDS, the FMR (20,) that the nearest threshold really had, and the
-    number of impostor pairs (20,) left to set it on."""
+    """At each of DISCARDS (20,): FNMR, FMR of the nearest threshold, and remaining impostor pairs."""
 
     fnmr: Floats
     fmr: Floats
@@ -49,7 +48,7 @@ class MovingThreshold:
     def resolves(self, fmr: float, limit: float = 0.95) -> bool:
         """Whether the impostors left resolve `fmr` at every discard up to `limit`."""
         used = limit + 1e-9 >= DISCARDS
-        return all(resolves(left, fmr) for left in self.impostors[used].tolist())
+        return all(resolves(impostors, fmr) for impostors in self.impostors[used].tolist())
 
     def reach(self, fmr: float) -> float:
         """The last discard up to which `fmr` is resolved; NaN if it never is."""
@@ -86,7 +85,7 @@ def _cuts(pairs: int) -> list[int]:
     return [int(discard * pairs) for discard in DISCARDS]
 
 
-def _at_fmr(s: npt.NDArray[np.float32], mated: Mask, fmr: float) -> tuple[float, float, int]:
+def _at_fmr(s: Array, mated: Mask, fmr: float) -> tuple[float, float, int]:
     """FNMR, FMR and impostors, at the lowest of the thresholds nearest to `fmr`; every similarity
     is one. s: rising."""
     genuine = int(mated.sum())

@@ -50,18 +50,17 @@ def edc_fixed(similarity: npt.ArrayLike, pair_quality: npt.ArrayLike, threshold:
     errors = (s < threshold)[order]
     sorted_q = q[order]
     firsts = np.flatnonzero(np.append(True, sorted_q[1:] > sorted_q[:-1]))  # of each quality level
-    errors_left = errors[::-1].cumsum()[::-1][firsts]
-    left = s.size - firsts
+    remaining_errors = errors[::-1].cumsum()[::-1][firsts]
     discard = np.append(firsts / s.size, 1.0)
-    return Edc(discard, np.append(errors_left / left, 0.0))
+    return Edc(discard, np.append(remaining_errors / (s.size - firsts), 0.0))
 
 
 RESOLVES = 10
-"""Errors that must be expected before a rate is a number: fewer impostors than 10 / FMR say nothing."""
+"""Expected errors that a rate needs: fewer impostors than 10 / FMR do not resolve that FMR."""
 
 
 def resolves(pairs: int, rate: float) -> bool:
-    """Whether so many pairs are enough to speak of an error rate."""
+    """Whether so many pairs are enough for an error rate."""
     return pairs * rate >= RESOLVES - 1e-9
 
 
@@ -100,9 +99,9 @@ def threshold_at_fnmr(genuine: npt.ArrayLike, fnmr: float) -> float:
 
 
 def relative_pauc(pauc: float, fnmr: float, limit: float) -> float:
-    """What averages over data sets: 0 is the theoretical best, 1 is leaving pairs out at random.
+    """pAUC on a scale that averages over data sets: 0 is the theoretical best, 1 is random discarding.
 
-    Random leaving out keeps the FNMR where it is, an area of fnmr * limit. NaN where there is no
+    Random discarding keeps the FNMR where it is, an area of fnmr * limit. NaN where there is no
     error to avoid.
     """
     best = theoretical_best(fnmr, limit)

@@ -41,30 +41,33 @@ class Recogniser:
     @property
     def feeding(self) -> tuple[object, ...]:
         """Everything besides the file that an embedding depends on."""
-        told = (self.mean, self.std, self.columns or (0, self.size))
-        return (
-            told if (self.size, self.colour) == (IMAGE, "RGB") else (*told, self.size, self.colour)
-        )
+        always = (self.mean, self.std, self.columns or (0, self.size))
+        usual = (self.size, self.colour) == (IMAGE, "RGB")
+        return always if usual else (*always, self.size, self.colour)
 
     def embed(self, faces: Bytes, batch: int = 64) -> Array:
         """(N, 112, 112, 3) uint8 RGB -> (N, F) float32 of unit length."""
-        return unit(np.concatenate([embedding for embedding, _ in self.look(faces, batch=batch)]))
+        return unit(
+            np.concatenate([embedding for embedding, _ in self.run_batches(faces, batch=batch)])
+        )
 
-    def look(
+    def run_batches(
         self, faces: Bytes, inner: str | None = None, batch: int = 64
     ) -> Iterator[tuple[Array, Array | None]]:
-        """Batch by batch: embeddings (n, F) as the network gives them, not normalised, and, if its
-        name is given, an inner tensor (n, C, h, w). ConfigError if there is none of that name."""
+        """Batch by batch: embeddings (n, F), not normalised, and the inner tensor (n, C, h, w), if any.
+
+        inner: the tensor's name. Raises ConfigError if the model has no tensor of that name.
+        """
         session = self._session(inner)
         name = session.get_inputs()[0].name
         wanted = [session.get_outputs()[0].name] + ([inner] if inner else [])
-        left, right = self.columns or (0, self.size)
-        self._check(session.get_inputs()[0].shape, right - left)
+        first, end = self.columns or (0, self.size)
+        self._check(session.get_inputs()[0].shape, end - first)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         for start in range(0, len(faces), batch):
-            x: Array = (self._sized(faces[start : start + batch])[:, :, left:right] - mean) / std
-            found = session.run(wanted, {name: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})
-            yield found[0].reshape(len(x), -1), found[1] if inner else None
+            x: Array = (self._sized(faces[start : start + batch])[:, :, first:end] - mean) / std
+            outputs = session.run(wanted, {name: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})
+            yield outputs[0].reshape(len(x), -1), outputs[1] if inner else None
 
     def _sized(self, faces: Bytes) -> Bytes:
         if self.size != IMAGE:
@@ -75,8 +78,8 @@ class Recogniser:
         """Raises ConfigError if the network's own input shape says that it is fed otherwise."""
         fed = (3, self.size, width)
         fits = len(shape) == 4 and all(
-            not isinstance(own, int) or own == told
-            for own, told in zip(shape[1:], fed, strict=True)
+            not isinstance(expected, int) or expected == actual
+            for expected, actual in zip(shape[1:], fed, strict=True)
         )
         if not fits:
             wanted = "x".join(str(side) for side in shape[1:])

@@ -1,11 +1,11 @@
-"""Scored pairs: similarity, kind and quality of verification pairs, from anybody's CSV or npz file."""
+"""Scored pairs: similarity, kind and quality of verification pairs, from a CSV or npz file."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from edge_fiqa.types import Floats, Mask
 
 Undefined = Literal["worst", "drop", "refuse"]
 FEWEST = 30
-"""Mated pairs below which a rate is not spoken of."""
+"""Fewest mated pairs for an error rate."""
 MISSING = frozenset(("", "na", "nan", "null", "none"))
 TRUE, FALSE = frozenset(("1", "true", "1.0")), frozenset(("0", "false", "0.0"))
 
@@ -36,7 +36,7 @@ class ScoredPairs:
     notes: tuple[str, ...] = field(default=())
 
     def need_enough(self, where: str) -> None:
-        """Raises ConfigError if there are too few mated pairs to speak of a rate."""
+        """Raises ConfigError if there are too few mated pairs for an error rate."""
         count = int(self.same.sum())
         if count < FEWEST:
             raise ConfigError(
@@ -62,47 +62,69 @@ def score_pairs(
     undefined: Undefined = "worst",
     where: str = "pairs",
 ) -> ScoredPairs:
-    """Check arrays (P,) and settle what is undefined.
+    """Checks arrays (P,), and applies the rule for pairs without a quality.
 
     quality: NaN where a face got none. undefined: such pairs count as the `worst` quality, so that
     they leave first and together (a system would ask for another image), or are dropped, or refused.
-    A pair whose similarity is not finite was never compared: it is dropped, and said.
+    A pair whose similarity is not finite was never compared: it is dropped, with a note.
     Raises ConfigError naming `where`.
     """
     s, q = np.asarray(similarity, np.float64), np.asarray(quality, np.float64)
     mated = np.asarray(same)
     people = None if identity is None else np.asarray(identity).astype(str)
-    if not s.size:
+    _check_arrays(s, mated, q, people, where)
+    compared, has_quality = np.isfinite(s), np.isfinite(q)
+    notes = _undefined_notes(compared, has_quality, undefined, where)
+    kept = compared & (has_quality | (undefined == "worst"))
+    if not kept.any():
+        raise ConfigError(f"{where}: no pair is left")
+    worst = np.nextafter(q[has_quality].min(), -np.inf) if has_quality.any() else 0.0
+    return ScoredPairs(
+        s[kept],
+        mated[kept].astype(bool),
+        np.where(has_quality, q, worst)[kept],
+        None if people is None else people[kept],
+        notes,
+    )
+
+
+def _check_arrays(
+    similarity: Floats,
+    same: npt.NDArray[Any],
+    quality: Floats,
+    identity: npt.NDArray[np.str_] | None,
+    where: str,
+) -> None:
+    """Raises ConfigError unless there are pairs, shapes agree, and same holds 1 and 0 only."""
+    if not similarity.size:
         raise ConfigError(f"{where}: it holds no pairs")
-    if people is not None and people.shape != s.shape:
-        raise ConfigError(f"{where}: {people.size} identities for {s.size} pairs")
-    if s.ndim != 1 or not s.shape == q.shape == mated.shape:
+    if identity is not None and identity.shape != similarity.shape:
+        raise ConfigError(f"{where}: {identity.size} identities for {similarity.size} pairs")
+    if similarity.ndim != 1 or not similarity.shape == quality.shape == same.shape:
         raise ConfigError(
             f"{where}: similarity, same and quality must have one length, got "
-            f"{s.shape}, {mated.shape}, {q.shape}"
+            f"{similarity.shape}, {same.shape}, {quality.shape}"
         )
-    if not np.isin(mated, (0, 1)).all():
+    if not np.isin(same, (0, 1)).all():
         raise ConfigError(
-            f"{where}: same must be 1 (mated) or 0, found {np.unique(mated)[:5].tolist()}"
+            f"{where}: same must be 1 (mated) or 0, found {np.unique(same)[:5].tolist()}"
         )
+
+
+def _undefined_notes(
+    compared: Mask, has_quality: Mask, undefined: Undefined, where: str
+) -> tuple[str, ...]:
+    """Notes on pairs without similarity or quality; ConfigError where these are refused."""
     notes = []
-    compared, has_quality = np.isfinite(s), np.isfinite(q)
     if not compared.all():
         notes.append(f"{(~compared).sum()} pairs without a similarity are left out")
     if not has_quality[compared].all():
         count = int((~has_quality[compared]).sum())
         if undefined == "refuse":
             raise ConfigError(f"{where}: {count} pairs have no quality; see --undefined")
-        way = "count as the worst quality" if undefined == "worst" else "are left out"
-        notes.append(f"{count} pairs without a quality {way}")
-    kept = compared & (has_quality | (undefined == "worst"))
-    if not kept.any():
-        raise ConfigError(f"{where}: no pair is left")
-    floor = np.nextafter(q[has_quality].min(), -np.inf) if has_quality.any() else 0.0
-    settled = np.where(has_quality, q, floor)[kept]
-    if people is not None:
-        people = people[kept]
-    return ScoredPairs(s[kept], mated[kept].astype(bool), settled, people, tuple(notes))
+        treatment = "count as the worst quality" if undefined == "worst" else "are left out"
+        notes.append(f"{count} pairs without a quality {treatment}")
+    return tuple(notes)
 
 
 def read_scored(
@@ -114,34 +136,37 @@ def read_scored(
 ) -> ScoredPairs:
     """CSV or npz with similarity, same, quality_a and quality_b or pair_quality, and maybe identity.
 
-    distance: similarity is one, smaller is more alike. lower_is_better: of qualities.
+    distance: the similarity is a distance: smaller is more alike. lower_is_better: of qualities.
     Raises ConfigError naming file, column and line.
     """
     columns = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
     for name in ("similarity", "same"):
         if name not in columns:
             raise ConfigError(f"{path}: no column {name}; it has {', '.join(columns) or 'none'}")
-    sign = -1.0 if lower_is_better else 1.0
-    if "pair_quality" in columns:
-        quality = sign * columns["pair_quality"]
-    elif {"quality_a", "quality_b"} <= columns.keys():
-        quality = np.minimum(sign * columns["quality_a"], sign * columns["quality_b"])
-    else:
-        raise ConfigError(f"{path}: needs quality_a and quality_b, or pair_quality")
     similarity = -columns["similarity"] if distance else columns["similarity"]
-    found = score_pairs(
+    pairs = score_pairs(
         similarity,
         columns["same"],
-        quality,
+        _pair_quality(columns, lower_is_better, path),
         columns.get("identity"),
         undefined=undefined,
         where=str(path),
     )
-    return _with_duplicates(found)
+    return _with_duplicates(pairs)
+
+
+def _pair_quality(columns: dict[str, Floats], lower_is_better: bool, path: Path) -> Floats:
+    """(P,), higher is better: the lower of both faces, where the pair has no quality of its own."""
+    sign = -1.0 if lower_is_better else 1.0
+    if "pair_quality" in columns:
+        return sign * columns["pair_quality"]
+    if {"quality_a", "quality_b"} <= columns.keys():
+        return np.minimum(sign * columns["quality_a"], sign * columns["quality_b"])
+    raise ConfigError(f"{path}: needs quality_a and quality_b, or pair_quality")
 
 
 def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
-    """Noted, not removed: whether two equal rows are one pair is not for us to say."""
+    """Equal rows are noted, not removed: two different pairs may have equal values."""
     rows = np.column_stack((pairs.similarity, pairs.same, pairs.quality))
     extra = len(rows) - len(np.unique(rows, axis=0))
     if extra <= 0.01 * len(rows):
@@ -152,15 +177,15 @@ def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
     )
 
 
-def _read_npz(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    found = read_npz(path)
+def _read_npz(path: Path) -> dict[str, Floats]:
+    arrays = read_npz(path)
     try:
-        return {k: v if k == "identity" else v.astype(np.float64) for k, v in found.items()}
+        return {k: v if k == "identity" else v.astype(np.float64) for k, v in arrays.items()}
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"{path}: an array is not of numbers ({exc})") from exc
 
 
-def _read_csv(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+def _read_csv(path: Path) -> dict[str, Floats]:
     columns: dict[str, list[float | str]]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -183,9 +208,9 @@ _COLUMNS = frozenset(("similarity", "same", "quality_a", "quality_b", "pair_qual
 def _value(name: str, text: str | None) -> float | str:
     if name == "identity":
         return text or ""
-    told = (text or "").strip().lower()
+    word = (text or "").strip().lower()
     if name == "same":
-        if told not in TRUE | FALSE:
+        if word not in TRUE | FALSE:
             raise ValueError(f"same must be 1 or 0, got {text!r}")
-        return float(told in TRUE)
-    return float("nan") if told in MISSING else float(told)
+        return float(word in TRUE)
+    return float("nan") if word in MISSING else float(word)

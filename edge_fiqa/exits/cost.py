@@ -1,4 +1,4 @@
-"""What reaching an exit costs: GFLOPs by formula, milliseconds and millijoules measured. Pure.
+"""The cost of reaching an exit: GFLOPs by formula, measured milliseconds and millijoules. Pure.
 
 One multiply-add counts as two FLOPs.
 """
@@ -31,7 +31,7 @@ def segment_gflops(config: VitConfig, segment: Segment) -> float:
 class CostTable:
     """Milliseconds, GFLOPs and, where a meter was there, millijoules of each segment.
 
-    For one face, on one device. mj: gross, of all that the meter sees.
+    For one face, on one device. mj: gross, of everything that the meter measures.
     """
 
     ms: Mapping[Segment, float]
@@ -62,8 +62,8 @@ class CostTable:
 
 
 def _sum_of(table: Mapping[Segment, float], route: Iterable[Segment]) -> float | None:
-    found = [table.get(segment) for segment in route]
-    return None if None in found else float(sum(value for value in found if value is not None))
+    costs = [table.get(segment) for segment in route]
+    return None if None in costs else float(sum(cost for cost in costs if cost is not None))
 
 
 def saved(costs: CostTable, depth: npt.NDArray[np.intp]) -> tuple[float, float | None]:
@@ -84,7 +84,7 @@ def saved(costs: CostTable, depth: npt.NDArray[np.intp]) -> tuple[float, float |
 
 
 class LoadFactor:
-    """How much slower than its cost table the machine is just now: a running geometric mean.
+    """How much slower than its cost table the machine is now: a running geometric mean.
 
     Starts at 1. `share` is the weight of the newest observation; one outlier (a page fault, a
     scheduler pause) moves the factor by at most 4 ** share.

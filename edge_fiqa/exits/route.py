@@ -13,15 +13,15 @@ Route = tuple[Segment, ...]
 def segments_for(boundaries: Sequence[int], tails: bool) -> tuple[Segment, ...]:
     """Every segment that a bundle with these segment ends holds.
 
-    To stop anywhere: one body per span, and its tail where the mode has tails. For a depth that is
-    known before it starts: everything up to each exit as one segment, the fastest way there.
+    To stop at any segment end: one body per span, and its tail where the mode has tails. For a depth
+    that is known before the start: one segment from block 1 to each exit, which is faster.
     """
     starts = [1, *(end + 1 for end in boundaries[:-1])]
     bodies = [Segment(first, last) for first, last in zip(starts, boundaries, strict=True)]
-    found = [*bodies, *(Segment(1, end, tail=tails) for end in boundaries)]
+    segments = [*bodies, *(Segment(1, end, tail=tails) for end in boundaries)]
     if tails:
-        found += [Segment(body.first, body.last, tail=True) for body in bodies]
-    return tuple(sorted(set(found)))
+        segments += [Segment(body.first, body.last, tail=True) for body in bodies]
+    return tuple(sorted(set(segments)))
 
 
 def parse_boundaries(text: str, depth: int) -> tuple[int, ...]:
@@ -57,16 +57,16 @@ def exits(segments: Iterable[Segment]) -> tuple[int, ...]:
 def route_to(segments: Iterable[Segment], depth: int, *, in_steps: bool = False) -> Route:
     """Segments that end at exit `depth`: the fewest, or with `in_steps` one per decision point.
 
-    The last is a tail wherever there is one: no tokens are needed behind it.
+    The last is a tail where there is one: after the last segment no tokens are needed.
     """
-    found = sorted(segments)
+    ordered = sorted(segments)
     steps: list[Segment] = []
     while (done := steps[-1].last if steps else 0) < depth:
-        onward = [s for s in found if s.first == done + 1 and s.last <= depth and _fits(s, depth)]
+        onward = [s for s in ordered if s.first == done + 1 and s.last <= depth and _fits(s, depth)]
         if not onward:
             raise ConfigError(
                 f"exit {depth} is not the end of a segment; this bundle can stop at exits "
-                f"{', '.join(map(str, exits(found)))}"
+                f"{', '.join(map(str, exits(ordered)))}"
             )
         reach = min if in_steps else max
         last = reach(s.last for s in onward)

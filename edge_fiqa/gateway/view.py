@@ -1,7 +1,8 @@
-"""What the outside may see of a running gateway, and the one thing that it may ask of it.
+"""What the outside may see of a gateway, and that it may push a picture to it.
 
-The HTTP server, the metrics and the web page know the gateway by this protocol alone, so that they
-are tested with a plain stand-in. Everything returned is a snapshot that the caller owns.
+The HTTP server, the metrics and the web page know the gateway by this protocol alone.
+So they are tested with a plain stand-in.
+Everything returned is a snapshot that the caller owns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ class FaceView(Struct, frozen=True):
 
 
 class CameraView(Struct, frozen=True, kw_only=True):
-    """frame_age_s: None before the first frame. warnings: BGR, drift, stale, in words."""
+    """A camera now.
+
+    frame_age_s: None before the first frame.
+    warnings: swapped colours, drift, a stale stream, in words.
+    """
 
     name: str
     state: StreamState
@@ -42,7 +47,7 @@ class CameraView(Struct, frozen=True, kw_only=True):
 
 
 class TrackView(Struct, frozen=True, kw_only=True):
-    """record: the best face so far. open: the person is still there."""
+    """A person. record: of the best face so far. open: the person is still there."""
 
     id: str
     camera: str
@@ -56,20 +61,22 @@ class TrackView(Struct, frozen=True, kw_only=True):
 class Totals(Struct, frozen=True, kw_only=True):
     """Since the start. The counts of faces add up: found = scored + every entry of `skipped`.
 
-    skipped: faces not scored, by reason (`too_small`, `pose`, `good_shot`, `overload`, `no_landmarks`,
-    `not_finite`). depths[k-1]: faces stopped at exit k. load: demand at full depth over capacity.
-    latency_s: p50 and p99 of frame to event; None without events. misses: answered after the deadline.
+    skipped: faces not scored, by reason (`SkipReason` of tracks/face_finder.py).
+    depths[k-1]: faces stopped at exit k; empty while the gateway starts.
+    misses: faces answered after their deadline.
+    load: demand at full depth over capacity.
+    latency_s: p50 and p99 of frame to event; None without events.
     """
 
     started: float
-    faces_found: int
-    faces_scored: int
-    skipped: Mapping[str, int]
-    depths: Sequence[int]
-    misses: int
-    events: Mapping[str, int]
-    load: float
-    latency_s: tuple[float, float] | None
+    faces_found: int = 0
+    faces_scored: int = 0
+    skipped: Mapping[str, int] = {}
+    depths: Sequence[int] = ()
+    misses: int = 0
+    events: Mapping[str, int] = {}
+    load: float = 0.0
+    latency_s: tuple[float, float] | None = None
     energy_j: float | None = None
 
 
@@ -78,7 +85,7 @@ class View(Protocol):
     backend: str
 
     def ready(self) -> str | None:
-        """None when faces can be scored now, else one line that says why not."""
+        """None if faces can be scored now, else one line that says why not."""
 
     def cameras(self) -> Sequence[CameraView]: ...
 
@@ -98,7 +105,10 @@ class View(Protocol):
     ) -> list[Record]:
         """(H, W, 3) uint8 RGB -> a record for every face in it, scored in turn with the cameras'.
 
-        An aligned 112x112 crop is taken as it is; with landmarks (5 points) one face is aligned;
-        otherwise the detector looks. Blocks until scored. Raises ConfigError where the image cannot
-        be used (no detector), Overloaded when the deadline cannot be kept.
+        An aligned 112x112 crop is taken as it is.
+        With landmarks (5 points) one face is aligned.
+        Otherwise the detector searches the picture.
+        Blocks until scored.
+        Raises ConfigError where the image cannot be used (no detector), Overloaded when the deadline
+        cannot be kept or the gateway is starting, EngineFailed.
         """

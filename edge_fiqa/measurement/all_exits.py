@@ -1,4 +1,4 @@
-"""The scores of all exits of an engine, and faces to run it on where no real ones are at hand."""
+"""The scores of all exits of an engine, and synthetic faces to run it on without real ones."""
 
 from __future__ import annotations
 

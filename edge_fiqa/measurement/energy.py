@@ -1,12 +1,12 @@
-"""Energy meters: what the machine can say of the joules it uses, and what work costs by them.
+"""Energy meters: how many joules the machine uses, and what a piece of work costs by them.
 
     ina3221   Jetson boards: volts and amperes of the board's input, through hwmon
     nvml      NVIDIA cards: the driver's energy counter
     rapl      x86 packages: energy counters through powercap (root, or readable energy_uj)
 
 A meter counts joules from an arbitrary start, of everything in its domain: the board, the card, the
-package. Gross energy of a piece of work is what was counted while it ran; net is what is left after
-the idle power measured before it, over the same time.
+package. Gross energy of a piece of work is what was counted while it ran. Net energy is gross less
+the idle power, measured before, times the same duration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from edge_fiqa.errors import BackendMissing
 
-SAMPLE_S = 0.005  # between two looks at a power sensor
+SAMPLE_S = 0.005  # between two readings of a power sensor
 HWMON, POWERCAP = Path("/sys/class/hwmon"), Path("/sys/class/powercap")
 
 
@@ -50,10 +50,10 @@ class Rapl:
         self.name = f"rapl ({', '.join(_label(z) for z in self._zones)})"
 
     def joules(self) -> float:
-        now = self._counters()
-        for before, after, wrap in zip(self._last, now, self._range, strict=True):
+        counters = self._counters()
+        for before, after, wrap in zip(self._last, counters, self._range, strict=True):
             self._joules += 1e-6 * (after - before if after >= before else after + wrap - before)
-        self._last = now
+        self._last = counters
         return self._joules
 
     def close(self) -> None: ...
@@ -63,7 +63,7 @@ class Rapl:
 
 
 class Sampled:
-    """Joules from a power sensor in watts, looked at every few ms by a thread (trapezoids)."""
+    """Joules from a power sensor in watts, read every few ms by a thread (trapezoids)."""
 
     def __init__(
         self,
@@ -74,15 +74,15 @@ class Sampled:
     ) -> None:
         self.name, self._watts, self._clock = name, watts, clock
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._joules, self._at, self._last = 0.0, clock(), watts()
+        self._joules, self._last_s, self._last_watts = 0.0, clock(), watts()
         self._thread = threading.Thread(target=self._sample, args=(sample_s,), daemon=True)
         self._thread.start()
 
     def joules(self) -> float:
         with self._lock:
-            now, watts = self._clock(), self._watts()
-            self._joules += (now - self._at) * (watts + self._last) / 2
-            self._at, self._last = now, watts
+            now_s, watts = self._clock(), self._watts()
+            self._joules += (now_s - self._last_s) * (watts + self._last_watts) / 2
+            self._last_s, self._last_watts = now_s, watts
             return self._joules
 
     def close(self) -> None:
@@ -96,25 +96,33 @@ class Sampled:
 
 def ina3221(root: Path = HWMON) -> Sampled:
     """A Jetson's board power: its input rail where one is measured, else the sum of all rails."""
-    chips = [d for d in sorted(root.glob("hwmon*")) if _label(d) == "ina3221"]
-    rails: dict[str, tuple[Path, Path]] = {}
-    for chip in chips:
-        for label in sorted(chip.glob("in*_label")):
-            number = label.name.removeprefix("in").removesuffix("_label")
-            volts, amperes = chip / f"in{number}_input", chip / f"curr{number}_input"
-            if volts.exists() and amperes.exists():
-                rails[label.read_text(encoding="utf-8").strip()] = (volts, amperes)
-    rails = {name: files for name, files in rails.items() if "sum of" not in name}
+    rails = _ina3221_rails(root)
     if not rails:
         raise BackendMissing("INA3221: no such sensor in hwmon (not a Jetson)")
-    whole: list[str] = [name for name in ("VDD_IN", "POM_5V_IN") if name in rails]
-    chosen = whole[:1] or sorted(rails)
+    input_rails: list[str] = [name for name in ("VDD_IN", "POM_5V_IN") if name in rails]
+    chosen: list[str] = input_rails[:1] or sorted(rails)
 
     def watts() -> float:
-        pairs = [rails[name] for name in chosen]
-        return sum(1e-6 * int(_read(v, "INA3221")) * int(_read(a, "INA3221")) for v, a in pairs)
+        return sum(_watts(*rails[name]) for name in chosen)
 
     return Sampled(f"ina3221 ({', '.join(chosen)})", watts)
+
+
+def _ina3221_rails(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Name of each rail -> its files of mV and of mA, without sums of several rails."""
+    rails: dict[str, tuple[Path, Path]] = {}
+    for chip in (folder for folder in sorted(root.glob("hwmon*")) if _label(folder) == "ina3221"):
+        for label in sorted(chip.glob("in*_label")):
+            number = label.name.removeprefix("in").removesuffix("_label")
+            name = label.read_text(encoding="utf-8").strip()
+            files = chip / f"in{number}_input", chip / f"curr{number}_input"
+            if "sum of" not in name and all(file.exists() for file in files):
+                rails[name] = files
+    return rails
+
+
+def _watts(volts: Path, amperes: Path) -> float:
+    return 1e-6 * int(_read(volts, "INA3221")) * int(_read(amperes, "INA3221"))
 
 
 class Nvml:

@@ -19,23 +19,24 @@ from edge_fiqa.types import Bytes, Segment
 def measure_costs(
     engine: Engine, repeats: int = 20, warm_up: int = 3, meter: Meter | None = None
 ) -> tuple[SegmentCost, ...]:
-    """Median ms of each segment for one face, run where it stands: behind the bodies before it.
+    """Median ms of each segment for one face, on the tokens of the bodies before it.
 
     With a meter also mJ, gross, of half a second of each segment.
 
-    Bodies are timed in a plain pass after another one, tails in passes of their own, and what is a
-    whole route by itself after itself: each finds the caches that the face before it would leave.
+    Every segment is timed with the caches as a face before it would leave them. So bodies are timed
+    in a pass of bodies that follows another one, tails in passes of their own, and a segment that is
+    a whole route by itself directly after a run of itself.
     """
     engine.prepare(faces=[1])
-    chain = _chain(engine)
-    others = sorted(engine.segments - set(chain))
+    bodies = _shortest_bodies(engine)
+    others = sorted(engine.segments - set(bodies))
     times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}
     face = synthetic_faces(1)
     for _ in range(repeats + warm_up):
-        _timed_pass(engine, chain, face, times, timed=[])  # as warm as the face before leaves it
-        _timed_pass(engine, chain, face, times, timed=chain)
-        _timed_pass(engine, chain, face, times, timed=others)
-    mj = {} if meter is None else _energy(engine, chain, face, meter)
+        _timed_pass(engine, bodies, face, times, timed=[])  # fills the caches for the next pass
+        _timed_pass(engine, bodies, face, times, timed=bodies)
+        _timed_pass(engine, bodies, face, times, timed=others)
+    mj = {} if meter is None else _energy(engine, bodies, face, meter)
     return tuple(
         SegmentCost(s.first, s.last, s.tail, round(statistics.median(ms[warm_up:]), 4), mj.get(s))
         for s, ms in sorted(times.items())
@@ -50,24 +51,26 @@ def measured_costs(engine: Engine) -> Costs:
     finally:
         if meter is not None:
             meter.close()
-    # An apt package of JetPack has no metadata that Python knows: there the engine says it.
-    said: str | None = getattr(engine, "version", None)
-    version = said or importlib.metadata.version(LIBRARIES[engine.backend])
+    # Python sees no metadata of JetPack's apt packages: there the engine knows its version.
+    version = getattr(engine, "version", None)
+    if version is None:
+        version = importlib.metadata.version(LIBRARIES[engine.backend])
     return Costs(engine.device, engine.backend, version, engine.threads, segments)
 
 
 def _energy(
-    engine: Engine, chain: list[Segment], face: Bytes, meter: Meter
+    engine: Engine, bodies: list[Segment], face: Bytes, meter: Meter
 ) -> dict[Segment, float]:
-    found: dict[Segment, float] = {}
+    """Gross mJ of every segment."""
+    mj: dict[Segment, float] = {}
     x: Bytes | Tokens = face
-    for body in chain:
+    for body in bodies:
         for segment in sorted(s for s in engine.segments if s.first == body.first):
             work = partial(engine.run, segment, x)
-            found[segment] = round(energy_of(meter, work, seconds=0.5).gross_mj, 4)
-        if body is not chain[-1]:
+            mj[segment] = round(energy_of(meter, work, seconds=0.5).gross_mj, 4)
+        if body is not bodies[-1]:
             x = behind(engine.run(body, x)[0])
-    return found
+    return mj
 
 
 def cost_table(engine: Engine, repeats: int = 10) -> CostTable:
@@ -77,26 +80,27 @@ def cost_table(engine: Engine, repeats: int = 10) -> CostTable:
     return CostTable.of(engine.config, engine.segments, ms)
 
 
-def _chain(engine: Engine) -> list[Segment]:
-    """The shortest bodies, one behind the other, through the whole network."""
+def _shortest_bodies(engine: Engine) -> list[Segment]:
+    """The shortest bodies, one after the other, through the whole network."""
     chain: list[Segment] = []
     bodies = [segment for segment in engine.segments if not segment.tail]
-    while onward := [b for b in bodies if b.first == (chain[-1].last if chain else 0) + 1]:
-        chain.append(min(onward, key=lambda b: b.last))
+    while following := [b for b in bodies if b.first == (chain[-1].last if chain else 0) + 1]:
+        chain.append(min(following, key=lambda body: body.last))
     return chain
 
 
 def _timed_pass(
     engine: Engine,
-    chain: list[Segment],
+    bodies: list[Segment],
     face: Bytes,
     times: dict[Segment, list[float]],
     timed: list[Segment],
 ) -> None:
+    """Run all bodies, and the segments of `timed` where their tokens are; time those of `timed`."""
     x: Bytes | Tokens = face
-    for body in chain:
+    for body in bodies:
         for segment in (s for s in timed if s.first == body.first and s is not body):
-            if segment.first == 1:  # a whole route: the face before went the same way
+            if segment.first == 1:  # a whole route: the face before it ran the same segment
                 engine.run(segment, x)
             _timed_run(engine, segment, x, times)
         x = behind(_timed_run(engine, body, x, times) if body in timed else engine.run(body, x)[0])

@@ -64,10 +64,8 @@ class _SegmentBuilder:
         self.constants: dict[str, onnx.TensorProto] = {}
 
     def build(self) -> onnx.ModelProto:
-        segment, d = self.segment, self.config.width
-        n: int | str = self.batch or "N"
-        first = segment.first == 1
-        x = self._stem("image") if first else "tokens"
+        segment = self.segment
+        x = self._stem("image") if segment.first == 1 else "tokens"
         scores = []
         for number in range(segment.first, segment.last + 1):
             tail = segment.tail and number == segment.last
@@ -78,19 +76,26 @@ class _SegmentBuilder:
             self._add("Concat", scores, "scores", axis=1)
         else:
             self._add("Identity", scores, "scores")
-        tokens = [n, self.config.tokens, d]
-        source = ("image", TensorProto.UINT8, [n, IMAGE, IMAGE, 3])
-        inputs = [source if first else ("tokens", TensorProto.FLOAT, tokens)]
-        outputs = [("scores", TensorProto.FLOAT, [n, segment.last - segment.first + 1])]
+        return self._model(*self._inputs_and_outputs())
+
+    def _inputs_and_outputs(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+        segment, value = self.segment, helper.make_tensor_value_info
+        n: int | str = self.batch or "N"
+        tokens = [n, self.config.tokens, self.config.width]
+        if segment.first == 1:
+            source = value("image", TensorProto.UINT8, [n, IMAGE, IMAGE, 3])
+        else:
+            source = value("tokens", TensorProto.FLOAT, tokens)
+        outputs = [value("scores", TensorProto.FLOAT, [n, segment.last - segment.first + 1])]
         if not segment.tail:
-            outputs.insert(0, ("tokens_out", TensorProto.FLOAT, tokens))
-        graph = helper.make_graph(
-            self.nodes,
-            segment.name,
-            [helper.make_tensor_value_info(*spec) for spec in inputs],
-            [helper.make_tensor_value_info(*spec) for spec in outputs],
-            list(self.constants.values()),
-        )
+            outputs.insert(0, value("tokens_out", TensorProto.FLOAT, tokens))
+        return [source], outputs
+
+    def _model(
+        self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        constants = list(self.constants.values())
+        graph = helper.make_graph(self.nodes, self.segment.name, inputs, outputs, constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         model.ir_version, model.producer_name = IR_VERSION, "edge_fiqa"
         onnx.checker.check_model(model, full_check=True)
@@ -130,30 +135,34 @@ class _SegmentBuilder:
 
     def _attention(self, x: str, key: str, name: str, tail: bool) -> str:
         """Query, key and value are three products: a body and a tail then share their weights."""
-        d, heads = self.config.width, self.config.heads
-        size = d // heads
-        weight, bias = fold_norm(self.weights, key + "norm1", key + "attn.qkv")
-        weight[:, :d] *= np.float32(size**-0.5)
-        bias[:d] *= np.float32(size**-0.5)
-        source = self._first_token(x, name + "norm1/token") if tail else x
-        parts = []
-        for index, part in enumerate(("q", "k", "v")):
-            columns = slice(index * d, (index + 1) * d)
-            product = self._linear(
-                source if part == "q" else x, name + part, weight[:, columns], bias[columns]
-            )
-            count = 1 if tail and part == "q" else self.config.tokens
-            product = self._add("Reshape", [product, self._ints([-1, count, heads, size])])
-            parts.append(self._add("Transpose", [product], perm=[0, 2, 1, 3]))
-        q, k, v = parts
+        q, k, v = self._query_key_value(x, key, name, tail)
         k = self._add("Transpose", [k], perm=[0, 1, 3, 2])
         shares = self._add("Softmax", [self._add("MatMul", [q, k], name + "logits")], axis=-1)
         mixed = self._add("MatMul", [shares, v], name + "mixed")
         mixed = self._add("Transpose", [mixed], perm=[0, 2, 1, 3])
-        tokens = 1 if tail else self.config.tokens
-        mixed = self._add("Reshape", [mixed, self._ints([-1, tokens, d])], name + "heads")
+        shape = self._ints([-1, 1 if tail else self.config.tokens, self.config.width])
+        mixed = self._add("Reshape", [mixed, shape], name + "heads")
         proj = self._linear(mixed, name + "proj", *self._layer(key + "attn.proj"))
         return self._float(proj, name + "attended")
+
+    def _query_key_value(self, x: str, key: str, name: str, tail: bool) -> list[str]:
+        """Each (N, heads, T, D / heads); the query of a tail (N, heads, 1, D / heads)."""
+        d, heads = self.config.width, self.config.heads
+        weight, bias = fold_norm(self.weights, key + "norm1", key + "attn.qkv")
+        scale = np.float32((d // heads) ** -0.5)
+        weight[:, :d] *= scale
+        bias[:d] *= scale
+        first_token = self._first_token(x, name + "norm1/token") if tail else x
+        sources = {"q": first_token, "k": x, "v": x}
+        parts = []
+        for index, (part, source) in enumerate(sources.items()):
+            columns = slice(index * d, (index + 1) * d)
+            product = self._linear(source, name + part, weight[:, columns], bias[columns])
+            tokens = 1 if tail and part == "q" else self.config.tokens
+            shape = self._ints([-1, tokens, heads, d // heads])
+            product = self._add("Reshape", [product, shape])
+            parts.append(self._add("Transpose", [product], perm=[0, 2, 1, 3]))
+        return parts
 
     def _score(self, x: str, number: int, only_token: bool) -> str:
         """<a, xhat> + b in float32. x: (N, T, D), or (N, 1, D) from a tail."""

@@ -37,6 +37,15 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 ENTROPY_BINS = 1024
+QDQ_OPTIONS = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    # Sums of products stay float: rounding them is half of the error, and takes time.
+    "OpTypesToExcludeOutputQuantization": ["MatMul"],
+    # q, k and v each quantise their common input: ONNX Runtime fuses only such pairs.
+    "DedicatedQDQPair": True,
+}
 Overrides = dict[str, list[dict[str, np.ndarray]]]
 
 
@@ -47,7 +56,7 @@ def quantised_segments(
     method: RangeMethod = "minmax",
     float_layers: Sequence[str] = (),
 ) -> Iterator[tuple[Segment, onnx.ModelProto]]:
-    """INT8 graphs of `segments`, made one at a time; ranges are seen on `faces` (N, 112, 112, 3).
+    """INT8 graphs of `segments`, made one at a time; ranges are measured on `faces` (N, 112, 112, 3).
 
     Each segment is calibrated on the float tokens that really reach it. Bodies must chain from
     block 1; a tail starts where a body starts. float_layers: see `quantise_segment`.
@@ -64,10 +73,15 @@ def quantised_segments(
         if not bodies:
             return
         body = min(bodies, key=lambda segment: segment.last)
-        session = _session(segment_graph(weights, body))
-        name = session.get_inputs()[0].name
-        inputs = [session.run(["tokens_out"], {name: x})[0] for x in inputs]
+        inputs = _tokens_after(segment_graph(weights, body), inputs)
         first = body.last + 1
+
+
+def _tokens_after(body: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The tokens that a float32 body passes on for each of its inputs."""
+    session = _session(body)
+    name = session.get_inputs()[0].name
+    return [session.run(["tokens_out"], {name: x})[0] for x in inputs]
 
 
 def quantise_segment(
@@ -80,20 +94,13 @@ def quantise_segment(
 
     float_layers stay float32: whole blocks (`block1`) or layers (`block1/fc2`, `stem`).
     """
-    kept = set(float_layers)
-    linear = [
-        node.name
-        for node in graph.graph.node
-        if node.op_type == "MatMul"
-        and _is_linear(node.name)
-        and not kept & {node.name, node.name.split("/")[0]}
-    ]
+    linear = _quantised_layers(graph, float_layers)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, str(source))
-        ranges: Overrides = {}
+        overrides = _exact_pixels(graph)
         if method == "entropy":
-            ranges = _entropy_ranges(graph, source, linear, inputs)
+            overrides = _entropy_ranges(graph, source, linear, inputs) | overrides
         quantize_static(
             str(source),
             str(target),
@@ -105,20 +112,23 @@ def quantise_segment(
             per_channel=True,
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=linear,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                # Sums of products stay float: rounding them is half of the error, and takes time.
-                "OpTypesToExcludeOutputQuantization": ["MatMul"],
-                # q, k and v each quantise their common input: ONNX Runtime fuses only such pairs.
-                "DedicatedQDQPair": True,
-                "TensorQuantOverrides": ranges | _exact_pixels(graph),
-            },
+            extra_options={**QDQ_OPTIONS, "TensorQuantOverrides": overrides},
         )
         model = onnx.load(str(target))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _quantised_layers(graph: onnx.ModelProto, float_layers: Sequence[str]) -> list[str]:
+    """Names of the linear layers, but for those that stay float or stand in a block that does."""
+    kept_float = set(float_layers)
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type == "MatMul"
+        and _is_linear(node.name)
+        and not kept_float & {node.name, node.name.split("/")[0]}
+    ]
 
 
 @contextlib.contextmanager
@@ -146,8 +156,8 @@ def _entropy_ranges(
 ) -> Overrides:
     """Ranges of least Kullback-Leibler divergence for the inputs of these layers.
 
-    `quantize_static` looks for them among 128 bins, as many as INT8 has steps on one side: its only
-    candidate is the whole range. Here there are more bins than steps.
+    `quantize_static` uses 128 bins, as many as INT8 has steps on one side, so its only candidate is
+    the whole range. With more bins than steps there is a choice.
     """
     calibrater = create_calibrator(
         source,
@@ -158,11 +168,11 @@ def _entropy_ranges(
     )
     calibrater.set_execution_providers(["CPUExecutionProvider"])
     calibrater.collect_data(_Reader(graph.graph.input[0].name, inputs))
-    found = calibrater.compute_data().data
-    wanted = {node.input[0] for node in graph.graph.node if node.name in linear}
+    ranges = calibrater.compute_data().data
+    inputs_of_layers = {node.input[0] for node in graph.graph.node if node.name in linear}
     return {
-        name: [{"rmin": found[name].range_value[0], "rmax": found[name].range_value[1]}]
-        for name in wanted & set(found)
+        name: [{"rmin": ranges[name].range_value[0], "rmax": ranges[name].range_value[1]}]
+        for name in inputs_of_layers & set(ranges)
     }
 
 

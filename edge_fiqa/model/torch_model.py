@@ -13,7 +13,7 @@ def load_vit(weights: Weights) -> ViT:
     vit = ViT(weights.config)
     state = {key: torch.from_numpy(value) for key, value in weights.arrays.items()}
     missing, unexpected = vit.load_state_dict(state, strict=False)
-    left = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if left or unexpected:
-        raise AssertionError(f"verified weights do not fit the network: {left} {unexpected}")
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise AssertionError(f"verified weights do not fit the network: {missing} {unexpected}")
     return vit.eval()

@@ -33,7 +33,7 @@ class Weights:
 
 
 def load_weights(path: Path, heads: int | None = None) -> Weights:
-    """Read a checkpoint. `heads` is needed when the file does not tell and the width is not 512.
+    """Read a checkpoint. `heads` is needed where the file does not state it and the width is not 512.
 
     Raises CheckpointError naming what is missing, unexpected or of a wrong shape.
     """
@@ -50,26 +50,35 @@ def load_weights(path: Path, heads: int | None = None) -> Weights:
 
 def verify(arrays: Mapping[str, Array], config: VitConfig, name: str) -> Weights:
     """Check every key, shape and value against `config`; keep what scoring needs."""
-    wanted = expected_shapes(config)
-    found = {key for key in arrays if not _ignored(key, config)}
-    problems = [f"missing {key} {shape}" for key, shape in wanted.items() if key not in arrays]
-    problems += [f"unexpected {key}" for key in sorted(found - wanted.keys())]
-    problems += [
-        f"{key} has shape {arrays[key].shape}, expected {shape}"
-        for key, shape in wanted.items()
-        if key in arrays and arrays[key].shape != shape
-    ]
+    shapes = expected_shapes(config)
+    problems = _shape_problems(arrays, shapes, config)
     if not problems:
-        kept = {key: np.ascontiguousarray(arrays[key], np.float32) for key in wanted}
+        kept = {key: np.ascontiguousarray(arrays[key], np.float32) for key in shapes}
         problems = [
-            f"{k} holds NaN or infinity" for k, v in kept.items() if not np.isfinite(v).all()
+            f"{key} holds NaN or infinity"
+            for key, array in kept.items()
+            if not np.isfinite(array).all()
         ]
     if problems:
-        shown = "; ".join(problems[:4]) + (
-            f"; and {len(problems) - 4} more" if problems[4:] else ""
-        )
-        raise CheckpointError(f"{name} is not a {config.mode} ViT-FIQA: {shown}")
+        listed = "; ".join(problems[:4])
+        more = f"; and {len(problems) - 4} more" if problems[4:] else ""
+        raise CheckpointError(f"{name} is not a {config.mode} ViT-FIQA: {listed}{more}")
     return Weights(config, kept, fingerprint(kept, config))
+
+
+def _shape_problems(
+    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], config: VitConfig
+) -> list[str]:
+    """Every key that is missing, unexpected or of a wrong shape."""
+    keys = {key for key in arrays if not _ignored(key, config)}
+    problems = [f"missing {key} {shape}" for key, shape in shapes.items() if key not in arrays]
+    problems += [f"unexpected {key}" for key in sorted(keys - shapes.keys())]
+    problems += [
+        f"{key} has shape {arrays[key].shape}, expected {shape}"
+        for key, shape in shapes.items()
+        if key in arrays and arrays[key].shape != shape
+    ]
+    return problems
 
 
 def expected_shapes(config: VitConfig) -> dict[str, tuple[int, ...]]:

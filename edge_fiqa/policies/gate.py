@@ -19,7 +19,7 @@ from edge_fiqa.types import Array, Mask
 
 @dataclass(frozen=True)
 class Replay:
-    """What a gate would have done with N faces of which every exit is known."""
+    """Depths and decisions of a gate on N faces of which every exit is known."""
 
     depth: npt.NDArray[np.intp]
     accepted: Mask
@@ -37,10 +37,10 @@ class Gate:
     The margin was chosen so that decisions differ from full depth at most at the rate `risk`, with
     probability `confidence`. margin None: nothing is certain before full depth.
 
-    ranked: a quality. Only faces certain to reach it (and the gate, if that is higher) stop early; one
-    that was once certain not to runs to full depth, so that all faces below can be sorted. Such a
-    stop that flips the gate's decision flips the one at `ranked` too, whose margin is the one used: the
-    promise holds.
+    ranked: a quality. Then only faces stop early that are certain to reach it (or the gate, where that
+    is higher). A face that was once certain to lie below runs to full depth. So all faces below can be
+    sorted. The margin is that of the higher of both. A stop that flips the gate's decision also flips
+    the decision at `ranked`, so the promise holds.
     """
 
     estimator: Estimator
@@ -90,7 +90,7 @@ class Gate:
 
     @property
     def line(self) -> float:
-        """What a face must be certain to lie beside, on the same scale: the gate, or `ranked`."""
+        """The higher of gate and `ranked`, on the scale of the full fused score."""
         return self.estimator.scale.score_of(max(self.gate, self.ranked or 0))
 
     def limit(self, forecast: Forecast) -> int:
@@ -112,24 +112,26 @@ class Gate:
     def _was_below(self, estimates: Array) -> Mask:
         """estimates (N, P): was the face certain to lie below the line at one of the P so far?"""
         below = np.zeros(len(estimates), bool)
-        for at, depth in zip(estimates.T, self.exits, strict=False):
-            below |= (at < self.line) & self._certain(at, depth)
+        for estimate, depth in zip(estimates.T, self.exits, strict=False):
+            below |= (estimate < self.line) & self._certain(estimate, depth)
         return below
 
     def replay(self, trail: Array) -> Replay:
-        """(N, E) complete trails -> where each would have stopped, and whether rightly."""
-        estimates, spreads = self.estimator.look(trail, self.exits, self.fusion)
-        at = stops(estimates, spreads, self.line, self.margin)
+        """(N, E) complete trails -> the depth where each would have stopped, and its decision."""
+        estimates, spreads = self.estimator.estimates_and_spreads(trail, self.exits, self.fusion)
+        stop = stops(estimates, spreads, self.line, self.margin)
         accepted = estimates >= self.tau
         rows = np.arange(len(trail))
         if self.ranked is not None:
-            at[estimates[rows, at] < self.line] = len(self.exits) - 1
-        return Replay(np.array(self.exits)[at], accepted[rows, at], accepted[:, -1])
+            stop[estimates[rows, stop] < self.line] = len(self.exits) - 1
+        return Replay(np.array(self.exits)[stop], accepted[rows, stop], accepted[:, -1])
 
 
 def gate_alone(policies: Sequence[Policy]) -> Gate | None:
-    """The gate policy, where no other looks at a face and stops it: its promise is of all faces, not
-    of those that a deadline left to it. Where a depth below the full one was planned, there is none."""
+    """The gate policy, or None where another policy may stop a face that is running.
+
+    The gate's promise holds for all faces, not for those that a deadline did not stop.
+    """
     gate = next((policy for policy in policies if isinstance(policy, Gate)), None)
     others = [policy for policy in policies if policy is not gate and policy.watches]
     return None if others else gate

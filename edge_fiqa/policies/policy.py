@@ -1,8 +1,8 @@
 """Policies: how deep to go, and when to stop. Pure: numbers in, decisions out, no clock, no I/O.
 
-A policy says two things. Before anything runs, `limit` names the deepest exit worth planning for:
-then the route can end in a cheap tail. After each segment, `stop` marks the faces that are done;
-only policies that `watches` are asked. One that `needs_ms` reads the cost table's milliseconds.
+Before anything runs, `limit` gives the deepest exit that the policy can need. The route then ends
+there with a cheap tail. After each segment, `stop` marks the faces that are done; only policies with
+`watches` are asked. A policy with `needs_ms` reads the cost table's milliseconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class Forecast:
-    """What stopping at each exit would cost one face. exits rises; ms, mj: None where not measured."""
+    """Predicted cost of one face at each exit. exits: rising. ms, mj: None where not measured."""
 
     exits: tuple[int, ...]
     gflops: tuple[float, ...]
@@ -33,7 +33,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known of the faces still running, after a segment.
+    """The state of the faces that still run, after a segment.
 
     estimates: (N, P) estimated full fused score at each of the P decision points so far, newest
     last; the fused score as it is, where the model has no calibration.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from edge_fiqa.calibration.estimate import Estimator, Judged
+from edge_fiqa.calibration.estimate import Estimator, QualityEstimates
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.policies.gate import Gate, gate_alone
 from edge_fiqa.policies.policy import Policy, Reason
@@ -39,7 +39,7 @@ class Recorder:
         """One record per crop, in order."""
         judged = None
         if self.estimator is not None:
-            judged = self.estimator.judge(assessment.score, assessment.depth)
+            judged = self.estimator.qualities(assessment.score, assessment.depth)
         policy = next((policy for policy in policies if isinstance(policy, Gate)), None)
         promised = gate_alone(policies) is not None and assessment.planned == self.exits
         for row, crop in enumerate(crops):
@@ -80,7 +80,9 @@ class Recorder:
             warnings=(face.reason,),
         )
 
-    def _quality(self, assessment: Assessment, judged: Judged | None, row: int) -> Quality:
+    def _quality(
+        self, assessment: Assessment, judged: QualityEstimates | None, row: int
+    ) -> Quality:
         raw = float(assessment.score[row])
         if not np.isfinite(raw):
             return Quality(None, None, None, "not_finite", self.algorithm, None)

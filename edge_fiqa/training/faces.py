@@ -234,7 +234,7 @@ def _outputs(
     """Raw outputs of a teacher and, where wanted, an inner map, both float16."""
 
     def see(first: int) -> Iterator[tuple[Table, ...]]:
-        for embedding, found in teacher.look(images[first:], inner, SEEN_AT_ONCE):
+        for embedding, found in teacher.run_batches(images[first:], inner, SEEN_AT_ONCE):
             kept = (embedding,) if found is None else (embedding, found)
             yield tuple(values.astype(np.float16) for values in kept)
 

@@ -34,8 +34,8 @@ def noisy(ms, seed, spread=0.05):
 
 
 def verdict(old_ms, new_ms, **new):
-    found = compare(result(row(noisy(old_ms, 1))), result(row(noisy(new_ms, 2)), **new))
-    return found.changes[0].verdict
+    comparison = compare(result(row(noisy(old_ms, 1))), result(row(noisy(new_ms, 2)), **new))
+    return comparison.changes[0].verdict
 
 
 def test_verdicts():
@@ -71,9 +71,9 @@ def test_what_makes_a_comparison_doubtful_is_said():
 
 def test_results_are_read_back_or_refused_in_one_line(tmp_path):
     path = tmp_path / "r.json"
-    found = result(row([1.0, 2.0]))
-    path.write_bytes(msgspec.json.encode(found))
-    assert load_result(path) == found
+    comparison = result(row([1.0, 2.0]))
+    path.write_bytes(msgspec.json.encode(comparison))
+    assert load_result(path) == comparison
     for text, message in (
         ('{"schema": "edge-fiqa-bench/9"}', "schema 'edge-fiqa-bench/9'; expected"),
         ('{"rows": []}', "schema None"),

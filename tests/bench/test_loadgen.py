@@ -27,15 +27,15 @@ def library(faces):
 def test_every_scenario_is_judged_by_loadgen(scenario, scorers, faces, tmp_path):
     alone = scenario in ("singlestream", "multistream")
     load = Load(scenario, 0.2, 24, qps=200, latency_ms=1000)
-    found = run_scenario(
+    result = run_scenario(
         scorers[:1] if alone else scorers, [Fixed(2)], library(faces), load, tmp_path / "logs"
     )
-    assert f"Scenario : {SCENARIOS[scenario]}" in found.summary
-    assert found.answered >= 24
+    assert f"Scenario : {SCENARIOS[scenario]}" in result.summary
+    assert result.answered >= 24
     if scenario != "multistream":  # whose queries of eight may end between
-        assert found.answered % len(faces) == 0  # equal issue: every face equally often
-    assert found.mean_depth == 2
-    assert found.metrics["result_validity"] in ("VALID", "INVALID")
+        assert result.answered % len(faces) == 0  # equal issue: every face equally often
+    assert result.mean_depth == 2
+    assert result.metrics["result_validity"] in ("VALID", "INVALID")
     assert (tmp_path / "logs/mlperf_log_detail.txt").exists()
 
 

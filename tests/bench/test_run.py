@@ -8,7 +8,7 @@ from edge_fiqa.bench import run as bench
 from edge_fiqa.bench.cost_check import WAYS, check_costs, errors
 from edge_fiqa.bench.environment import environment
 from edge_fiqa.bench.libraries import fastest_product
-from edge_fiqa.bench.run import BenchPlan, measure
+from edge_fiqa.bench.run import BenchPlan, run_benchmark
 from edge_fiqa.bench.timing import Effort
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.machine import read_machine
@@ -53,7 +53,7 @@ def result(bundle, few):
         patch.setattr(bench, "find_meter", lambda device: (FakeMeter(), ""))
         patch.setattr(bench, "idle_watts", lambda meter: 5.0)
         plan = BenchPlan((1, 4), (1, 8), ("ov", "ort"), ("one", "steps"), 1, FEW, False, 0.02)
-        return measure([bundle], plan, few)
+        return run_benchmark([bundle], plan, few)
 
 
 def test_every_combination_is_one_row(result):
@@ -69,9 +69,9 @@ def test_every_combination_is_one_row(result):
 def test_gflops_are_those_of_the_segments_run(result, bundle):
     whole, last = Segment(1, 4, tail=True), Segment(4, 4, tail=True)
     steps = [Segment(1, 1), Segment(2, 2), Segment(3, 3), last]
-    found = {row.way: row.gflops for row in result.rows if row.exit == 4}
-    assert found["one"] == pytest.approx(segment_gflops(bundle.config, whole), abs=1e-5)
-    assert found["steps"] == pytest.approx(
+    gflops = {row.way: row.gflops for row in result.rows if row.exit == 4}
+    assert gflops["one"] == pytest.approx(segment_gflops(bundle.config, whole), abs=1e-5)
+    assert gflops["steps"] == pytest.approx(
         sum(segment_gflops(bundle.config, s) for s in steps), abs=1e-5
     )
 
@@ -99,27 +99,29 @@ def test_the_report_says_all_of_it(result, tmp_path):
     assert text.count("\n") > len(result.rows)
     report.plot(result, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+    with pytest.raises(ConfigError, match="No such file"):
+        report.plot(result, tmp_path / "absent" / "plot.png")
 
 
 def test_no_meter_is_null_and_why(bundle, few):
     plan = BenchPlan((1,), threads=1, effort=FEW, backends=("ov",))
-    found = measure([bundle], plan, few)
-    row = found.rows[0]
+    measured = run_benchmark([bundle], plan, few)
+    row = measured.rows[0]
     assert row.peak_mb > 20  # Python and numpy alone need that
-    if found.power.meter is None:
-        assert "INA3221" in found.power.why
+    if measured.power.meter is None:
+        assert "INA3221" in measured.power.why
         assert row.gross_mj is None
         assert row.net_mj is None
 
 
 def test_refused(bundle, few):
     with pytest.raises(ConfigError, match="exit 9 does not exist; this bundle can stop at 1, 2, 3"):
-        measure([bundle], BenchPlan((9,), backends=("ov",), effort=FEW), few)
+        run_benchmark([bundle], BenchPlan((9,), backends=("ov",), effort=FEW), few)
     with pytest.raises(ConfigError, match="batches of at least 1"):
-        measure([bundle], BenchPlan((1,), (0,), effort=FEW), few)
+        run_benchmark([bundle], BenchPlan((1,), (0,), effort=FEW), few)
     empty = FaceSet(np.zeros((0, 112, 112, 3), np.uint8), (), "none")
     with pytest.raises(ConfigError, match="needs faces"):
-        measure([bundle], BenchPlan((1,), effort=FEW), empty)
+        run_benchmark([bundle], BenchPlan((1,), effort=FEW), empty)
 
 
 @pytest.mark.parametrize("backend", ["ov", "ort", "pt"])
@@ -143,9 +145,11 @@ def test_an_unknown_library_has_no_peak():
 def test_cost_tables_are_checked_for_every_way_and_exit(bundle, faces):
     with open_engine(bundle, "ov", threads=1) as engine:
         controller = Controller(engine, cost_table(engine))
-        found = check_costs(controller, faces[:1], FEW)
-    assert {(p.way, p.exit) for p in found} == {(way, k) for way in WAYS for k in (1, 2, 3, 4)}
-    median, p90 = errors(found)
+        predictions = check_costs(controller, faces[:1], FEW)
+    assert {(p.way, p.exit) for p in predictions} == {
+        (way, k) for way in WAYS for k in (1, 2, 3, 4)
+    }
+    median, p90 = errors(predictions)
     assert 0 <= median <= p90
 
 
@@ -159,8 +163,8 @@ def test_the_environment_of_a_jetson(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    found = environment(tmp_path)
-    assert found["board"] == "NVIDIA Jetson Orin Nano"
-    assert found["governor"] == "schedutil"
-    assert found["power_mode"] == read_machine(tmp_path).power_mode == "mode 1"
-    assert found["instructions"] == ["asimddp", "i8mm"]
+    machine = environment(tmp_path)
+    assert machine["board"] == "NVIDIA Jetson Orin Nano"
+    assert machine["governor"] == "schedutil"
+    assert machine["power_mode"] == read_machine(tmp_path).power_mode == "mode 1"
+    assert machine["instructions"] == ["asimddp", "i8mm"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fiqa.gateway.queue.schedule import Rules, Speed, at_fixed_exit, decide
+from edge_fiqa.gateway.queue.schedule import Rules, Speed, at_fixed_exit, grant_depth
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/gateway_simulate.py"))
 Arrival, poisson = SCRIPT["Arrival"], SCRIPT["poisson"]
@@ -15,7 +15,7 @@ simulate, summarise = SCRIPT["simulate"], SCRIPT["summarise"]
 
 SPEED = Speed((1, 2), (0.1, 0.2))
 QUALITY = np.array([[50.0, 60.0], [80.0, 70.0], [10.0, 20.0]])
-OURS = partial(decide, rules=Rules(least_exit=1, utilisation=1.0, margin_s=0.0, caution=1.0))
+OURS = partial(grant_depth, rules=Rules(least_exit=1, utilisation=1.0, margin_s=0.0, caution=1.0))
 
 
 def come(*times, deadline_s=1.0, tracks=None):
@@ -95,7 +95,7 @@ def test_ours_answers_in_time_at_any_load(load):
     quality = np.tile(np.linspace(40, 60, 6), (5, 1))
     rng = np.random.default_rng(1)
     arrivals = poisson(rng, load * speed.capacity, 60.0, 0.5, [[0, 1, 2, 3, 4]])
-    outcome = simulate(arrivals, quality, speed, partial(decide, rules=Rules(1)), 101.0)
+    outcome = simulate(arrivals, quality, speed, partial(grant_depth, rules=Rules(1)), 101.0)
     summary = summarise(arrivals, outcome, quality, speed.exits)
     assert summary.in_time > 0.99
     full = simulate(arrivals, quality, speed, at_fixed_exit, 101.0)

@@ -38,14 +38,14 @@ HOSTILE = {
 @pytest.mark.parametrize("where", HOSTILE)
 def test_what_cannot_be_is_refused_when_it_is_read(where, tmp_path):
     path = tmp_path / "c.json"
-    found = json.loads((SHIPPED["nano"] / FILE).read_bytes())
+    content = json.loads((SHIPPED["nano"] / FILE).read_bytes())
     *parents, last = where.strip().split("/")
-    place = found
+    place = content
     for key in parents:
         place = place[int(key) if key.isdigit() else key]
     assert last in place
     place[last] = HOSTILE[where]
-    path.write_text(json.dumps(found), encoding="utf-8")
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ConfigError, match="is not a calibration") as refused:
         load_calibration(path)
     assert str(path) in str(refused.value)

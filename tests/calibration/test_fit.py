@@ -53,13 +53,13 @@ def test_intervals_hold_nine_in_ten_unseen_faces(found):
     estimator = Estimator.of(found, "FW")
     full = estimator.scale.quality(fuse(unseen, 6))
     for depth in EXITS[:-1]:
-        judged = estimator.judge(fuse(unseen, depth), np.full(4000, depth))
-        inside = (judged.low <= full) & (full <= judged.high)
+        qualities = estimator.qualities(fuse(unseen, depth), np.full(4000, depth))
+        inside = (qualities.low <= full) & (full <= qualities.high)
         assert 0.87 < inside.mean() < 0.96
-        assert (judged.low <= judged.quality).all()
-        assert (judged.quality <= judged.high).all()
-    judged = estimator.judge(fuse(unseen, 6), np.full(4000, 6))
-    assert (judged.low == judged.high).all()
+        assert (qualities.low <= qualities.quality).all()
+        assert (qualities.quality <= qualities.high).all()
+    qualities = estimator.qualities(fuse(unseen, 6), np.full(4000, 6))
+    assert (qualities.low == qualities.high).all()
 
 
 def test_judging_a_mixed_batch_is_judging_each(found):
@@ -68,10 +68,10 @@ def test_judging_a_mixed_batch_is_judging_each(found):
     depth = np.arange(50) % 6 + 1
     score = fuse(unseen, depth)
     score[7] = np.nan
-    mixed = estimator.judge(score, depth)
+    mixed = estimator.qualities(score, depth)
     assert np.isnan(mixed.estimate[7])
     for row in set(range(50)) - {7}:
-        alone = estimator.judge(score[row : row + 1], depth[row : row + 1])
+        alone = estimator.qualities(score[row : row + 1], depth[row : row + 1])
         assert (mixed.quality[row], mixed.low[row]) == (alone.quality[0], alone.low[0])
 
 

@@ -6,16 +6,16 @@ from scipy.stats import binom, t
 
 from edge_fiqa.calibration.risk import (
     LAMBDAS,
-    Trial,
+    FlipCounts,
     certain,
-    choose,
+    choose_lambdas,
+    count_flips,
     design_effect,
     faces_needed,
     fixed_sequence,
     flips,
     p_value,
     stops,
-    try_out,
     variance,
 )
 
@@ -68,12 +68,12 @@ def test_stops_at_the_first_certain_point():
 
 def test_flips_are_those_of_stopping_there():
     estimates, spreads = made_up(300)
-    found = flips(estimates, spreads, 0.3, LAMBDAS)
+    computed = flips(estimates, spreads, 0.3, LAMBDAS)
     for position, lam in enumerate(LAMBDAS):
         at = stops(estimates, spreads, 0.3, lam)
         early = estimates[np.arange(300), at] >= 0.3
-        np.testing.assert_array_equal(found[position], early != (estimates[:, -1] >= 0.3))
-    assert found[0].sum() < found[-1].sum()
+        np.testing.assert_array_equal(computed[position], early != (estimates[:, -1] >= 0.3))
+    assert computed[0].sum() < computed[-1].sum()
 
 
 def test_a_face_at_the_margin_or_at_the_gate():
@@ -101,14 +101,14 @@ def test_faces_needed_is_where_no_flip_suffices():
     needed = faces_needed(0.01, 0.95)
     assert needed == 299  # 0.99 ** 299 < 0.05 < 0.99 ** 298
     clean = np.zeros((1, len(LAMBDAS)))
-    assert choose(Trial(clean, clean + needed), 0.01, 0.95)[1] == LAMBDAS[-1]
-    assert choose(Trial(clean, clean + needed - 1), 0.01, 0.95) == ([None], None)
+    assert choose_lambdas(FlipCounts(clean, clean + needed), 0.01, 0.95)[1] == LAMBDAS[-1]
+    assert choose_lambdas(FlipCounts(clean, clean + needed - 1), 0.01, 0.95) == ([None], None)
 
 
 def test_one_margin_for_all_gates_is_as_wide_as_the_widest():
     estimates, spreads = made_up(4000)
-    trial = try_out(estimates, spreads, np.linspace(-2, 2, 9), np.arange(4000), 0.95)
-    each, common = choose(trial, 0.02, 0.95)
+    counts = count_flips(estimates, spreads, np.linspace(-2, 2, 9), np.arange(4000), 0.95)
+    each, common = choose_lambdas(counts, 0.02, 0.95)
     assert common == max(each)
     assert min(each) < common
 
@@ -126,7 +126,7 @@ def test_the_promise_is_kept_in_two_thousand_calibrations(risk):
     for _ in range(trials):
         drawn = rng.integers(0, estimates.shape[0], faces)
         errors = wrong[:, :, drawn].sum(axis=2, dtype=np.float64)
-        each, common = choose(Trial(errors, np.full(errors.shape, faces)), risk, 0.95)
+        each, common = choose_lambdas(FlipCounts(errors, np.full(errors.shape, faces)), risk, 0.95)
         violated += [truth[g, place[lam]] > risk for g, lam in enumerate(each)]
         violated_by_any += bool((truth[:, place[common]] > risk).any())
     allowed = binom.ppf(0.999, trials, 0.05)
@@ -162,8 +162,8 @@ def test_gates_without_flips_borrow_the_design_effect_of_those_with():
     sizes = np.full(200, 5.0)
     errors = np.zeros((2, 1, 200))
     errors[0, 0, ::2] = 5
-    found = design_effect(variance(errors, sizes), sizes, 0.95)
-    assert found[1, 0] == pytest.approx(5, rel=0.02)
+    computed = design_effect(variance(errors, sizes), sizes, 0.95)
+    assert computed[1, 0] == pytest.approx(5, rel=0.02)
 
 
 def test_nobody_counts_for_more_than_twenty_faces():
@@ -171,17 +171,17 @@ def test_nobody_counts_for_more_than_twenty_faces():
     estimates = np.array([[0.5, -1.0]] * 600 + [[0.5, 1.0]] * 580)
     spreads = np.array([[1.0, 0.0]] * 1180)
     groups = np.array([0] * 600 + list(range(1, 581)))
-    trial = try_out(estimates, spreads, [0.0], groups, 0.95)
-    assert trial.flips[0, -1] / trial.faces[0, -1] == pytest.approx(20 / 600)
-    assert trial.faces[0, -1] < 600
+    counts = count_flips(estimates, spreads, [0.0], groups, 0.95)
+    assert counts.flips[0, -1] / counts.faces[0, -1] == pytest.approx(20 / 600)
+    assert counts.faces[0, -1] < 600
 
 
 def test_faces_that_are_alone_are_counted_one_by_one():
     estimates, spreads = made_up(500)
-    trial = try_out(estimates, spreads, [0.0], np.arange(500), 0.95)
+    counts = count_flips(estimates, spreads, [0.0], np.arange(500), 0.95)
     plain = flips(estimates, spreads, 0.0, LAMBDAS).sum(axis=1)
-    np.testing.assert_allclose(trial.flips[0], plain, rtol=1e-6)
-    np.testing.assert_allclose(trial.faces[0], 500, rtol=1e-6)
+    np.testing.assert_allclose(counts.flips[0], plain, rtol=1e-6)
+    np.testing.assert_allclose(counts.faces[0], 500, rtol=1e-6)
 
 
 def test_the_promise_is_kept_where_persons_flip_together():
@@ -197,7 +197,9 @@ def test_the_promise_is_kept_where_persons_flip_together():
         estimates = base[drawn] + rng.normal(0, 1e-3, (len(drawn), 1))
         groups = {"by person": np.repeat(np.arange(400), 12), "as if independent": np.arange(4800)}
         for kind, numbers in groups.items():
-            (lam,), _ = choose(try_out(estimates, spread[drawn], [0.0], numbers, 0.95), 0.03, 0.95)
+            (lam,), _ = choose_lambdas(
+                count_flips(estimates, spread[drawn], [0.0], numbers, 0.95), 0.03, 0.95
+            )
             violated[kind] += truth[place[lam]] > 0.03
     assert violated["by person"] <= binom.ppf(0.999, 300, 0.06)
     assert violated["as if independent"] > binom.ppf(0.999, 300, 0.05)
@@ -216,6 +218,8 @@ def test_few_persons_cannot_promise_however_many_their_faces(persons, each):
         drawn = np.repeat(rng.integers(0, 20_000, persons), each)
         estimates = base[drawn] + rng.normal(0, 1e-3, (len(drawn), 1))
         numbers = np.repeat(np.arange(persons), each)
-        lambdas, _ = choose(try_out(estimates, spread[drawn], taus, numbers, 0.95), 0.03, 0.95)
+        lambdas, _ = choose_lambdas(
+            count_flips(estimates, spread[drawn], taus, numbers, 0.95), 0.03, 0.95
+        )
         violated += [truth[gate, place[lam]] > 0.03 for gate, lam in enumerate(lambdas)]
     assert violated.max() <= binom.ppf(0.999, 40, 0.05)

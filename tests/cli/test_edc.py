@@ -29,17 +29,17 @@ def result(capsys, *arguments):
 
 
 def test_fixed_by_hand(pairs, capsys):
-    found = result(capsys, pairs, "--threshold", "0.5", "--limit", "0.2")
-    fnmr = {round(p["discard"], 2): p["fnmr"] for p in found["points"]}
+    edc = result(capsys, pairs, "--threshold", "0.5", "--limit", "0.2")
+    fnmr = {round(p["discard"], 2): p["fnmr"] for p in edc["points"]}
     assert fnmr[0] == pytest.approx(0.05)
     assert fnmr[0.02] == pytest.approx(60 / 1960)
     assert fnmr[0.05] == fnmr[0.2] == 0
     exact = sum((100 - i) / (2000 - i) for i in range(100)) / 2000
-    assert found["pauc"] == pytest.approx(exact, abs=1e-12)
-    assert found["pauc_theoretical_best"] == pytest.approx(0.05**2 / 2)
-    assert found["pauc_interval_95"][0] < found["pauc"] < found["pauc_interval_95"][1]
-    assert (found["mated"], found["non_mated"], found["identities"]) == (2000, 20_000, 200)
-    assert found["notes"] == []
+    assert edc["pauc"] == pytest.approx(exact, abs=1e-12)
+    assert edc["pauc_theoretical_best"] == pytest.approx(0.05**2 / 2)
+    assert edc["pauc_interval_95"][0] < edc["pauc"] < edc["pauc_interval_95"][1]
+    assert (edc["mated"], edc["non_mated"], edc["identities"]) == (2000, 20_000, 200)
+    assert edc["notes"] == []
 
 
 def test_a_threshold_may_come_from_impostors_or_from_errors(pairs, capsys):
@@ -50,13 +50,11 @@ def test_a_threshold_may_come_from_impostors_or_from_errors(pairs, capsys):
 
 
 def test_crfiqa_shows_only_what_is_resolved(pairs, capsys):
-    found = result(capsys, pairs, "--protocol", "crfiqa", "--fmr", "0.001")
-    assert found["pauc"] is None
-    assert found["pauc_resolved"]["limit"] == pytest.approx(0.5)
-    assert any("resolved up to a discard of 0.5 only" in note for note in found["notes"])
-    assert [p["fnmr"] is None for p in found["points"]] == [
-        p["discard"] > 0.5 for p in found["points"]
-    ]
+    edc = result(capsys, pairs, "--protocol", "crfiqa", "--fmr", "0.001")
+    assert edc["pauc"] is None
+    assert edc["pauc_resolved"]["limit"] == pytest.approx(0.5)
+    assert any("resolved up to a discard of 0.5 only" in note for note in edc["notes"])
+    assert [p["fnmr"] is None for p in edc["points"]] == [p["discard"] > 0.5 for p in edc["points"]]
     assert result(capsys, pairs, "--protocol", "crfiqa", "--fmr", "0.01")["pauc"] is not None
 
 
@@ -112,9 +110,9 @@ def test_what_means_nothing_is_refused_in_one_line(tmp_path, capsys, mated, othe
 
 
 def test_no_identities_and_few_errors_are_said(tmp_path, capsys):
-    found = result(capsys, write(tmp_path, 50, 0), "--threshold", "0.15")
-    assert any("no identities" in note for note in found["notes"])
-    assert any("only 10 errors" in note for note in found["notes"])
+    edc = result(capsys, write(tmp_path, 50, 0), "--threshold", "0.15")
+    assert any("no identities" in note for note in edc["notes"])
+    assert any("only 10 errors" in note for note in edc["notes"])
     spotless = result(capsys, write(tmp_path, 50, 0), "--threshold", "-1")
     assert spotless["pauc"] == 0
     assert spotless["pauc_relative"] is None

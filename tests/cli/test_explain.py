@@ -22,9 +22,9 @@ def test_maps_of_a_folder(folder, checkpoint, tmp_path, capsys):
     assert main(["explain", *arguments, "--samples", "2"]) == 0
     assert "attention of the quality token, 3 faces, 4 exits" in capsys.readouterr().out
     assert cv2.imread(str(out)).shape[1] > 300
-    found = np.load(npz)
-    assert found["maps"].shape == (3, 4, 12, 12)
-    assert found["names"].tolist() == ["0.png", "1.png", "2.png"]
+    maps_file = np.load(npz)
+    assert maps_file["maps"].shape == (3, 4, 12, 12)
+    assert maps_file["names"].tolist() == ["0.png", "1.png", "2.png"]
 
 
 def test_a_bundle_with_float_weights_will_do(folder, bundle, tmp_path):

@@ -27,8 +27,8 @@ def orin(engine_tests, monkeypatch, tmp_path):
     return world
 
 
-def named(found):
-    return {check.name: check for check in found}
+def named(checked):
+    return {check.name: check for check in checked}
 
 
 JETPACKS = [  # Jetson Linux, JetPack, its toolkit, its Python
@@ -54,15 +54,15 @@ def test_what_is_missing_is_named_for_every_jetpack(
     bare, tmp_path, monkeypatch, l4t, jetpack, toolkit, python
 ):
     monkeypatch.setattr(checks, "_hides_system_packages", lambda: False)
-    found = named(checks.checks(Machine(l4t=l4t), tmp_path))
-    assert found["jetpack"].found == f"{jetpack} (Jetson Linux {l4t})"
-    assert found["driver"].remedy.startswith("sudo apt-get install nvidia-l4t-cuda;")
-    assert found["tensorrt"].remedy.startswith("sudo apt-get install python3-libnvinfer")
-    told = f"; it is for Python {python} alone" in found["tensorrt"].remedy
+    checked = named(checks.checks(Machine(l4t=l4t), tmp_path))
+    assert checked["jetpack"].found == f"{jetpack} (Jetson Linux {l4t})"
+    assert checked["driver"].remedy.startswith("sudo apt-get install nvidia-l4t-cuda;")
+    assert checked["tensorrt"].remedy.startswith("sudo apt-get install python3-libnvinfer")
+    told = f"; it is for Python {python} alone" in checked["tensorrt"].remedy
     assert told == (python != ".".join(map(str, sys.version_info[:2])))
-    assert found["pycuda"].remedy.startswith("sudo engines/jetson/install.sh,")
-    assert found["pycuda"].remedy.endswith(f"g++ python3-dev python3-venv {toolkit}")
-    assert [check.ok for check in found.values()][:4] == [True, False, False, False]
+    assert checked["pycuda"].remedy.startswith("sudo engines/jetson/install.sh,")
+    assert checked["pycuda"].remedy.endswith(f"g++ python3-dev python3-venv {toolkit}")
+    assert [check.ok for check in checked.values()][:4] == [True, False, False, False]
 
 
 @pytest.mark.parametrize("l4t", ["35.4.1", "36.3.0", "32.7.1"])
@@ -73,10 +73,10 @@ def test_a_jetpack_that_is_too_old(bare, tmp_path, l4t):
 
 
 def test_a_jetpack_that_is_newer_than_this(bare, tmp_path):
-    found = named(checks.checks(Machine(l4t="41.1.0"), tmp_path))
-    assert found["jetpack"].ok is None
-    assert "newer than what is known here (6.1, 6.2, 7.0, 7.1, 7.2)" in found["jetpack"].found
-    assert found["pycuda"].remedy.endswith(" cuda-toolkit")
+    checked = named(checks.checks(Machine(l4t="41.1.0"), tmp_path))
+    assert checked["jetpack"].ok is None
+    assert "newer than what is known here (6.1, 6.2, 7.0, 7.1, 7.2)" in checked["jetpack"].found
+    assert checked["pycuda"].remedy.endswith(" cuda-toolkit")
 
 
 def test_a_server(bare, tmp_path):
@@ -90,8 +90,8 @@ def test_a_tensorrt_that_is_too_old(bare, tmp_path, monkeypatch):
     old = types.ModuleType("tensorrt")
     old.__version__ = "8.6.2"
     monkeypatch.setitem(sys.modules, "tensorrt", old)
-    found = named(checks.checks(Machine(l4t="36.4.3"), tmp_path))["tensorrt"]
-    assert (found.ok, found.remedy) == (False, "flash JetPack 6.2 or later")
+    checked = named(checks.checks(Machine(l4t="36.4.3"), tmp_path))["tensorrt"]
+    assert (checked.ok, checked.remedy) == (False, "flash JetPack 6.2 or later")
     old.__version__ = "10.16.2.10"
     assert named(checks.checks(Machine(), tmp_path))["tensorrt"].ok is True
 
@@ -107,11 +107,11 @@ def test_an_environment_that_hides_jetpacks_packages(tmp_path, monkeypatch):
 
 
 def test_advice_about_the_board(tmp_path):
-    found = named(checks.checks(ORIN, tmp_path))
-    assert (found["power mode"].found, found["power mode"].ok) == ("15W", None)
-    assert found["clocks"].remedy == "sudo jetson_clocks"
+    checked = named(checks.checks(ORIN, tmp_path))
+    assert (checked["power mode"].found, checked["power mode"].ok) == ("15W", None)
+    assert checked["clocks"].remedy == "sudo jetson_clocks"
     assert named(checks.checks(THOR, tmp_path))["clocks"].remedy == ""
-    assert found["memory"].ok is True
+    assert checked["memory"].ok is True
     low = Machine(available_mb=500, total_mb=4000, swap_mb=0)
     assert named(checks.checks(low, tmp_path))["memory"].ok is False
 
@@ -129,15 +129,15 @@ def test_a_device_file_that_may_not_be_opened(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_board_that_is_ready(orin, bundle, tmp_path):
     said = []
-    found = device.examine(bundle, ORIN, said.append, tmp_path)
-    assert found["ready"] is True
-    assert [e["precision"] for e in found["engines"]] == ["fp32", "fp32", "fp16"]
-    for engine in found["engines"]:
+    checked = device.examine(bundle, ORIN, said.append, tmp_path)
+    assert checked["ready"] is True
+    assert [e["precision"] for e in checked["engines"]] == ["fp32", "fp32", "fp16"]
+    for engine in checked["engines"]:
         assert [row["exit"] for row in engine["exits"]] == [1, 2, 3, 4]
         assert all(row["ms"] > 0 for row in engine["exits"])
         assert max(row["difference"] for row in engine["exits"]) <= engine["limit"]
         assert engine["tensorrt"] == "10.3.0"
-    json.dumps(found)
+    json.dumps(checked)
     assert any("against the bundle's golden scores: right" in line for line in said)
 
 
@@ -150,9 +150,9 @@ def test_wrong_scores_are_called_wrong(orin, bundle, tmp_path):
     manifest["golden"][0][2] += 1
     (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     said = []
-    found = device.examine(Bundle.open(copy), ORIN, said.append, tmp_path)
-    assert found["ready"] is False
-    assert found["engines"][0]["right"] is False
+    checked = device.examine(Bundle.open(copy), ORIN, said.append, tmp_path)
+    assert checked["ready"] is False
+    assert checked["engines"][0]["right"] is False
     assert any("WRONG" in line for line in said)
 
 
@@ -161,14 +161,14 @@ def test_the_command_without_a_device(capsys, bundle, tmp_path):
     arguments = ["doctor", "--device", "--bundle", str(bundle.folder), "--report", str(report)]
     status = main(arguments)
     out = capsys.readouterr().out
-    found = json.loads(report.read_text(encoding="utf-8"))
-    if found["ready"]:
+    checked = json.loads(report.read_text(encoding="utf-8"))
+    if checked["ready"]:
         pytest.skip("this machine has what others lack")
     assert status == 2
     assert "MISSING" in out
     assert "NOT ready" in out
-    assert found["engines"] == []
-    assert {check["name"] for check in found["checks"]} >= {"driver", "tensorrt", "pycuda"}
+    assert checked["engines"] == []
+    assert {check["name"] for check in checked["checks"]} >= {"driver", "tensorrt", "pycuda"}
     assert main([*arguments[:-1], str(tmp_path / "no/x.json")]) == 2
 
 

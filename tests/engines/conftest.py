@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import pwd
 import shutil
 import sys
 import warnings
@@ -60,10 +61,11 @@ def homeless(monkeypatch):
     for name in ("EDGE_FIQA_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
 
-    def home():
-        raise RuntimeError("Could not determine home directory.")
+    def nameless(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
 
-    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nameless)
 
 
 @pytest.fixture(params=list(extract.VERSIONS))

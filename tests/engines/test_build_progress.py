@@ -15,7 +15,7 @@ from edge_fiqa.engines.build_progress import (
     ProgressBar,
     ProgressLines,
     reporter,
-    told_to,
+    reporting_to,
 )
 
 THIRD = BuildProgress(
@@ -159,9 +159,9 @@ def test_a_serial_console_which_does_not_say_its_size_sees_it():
 def test_who_is_told(monkeypatch):
     assert isinstance(reporter(), ProgressLines)  # tests have no terminal
     heard = []
-    with told_to(heard.append):
+    with reporting_to(heard.append):
         reporter()(THIRD)
-        with told_to(print):
+        with reporting_to(print):
             assert reporter() is print
         reporter()(None)
     assert heard == [THIRD, None]

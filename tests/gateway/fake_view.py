@@ -59,6 +59,23 @@ def jpeg(width=320, height=240, seed=0) -> bytes:
 
 
 @dataclass
+class FakeSink:
+    """An output with these numbers."""
+
+    name: str = "mqtt"
+    problem: str | None = None
+    delivered: int = 0
+    dropped: int = 0
+    waiting: int = 0
+
+    def publish(self, event, snapshot):
+        """Nothing changes."""
+
+    def close(self, timeout_s):
+        """Nothing waits."""
+
+
+@dataclass
 class FakeView:
     """Pushes give one record each, or raise what `failure` holds. `pushed` is what was pushed."""
 
@@ -114,8 +131,8 @@ class FakeView:
         ]
 
     def snapshot(self, track):
-        found = [t for t in self.tracks() if t.id == track and t.record is not None]
-        return jpeg(112, 112, seed=len(track) + int(track[-1])) if found else None
+        known = any(t.id == track and t.record is not None for t in self.tracks())
+        return jpeg(112, 112, seed=len(track) + int(track[-1])) if known else None
 
     def totals(self):
         return Totals(

@@ -37,11 +37,11 @@ class FindSquares:
     """White squares are faces. Their crop tells where they were: its brightness is x / 2."""
 
     def find(self, image: np.ndarray) -> Sequence[SeenFace]:
-        count, _, found, _ = cv2.connectedComponentsWithStats(
+        count, _, squares, _ = cv2.connectedComponentsWithStats(
             (image[..., 0] > 128).astype(np.uint8)
         )
         faces = []
-        for x, y, width, height, _area in found[1:count]:
+        for x, y, width, height, _area in squares[1:count]:
             points = ARCFACE / IMAGE * (width, height) + (x, y)
             crop = np.full((IMAGE, IMAGE, 3), x // 2, np.uint8)
             faces.append(
@@ -126,10 +126,15 @@ class Collected:
     """A sink that keeps everything."""
 
     name, problem = "collected", None
+    dropped = waiting = 0
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.snapshots: list[bytes | None] = []
+
+    @property
+    def delivered(self) -> int:
+        return len(self.events)
 
     def publish(self, event: Event, snapshot: bytes | None) -> None:
         self.events.append(event)

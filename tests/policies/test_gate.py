@@ -31,18 +31,18 @@ def gate(calibration):
 
 
 def test_running_and_replaying_agree(gate):
-    found = trails(400, seed=1)
-    engine = FakeEngine(found)
+    trail = trails(400, seed=1)
+    engine = FakeEngine(trail)
     controller = Controller(engine, estimator=gate.estimator)
     assessment = controller.assess(engine.faces, [Fixed(), gate])
-    replay = gate.replay(found)
+    replay = gate.replay(trail)
     np.testing.assert_array_equal(assessment.depth, replay.depth)
     assert set(assessment.depth) == {1, 2, 3, 4}
     reasons = np.array(assessment.reason)
     assert set(reasons[assessment.depth < 4]) == {"gate"}
     assert set(reasons[assessment.depth == 4]) == {"full"}
-    judged = gate.estimator.judge(assessment.score, assessment.depth)
-    np.testing.assert_array_equal(judged.quality >= 60, replay.accepted)
+    qualities = gate.estimator.qualities(assessment.score, assessment.depth)
+    np.testing.assert_array_equal(qualities.quality >= 60, replay.accepted)
 
 
 def test_unseen_faces_flip_at_most_as_promised(gate):
@@ -53,11 +53,11 @@ def test_unseen_faces_flip_at_most_as_promised(gate):
 
 def test_ranked_runs_every_rejected_face_to_full_depth_and_flips_less(gate):
     ranked = replace(gate, ranked=60)
-    found = trails(400, seed=5)
-    engine = FakeEngine(found)
+    trail = trails(400, seed=5)
+    engine = FakeEngine(trail)
     controller = Controller(engine, estimator=gate.estimator)
     assessment = controller.assess(engine.faces, [Fixed(), ranked])
-    replay = ranked.replay(found)
+    replay = ranked.replay(trail)
     np.testing.assert_array_equal(assessment.depth, replay.depth)
     assert set(replay.depth) == {1, 2, 3, 4}
     assert set(replay.depth[~replay.accepted]) == {4}
@@ -68,15 +68,15 @@ def test_ranked_runs_every_rejected_face_to_full_depth_and_flips_less(gate):
 
 def test_ranked_above_the_gate_keeps_the_order_of_all_faces_below_and_the_promise(calibration):
     ranked = Gate.of(calibration, 40, exits=(1, 2, 3, 4), ranked=75)
-    found = trails(50_000, seed=7)
-    replay, early = ranked.replay(found), ranked.replay(found).depth < 4
-    full = ranked.estimator.judge(fuse(found, 4), np.full(len(found), 4)).quality
+    trail = trails(50_000, seed=7)
+    replay, early = ranked.replay(trail), ranked.replay(trail).depth < 4
+    full = ranked.estimator.qualities(fuse(trail, 4), np.full(len(trail), 4)).quality
     assert set(replay.depth) == {1, 2, 3, 4}
     assert (full[early] >= 75).mean() > 0.98
     assert replay.accepted[early].all()
     assert replay.flipped.mean() <= 0.02
     assert (replay.accepted == (full >= 40))[~early].all()
-    engine = FakeEngine(found[:400])
+    engine = FakeEngine(trail[:400])
     controller = Controller(engine, estimator=ranked.estimator)
     assessment = controller.assess(engine.faces, [ranked])
     np.testing.assert_array_equal(assessment.depth, replay.depth[:400])
@@ -102,11 +102,11 @@ def test_ranked_stops_at_its_own_margin_not_at_the_gates(calibration):
 
 
 def test_a_face_once_sure_to_be_rejected_does_not_stop_when_it_recovers(gate):
-    found = np.array([[-9.0, 9.0, 9.0, 9.0]], np.float32)
-    assert gate.replay(found).depth.tolist() == [1]
+    trail = np.array([[-9.0, 9.0, 9.0, 9.0]], np.float32)
+    assert gate.replay(trail).depth.tolist() == [1]
     ranked = replace(gate, ranked=60)
-    assert ranked.replay(found).depth.tolist() == [4]
-    engine = FakeEngine(found)
+    assert ranked.replay(trail).depth.tolist() == [4]
+    engine = FakeEngine(trail)
     controller = Controller(engine, estimator=gate.estimator)
     assert controller.assess(engine.faces, [ranked]).depth.tolist() == [4]
 
@@ -132,11 +132,11 @@ def test_the_policy_marks_who_is_certain_by_definition(gate, ranked):
 
 def test_no_margin_means_full_depth(gate):
     unsure = replace(gate, margin=None)
-    found = trails(20, seed=3)
-    engine = FakeEngine(found)
+    trail = trails(20, seed=3)
+    engine = FakeEngine(trail)
     controller = Controller(engine, estimator=gate.estimator)
     assert set(controller.assess(engine.faces, [unsure]).depth) == {4}
-    assert set(unsure.replay(found).depth) == {4}
+    assert set(unsure.replay(trail).depth) == {4}
 
 
 def test_gate_0_is_passed_at_once(calibration):

@@ -50,7 +50,7 @@ def test_faces_are_prepared_once(root, teacher, monkeypatch):
     assert once.identity.tolist() == [0, 0, 1, 1, 2, 2] * 3
     assert once.clean.tolist() == [True] * 6 + [False] * 12
     assert np.isfinite(once.quality).all()
-    monkeypatch.setattr(Recogniser, "look", None)  # nothing is computed again
+    monkeypatch.setattr(Recogniser, "run_batches", None)  # nothing is computed again
     monkeypatch.setattr(module, "random_mixture", None)
     again = made(root, "cache", Teachers([(teacher, "pooled")]))
     np.testing.assert_array_equal(once.quality, again.quality)
@@ -166,7 +166,7 @@ def test_a_quality_teacher_has_its_share_of_the_label(root, teacher):
 
 def test_an_unknown_inner_tensor_is_refused(teacher):
     with pytest.raises(ConfigError, match="no inner tensor 'nothing'"):
-        list(teacher.look(np.zeros((1, 112, 112, 3), np.uint8), "nothing"))
+        list(teacher.run_batches(np.zeros((1, 112, 112, 3), np.uint8), "nothing"))
 
 
 def test_a_recogniser_is_fed_as_stated(recogniser_file):

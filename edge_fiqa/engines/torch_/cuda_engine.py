@@ -15,7 +15,7 @@ from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.torch_.device import GpuDevice, first_line
-from edge_fiqa.engines.torch_.graphs import CapturedSegment, Capturer, Inlet, ScoreBoard
+from edge_fiqa.engines.torch_.graphs import CapturedSegment, Capturer, InputBuffer, ScoreBuffer
 from edge_fiqa.engines.torch_.network import GpuNetwork
 from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import ConfigError, EngineFailed
@@ -53,15 +53,15 @@ class TorchCuda(EngineBase):
         self.device = f"CUDA: {device.name}"
         self._device, self._batches = device, tuple(batches)
         self._capturer = Capturer(device, graphs)
-        self._stages: dict[tuple[Segment, int], CapturedSegment] = {}
+        self._captured: dict[tuple[Segment, int], CapturedSegment] = {}
         tokens = (self.max_batch, self.config.tokens, self.config.width)
         try:
             with device.working():
                 self._network = GpuNetwork(weights, precision, device.put, self.max_batch)
                 self._pool = TokenPool(lambda: device.allocate(tokens, torch.float32))
-                self._images = Inlet(device, (self.max_batch, IMAGE, IMAGE, 3), torch.uint8)
-                self._rows = Inlet(device, (self.max_batch,), torch.int64)
-                self._board = ScoreBoard(device, self.config.depth, self.max_batch)
+                self._images = InputBuffer(device, (self.max_batch, IMAGE, IMAGE, 3), torch.uint8)
+                self._rows = InputBuffer(device, (self.max_batch,), torch.int64)
+                self._scores = ScoreBuffer(device, self.config.depth, self.max_batch)
                 device.synchronise()
         except RuntimeError as exc:
             raise self._failure(exc, "the model") from exc
@@ -82,11 +82,11 @@ class TorchCuda(EngineBase):
         source = self._pool.lease_of(x) if isinstance(x, Tokens) else None
         try:
             with self._device.working():
-                stage = self._stage(segment, self.computed(faces))
+                captured = self._captured_segment(segment, self.computed(faces))
                 if not isinstance(x, Tokens):
                     self._images.fill(x)
                 target = None if segment.tail else self._pool.lend()
-                stage.enqueue(source, target)
+                captured.enqueue(source, target)
         except RuntimeError as exc:
             raise self._failure(exc, f"{segment.name} with {faces} faces") from exc
         return None if target is None else Tokens(faces, segment.last, target)
@@ -99,12 +99,12 @@ class TorchCuda(EngineBase):
         """
         try:
             with self._device.working():
-                outlet = self._board.outlet(first, last, self.computed(faces))
-                outlet.fetch()
+                output = self._scores.part(first, last, self.computed(faces))
+                output.fetch()
                 self._device.synchronise()
         except RuntimeError as exc:
             raise self._failure(exc, f"the scores of exits {first} to {last}") from exc
-        return outlet.array[:, :faces].T.copy()
+        return output.array[:, :faces].T.copy()
 
     @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
@@ -125,30 +125,30 @@ class TorchCuda(EngineBase):
 
     @property
     def graphs(self) -> int:
-        """How many have been captured."""
-        return sum(len(stage.graphs) for stage in self._stages.values())
+        """How many graphs have been captured."""
+        return sum(len(captured.graphs) for captured in self._captured.values())
 
     def close(self) -> None:
         if not self.turn.end():
             return
         with self._device.working():
-            # A device that failed fails here again; what it holds is let go of all the same.
+            # A device that failed fails here again. Its memory is released all the same.
             with contextlib.suppress(RuntimeError):
                 self._device.synchronise()
-                for stage in self._stages.values():
-                    stage.close()
-            self._stages.clear()
-            del self._network, self._pool, self._images, self._rows, self._board
+                for captured in self._captured.values():
+                    captured.close()
+            self._captured.clear()
+            del self._network, self._pool, self._images, self._rows, self._scores
             with contextlib.suppress(RuntimeError):
                 self._device.release()
 
-    def _stage(self, segment: Segment, batch: int) -> CapturedSegment:
-        if (segment, batch) not in self._stages:
-            scores = self._board.outlet(segment.first, segment.last, batch).tensor
-            self._stages[segment, batch] = CapturedSegment(
+    def _captured_segment(self, segment: Segment, batch: int) -> CapturedSegment:
+        if (segment, batch) not in self._captured:
+            scores = self._scores.part(segment.first, segment.last, batch).tensor
+            self._captured[segment, batch] = CapturedSegment(
                 segment, batch, self._network, self._images.tensor, scores, self._capturer
             )
-        return self._stages[segment, batch]
+        return self._captured[segment, batch]
 
     def _failure(self, exc: RuntimeError, what: str) -> EngineFailed:
         if isinstance(exc, torch.cuda.OutOfMemoryError):

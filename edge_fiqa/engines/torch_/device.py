@@ -72,7 +72,7 @@ class GpuDevice(Protocol):
         ...
 
     def release(self) -> None:
-        """Give memory that nobody holds any more back to the driver."""
+        """Give unused memory back to the driver."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""torch: the reference engine on the CPU, and the door to the engine on CUDA (see `pt_cuda`).
+"""torch: the reference engine on the CPU. `open_torch` opens it, or the one in `cuda_engine`.
 
 Both need a bundle that carries its float weights.
 """

@@ -1,4 +1,4 @@
-"""What images and scores pass through, and segments captured as CUDA graphs over fixed addresses."""
+"""Buffers for images and scores, and segments captured as CUDA graphs over fixed addresses."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from edge_fiqa.types import Segment
 logger = logging.getLogger("edge_fiqa")
 
 WARM_UP = 2
-"""Plain runs before a capture: at first, libraries load kernels and plan, which no graph can hold."""
+"""Plain runs before a capture: at first, libraries load kernels, which cannot be captured."""
 
 MAX_GRAPHS = 16
-"""Of one stage. Who hoards tokens makes ever new pairs of addresses; others run kernel by kernel."""
+"""Of one captured segment. A caller that keeps many tokens makes ever more pairs of buffers; beyond
+this number of pairs, segments run kernel by kernel."""
 
 Addresses = tuple[int, int]
 """Numbers of the token buffers that a run reads and writes; NONE where it has none."""
 NONE = -1
 
 
-class Inlet:
+class InputBuffer:
     """A buffer on the device that is filled through pinned memory."""
 
     def __init__(self, device: GpuDevice, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -47,7 +48,7 @@ class Inlet:
         self._sent.record()
 
 
-class Outlet:
+class OutputBuffer:
     """Scores (blocks, N) on the device, and pinned memory that they arrive in.
 
     array: that memory, valid once the stream was waited for.
@@ -61,29 +62,29 @@ class Outlet:
         self._pinned.copy_(self.tensor, non_blocking=True)
 
 
-class ScoreBoard:
-    """The scores of a batch, exit by exit: those of consecutive exits lie together."""
+class ScoreBuffer:
+    """The scores of a batch, exit by exit: those of consecutive exits lie side by side."""
 
     def __init__(self, device: GpuDevice, exits: int, max_batch: int) -> None:
         self._exits = exits
         self._tensor = device.allocate((exits * max_batch,), torch.float32)
         self._pinned = device.pinned((exits * max_batch,), torch.float32)
-        self._outlets: dict[tuple[int, int, int], Outlet] = {}
+        self._parts: dict[tuple[int, int, int], OutputBuffer] = {}
 
-    def outlet(self, first: int, last: int, batch: int) -> Outlet:
+    def part(self, first: int, last: int, batch: int) -> OutputBuffer:
         """Exits first..last of a batch of that size. Other sizes use the same memory."""
         key = (first, last, batch)
-        if key not in self._outlets:
-            part = slice((first - 1) * batch, last * batch)
+        if key not in self._parts:
+            span = slice((first - 1) * batch, last * batch)
             shape = (last - first + 1, batch)
-            self._outlets[key] = Outlet(
-                self._tensor[part].view(shape), self._pinned[part].view(shape)
+            self._parts[key] = OutputBuffer(
+                self._tensor[span].view(shape), self._pinned[span].view(shape)
             )
-        return self._outlets[key]
+        return self._parts[key]
 
 
 class Capturer:
-    """Captures until that is refused once; says why, and leaves it from then on."""
+    """Captures graphs. After one refusal it logs the reason and captures no more."""
 
     def __init__(self, device: GpuDevice, enabled: bool = True) -> None:
         self._device, self.enabled = device, enabled
@@ -104,7 +105,7 @@ class Capturer:
 class CapturedSegment:
     """One segment at one batch size. scores: (blocks, batch) on the device, which it fills.
 
-    A graph holds addresses, so there is one for each pair of token buffers that it meets.
+    A graph holds addresses, so there is one graph for each pair of token buffers in use.
     """
 
     def __init__(
@@ -123,13 +124,13 @@ class CapturedSegment:
     def enqueue(self, source: Lease[Tensor] | None, target: Lease[Tensor] | None) -> None:
         """source: the tokens to read, None for the images. target: where tokens go, None of a tail.
 
-        The first run with new addresses is slow, and right.
+        The first run with new addresses is slow, and its scores are right.
         """
-        met = (
+        addresses = (
             NONE if source is None else source.number,
             NONE if target is None else target.number,
         )
-        graph = self.graphs.get(met)
+        graph = self.graphs.get(addresses)
         if graph is not None:
             graph.replay()
             return
@@ -146,7 +147,7 @@ class CapturedSegment:
             work()
         graph = self._capturer.capture(work, f"{self.segment.name} at {self.batch} faces")
         if graph is not None:
-            self.graphs[met] = graph
+            self.graphs[addresses] = graph
 
     def close(self) -> None:
         for graph in self.graphs.values():

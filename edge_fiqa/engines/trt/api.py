@@ -22,7 +22,7 @@ except ImportError as missing:
         raise missing from None
 
 __all__ = ["CAN_BUILD", "VERSION", "Log", "logger", "make", "need", "trt"]
-KEPT = 8
+KEPT_ERRORS = 8
 logger = logging.getLogger("edge_fiqa.tensorrt")
 VERSION = str(trt.__version__)
 CAN_BUILD = hasattr(trt, "Builder") and hasattr(trt, "OnnxParser")
@@ -33,7 +33,7 @@ class Log(trt.ILogger):  # type: ignore[misc]
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
-        self._errors: deque[str] = deque(maxlen=KEPT)
+        self._errors: deque[str] = deque(maxlen=KEPT_ERRORS)
 
     def log(self, severity: Any, msg: str) -> None:
         if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
@@ -44,21 +44,21 @@ class Log(trt.ILogger):  # type: ignore[misc]
 
     def take(self) -> str:
         """What went wrong since the last call, in one line."""
-        found = list(dict.fromkeys(self._errors))
+        errors = list(dict.fromkeys(self._errors))
         self._errors.clear()
-        return " ".join(" | ".join(found).split()) or "TensorRT gave no reason"
+        return " ".join(" | ".join(errors).split()) or "TensorRT gave no reason"
 
 
-def need(result: Any, what: str, log: Log, more: str = "") -> Any:
-    """`result`, unless it is None or False: then EngineFailed with what the log says."""
+def need(result: Any, what: str, log: Log) -> Any:
+    """`result`, unless it is None or False: then EngineFailed with the last errors of the log."""
     if result is None or result is False:
-        raise EngineFailed(f"TensorRT {VERSION} {what}: {more or log.take()}")
+        raise EngineFailed(f"TensorRT {VERSION} {what}: {log.take()}")
     return result
 
 
-def make(kind: Any, what: str, log: Log, *arguments: Any) -> Any:
-    """`kind(*arguments)`. A native factory that returns NULL arrives as a TypeError."""
+def make(factory: Any, what: str, log: Log, *arguments: Any) -> Any:
+    """`factory(*arguments)`. A native factory that returns NULL arrives as a TypeError."""
     try:
-        return kind(*arguments)
+        return factory(*arguments)
     except TypeError as exc:
         raise EngineFailed(f"TensorRT {VERSION} cannot make {what}: {exc}; {log.take()}") from exc

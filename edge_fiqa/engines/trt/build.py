@@ -16,11 +16,11 @@ from msgspec import Struct
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines.build_progress import BuildPhases
 from edge_fiqa.engines.trt.api import CAN_BUILD, VERSION, Log, logger, make, need, trt
-from edge_fiqa.engines.trt.plans import write_whole
 from edge_fiqa.errors import EngineFailed
+from edge_fiqa.files import write_whole
 
-Heard = Callable[[str, float], None]
-"""What the builder is at, and how much of the plan its steps say is done, 0 to 1."""
+OnProgress = Callable[[str, float], None]
+"""Called with the builder's phase, and with the share of its steps that is done, 0 to 1."""
 
 
 class PlanJob(Struct, frozen=True):
@@ -36,35 +36,38 @@ class PlanJob(Struct, frozen=True):
 class BuildMonitor(trt.IProgressMonitor):  # type: ignore[misc]
     """Says how far a build is, and cancels it once `cancelled` is set. Called from any thread."""
 
-    def __init__(self, heard: Heard, cancelled: threading.Event) -> None:
+    def __init__(self, on_progress: OnProgress, cancelled: threading.Event) -> None:
         trt.IProgressMonitor.__init__(self)
-        self._heard, self._cancelled, self._steps = heard, cancelled, BuildPhases()
-        self._saying = threading.Lock()
+        self._on_progress, self._cancelled, self._phases = on_progress, cancelled, BuildPhases()
+        self._reporting = threading.Lock()
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        self._steps.start(phase_name, parent_phase, num_steps)
-        self._say()
+        self._phases.start(phase_name, parent_phase, num_steps)
+        self._report()
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        self._steps.step(phase_name)
-        self._say()
+        self._phases.step(phase_name)
+        self._report()
         return not self._cancelled.is_set()
 
     def phase_finish(self, phase_name: str) -> None:
-        self._steps.finish(phase_name)
-        self._say()
+        self._phases.finish(phase_name)
+        self._report()
 
-    def _say(self) -> None:
-        # Whoever listens may be gone (a closed terminal, a parent that ended): no reason to fail here.
-        with self._saying, contextlib.suppress(OSError, ValueError):
-            self._heard(*self._steps.now())
+    def _report(self) -> None:
+        # A closed terminal, or a parent process that has ended, is no reason for the build to fail.
+        with self._reporting, contextlib.suppress(OSError, ValueError):
+            self._on_progress(*self._phases.now())
 
 
-def build_plan(job: PlanJob, log: Log, cancelled: threading.Event, heard: Heard) -> bytes:
-    """The serialised plan. The timing cache file is read before, and rewritten after, also after a
-    build that was cancelled: what it has timed need not be timed again.
+def build_plan(
+    job: PlanJob, log: Log, cancelled: threading.Event, on_progress: OnProgress
+) -> bytes:
+    """The serialised plan. A CUDA driver must have been found before.
 
-    A CUDA driver must have been found before. Raises EngineFailed with the parser's or log's words.
+    The timing cache file is read before the build and rewritten after it. That is also done after a
+    cancelled build, since what it has timed need not be timed again.
+    Raises EngineFailed with the words of the parser or of the log.
     """
     if not CAN_BUILD:
         raise EngineFailed(
@@ -72,28 +75,34 @@ def build_plan(job: PlanJob, log: Log, cancelled: threading.Event, heard: Heard)
             "build them with the full TensorRT and version_compatible: true"
         )
     builder = make(trt.Builder, "a builder", log, log)
-    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = need(builder.create_network(typed), "cannot make a network", log)
-    parser = make(trt.OnnxParser, "a parser", log, network, log)
-    # By path: the large constants lie beside the graph, in weights.bin.
-    if not parser.parse_from_file(job.onnx):
-        errors = "; ".join(_described(parser.get_error(i)) for i in range(parser.num_errors))
-        raise EngineFailed(f"TensorRT {VERSION} cannot parse {job.onnx}: {errors or log.take()}")
+    network, parser = _parsed(builder, job.onnx, log)
     config = need(builder.create_builder_config(), "cannot make a configuration", log)
-    progress = BuildMonitor(heard, cancelled)
-    _configure(config, job, progress)
-    profile = _shape(builder, network, config, job, log)
-    cache = _timing_cache(config, Path(job.timing))
+    monitor = BuildMonitor(on_progress, cancelled)
+    _configure(config, job, monitor)
+    profile = _fix_batch(builder, network, config, job, log)
+    timings = _timing_cache(config, Path(job.timing))
     plan = builder.build_serialized_network(network, config)
-    if cache is not None:
-        _keep(Path(job.timing), config)
-    del profile, cache, progress  # they must outlive the build
+    if timings is not None:
+        _save_timings(Path(job.timing), config)
+    del parser, profile, timings, monitor  # TensorRT uses them until the build ends
     if plan is None and cancelled.is_set():
         raise EngineFailed(f"building {job.name} was stopped")
     return bytes(need(plan, f"cannot build {job.name} for batch {job.batch}", log))
 
 
-def _configure(config: Any, job: PlanJob, progress: BuildMonitor) -> None:
+def _parsed(builder: Any, onnx: str, log: Log) -> tuple[Any, Any]:
+    """The network of an ONNX file, and the parser, which must live as long as the network."""
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = need(builder.create_network(typed), "cannot make a network", log)
+    parser = make(trt.OnnxParser, "a parser", log, network, log)
+    # By path: the large constants lie beside the graph, in weights.bin.
+    if not parser.parse_from_file(onnx):
+        errors = "; ".join(_described(parser.get_error(i)) for i in range(parser.num_errors))
+        raise EngineFailed(f"TensorRT {VERSION} cannot parse {onnx}: {errors or log.take()}")
+    return network, parser
+
+
+def _configure(config: Any, job: PlanJob, monitor: BuildMonitor) -> None:
     options = job.options
     if options.workspace_mb:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
@@ -106,19 +115,23 @@ def _configure(config: Any, job: PlanJob, progress: BuildMonitor) -> None:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
         if options.lean_library is not None:
             config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
-    config.progress_monitor = progress
+    config.progress_monitor = monitor
 
 
-def _shape(builder: Any, network: Any, config: Any, job: PlanJob, log: Log) -> Any:
-    """Fix the batch size of the one input, or give it a profile. Returns what must stay alive."""
-    entry = network.get_input(0)
-    rest = tuple(entry.shape)[1:]
+def _fix_batch(builder: Any, network: Any, config: Any, job: PlanJob, log: Log) -> Any:
+    """Give the one input its batch size, or with options.dynamic a profile.
+
+    Returns the profile, which must live until the build ends, or None.
+    """
+    source = network.get_input(0)
+    face_shape = tuple(source.shape)[1:]
     if not job.options.dynamic:
-        entry.shape = (job.batch, *rest)
+        source.shape = (job.batch, *face_shape)
         return None
     profile = need(builder.create_optimization_profile(), "cannot make a profile", log)
-    best = job.options.batches[len(job.options.batches) // 2]
-    profile.set_shape(entry.name, (1, *rest), (best, *rest), (job.batch, *rest))
+    usual = job.options.batches[len(job.options.batches) // 2]
+    shapes = [(batch, *face_shape) for batch in (1, usual, job.batch)]
+    profile.set_shape(source.name, *shapes)
     if config.add_optimization_profile(profile) < 0:
         raise EngineFailed(f"TensorRT {VERSION} refuses the profile of {job.name}: {log.take()}")
     return profile
@@ -137,7 +150,7 @@ def _timing_cache(config: Any, path: Path) -> Any:
     return None
 
 
-def _keep(path: Path, config: Any) -> None:
+def _save_timings(path: Path, config: Any) -> None:
     """Write the timings, whole or not at all. Without them, later builds take longer."""
     cache = config.get_timing_cache()
     data = None if cache is None else cache.serialize()

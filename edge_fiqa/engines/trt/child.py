@@ -1,7 +1,7 @@
 """A plan built in a child process, whose memory goes back to the system when it ends.
 
-The job goes there as a file and the plan comes back as one. How far it is comes line by line through
-a pipe of its own: libraries may print to the standard ones, where a parent's records go.
+The job goes there as a file and the plan comes back as a file. Progress comes line by line through a
+pipe of its own, since libraries may print to the standard ones.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from pathlib import Path
 
 import msgspec
 
-from edge_fiqa.engines.trt.build import Heard, PlanJob, build_plan
+from edge_fiqa.engines.trt.build import OnProgress, PlanJob, build_plan
 from edge_fiqa.errors import EngineFailed
 
-LOOK_S = 0.2  # between two looks at whether the build was cancelled
-STOP_S = 30.0  # for the builder to reach its next step, once it was
-SAY_S = 0.1  # between two lines from the child
+CANCEL_CHECK_S = 0.2  # between two checks of whether the build was cancelled
+STOP_TIMEOUT_S = 30.0  # for a cancelled builder to reach its next step, before it is killed
+REPORT_EVERY_S = 0.1  # between two lines from the child
 
 
-def build_in_child(job: PlanJob, cancelled: threading.Event, heard: Heard) -> bytes:
-    """`build_plan` in a process of its own. Raises EngineFailed with the child's last words."""
+def build_in_child(job: PlanJob, cancelled: threading.Event, on_progress: OnProgress) -> bytes:
+    """`build_plan` in a process of its own. Raises EngineFailed with the child's last line."""
     with tempfile.TemporaryDirectory(prefix="edge_fiqa.") as name:
         folder = Path(name)
-        answer, words = folder / "plan", folder / "stderr"
+        plan, errors = folder / "plan", folder / "stderr"
         (folder / "job.json").write_bytes(msgspec.json.encode(job))
-        status = _run(folder, answer, words, cancelled, heard)
-        if status == 0 and answer.exists():
-            return answer.read_bytes()
-        said = words.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        status = _run(folder / "job.json", plan, errors, cancelled, on_progress)
+        if status == 0 and plan.exists():
+            return plan.read_bytes()
+        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     if cancelled.is_set():
         raise EngineFailed(f"building {job.name} was stopped")
     if status == -signal.SIGKILL:
@@ -43,58 +43,83 @@ def build_in_child(job: PlanJob, cancelled: threading.Event, heard: Heard) -> by
             f"building {job.name} was killed, most likely for want of memory: add swap, "
             "stop other programs, or lower workspace_mb"
         )
-    last = said[-1:] or [f"exit status {status}"]
-    raise EngineFailed(f"building {job.name} in a child process failed: {last[0]}")
+    reason = lines[-1] if lines else f"exit status {status}"
+    raise EngineFailed(f"building {job.name} in a child process failed: {reason}")
 
 
-def _run(folder: Path, answer: Path, words: Path, cancelled: threading.Event, heard: Heard) -> int:
+def _run(
+    job: Path, plan: Path, errors: Path, cancelled: threading.Event, on_progress: OnProgress
+) -> int:
     """The child's exit status."""
-    ear, mouth = os.pipe()
+    read_end, write_end = os.pipe()
     try:
-        with words.open("wb") as stderr:
-            command = [sys.executable, "-m", "edge_fiqa.engines.trt.child"]
-            command += [str(folder / "job.json"), str(answer), str(mouth)]
-            child = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=stderr, pass_fds=[mouth]
-            )
-        os.close(mouth)
-        mouth = -1
         try:
-            return _attend(child, ear, cancelled, heard)
+            child = _start(job, plan, errors, write_end)
         finally:
-            child.kill()  # nothing where it has ended
+            os.close(write_end)
+        try:
+            return _attend(child, read_end, cancelled, on_progress)
+        finally:
+            child.kill()  # does nothing where it has ended
             child.wait()
     finally:
-        for end in (ear, mouth):
-            if end >= 0:
-                os.close(end)
+        os.close(read_end)
+
+
+def _start(job: Path, plan: Path, errors: Path, write_end: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "edge_fiqa.engines.trt.child"]
+    command += [str(job), str(plan), str(write_end)]
+    with errors.open("wb") as stderr:
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=stderr, pass_fds=[write_end]
+        )
 
 
 def _attend(
-    child: subprocess.Popen[bytes], ear: int, cancelled: threading.Event, heard: Heard
+    child: subprocess.Popen[bytes],
+    read_end: int,
+    cancelled: threading.Event,
+    on_progress: OnProgress,
 ) -> int:
-    """Pass on what the child says until it ends; ask it to stop when the build is cancelled."""
-    rest, kill_at, open_ = b"", float("inf"), True
+    """Pass on what the child reports until it ends; ask it to stop when the build is cancelled."""
+    reports, kill_at = _Reports(read_end, on_progress), float("inf")
     while True:
-        if open_ and select.select([ear], [], [], LOOK_S)[0]:
-            data = os.read(ear, 65536)
-            open_ = bool(data)
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                phase, share = msgspec.json.decode(line, type=tuple[str, float])
-                heard(phase, share)
-        elif not open_:
-            try:
-                return child.wait(LOOK_S)
-            except subprocess.TimeoutExpired:
-                pass
-        elif child.poll() is not None:
-            return child.returncode
+        if not reports.pass_on(CANCEL_CHECK_S):
+            status = _status(child, CANCEL_CHECK_S if reports.ended else 0)
+            if status is not None:
+                return status
         if cancelled.is_set() and kill_at == float("inf"):
             child.terminate()
-            kill_at = time.monotonic() + STOP_S
+            kill_at = time.monotonic() + STOP_TIMEOUT_S
         if time.monotonic() > kill_at:
             child.kill()
+
+
+class _Reports:
+    """Lines of progress from the pipe. ended: the child has closed it."""
+
+    def __init__(self, read_end: int, on_progress: OnProgress) -> None:
+        self._read_end, self._on_progress = read_end, on_progress
+        self._partial_line, self.ended = b"", False
+
+    def pass_on(self, seconds: float) -> bool:
+        """Wait for reports and hand them on. False if none came in time, or none will come."""
+        if self.ended or not select.select([self._read_end], [], [], seconds)[0]:
+            return False
+        data = os.read(self._read_end, 65536)
+        self.ended = not data
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
+        for line in lines:
+            self._on_progress(*msgspec.json.decode(line, type=tuple[str, float]))
+        return True
+
+
+def _status(child: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """The exit status, or None if the child still runs after so many seconds."""
+    try:
+        return child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def main(arguments: list[str]) -> int:
@@ -103,31 +128,38 @@ def main(arguments: list[str]) -> int:
     from edge_fiqa.engines.trt.device import CudaDevice
     from edge_fiqa.errors import EdgeFiqaError
 
+    job_file, plan_file, write_end = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     cancelled = threading.Event()
     # Ctrl-C reaches the terminal's whole group: this process too ends at the builder's next step.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cancelled.set())
-    pipe, said_at = int(arguments[2]), 0.0
-
-    def heard(phase: str, share: float) -> None:
-        nonlocal said_at
-        now = time.monotonic()
-        if now - said_at < SAY_S and share < 1:
-            return
-        said_at = now
-        try:
-            os.write(pipe, msgspec.json.encode((phase, share)) + b"\n")
-        except BrokenPipeError:  # the parent is gone: nobody wants the plan
-            cancelled.set()
-
     try:
-        job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=PlanJob)
-        with CudaDevice() as _:
-            Path(arguments[1]).write_bytes(build_plan(job, Log(), cancelled, heard))
+        job = msgspec.json.decode(job_file.read_bytes(), type=PlanJob)
+        with CudaDevice():
+            plan = build_plan(job, Log(), cancelled, _reporter(write_end, cancelled))
+            plan_file.write_bytes(plan)
     except (EdgeFiqaError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 1
     return 0
+
+
+def _reporter(write_end: int, cancelled: threading.Event) -> OnProgress:
+    """Writes lines into the pipe. Cancels the build once no parent reads them."""
+    last_report_s = 0.0
+
+    def report(phase: str, share: float) -> None:
+        nonlocal last_report_s
+        now_s = time.monotonic()
+        if now_s - last_report_s < REPORT_EVERY_S and share < 1:
+            return
+        last_report_s = now_s
+        try:
+            os.write(write_end, msgspec.json.encode((phase, share)) + b"\n")
+        except BrokenPipeError:
+            cancelled.set()
+
+    return report
 
 
 if __name__ == "__main__":

@@ -84,17 +84,17 @@ class CudaDevice:
         """target[i] = source[rows[i]] on the device, enqueued. row_bytes: a multiple of 4."""
         if self._kernel is None:
             self._kernel = self._load_kernel()
-        words = row_bytes // 4
+        row_words = row_bytes // 4
         if self._kernel and len(rows) <= KERNEL_ROWS:
-            grid = ((words + THREADS - 1) // THREADS, len(rows))
+            grid = ((row_words + THREADS - 1) // THREADS, len(rows))
             packed = bytes(int(row) for row in rows).ljust(KERNEL_ROWS, b"\0")
             self._kernel.prepared_async_call(
-                grid, (THREADS, 1, 1), self.stream, source, target, packed, words
+                grid, (THREADS, 1, 1), self.stream, source, target, packed, row_words
             )
             return
-        for place, row in enumerate(rows):
-            at, taken = target + place * row_bytes, source + int(row) * row_bytes
-            drv.memcpy_dtod_async(at, taken, row_bytes, self.stream)
+        for index, row in enumerate(rows):
+            to, start = target + index * row_bytes, source + int(row) * row_bytes
+            drv.memcpy_dtod_async(to, start, row_bytes, self.stream)
 
     def _load_kernel(self) -> Any:
         """The prepared kernel; False where this driver does not take it (rows are copied then)."""
@@ -124,7 +124,7 @@ class CudaDevice:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:

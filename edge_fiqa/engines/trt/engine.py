@@ -1,6 +1,6 @@
 """TensorRT: the engine for Jetson and servers. One plan per segment and batch size.
 
-Plans are built on the machine that runs them, at first use or ahead, and kept (see `trt_plans`).
+Plans are built on the machine that runs them, at first use or ahead, and kept (see `plans`).
 Tokens are device addresses; only images go in and scores come out. All device work runs on one
 thread and one stream.
 """
@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.engines import machine as board
+from edge_fiqa.engines import machine
 from edge_fiqa.engines.base import EngineBase, Tokens
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.owner import Owner
 from edge_fiqa.engines.trt.api import VERSION, Log, make, need, trt
 from edge_fiqa.engines.trt.device import CudaDevice, DriverError, Staging
 from edge_fiqa.engines.trt.graphs import CudaGraphs
+from edge_fiqa.engines.trt.loaded_segment import LoadedSegment
 from edge_fiqa.engines.trt.plans import PlanStore, Target, plan_options
 from edge_fiqa.engines.trt.scratch import Scratch
-from edge_fiqa.engines.trt.stage import LoadedSegment
-from edge_fiqa.engines.trt.supply import Supply, Work
+from edge_fiqa.engines.trt.supply import PlanKeys, Supply
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 
@@ -55,7 +55,7 @@ class TensorRT(EngineBase):
         self._row_bytes = self.config.tokens * self.config.width * TOKEN_BYTES
         self._cancelled = threading.Event()
         self._closed, self._process = False, os.getpid()
-        self._stages: dict[tuple[Segment, int], LoadedSegment] = {}
+        self._loaded: dict[tuple[Segment, int], LoadedSegment] = {}
         self._owner = Owner("edge_fiqa-tensorrt")
         try:
             self._owner.call(self._open)
@@ -109,16 +109,7 @@ class TensorRT(EngineBase):
             self.device = f"CUDA: {self._device.name}"
             self._log = Log()
             self._runtime = self._make_runtime()
-            machine = board.read_machine()
-            target = Target(
-                VERSION,
-                self._device.name,
-                self._device.sm,
-                self._device.cuda,
-                machine.power_mode,
-                board.platform(),
-            )
-            store = PlanStore(self.bundle, target, self.options)
+            store = PlanStore(self.bundle, self._target(), self.options)
             self._supply = Supply(self.bundle, store, self._device, self._log, self._cancelled)
             self._scratch = Scratch(self._device)
             device, size = self._device, self.max_batch * self._row_bytes
@@ -131,6 +122,16 @@ class TensorRT(EngineBase):
         except BaseException:
             self._drop()
             raise
+
+    def _target(self) -> Target:
+        return Target(
+            tensorrt=VERSION,
+            device=self._device.name,
+            sm=self._device.sm,
+            cuda=self._device.cuda,
+            power_mode=machine.read_machine().power_mode,
+            platform=machine.platform(),
+        )
 
     def _make_runtime(self) -> Any:
         runtime = make(trt.Runtime, "a runtime", self._log, self._log)
@@ -149,12 +150,12 @@ class TensorRT(EngineBase):
     def _run(self, segment: Segment, x: Bytes | Tokens, faces: int) -> tuple[Tokens | None, Array]:
         batch = self.computed(faces)
         source = self._pool.lease_of(x).memory if isinstance(x, Tokens) else self._images.address
-        stage = self._stage(segment, batch)
+        loaded = self._load(segment, batch)
         lease = None if segment.tail else self._pool.lend()
         self._begin.record(self._device.stream)
         if not isinstance(x, Tokens):
             self._upload(x, faces)
-        stage.enqueue(source, self._scores.address, None if lease is None else lease.memory)
+        loaded.enqueue(source, self._scores.address, None if lease is None else lease.memory)
         exits = segment.last - segment.first + 1
         self._scores.download(batch * exits)
         self._end.record(self._device.stream)
@@ -172,48 +173,49 @@ class TensorRT(EngineBase):
         self._device.gather(source.memory, kept.memory, rows, self._row_bytes)
         return Tokens(len(rows), tokens.block, kept)
 
-    def _stage(self, segment: Segment, batch: int) -> LoadedSegment:
-        if (segment, batch) not in self._stages:
+    def _load(self, segment: Segment, batch: int) -> LoadedSegment:
+        if (segment, batch) not in self._loaded:
             data = self._supply.take(segment, self._size(batch))
             engine = need(
                 self._runtime.deserialize_cuda_engine(data),
                 f"cannot load the plan of {segment.name}",
                 self._log,
             )
-            self._stages[segment, batch] = LoadedSegment(
+            self._loaded[segment, batch] = LoadedSegment(
                 segment.name, engine, batch, self._device, self._scratch, self._graphs, self._log
             )
-        return self._stages[segment, batch]
+        return self._loaded[segment, batch]
 
-    def _prepare(self, work: Work) -> None:
-        work = [one for one in work if one not in self._stages]
-        sizes = [(segment, self._size(batch)) for segment, batch in work]
-        with self._supply.series(sizes):
-            for segment, batch in work:
-                self._stage(segment, batch)
+    def _prepare(self, keys: PlanKeys) -> None:
+        missing = [key for key in keys if key not in self._loaded]
+        with self._supply.series([(segment, self._size(batch)) for segment, batch in missing]):
+            for segment, batch in missing:
+                self._load(segment, batch)
 
     def _ahead(self) -> None:
-        """Every plan there may be is built and filed now, and loaded where it is needed."""
-        every = [(s, batch) for batch in self.options.batches for s in sorted(self.segments)]
+        """Build and file all plans now. They are loaded when needed, or now where none can be kept."""
+        keys = [(s, batch) for batch in self.options.batches for s in sorted(self.segments)]
         if self._supply.store.keeps:
-            self._supply.build([(segment, self._size(batch)) for segment, batch in every])
+            self._supply.build([(segment, self._size(batch)) for segment, batch in keys])
         else:
-            self._prepare(every)
+            self._prepare(keys)
 
     def _size(self, batch: int) -> int:
         """The batch size in the plan's name."""
         return self.max_batch if self.options.dynamic else batch
 
     def _release(self) -> None:
-        with suppress(EngineFailed):  # of a device that failed, whoever used it has heard
+        with suppress(
+            EngineFailed
+        ):  # the call during which the device failed has raised it already
             self._device.synchronise()
-        for stage in self._stages.values():
-            stage.close()
-        self._stages.clear()
+        for loaded in self._loaded.values():
+            loaded.close()
+        self._loaded.clear()
         self._drop()
 
     def _drop(self) -> None:
-        """Everything that the context owns, before the context; also of an engine half opened."""
+        """Free all that the context owns, then the context. Also of an engine that did not open."""
         if hasattr(self, "_supply"):
             self._supply.store.close()
         for name in IN_THE_CONTEXT:
@@ -233,7 +235,7 @@ class TensorRT(EngineBase):
             raise EngineFailed(f"the device failed: {exc}") from exc
         except KeyboardInterrupt:
             self._cancelled.set()  # stops a build at its next step
-            self._owner.call(self._resume)  # once it has
+            self._owner.call(self._resume)  # runs once the build has stopped
             raise
 
     def _resume(self) -> None:

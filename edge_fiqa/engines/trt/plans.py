@@ -4,9 +4,8 @@
                                                     body-01-01-b4.plan.json   its manifest
     <cache>/edge_fiqa/tensorrt/timing-....bin       tactic timings, shared by all builds of a machine
 
-A plan is code. It is read only from a folder that others cannot write, and handed on only if its
-SHA-256 and everything its manifest says fit what runs here: TensorRT would otherwise be asked to
-deserialise what it cannot, and some of its answers to that are crashes.
+A plan is code. It is read only from a folder that others cannot write, and used only if its SHA-256
+and everything in its manifest fit what runs here. TensorRT may crash on a plan that does not fit.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import PLAN_OPTIONS, WEIGHTS
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.errors import BundleError, EngineFailed
-from edge_fiqa.files import cache_folder, not_writable
+from edge_fiqa.files import cache_folder, not_writable, write_whole
 from edge_fiqa.types import Segment
 
 log = logging.getLogger("edge_fiqa.plans")
 SCHEMA: Final = "edge-fiqa-plan/1"
-NEVER = "it was never built"
-LOOK_S = 0.2  # between two tries to get the lock
+NEVER_BUILT = "it was never built"
+LOCK_RETRY_S = 0.2  # between two tries to get the lock
 RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches")
 """Options that do not change what is in a plan."""
 
@@ -80,36 +79,36 @@ def plan_options(bundle: Bundle) -> PlanOptions:
 class PlanStore:
     """The plans of one bundle on this machine.
 
-    Where nothing can be written, plans that are there are used and new ones are not kept: `keeps`
-    is False, and timings live in a temporary folder as long as this object.
+    Where nothing can be written, plans that exist are used and new ones are not kept. Then `keeps`
+    is False, and timings lie in a temporary folder that goes with this object.
     """
 
     def __init__(self, bundle: Bundle, target: Target, options: PlanOptions) -> None:
         self.target, self.options = target, options
         self._files = bundle.manifest.files
         self._names = {s: bundle.file_of(s).name for s in bundle.segments}
-        base = cache_folder("tensorrt")
+        caches = cache_folder("tensorrt")
         network = _digest(bundle.manifest.fingerprint, bundle.manifest.precision)[:12]
-        self.folder = (
-            base
-            / f"{_plain(bundle.manifest.name)}-{network}"
-            / _plain(target.power_mode or "default")
-        )
+        name = f"{_plain(bundle.manifest.name)}-{network}"
+        self.folder = caches / name / _plain(target.power_mode or "default")
         key = (target.tensorrt, target.device, target.sm, target.cuda, target.power_mode)
-        self.timing = base / f"timing-{'-'.join(_plain(str(part)) for part in key)}.bin"
-        self.keeps = True
+        self.timing = caches / f"timing-{'-'.join(_plain(str(part)) for part in key)}.bin"
         self._temporary: weakref.finalize[..., PlanStore] | None = None
-        if (why := not_writable(self.folder)) is not None:
-            log.warning(
-                "plans cannot be kept in %s (%s): they will be built again at every start; "
-                "set EDGE_FIQA_CACHE to a folder that can be written",
-                self.folder,
-                why,
-            )
-            self.keeps = False
-            temporary = tempfile.mkdtemp(prefix="edge_fiqa.")
-            self._temporary = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
-            self.timing = Path(temporary) / self.timing.name
+        reason = not_writable(self.folder)
+        self.keeps = reason is None
+        if reason is not None:
+            self._keep_nothing(reason)
+
+    def _keep_nothing(self, reason: str) -> None:
+        log.warning(
+            "plans cannot be kept in %s (%s): they will be built again at every start; "
+            "set EDGE_FIQA_CACHE to a folder that can be written",
+            self.folder,
+            reason,
+        )
+        temporary = tempfile.mkdtemp(prefix="edge_fiqa.")
+        self._temporary = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        self.timing = Path(temporary) / self.timing.name
 
     def close(self) -> None:
         """Remove the temporary folder, if there is one."""
@@ -117,8 +116,8 @@ class PlanStore:
             self._temporary()
 
     def path(self, segment: Segment, batch: int) -> Path:
-        kind = "d" if self.options.dynamic else "b"
-        return self.folder / f"{segment.name}-{kind}{batch}.plan"
+        letter = "d" if self.options.dynamic else "b"
+        return self.folder / f"{segment.name}-{letter}{batch}.plan"
 
     def load(self, segment: Segment, batch: int) -> tuple[bytes | None, str]:
         """The plan, or None and why there is none that fits.
@@ -127,7 +126,7 @@ class PlanStore:
         """
         path = self.path(segment, batch)
         reason, manifest = self._fits(path, segment, batch)
-        if reason == NEVER:
+        if reason == NEVER_BUILT:
             return None, reason
         data = None
         if manifest is not None:
@@ -143,7 +142,7 @@ class PlanStore:
     def save(self, segment: Segment, batch: int, data: bytes) -> None:
         """Write plan and manifest, each whole or not at all, the manifest last.
 
-        Where that fails (the disk is full) it is said once a plan, and the plan is used unsaved.
+        Where that fails, as on a full disk, a warning says so and the plan is used unsaved.
         """
         if not self.keeps:
             return
@@ -167,7 +166,7 @@ class PlanStore:
     def building(self, cancelled: threading.Event, waits: Callable[[], None]) -> Iterator[None]:
         """Only one build at a time on this machine: two would spoil each other's timings.
 
-        waits: called once if another process is at it. Raises EngineFailed if cancelled meanwhile.
+        waits: called once if another process is building. Raises EngineFailed if cancelled meanwhile.
         """
         with _lock_file(self.timing.parent) as file:
             waited = False
@@ -175,7 +174,7 @@ class PlanStore:
                 if not waited:
                     waits()
                 waited = True
-                if cancelled.wait(LOOK_S):
+                if cancelled.wait(LOCK_RETRY_S):
                     raise EngineFailed("building was stopped while another process was at it")
             if self.keeps:
                 _sweep(self.folder)
@@ -188,11 +187,11 @@ class PlanStore:
     def _fits(self, path: Path, segment: Segment, batch: int) -> tuple[str, PlanManifest | None]:
         """(why it does not fit what runs here, None) or ("", its manifest)."""
         try:
-            owner = _foreign(path)
-        except OSError:  # also where it may not be looked at
-            return NEVER, None
-        if owner is not None:
-            return owner, None
+            distrust = _foreign(path)
+        except OSError:  # no such file, or a folder that this user may not read
+            return NEVER_BUILT, None
+        if distrust is not None:
+            return distrust, None
         try:
             manifest = msgspec.json.decode(_manifest_of(path).read_bytes(), type=PlanManifest)
         except OSError as exc:
@@ -206,9 +205,9 @@ class PlanStore:
         if manifest.options != self._built_with():
             return "it was built with other options", None
         for name in Target.__struct_fields__:
-            then, now = getattr(manifest.target, name), getattr(self.target, name)
-            if then != now and not (name == "tensorrt" and self._runs_older(then)):
-                return f"it was built for {name} {then}, this is {now}", None
+            built_for, here = getattr(manifest.target, name), getattr(self.target, name)
+            if built_for != here and not (name == "tensorrt" and self._runs_older(built_for)):
+                return f"it was built for {name} {built_for}, this is {here}", None
         return "", manifest
 
     def _built_with(self) -> PlanOptions:
@@ -218,20 +217,10 @@ class PlanStore:
             del changes["batches"]
         return msgspec.structs.replace(self.options, **changes)
 
-    def _runs_older(self, then: str) -> bool:
+    def _runs_older(self, version: str) -> bool:
         """A version-compatible plan runs on the version that built it and on later ones."""
-        return self.options.version_compatible and _numbers(then) <= _numbers(self.target.tensorrt)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """The file appears with all of `data`, or stays as it was. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+        here = _numbers(self.target.tensorrt)
+        return self.options.version_compatible and _numbers(version) <= here
 
 
 def _manifest_of(plan: Path) -> Path:
@@ -266,19 +255,19 @@ def _locked(file: int) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed build left half written. Nobody else is writing: the lock is held."""
-    for left in folder.glob(".*.plan*.*"):
-        left.unlink(missing_ok=True)
+    """Remove what a killed build wrote in part. Nobody else is writing: the lock is held."""
+    for partial in folder.glob(".*.plan*.*"):
+        partial.unlink(missing_ok=True)
 
 
 def _foreign(path: Path) -> str | None:
     """Why this file cannot be trusted, if it cannot."""
-    for place in (path, path.parent):
-        found = place.stat()
-        if found.st_uid not in (os.getuid(), 0):
-            return f"{place} belongs to another user, and a plan is code"
-        if found.st_mode & 0o002:
-            return f"everyone may write {place}, and a plan is code"
+    for checked in (path, path.parent):
+        status = checked.stat()
+        if status.st_uid not in (os.getuid(), 0):
+            return f"{checked} belongs to another user, and a plan is code"
+        if status.st_mode & 0o002:
+            return f"everyone may write {checked}, and a plan is code"
     return None
 
 

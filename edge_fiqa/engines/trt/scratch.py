@@ -11,7 +11,7 @@ from edge_fiqa.errors import EngineFailed
 class Scratch:
     """Activation memory shared by all contexts, which never run at the same time.
 
-    generation counts its moves: whoever holds the address compares.
+    generation: counts its moves, so that a holder of the address can see that it is out of date.
     """
 
     def __init__(self, device: CudaDevice) -> None:

@@ -1,4 +1,4 @@
-"""Where an engine's plans come from: their files where those fit, else a build, which is reported."""
+"""The plans of an engine: read from files where those fit, else built, with reports of progress."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 import msgspec
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.engines import machine as board
+from edge_fiqa.engines import machine
 from edge_fiqa.engines.build_progress import BuildProgress, Report, reporter
 from edge_fiqa.engines.trt.api import Log
-from edge_fiqa.engines.trt.build import Heard, PlanJob, build_plan
+from edge_fiqa.engines.trt.build import OnProgress, PlanJob, build_plan
 from edge_fiqa.engines.trt.child import build_in_child
 from edge_fiqa.engines.trt.device import CudaDevice
 from edge_fiqa.engines.trt.plans import PlanStore, log
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import Segment
 
-Work = Sequence[tuple[Segment, int]]
+PlanKeys = Sequence[tuple[Segment, int]]
 """Segments, each with the batch size of a plan."""
-SHORT_MB = 4096
+LITTLE_MEMORY_MB = 4096
 """Below this much available memory, `child: auto` builds in a child process."""
 
 
@@ -56,17 +56,17 @@ class Supply:
                 return self._built(segment, batch, reason)
         return self._built(segment, batch, reason)
 
-    def build(self, work: Work) -> None:
-        """Build and file those of `work` that are not there, or do not fit."""
-        lacking = self._lacking(work)
+    def build(self, keys: PlanKeys) -> None:
+        """Build and file those of `keys` that are not there, or do not fit."""
+        lacking = self._lacking(keys)
         with self.series(lacking):
             for segment, batch in lacking:
                 self.take(segment, batch)
 
     @contextmanager
-    def series(self, work: Work) -> Iterator[None]:
-        """Plans that are built meanwhile are reported as some of those that `work` lacks."""
-        self._count, self._number = len(self._lacking(work)), 0
+    def series(self, keys: PlanKeys) -> Iterator[None]:
+        """Builds within this context are reported as a part of those that `keys` needs."""
+        self._count, self._number = len(self._lacking(keys)), 0
         self._report = reporter()
         try:
             yield
@@ -75,67 +75,77 @@ class Supply:
             with suppress(OSError, ValueError):
                 report(None)
 
-    def _lacking(self, work: Work) -> Work:
-        return [one for one in dict.fromkeys(work) if self.store.lacks(*one)]
+    def _lacking(self, keys: PlanKeys) -> PlanKeys:
+        return [key for key in dict.fromkeys(keys) if self.store.lacks(*key)]
 
     def _built(self, segment: Segment, batch: int, reason: str) -> bytes:
         self._number += 1
         self._count = max(self._count, self._number)
-        begun, told = time.monotonic(), self._say
-        now = BuildProgress(
+        start_s = time.monotonic()
+        event = BuildProgress(
             number=self._number, count=self._count, segment=segment.name, batch=batch, reason=reason
         )
 
-        def heard(phase: str, share: float) -> None:
-            told(now, phase=phase, share=share, elapsed_s=time.monotonic() - begun)
+        def report(**changes: Any) -> None:
+            self._say(event, elapsed_s=time.monotonic() - start_s, **changes)
+
+        def on_progress(phase: str, share: float) -> None:
+            report(phase=phase, share=share)
 
         try:
-            data = self._build(segment, batch, now, heard)
+            data = self._build(segment, batch, event, on_progress)
         except BaseException:
-            told(now, state="failed", elapsed_s=time.monotonic() - begun)
+            report(state="failed")
             raise
-        told(now, state="built", share=1.0, elapsed_s=time.monotonic() - begun)
+        report(state="built", share=1.0)
         return data
 
-    def _build(self, segment: Segment, batch: int, now: BuildProgress, heard: Heard) -> bytes:
+    def _build(
+        self, segment: Segment, batch: int, event: BuildProgress, on_progress: OnProgress
+    ) -> bytes:
         self._check_not_cancelled()
-        with self.store.building(self._cancelled, lambda: self._say(now, state="waiting")):
+        with self.store.building(self._cancelled, lambda: self._say(event, state="waiting")):
             data, _ = self.store.load(segment, batch)  # another process may have built it
             if data is not None:
                 return data
-            self._say(now)
-            job = PlanJob(
-                segment.name,
-                str(self._bundle.file_of(segment).resolve()),
-                batch,
-                self.store.options,
-                str(self.store.timing),
-            )
-            machine = board.read_machine()
-            self._device.synchronise()  # tactics are timed on an idle device
-            if self._in_child(machine.available_mb):
-                data = build_in_child(job, self._cancelled, heard)
-            else:
-                data = build_plan(job, self._log, self._cancelled, heard)
-            if machine.power_mode == self.store.target.power_mode:
-                self.store.save(segment, batch, data)
-            else:
-                log.warning(
-                    "the power mode changed from %s to %s: %s is used and not kept; start again",
-                    self.store.target.power_mode,
-                    machine.power_mode,
-                    segment.name,
-                )
+            self._say(event)
+            state = machine.read_machine()
+            data = self._run_builder(self._job(segment, batch), state.available_mb, on_progress)
+            self._save(segment, batch, data, state.power_mode)
         return data
+
+    def _job(self, segment: Segment, batch: int) -> PlanJob:
+        onnx = self._bundle.file_of(segment).resolve()
+        return PlanJob(segment.name, str(onnx), batch, self.store.options, str(self.store.timing))
+
+    def _run_builder(
+        self, job: PlanJob, available_mb: int | None, on_progress: OnProgress
+    ) -> bytes:
+        self._device.synchronise()  # tactics are timed on an idle device
+        if self._in_child(available_mb):
+            return build_in_child(job, self._cancelled, on_progress)
+        return build_plan(job, self._log, self._cancelled, on_progress)
+
+    def _save(self, segment: Segment, batch: int, data: bytes, power_mode: str | None) -> None:
+        """power_mode: in which it was built. The store keeps plans of its own mode only."""
+        if power_mode == self.store.target.power_mode:
+            self.store.save(segment, batch, data)
+            return
+        log.warning(
+            "the power mode changed from %s to %s: %s is used and not kept; start again",
+            self.store.target.power_mode,
+            power_mode,
+            segment.name,
+        )
 
     def _check_not_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise EngineFailed("building was stopped; what was built is kept")
 
     def _in_child(self, available_mb: int | None) -> bool:
-        short = available_mb is not None and available_mb < SHORT_MB
+        little = available_mb is not None and available_mb < LITTLE_MEMORY_MB
         child = self.store.options.child
-        return child == "always" or (child == "auto" and short)
+        return child == "always" or (child == "auto" and little)
 
     def _say(self, event: BuildProgress, **changes: Any) -> None:
         if self._report is not None:

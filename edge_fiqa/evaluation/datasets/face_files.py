@@ -9,14 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.align import align
 from edge_fiqa.faces.images import decode_bytes
 from edge_fiqa.faces.sources import as_crop
-from edge_fiqa.types import Bytes
+from edge_fiqa.types import Bytes, Floats
 
 
 class Faces(Protocol):
@@ -40,7 +37,7 @@ class FileFaces:
 
     root: Path
     names: Sequence[str]
-    landmarks: npt.NDArray[np.float64] | None = None
+    landmarks: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,15 +51,15 @@ class FileFaces:
 
     @cached_property
     def digest(self) -> str:
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         for row in range(len(self)):
             try:
-                told.update(hashlib.sha256(self._data(row)).digest())
+                digest.update(hashlib.sha256(self._data(row)).digest())
             except ImageRefused:
-                told.update(b"unreadable")
+                digest.update(b"unreadable")
         if self.landmarks is not None:
-            told.update(self.landmarks.tobytes())
-        return told.hexdigest()
+            digest.update(self.landmarks.tobytes())
+        return digest.hexdigest()
 
     def _data(self, row: int) -> bytes:
         try:
@@ -90,7 +87,7 @@ class EncodedFaces:
 
     @cached_property
     def digest(self) -> str:
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         for data in self.data:
-            told.update(hashlib.sha256(data).digest())
-        return told.hexdigest()
+            digest.update(hashlib.sha256(data).digest())
+        return digest.hexdigest()

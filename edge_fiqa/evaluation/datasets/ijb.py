@@ -16,19 +16,12 @@ import numpy.typing as npt
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets.face_files import FileFaces
 from edge_fiqa.evaluation.datasets.face_pairs import FacePairs, Templates
+from edge_fiqa.types import Floats
 
 
 def read_ijb(folder: Path, name: str) -> FacePairs:
     """Raises ConfigError naming the file that is missing or does not fit the others."""
-    tid_mid = next(folder.glob("meta/*_face_tid_mid.txt"))
-    stem = tid_mid.name.removesuffix("_face_tid_mid.txt")
-    five, label = (
-        folder / "meta" / f"{stem}_{kind}.txt"
-        for kind in ("name_5pts_score", "template_pair_label")
-    )
-    for path in (five, label):
-        if not path.is_file():
-            raise ConfigError(f"{path}: not there; IJB needs it beside {tid_mid.name}")
+    tid_mid, five, label = _meta_files(folder)
     names, numbers = _named(tid_mid, 2)
     point_names, points = _named(five, 11)
     if names != point_names:
@@ -39,8 +32,8 @@ def read_ijb(folder: Path, name: str) -> FacePairs:
     known, template = np.unique(numbers[:, 0].astype(np.intp), return_inverse=True)
     media = np.unique(numbers[:, 1].astype(np.intp), return_inverse=True)[1]
     sides = np.searchsorted(known, pairs[:, :2]).clip(max=known.size - 1)
-    if (strangers := known[sides] != pairs[:, :2]).any():
-        first = pairs[:, :2][strangers][0]
+    if (unknown := known[sides] != pairs[:, :2]).any():
+        first = pairs[:, :2][unknown][0]
         raise ConfigError(f"{label}: template {first} has no picture in {tid_mid.name}")
     return FacePairs(
         name,
@@ -50,11 +43,25 @@ def read_ijb(folder: Path, name: str) -> FacePairs:
         pairs[:, 2] == 1,
         pairs[:, 0].astype(str),
         Templates(template, media),
-        ("intervals draw templates: these lists do not tell persons",),
+        ("intervals draw templates: these lists do not name persons",),
     )
 
 
-def _named(path: Path, columns: int) -> tuple[list[str], npt.NDArray[np.float64]]:
+def _meta_files(folder: Path) -> tuple[Path, Path, Path]:
+    """The lists of templates and media, of five points, and of pairs."""
+    tid_mid = next(folder.glob("meta/*_face_tid_mid.txt"))
+    stem = tid_mid.name.removesuffix("_face_tid_mid.txt")
+    five, label = (
+        folder / "meta" / f"{stem}_{kind}.txt"
+        for kind in ("name_5pts_score", "template_pair_label")
+    )
+    for path in (five, label):
+        if not path.is_file():
+            raise ConfigError(f"{path}: not there; IJB needs it beside {tid_mid.name}")
+    return tid_mid, five, label
+
+
+def _named(path: Path, columns: int) -> tuple[list[str], Floats]:
     try:
         rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line]
         if not rows:
@@ -66,18 +73,17 @@ def _named(path: Path, columns: int) -> tuple[list[str], npt.NDArray[np.float64]
         raise ConfigError(f"{path}: expected a name and {columns} numbers a line ({exc})") from exc
 
 
-def _numbers(path: Path, columns: int) -> npt.NDArray[np.float64]:
+def _numbers(path: Path, columns: int) -> Floats:
     try:
-        found = np.loadtxt(path, np.float64, ndmin=2)
-        return _shaped(found, columns)
+        return _shaped(np.loadtxt(path, np.float64, ndmin=2), columns)
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except (ValueError, UserWarning) as exc:
         raise ConfigError(f"{path}: expected {columns} numbers a line ({exc})") from exc
 
 
-def _shaped(rows: npt.ArrayLike, columns: int) -> npt.NDArray[np.float64]:
-    found = np.asarray(rows, np.float64)
-    if found.ndim != 2 or found.shape[1] != columns or not len(found):
-        raise ValueError(f"found {found.shape}")
-    return found
+def _shaped(rows: npt.ArrayLike, columns: int) -> Floats:
+    numbers = np.asarray(rows, np.float64)
+    if numbers.ndim != 2 or numbers.shape[1] != columns or not len(numbers):
+        raise ValueError(f"found {numbers.shape}")
+    return numbers

@@ -1,7 +1,7 @@
 """insightface `.bin` files: a pickle of (encoded faces, pair labels), read without running it.
 
 Faces 2i and 2i+1 are pair i. The unpickler knows lists, tuples, bytes, strings and booleans and no
-name of any module, so a file can hold nothing else, whatever it claims to be.
+name of any module, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ def read_bin(path: Path, name: str) -> FacePairs:
     """Raises ConfigError for anything but a list of bytes with a list of booleans."""
     try:
         with path.open("rb") as file:
-            found = _PlainOnly(file, encoding="bytes").load()
+            content = _PlainOnly(file, encoding="bytes").load()
     except ConfigError:
         raise
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
-    except (
-        Exception
-    ) as exc:  # a damaged or hostile pickle makes the reader fail in any way whatever
+    except Exception as exc:  # a damaged or hostile pickle can raise anything
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise ConfigError(f"{path}: not an insightface .bin ({reason})") from exc
-    if not isinstance(found, (tuple, list)) or len(found) != 2:
-        raise ConfigError(f"{path}: expected faces and labels, found a {type(found).__name__}")
-    faces, labels = found
+    if not isinstance(content, (tuple, list)) or len(content) != 2:
+        raise ConfigError(f"{path}: expected faces and labels, found a {type(content).__name__}")
+    faces, labels = content
     if not isinstance(faces, list) or not all(isinstance(face, bytes) for face in faces):
         raise ConfigError(f"{path}: its faces are not a list of encoded images")
     if not isinstance(labels, list) or not all(type(label) in (bool, int) for label in labels):

@@ -81,10 +81,10 @@ def read_lfw_list(path: Path, root: Path, name: str) -> FacePairs:
 
 
 def _naming(root: Path) -> str:
-    """How files are named below `root`, as the first one that is found shows."""
+    """How files are named below `root`, as the first file shows."""
     for suffix in SUFFIXES:
-        for found in root.glob(f"*/*{suffix}"):
-            long = found.stem.startswith(found.parent.name)
+        for face in root.glob(f"*/*{suffix}"):
+            long = face.stem.startswith(face.parent.name)
             return ("{0}/{0}_{1:04d}" if long else "{0}/{1:04d}") + suffix
     raise ConfigError(f"{root}: no folders of faces in it; expected name/name_0001.jpg")
 

@@ -1,4 +1,4 @@
-"""The float weights that attention is read from, and its mean over a data set."""
+"""The mean attention over a data set, and the float weights that it is computed from."""
 
 from __future__ import annotations
 

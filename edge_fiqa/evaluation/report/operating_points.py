@@ -1,4 +1,4 @@
-"""Where to stop: operating points of a bundle, found from what its exits are worth. Pure.
+"""Where to stop: operating points of a bundle, from what its exits are worth. Pure.
 
 Worth is 1 - relative pAUC: 0 for leaving faces out at random, 1 for the theoretical best. Of the exits
 where a bundle can stop, `max accuracy` is the one of highest worth; `balanced` and `max efficiency` are
@@ -15,7 +15,7 @@ KEEPS = {"max efficiency": 0.80, "balanced": 0.95, "max accuracy": 1.0}
 
 
 class Stop(Struct, frozen=True):
-    """Stopping at an exit: mean relative pAUC of the estimate it gives, and its price for one face."""
+    """Stopping at an exit. relative: mean relative pAUC of its estimates. gflops, ms: of one face."""
 
     exit: int
     relative: float
@@ -34,9 +34,9 @@ def recommend(stops: Sequence[Stop]) -> list[OperatingPoint]:
     best = max((1 - stop.relative for stop in stops), default=0.0)
     if best <= 0:
         return []
-    found = []
+    points = []
     for name, share in KEEPS.items():
-        enough = [stop for stop in stops if 1 - stop.relative >= share * best - 1e-12]
-        stop = min(enough, key=lambda stop: stop.gflops)
-        found.append(OperatingPoint(name, stop, (1 - stop.relative) / best))
-    return found
+        candidates = [stop for stop in stops if 1 - stop.relative >= share * best - 1e-12]
+        stop = min(candidates, key=lambda stop: stop.gflops)
+        points.append(OperatingPoint(name, stop, (1 - stop.relative) / best))
+    return points

@@ -1,9 +1,11 @@
-"""A study written down: one HTML page that needs nothing else, JSON, CSV and the figures."""
+"""The report of an evaluation: one self-contained HTML page, JSON, CSV and the figures."""
 
 from __future__ import annotations
 
 import csv
+import io
 import platform
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,6 @@ from typing import Any
 import msgspec
 
 from edge_fiqa.errors import BackendMissing
-from edge_fiqa.evaluation.datasets import open_pairs
 from edge_fiqa.evaluation.report.figures import (
     attention_figure,
     edc_figure,
@@ -22,44 +23,47 @@ from edge_fiqa.evaluation.report.figures import (
 )
 from edge_fiqa.evaluation.report.mean_attention import float_weights, mean_maps
 from edge_fiqa.evaluation.report.plan import EvaluationPlan, data_name
-from edge_fiqa.evaluation.report.run import Evaluation
+from edge_fiqa.evaluation.report.run import Evaluation, open_planned
+from edge_fiqa.files import write_whole
+from edge_fiqa.types import Array, Bytes
 
 LIBRARIES = ("numpy", "onnxruntime", "openvino", "opencv-python")
 
 
-def write_report(study: Evaluation, plan: EvaluationPlan, root: Path, folder: Path) -> None:
+def write_report(evaluation: Evaluation, plan: EvaluationPlan, root: Path, folder: Path) -> None:
     """report.html, results.json, results.csv and the figures as PNG into `folder`.
 
     Raises BackendMissing without matplotlib or Jinja2, OSError where nothing can be written.
     """
-    told = {"schema": "edge-fiqa-evaluation/1", "environment": environment(), **_tree(study)}
-    (folder / "results.json").write_bytes(
-        msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
-    )
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(study.rows[0].__struct_fields__))
-        writer.writeheader()
-        writer.writerows(_tree(row) for row in study.rows)
+    versions = library_versions()
+    results = {"schema": "edge-fiqa-evaluation/1", "environment": versions, **_tree(evaluation)}
+    text = msgspec.json.format(msgspec.json.encode(results), indent=1)
+    write_whole(folder / "results.json", text + b"\n")
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(evaluation.rows[0].__struct_fields__))
+    writer.writeheader()
+    writer.writerows(_tree(row) for row in evaluation.rows)
+    write_whole(folder / "results.csv", table.getvalue().encode())
     figures = {}
-    for name, label, figure in _figures(study, plan, root):
+    for name, label, figure in _figures(evaluation, plan, root):
         to_png(figure, folder / f"{name}.png")
         figures[name] = to_svg(figure, label)
     page = _template().render(
-        study=study, figures=figures, environment=told["environment"], tables=_tables(study)
+        evaluation=evaluation, figures=figures, environment=versions, tables=_tables(evaluation)
     )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_whole(folder / "report.html", page.encode())
 
 
-def summary(study: Evaluation) -> list[str]:
-    """What people read in the terminal: averages of the main qualities, and where to stop."""
+def summary(evaluation: Evaluation) -> list[str]:
+    """Lines for the terminal: averages of the main qualities, operating points, what is missing."""
     lines = []
-    for title, means in study.averages.items():
+    for title, means in evaluation.averages.items():
         lines.append(
-            f"mean relative pAUC to a discard of {study.limit:g}; {title}  (0 best, 1 random)"
+            f"mean relative pAUC to a discard of {evaluation.limit:g}; {title}  (0 best, 1 random)"
         )
         main = {n: v for n, v in means.items() if " exit " not in n and " stop " not in n}
         lines += [f"  {name:<24}{value:>7.3f}" for name, value in main.items()]
-    for bundle in study.bundles:
+    for bundle in evaluation.bundles:
         lines += ["", f"{bundle.name} ({bundle.device})"]
         for point in bundle.points:
             stop = point.stop
@@ -70,61 +74,72 @@ def summary(study: Evaluation) -> list[str]:
             )
         if not bundle.points:
             lines.append("  no exit is better than chance on these data: nothing is recommended")
-    for unresolved in sorted({c.unresolved for c in study.cells if c.unresolved}):
+    for unresolved in sorted({c.unresolved for c in evaluation.cells if c.unresolved}):
         lines.append(f"not resolved: {unresolved}")
     return lines
 
 
-def environment() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+def library_versions() -> dict[str, str]:
+    """Of Python and LIBRARIES, and the kind of machine."""
+    versions = {"python": platform.python_version(), "machine": platform.machine()}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
-def _figures(study: Evaluation, plan: EvaluationPlan, root: Path) -> list[tuple[str, str, Any]]:
-    found = [
-        ("tradeoff", "Relative pAUC against cost", trade_off_figure(study.bundles)),
-        ("exits", "Relative pAUC of every exit", exits_figure(study)),
-    ]
-    for one in study.sets:
-        own = [c for c in study.cells if c.data == one.name and c.curves]
-        if own:
-            first = [c for c in own if c.fmr == max(cell.fmr for cell in own)]
-            label = f"Error versus discard, {one.name}, FMR {first[0].fmr:g}"
-            found.append((f"edc-{one.name}", label, edc_figure(study, first)))
-    rows: dict[int, list[Any]] = {}
+def _figures(
+    evaluation: Evaluation, plan: EvaluationPlan, root: Path
+) -> Iterator[tuple[str, str, Any]]:
+    """(file name, label, figure)."""
+    yield "tradeoff", "Relative pAUC against cost", trade_off_figure(evaluation.bundles)
+    yield "exits", "Relative pAUC of every exit", exits_figure(evaluation)
+    for data_set in evaluation.sets:
+        cells = [c for c in evaluation.cells if c.data == data_set.name and c.curves]
+        if cells:
+            largest_fmr = max(cell.fmr for cell in cells)
+            shown = [cell for cell in cells if cell.fmr == largest_fmr]
+            label = f"Error versus discard, {data_set.name}, FMR {largest_fmr:g}"
+            yield f"edc-{data_set.name}", label, edc_figure(evaluation, shown)
+    for number, (exits, rows) in enumerate(_attention_rows(plan, root).items()):
+        name = f"attention-{exits}" if number else "attention"
+        yield name, "Mean attention at each exit", attention_figure(rows)
+
+
+def _attention_rows(
+    plan: EvaluationPlan, root: Path
+) -> dict[int, list[tuple[str, Bytes | None, Array]]]:
+    """Number of exits -> rows of `attention_figure`, one for every bundle and data set."""
+    rows: dict[int, list[tuple[str, Bytes | None, Array]]] = {}
     for bundle, checkpoint in plan.attention.items():
         path = root / checkpoint
         weights = float_weights(str(path) if path.exists() else checkpoint)
         for data in plan.data:
-            faces = open_pairs(
-                root / data.path, root / data.faces if data.faces else None, data_name(data)
-            ).faces
-            maps = mean_maps(weights, faces, data_name(data))
-            rows.setdefault(len(maps), []).append((f"{bundle}\n{data_name(data)}", None, maps))
-    for number, (exits, own_rows) in enumerate(rows.items()):
-        name = "attention" if not number else f"attention-{exits}"
-        found.append((name, "Mean attention at each exit", attention_figure(own_rows)))
-    return found
+            name = data_name(data)
+            maps = mean_maps(weights, open_planned(data, root).faces, name)
+            rows.setdefault(len(maps), []).append((f"{bundle}\n{name}", None, maps))
+    return rows
 
 
-def _tables(study: Evaluation) -> dict[str, Any]:
-    """What the page lists: averages side by side, and per data set and FMR qualities x recognisers."""
-    names = list(dict.fromkeys(n for means in study.averages.values() for n in means))
+def _tables(evaluation: Evaluation) -> dict[str, Any]:
+    """names: of all averaged qualities.
+
+    details: title, recognisers, qualities, (quality, recogniser) -> row, per data set and FMR.
+    """
+    names = dict.fromkeys(name for means in evaluation.averages.values() for name in means)
     details = []
-    for one in study.sets:
-        for fmr in study.fmr:
-            rows = [r for r in study.rows if r.data == one.name and r.fmr == fmr]
+    for data_set in evaluation.sets:
+        for fmr in evaluation.fmr:
+            rows = [r for r in evaluation.rows if r.data == data_set.name and r.fmr == fmr]
             if rows:
-                recognisers = list(dict.fromkeys(r.recogniser for r in rows))
-                by = {(r.quality, r.recogniser): r for r in rows}
-                qualities = list(dict.fromkeys(r.quality for r in rows))
-                details.append((f"{one.name}, FMR {fmr:g}", recognisers, qualities, by))
-    return {"names": names, "details": details}
+                recognisers = list(dict.fromkeys(row.recogniser for row in rows))
+                qualities = list(dict.fromkeys(row.quality for row in rows))
+                row_of = {(row.quality, row.recogniser): row for row in rows}
+                title = f"{data_set.name}, FMR {fmr:g}"
+                details.append((title, recognisers, qualities, row_of))
+    return {"names": list(names), "details": details}
 
 
 def _template() -> Any:
@@ -132,7 +147,7 @@ def _template() -> Any:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[evaluate]'") from exc
-    loader = PackageLoader("edge_fiqa", "study")
+    loader = PackageLoader(__package__, "")
     return Environment(
         loader=loader,
         autoescape=True,
@@ -143,5 +158,5 @@ def _template() -> Any:
 
 
 def _tree(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(value)
-    return found
+    tree: dict[str, Any] = msgspec.to_builtins(value)
+    return tree

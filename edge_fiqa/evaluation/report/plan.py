@@ -47,8 +47,11 @@ class PlannedBaseline(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class EvaluationPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """limit: of discard, for pAUC. resamples: of identities. measure: ms on this machine, now, and
-    not from the bundles' tables. attention: bundle -> checkpoint, for the maps of its exits."""
+    """limit: of discard, for pAUC. resamples: of identities.
+
+    measure: measure ms on this machine now, instead of reading the bundles' tables.
+    attention: bundle -> checkpoint, for the maps of its exits.
+    """
 
     title: str = "Face image quality: what each exit is worth"
     data: Annotated[tuple[PlannedData, ...], Meta(min_length=1)]
@@ -68,31 +71,37 @@ def load_plan(path: Path) -> EvaluationPlan:
         plan = msgspec.convert(read_yaml(path), EvaluationPlan)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{path}: {exc}") from exc
+    _check(plan, path)
+    return plan
+
+
+def _check(plan: EvaluationPlan, path: Path) -> None:
+    """Raises ConfigError for names that stand twice, and for a source that is missing or double."""
     for kind, names in (
         ("data set", [data_name(data) for data in plan.data]),
-        ("recogniser", [recogniser_name(one) for one in plan.recognisers]),
+        ("recogniser", [recogniser_name(planned) for planned in plan.recognisers]),
         ("score", [*(Path(b).name for b in plan.bundles), *map(baseline_name, plan.baselines)]),
     ):
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ConfigError(f"{path}: two {kind}s are called {min(twice)}; give them a name")
-    for one in plan.recognisers:
-        if bool(one.path) == bool(one.embeddings):
-            raise ConfigError(f"{path}: recogniser {recogniser_name(one)}: give path or embeddings")
-    for other in plan.baselines:
-        if sum((bool(other.path), other.measure is not None, bool(other.scores))) != 1:
-            raise ConfigError(
-                f"{path}: baseline {baseline_name(other)}: give one of path, measure, scores"
-            )
-    return plan
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ConfigError(f"{path}: two {kind}s are called {min(repeated)}; give them a name")
+    for recogniser in plan.recognisers:
+        if bool(recogniser.path) == bool(recogniser.embeddings):
+            name = recogniser_name(recogniser)
+            raise ConfigError(f"{path}: recogniser {name}: give path or embeddings")
+    for baseline in plan.baselines:
+        sources = (bool(baseline.path), baseline.measure is not None, bool(baseline.scores))
+        if sum(sources) != 1:
+            name = baseline_name(baseline)
+            raise ConfigError(f"{path}: baseline {name}: give one of path, measure, scores")
 
 
 def data_name(data: PlannedData) -> str:
     return data.name or Path(data.path).stem
 
 
-def recogniser_name(one: PlannedRecogniser) -> str:
-    return one.name or Path(one.path).stem or "embeddings"
+def recogniser_name(planned: PlannedRecogniser) -> str:
+    return planned.name or Path(planned.path).stem or "embeddings"
 
 
-def baseline_name(one: PlannedBaseline) -> str:
-    return one.name or one.measure or Path(one.path).stem or "scores"
+def baseline_name(planned: PlannedBaseline) -> str:
+    return planned.name or planned.measure or Path(planned.path).stem or "scores"

@@ -14,7 +14,9 @@ from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
 from edge_fiqa.types import Array, Floats
 
 
-def given_embeddings(files: Mapping[str, str], pairs: FacePairs, root: Path, name: str) -> Array:
+def precomputed_embeddings(
+    files: Mapping[str, str], pairs: FacePairs, root: Path, name: str
+) -> Array:
     """(N, F) from an npz with names (M,) and embeddings (M, F); without names, M must be N.
 
     Raises ConfigError for a face that has none.
@@ -36,7 +38,7 @@ def given_embeddings(files: Mapping[str, str], pairs: FacePairs, root: Path, nam
     return np.asarray(table[_rows(names, pairs, path, "embedding")], np.float32)
 
 
-def given_scores(files: Mapping[str, str], pairs: FacePairs, root: Path, name: str) -> Floats:
+def precomputed_scores(files: Mapping[str, str], pairs: FacePairs, root: Path, name: str) -> Floats:
     """(N,) from a CSV with columns path and score; an empty score is undefined (NaN).
 
     Raises ConfigError for a face that has no line.

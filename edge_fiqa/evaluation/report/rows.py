@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -16,13 +18,17 @@ from edge_fiqa.evaluation.edc import Edc, edc_fixed, relative_pauc, threshold_at
 from edge_fiqa.evaluation.scored_pairs import ScoredPairs, score_pairs
 from edge_fiqa.types import Floats
 
-GRID = 121  # points of a kept curve
+GRID = 121  # points of a stored curve
 
 
 class WorthRow(Struct, frozen=True, kw_only=True):
-    """One quality. pauc: protocol fixed, to the plan's limit; low, high: its 95 % interval by
-    identity; relative: 0 is the theoretical best, 1 random (None without errors). crfiqa: the area
-    to the same limit with a moving threshold, and to 0.95; None where not resolved."""
+    """What one quality is worth to a recogniser, on one data set, at one FMR.
+
+    pauc: protocol fixed, to the plan's limit. low, high: its 95 % interval, by identity.
+    relative: pAUC on a scale where 0 is the theoretical best and 1 is random; None without errors.
+    crfiqa, crfiqa_95: the area with a moving threshold, to the limit and to 0.95; None where the FMR is
+    not resolved.
+    """
 
     data: str
     recogniser: str
@@ -38,8 +44,11 @@ class WorthRow(Struct, frozen=True, kw_only=True):
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """A recogniser on a data set at one FMR. unresolved: why there is no number, else None.
-    curves: quality -> FNMR at GRID discards from 0 to the limit."""
+    """A recogniser on a data set at one FMR.
+
+    unresolved: why there is no number, else None. curves: quality -> FNMR at GRID discards from 0 to
+    the limit.
+    """
 
     data: str
     recogniser: str
@@ -53,7 +62,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     curves: dict[str, list[float]] = field(default_factory=dict)
 
 
-def measure(
+def evaluate_qualities(
     pairs: FacePairs,
     recogniser: str,
     group: str,
@@ -65,45 +74,63 @@ def measure(
     resamples: int,
     curves_of: Collection[str],
 ) -> tuple[list[Cell], list[WorthRow]]:
-    """similarity: (P,); qualities: of pairs (P,), NaN where undefined (those leave first).
+    """similarity: (P,). qualities: name -> (P,) of pairs; NaN counts as the worst quality.
 
-    Raises ConfigError if there are too few pairs to speak of a rate.
+    Raises ConfigError if there are too few mated pairs for a rate.
     """
     where = f"{pairs.name}, {recogniser}"
     scored = {
         name: score_pairs(similarity, pairs.same, quality, pairs.identity, where=where)
         for name, quality in qualities.items()
     }
-    any_one = next(iter(scored.values()))
-    any_one.need_enough(where)
-    genuine, impostor = any_one.genuine, any_one.impostor
-    people = (
-        np.arange(genuine.size) if any_one.identity is None else (any_one.identity[any_one.same])
-    )
-    weights = identity_weights(people, resamples)
-    cells, rows = [], []
+    compared = next(iter(scored.values()))  # the same pairs for every quality
+    compared.need_enough(where)
+    weights = identity_weights(_people(compared), resamples)
+    cells: list[Cell] = []
+    rows: list[WorthRow] = []
     for fmr in fmrs:
         cell = Cell(
             data=pairs.name,
             recogniser=recogniser,
             group=group,
             fmr=fmr,
-            mated=genuine.size,
-            non_mated=impostor.size,
+            mated=compared.genuine.size,
+            non_mated=compared.impostor.size,
         )
-        try:
-            threshold = threshold_at_fmr(impostor, fmr)
-        except ConfigError as exc:
-            cells.append(replace(cell, unresolved=str(exc)))
-            continue
-        wrong, curves = int((genuine < threshold).sum()), {}
-        for name, one in scored.items():
-            row, curve = _row(cell, name, one, threshold, limit, weights)
-            rows.append(row)
-            if name in curves_of:
-                curves[name] = [round(curve.at(d), 6) for d in np.linspace(0, limit, GRID)]
-        cells.append(replace(cell, fnmr=wrong / genuine.size, errors=wrong, curves=curves))
+        more_rows, cell = _cell_rows(cell, compared, scored, limit, weights, curves_of)
+        rows += more_rows
+        cells.append(cell)
     return cells, rows
+
+
+def _cell_rows(
+    cell: Cell,
+    compared: ScoredPairs,
+    scored: Mapping[str, ScoredPairs],
+    limit: float,
+    weights: Floats,
+    curves_of: Collection[str],
+) -> tuple[list[WorthRow], Cell]:
+    """The rows of a cell, and the cell with its numbers, or with the reason for having none."""
+    try:
+        threshold = threshold_at_fmr(compared.impostor, cell.fmr)
+    except ConfigError as exc:
+        return [], replace(cell, unresolved=str(exc))
+    rows, curves = [], {}
+    for name, pairs in scored.items():
+        row, curve = _row(cell, name, pairs, threshold, limit, weights)
+        rows.append(row)
+        if name in curves_of:
+            curves[name] = [round(curve.at(d), 6) for d in np.linspace(0, limit, GRID)]
+    errors = int((compared.genuine < threshold).sum())
+    return rows, replace(cell, fnmr=errors / cell.mated, errors=errors, curves=curves)
+
+
+def _people(pairs: ScoredPairs) -> npt.NDArray[Any]:
+    """(M,) whose the mated pairs are; each pair for itself where that is not known."""
+    if pairs.identity is None:
+        return np.arange(pairs.genuine.size)
+    return pairs.identity[pairs.same]
 
 
 def _row(
@@ -141,11 +168,14 @@ def averages(rows: Iterable[WorthRow]) -> dict[tuple[str, float], dict[str, floa
         cell = table.setdefault((row.group, row.fmr), {}).setdefault((row.data, row.recogniser), {})
         if row.relative is not None:
             cell[row.quality] = row.relative
-    found = {}
-    for key, cells in table.items():
-        filled = [cell for cell in cells.values() if cell]
-        common = set.intersection(*map(set, filled)) if filled else set()
-        if common:
-            names = [name for name in filled[0] if name in common]
-            found[key] = {n: float(np.mean([cell[n] for cell in filled])) for n in names}
-    return found
+    means = {key: _means([cell for cell in cells.values() if cell]) for key, cells in table.items()}
+    return {key: values for key, values in means.items() if values}
+
+
+def _means(cells: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of the qualities that all cells have."""
+    if not cells:
+        return {}
+    common = set.intersection(*map(set, cells))
+    names = [name for name in cells[0] if name in common]
+    return {name: float(np.mean([cell[name] for cell in cells])) for name in names}

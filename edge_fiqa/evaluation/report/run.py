@@ -1,47 +1,41 @@
-"""The whole of it: plan -> looks at every face, once -> rows, averages, operating points."""
+"""The whole evaluation: plan -> features of every face -> rows, averages, operating points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 
-from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.calibration.estimate import Estimator
-from edge_fiqa.engines.base import Engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets import open_pairs
 from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
-from edge_fiqa.evaluation.report.measured_cache import look_at
-from edge_fiqa.evaluation.report.measures import (
-    Measure,
-    bundle_measure,
-    network_measure,
-    open_bundle_engine,
-    pixel_measure,
+from edge_fiqa.evaluation.report.evaluated_bundle import BundleInfo, EvaluatedBundle
+from edge_fiqa.evaluation.report.extractors import (
+    FeatureExtractor,
+    network_extractor,
+    pixel_extractor,
 )
-from edge_fiqa.evaluation.report.operating_points import OperatingPoint, Stop, recommend
+from edge_fiqa.evaluation.report.feature_cache import extract_features
 from edge_fiqa.evaluation.report.plan import (
     EvaluationPlan,
+    PlannedData,
+    PlannedRecogniser,
     baseline_name,
     data_name,
     recogniser_name,
 )
-from edge_fiqa.evaluation.report.precomputed import given_embeddings, given_scores
-from edge_fiqa.evaluation.report.rows import Cell, WorthRow, averages, measure
-from edge_fiqa.exits.cost import CostTable
-from edge_fiqa.exits.fusion import fuse
-from edge_fiqa.exits.route import route_to
-from edge_fiqa.measurement.segment_costs import cost_table
+from edge_fiqa.evaluation.report.precomputed import precomputed_embeddings, precomputed_scores
+from edge_fiqa.evaluation.report.rows import Cell, WorthRow, averages, evaluate_qualities
 from edge_fiqa.types import Array, Floats
 
 NORM = "embedding norm"
 
 
-class SetInfo(Struct, frozen=True):
+class DataSetInfo(Struct, frozen=True):
     name: str
     faces: int
     mated: int
@@ -50,88 +44,19 @@ class SetInfo(Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-class BundleInfo(Struct, frozen=True):
-    """stops: by exit; points: recommended ones; device: where the ms come from."""
-
-    name: str
-    model: str
-    fingerprint: str
-    precision: str
-    device: str
-    measured_now: bool
-    stops: tuple[Stop, ...]
-    points: tuple[OperatingPoint, ...]
-
-
 class Evaluation(Struct, frozen=True, kw_only=True):
+    """The result. averages: "group, FMR 0.01" -> quality -> mean relative pAUC."""
+
     title: str
     version: str
     limit: float
     resamples: int
     fmr: tuple[float, ...]
-    sets: tuple[SetInfo, ...]
+    sets: tuple[DataSetInfo, ...]
     bundles: tuple[BundleInfo, ...]
-    averages: dict[str, dict[str, float]]  # "group, FMR 0.01" -> quality -> mean relative pAUC
+    averages: dict[str, dict[str, float]]
     cells: tuple[Cell, ...]
     rows: tuple[WorthRow, ...]
-
-
-class _Opened:
-    """One bundle, ready to look, and what its numbers become."""
-
-    def __init__(self, told: str, root: Path, threads: int | None, stack: ExitStack) -> None:
-        self.name = Path(told).name
-        folder = root / told
-        self.bundle = Bundle.open(folder if folder.is_dir() else told)
-        self.engine: Engine = stack.enter_context(open_bundle_engine(self.bundle, threads))
-        self.look = bundle_measure(self.name, self.bundle, self.engine)
-
-    def qualities(self, trail: Array) -> dict[str, Floats]:
-        """(N, E) -> every exit, the papers' F and FW, and what a stop at an exit would report:
-        the calibrated estimate of full depth, and the 0-100 quality."""
-        depth = trail.shape[1]
-        found = {f"{self.name} exit {k + 1}": trail[:, k] for k in range(depth)}
-        found |= {f"{self.name} {rule}": fuse(trail, depth, rule) for rule in ("F", "FW")}
-        calibration, estimator = self.bundle.calibration, None
-        if calibration is not None and "FW" in calibration.rules:
-            estimator = Estimator.of(calibration, "FW")
-        for k in self.bundle.manifest.exits:
-            fused = fuse(trail, k)
-            found[f"{self.name} stop {k}"] = estimator.estimate(fused, k) if estimator else fused
-        if estimator is not None:
-            full = fuse(trail, depth)
-            known = np.isfinite(full)
-            points = estimator.scale.quality(np.where(known, full, 0))
-            found[f"{self.name} 0-100"] = np.where(known, points, np.nan)
-        return {name: values.astype(np.float64) for name, values in found.items()}
-
-    def info(self, rows: Sequence[WorthRow], fmr: float, now: bool) -> BundleInfo:
-        """Stops are judged at one FMR, by the mean over data sets and recognisers."""
-        manifest = self.bundle.manifest
-        costs: CostTable = cost_table(self.engine) if now else self.bundle.costs
-        told, stops = manifest.costs, []
-        for k in manifest.exits:
-            name = f"{self.name} stop {k}"
-            own = [r.relative for r in rows if r.quality == name and r.fmr == fmr]
-            known = [value for value in own if value is not None]
-            if known:
-                route = route_to(self.bundle.segments, k)
-                stops.append(
-                    Stop(k, float(np.mean(known)), costs.gflops_of(route), costs.ms_of(route))
-                )
-        device, threads = (
-            (self.engine.device, self.engine.threads) if now else (told.device, told.threads)
-        )
-        return BundleInfo(
-            self.name,
-            manifest.name,
-            manifest.fingerprint,
-            manifest.precision,
-            f"{device.strip()}, {self.engine.backend if now else told.backend}, {threads} threads",
-            now,
-            tuple(stops),
-            tuple(recommend(stops)),
-        )
 
 
 def run_evaluation(
@@ -141,42 +66,25 @@ def run_evaluation(
 
     Raises EdgeFiqaError with one clear line.
     """
-    sets = [
-        open_pairs(root / data.path, root / data.faces if data.faces else None, data_name(data))
-        for data in plan.data
-    ]
+    data_sets = [open_planned(data, root) for data in plan.data]
+    infos: list[DataSetInfo] = []
+    cells: list[Cell] = []
+    rows: list[WorthRow] = []
     with ExitStack() as stack:
-        bundles = [_Opened(told, root, threads, stack) for told in plan.bundles]
-        looks = [bundle.look for bundle in bundles]
-        looks += [
-            network_measure(f"recogniser {recogniser_name(one)}", one.recogniser(root, threads))
-            for one in plan.recognisers
-            if one.path
-        ]
-        for other in plan.baselines:
-            name = baseline_name(other)
-            if other.path:
-                looks.append(network_measure(name, other.recogniser(root, threads)))
-            elif other.measure:
-                pixels = pixel_measure(other.measure)
-                looks.append(Measure(name, pixels.key, pixels.see))
-        infos: list[SetInfo] = []
-        cells: list[Cell] = []
-        rows: list[WorthRow] = []
-        for pairs in sets:
-            seen, notes = look_at(pairs.faces, looks, cache, pairs.name)
-            infos.append(_info(pairs, notes))
-            qualities: dict[str, Floats] = {}
-            for bundle in bundles:
-                qualities |= bundle.qualities(seen[bundle.name])
-            qualities |= _baselines(plan, root, pairs, seen)
-            more_cells, more_rows = _of_set(plan, root, pairs, seen, qualities)
+        bundles = [EvaluatedBundle(name, root, threads, stack) for name in plan.bundles]
+        extractors = [bundle.extractor for bundle in bundles]
+        extractors += _planned_extractors(plan, root, threads)
+        for pairs in data_sets:
+            features, notes = extract_features(pairs.faces, extractors, cache, pairs.name)
+            infos.append(_data_set_info(pairs, notes))
+            data_set = _DataSet(plan, root, pairs, features)
+            more_cells, more_rows = data_set.evaluate(data_set.qualities(bundles))
             cells += more_cells
             rows += more_rows
         if not rows:
             raise ConfigError(f"nothing is resolved: {cells[0].data}: {cells[0].unresolved}")
-        judged = max(row.fmr for row in rows)
-        described = tuple(bundle.info(rows, judged, plan.measure) for bundle in bundles)
+        largest_fmr = max(row.fmr for row in rows)
+        bundle_infos = [bundle.info(rows, largest_fmr, plan.measure) for bundle in bundles]
     return Evaluation(
         title=plan.title,
         version=version,
@@ -184,74 +92,116 @@ def run_evaluation(
         resamples=plan.resamples,
         fmr=plan.fmr,
         sets=tuple(infos),
-        bundles=described,
+        bundles=tuple(bundle_infos),
         averages={f"{group}, FMR {fmr:g}": v for (group, fmr), v in averages(rows).items()},
         cells=tuple(cells),
         rows=tuple(rows),
     )
 
 
-def _of_set(
-    plan: EvaluationPlan,
-    root: Path,
-    pairs: FacePairs,
-    seen: dict[str, Array],
-    qualities: dict[str, Floats],
-) -> tuple[list[Cell], list[WorthRow]]:
-    cells: list[Cell] = []
-    rows: list[WorthRow] = []
-    of_pairs = {name: pairs.pair_quality(values) for name, values in qualities.items()}
-    curves = [name for name in qualities if " exit " not in name and " stop " not in name]
-    for one in plan.recognisers:
-        name = recogniser_name(one)
-        if one.path:
-            embeddings = seen[f"recogniser {name}"]
-        else:
-            embeddings = given_embeddings(one.embeddings, pairs, root, name)
-        length = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-        own = dict(of_pairs)
-        if np.nanstd(length) > 1e-3 * np.nanmean(length):  # not normalised beforehand
-            own[NORM] = pairs.pair_quality(length)
-        found = measure(
-            pairs,
-            name,
-            one.group,
-            pairs.similarity(embeddings),
-            own,
-            fmrs=plan.fmr,
-            limit=plan.limit,
-            resamples=plan.resamples,
-            curves_of=[*curves, NORM],
-        )
-        cells += found[0]
-        rows += found[1]
-    return cells, rows
+def open_planned(data: PlannedData, root: Path) -> FacePairs:
+    return open_pairs(root / data.path, root / data.faces if data.faces else None, data_name(data))
 
 
-def _baselines(
-    plan: EvaluationPlan, root: Path, pairs: FacePairs, seen: dict[str, Array]
-) -> dict[str, Floats]:
-    found = {}
-    for other in plan.baselines:
-        name = baseline_name(other)
-        if other.scores:
-            values = given_scores(other.scores, pairs, root, name)
-        elif seen[name].shape[1] != 1:
-            raise ConfigError(
-                f"{other.path}: a quality network has one output, this has {seen[name].shape[1]}"
+def _planned_extractors(
+    plan: EvaluationPlan, root: Path, threads: int | None
+) -> list[FeatureExtractor]:
+    """Those of recognisers and baselines that are computed here."""
+    extractors = [
+        network_extractor(_recogniser_key(planned), planned.recogniser(root, threads))
+        for planned in plan.recognisers
+        if planned.path
+    ]
+    for baseline in plan.baselines:
+        name = baseline_name(baseline)
+        if baseline.path:
+            extractors.append(network_extractor(name, baseline.recogniser(root, threads)))
+        elif baseline.measure:
+            extractors.append(pixel_extractor(name, baseline.measure))
+    return extractors
+
+
+def _recogniser_key(planned: PlannedRecogniser) -> str:
+    """The name of its extractor, which no bundle or baseline has."""
+    return f"recogniser {recogniser_name(planned)}"
+
+
+@dataclass(frozen=True)
+class _DataSet:
+    """One data set of the plan. features: extractor's name -> (N, F)."""
+
+    plan: EvaluationPlan
+    root: Path
+    pairs: FacePairs
+    features: Mapping[str, Array]
+
+    def qualities(self, bundles: Sequence[EvaluatedBundle]) -> dict[str, Floats]:
+        """Name -> (N,) qualities of its faces, of bundles and baselines."""
+        qualities: dict[str, Floats] = {}
+        for bundle in bundles:
+            qualities |= bundle.qualities(self.features[bundle.name])
+        return qualities | self._baselines()
+
+    def evaluate(self, qualities: Mapping[str, Floats]) -> tuple[list[Cell], list[WorthRow]]:
+        """Cells and rows of every recogniser. qualities: (N,) of faces."""
+        cells: list[Cell] = []
+        rows: list[WorthRow] = []
+        of_pairs = {name: self.pairs.pair_quality(values) for name, values in qualities.items()}
+        curves = [name for name in qualities if " exit " not in name and " stop " not in name]
+        for planned in self.plan.recognisers:
+            embeddings = self._embeddings(planned)
+            more_cells, more_rows = evaluate_qualities(
+                self.pairs,
+                recogniser_name(planned),
+                planned.group,
+                self.pairs.similarity(embeddings),
+                of_pairs | self._norm_quality(embeddings),
+                fmrs=self.plan.fmr,
+                limit=self.plan.limit,
+                resamples=self.plan.resamples,
+                curves_of=[*curves, NORM],
             )
-        else:
-            values = seen[name][:, 0].astype(np.float64)
-        found[name] = -values if other.lower_is_better else values
-    return found
+            cells += more_cells
+            rows += more_rows
+        return cells, rows
+
+    def _embeddings(self, planned: PlannedRecogniser) -> Array:
+        """(N, F), not normalised where they are computed here."""
+        if planned.path:
+            return self.features[_recogniser_key(planned)]
+        name = recogniser_name(planned)
+        return precomputed_embeddings(planned.embeddings, self.pairs, self.root, name)
+
+    def _norm_quality(self, embeddings: Array) -> dict[str, Floats]:
+        """The embedding's length as a quality (P,); empty where all have one length."""
+        length = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+        if np.nanstd(length) <= 1e-3 * np.nanmean(length):
+            return {}
+        return {NORM: self.pairs.pair_quality(length)}
+
+    def _baselines(self) -> dict[str, Floats]:
+        """Name -> (N,), higher is better."""
+        qualities = {}
+        for baseline in self.plan.baselines:
+            name = baseline_name(baseline)
+            if baseline.scores:
+                values = precomputed_scores(baseline.scores, self.pairs, self.root, name)
+            elif (outputs := self.features[name].shape[1]) != 1:
+                raise ConfigError(
+                    f"{baseline.path}: a quality network has one output, this has {outputs}"
+                )
+            else:
+                values = self.features[name][:, 0].astype(np.float64)
+            qualities[name] = -values if baseline.lower_is_better else values
+        return qualities
 
 
-def _info(pairs: FacePairs, notes: tuple[str, ...]) -> SetInfo:
+def _data_set_info(pairs: FacePairs, notes: tuple[str, ...]) -> DataSetInfo:
     people = None if pairs.identity is None else len(set(pairs.identity[pairs.same].tolist()))
-    said = list(pairs.notes + notes)
+    all_notes = [*pairs.notes, *notes]
     if people is None:
-        said.append("no identities: intervals take pairs as independent and are too narrow")
+        all_notes.append("no identities: intervals take pairs as independent and are too narrow")
     mated = int(pairs.same.sum())
-    return SetInfo(
-        pairs.name, len(pairs.faces), mated, pairs.same.size - mated, people, tuple(said)
+    return DataSetInfo(
+        pairs.name, len(pairs.faces), mated, pairs.same.size - mated, people, tuple(all_notes)
     )

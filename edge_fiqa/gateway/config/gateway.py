@@ -42,21 +42,24 @@ def _as_mapping(key: str) -> BeforeValidator:
 
     def widen(value: Any) -> Any:
         plain = isinstance(value, str | int | Path) and not isinstance(value, bool)
-        found = {key: value} if plain else value
-        if isinstance(found, Mapping) and isinstance(found.get(key), int | Path):
-            found = {**found, key: str(found[key])}
-        return found
+        mapping = {key: value} if plain else value
+        if isinstance(mapping, Mapping) and isinstance(mapping.get(key), int | Path):
+            mapping = {**mapping, key: str(mapping[key])}
+        return mapping
 
     return BeforeValidator(widen)
 
 
 class CameraConfig(Section):
-    """source: rtsp:// or http:// address, video file, folder of images, or a webcam's number.
+    """One camera.
 
-    fps: frames looked at in a second. deadline_s: from a frame's arrival to the answer about its
-    faces; null: schedule.deadline_s. stale_s: without a frame for longer, the camera is stale.
-    timeout_s: for opening and reading a stream. loop: begin a file or folder anew at its end. track:
-    follow people from frame to frame; null: except in a folder of images.
+    source: rtsp:// or http:// address, video file, folder of images, or a webcam's number.
+    fps: frames in a second that the detector gets.
+    deadline_s: from a frame's arrival to the answer about its faces; null: schedule.deadline_s.
+    stale_s: without a frame for longer, the camera is stale.
+    timeout_s: for opening and reading a stream.
+    loop: begin a file or folder anew at its end.
+    track: follow people from frame to frame; null: except in a folder of images.
     """
 
     source: SecretStr
@@ -86,8 +89,10 @@ class CameraConfig(Section):
 
 
 class DetectorConfig(Section):
-    """model: YuNet's ONNX file. longest_side: to which frames are reduced; half of it costs a third.
+    """The face detector.
 
+    model: YuNet's ONNX file.
+    longest_side: to which frames are reduced; half of it costs a third.
     threads: of OpenCV.
     """
 
@@ -100,8 +105,9 @@ class DetectorConfig(Section):
 class FacesConfig(Section):
     """Which faces are not worth scoring.
 
-    min_eye_px: pixels between the eyes. max_roll: degrees. max_turn: see gateway/faces.py; 0 is
-    frontal, 0.9 about 40 degrees.
+    min_eye_px: pixels between the eyes.
+    max_roll: degrees.
+    max_turn: see gateway/tracks/face_finder.py; 0 is frontal, 0.9 about 40 degrees.
     """
 
     min_eye_px: float = Field(default=12.0, ge=1)
@@ -110,9 +116,13 @@ class FacesConfig(Section):
 
 
 class BestShotConfig(Section):
-    """gate: faces of that quality are accepted; null: of none it is said. good: from there on, more
-    faces of the same person are a luxury; null: the gate, else 60. clearly: points that an update is
-    better by. lost_s: unseen for longer, a person has left."""
+    """The best face of a person.
+
+    gate: faces of this quality or more are accepted; null: no face is called accepted or refused.
+    good: a person with a face of this quality needs no more faces; null: the gate, else 60.
+    clearly: by how many points an update is better than the event before it.
+    lost_s: a person who is not seen for longer has left.
+    """
 
     gate: QualityValue | None = None
     good: QualityValue | None = None
@@ -120,18 +130,22 @@ class BestShotConfig(Section):
     lost_s: float = Field(default=2.0, gt=0, le=60)
 
     @property
-    def enough(self) -> int:
+    def good_quality(self) -> int:
+        """The value of `good`, or what null stands for."""
         if self.good is not None:
             return self.good
         return 60 if self.gate is None else self.gate
 
 
 class ScheduleConfig(Section):
-    """deadline_s: from a frame's arrival to the answer. least_exit: never answer shallower.
+    """When and how deep faces are scored.
 
-    utilisation: share of the workers' time to plan for. margin_s: answers are planned that much
-    before their deadline. policy: stop before the granted depth where the decision is certain (gate)
-    or the score settled (convergence).
+    deadline_s: from a frame's arrival to the answer.
+    least_exit: never answer shallower.
+    utilisation: share of the workers' time to plan for.
+    margin_s: answers are planned that much before their deadline.
+    policy: stop before the granted depth where the decision is certain (gate) or the score has
+    converged (convergence).
     """
 
     deadline_s: float = Field(default=0.5, gt=0, le=60)
@@ -161,7 +175,7 @@ class GatewayConfig(Section):
     store: StoreConfig | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> GatewayConfig:
+    def _check(self) -> GatewayConfig:
         if not self.cameras and self.http is None:
             raise ValueError("nothing to do: give `cameras`, or `http` so that faces can be pushed")
         if self.cameras and self.detector is None:
@@ -182,8 +196,10 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Gat
     try:
         config = GatewayConfig.model_validate(document.data)
     except ValidationError as exc:
-        found = [_mistake(document, error) for error in exc.errors(include_url=False)]
-        raise ConfigError("\n".join(dict.fromkeys(found))) from None  # its text may hold a secret
+        mistakes = [_mistake(document, error) for error in exc.errors(include_url=False)]
+        raise ConfigError(
+            "\n".join(dict.fromkeys(mistakes))
+        ) from None  # its text may hold a secret
     for name, camera in config.cameras.items():
         if camera.kind == "file" and not Path(camera.address).is_file():
             raise document.error(("cameras", name), "no such file or folder, and not an address")
@@ -202,12 +218,12 @@ def _mistake(document: Document, error: ErrorDetails) -> str:
     place: Place = tuple(part for part in error["loc"] if part != "[key]")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = f"unknown key{_meant(place)}"
+        message = f"unknown key{_suggestion(place)}"
     return str(document.error(place, message))
 
 
-def _meant(place: Place) -> str:
-    """What the key may have been meant to be."""
+def _suggestion(place: Place) -> str:
+    """The known key that is most like this one, as text."""
     near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), 1, 0.5)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -1,6 +1,7 @@
-"""What a gateway's configuration may say of its outputs: sections `mqtt`, `http`, `file`, `store`.
+"""The outputs in a gateway's configuration: sections `mqtt`, `http`, `file`, `store`.
 
-Secrets are never in the file. It names the environment variable that holds each of them.
+Secrets are never in the file.
+It names the environment variable that holds each of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edge_fiqa import files
 from edge_fiqa.errors import ConfigError
 
 TOKEN_CHARACTERS = 16
@@ -26,8 +28,9 @@ def state_folder() -> Path:
     """Where the gateway keeps what must outlive it: systemd's, XDG's, or the user's own."""
     if given := os.environ.get("STATE_DIRECTORY"):  # systemd.exec(5); several are joined by colons
         return Path(given.split(":")[0])
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(home) / "edge-fiqa"
+    if (folder := files.state_folder("edge-fiqa")) is None:
+        raise ConfigError("this user has no home: set XDG_STATE_HOME or STATE_DIRECTORY")
+    return folder
 
 
 class Section(BaseModel):
@@ -35,13 +38,17 @@ class Section(BaseModel):
 
 
 class MqttConfig(Section):
-    """mqtt: events, snapshots and numbers to a broker.
+    """mqtt: events, snapshots and statistics to a broker.
 
-    password_env: name of the variable that holds the password. ca_file: trust this authority alone.
+    password_env: name of the variable that holds the password.
+    ca_file: trust this authority alone.
     client_id: unique at the broker; null for edge-fiqa- and the name of the machine.
-    snapshots: send best shots as JPEG. retain_snapshots: the broker keeps the last one of a camera.
-    stats_s: seconds between statistics. discovery: Home Assistant's topic, or null for none.
-    spool: folder for events that wait for the broker, at most spool_mb of them, oldest dropped first.
+    snapshots: send best shots as JPEG.
+    retain_snapshots: the broker keeps the last one of a camera.
+    stats_s: seconds between statistics.
+    discovery: Home Assistant's topic, or null for none.
+    spool: folder for events that wait for the broker.
+    spool_mb: most of them; the oldest are dropped first.
     """
 
     host: str = Field(min_length=1, max_length=253)
@@ -60,7 +67,7 @@ class MqttConfig(Section):
     spool_mb: float = Field(default=64.0, gt=0, le=100_000)
 
     @model_validator(mode="after")
-    def _whole(self) -> MqttConfig:
+    def _check(self) -> MqttConfig:
         if self.ca_file is not None and not self.tls:
             raise ValueError("ca_file needs tls: true")
         if self.password_env is not None and self.username is None:
@@ -76,7 +83,7 @@ class MqttConfig(Section):
 
 
 class FileConfig(Section):
-    """file: one event a line, to `path`. A file of max_mb is set aside, and `keep` of those stay."""
+    """file: one event a line, to `path`. A file of max_mb is renamed, and `keep` of those stay."""
 
     path: Path
     max_mb: float = Field(default=100.0, gt=0)
@@ -86,7 +93,8 @@ class FileConfig(Section):
 class StoreConfig(Section):
     """store: best shots kept on disk. Off unless this section is there: faces are personal data.
 
-    Deleted after retention_days, and the oldest before that once there are more than max_mb.
+    They are deleted after retention_days.
+    Beyond max_mb the oldest are deleted earlier.
     """
 
     folder: Path
@@ -97,11 +105,15 @@ class StoreConfig(Section):
 class HttpConfig(Section):
     """http: the web page, the API and the metrics.
 
-    host: anything but a loopback address needs a token, and TLS or behind_proxy (something else ends
-    TLS). token_env: name of the variable that holds the bearer token; without one, a loopback
-    server is open to every user of the machine. allowed_hosts: names under which browsers and
-    Prometheus may ask for it, besides IP addresses and localhost. frames: show live pictures.
-    max_upload_mb, max_megapixels: of one pushed image. pushes_per_s: per client, in bursts of ten.
+    host: any address but a loopback address needs a token, and TLS or behind_proxy.
+    behind_proxy: a proxy in front of the server ends TLS.
+    token_env: name of the variable that holds the bearer token.
+    Without a token, a loopback server is open to every user of the machine.
+    allowed_hosts: names under which browsers and Prometheus may reach it, besides IP addresses and
+    localhost.
+    frames: show live pictures.
+    max_upload_mb, max_megapixels: of one pushed image.
+    pushes_per_s: per client, in bursts of ten.
     """
 
     host: str = "127.0.0.1"
@@ -150,8 +162,8 @@ class HttpConfig(Section):
 
         Raises ConfigError if it is too short, or missing where the configuration asks for one.
         """
-        asked = not self.loopback or self.behind_proxy or "token_env" in self.model_fields_set
-        if not asked and not os.environ.get(self.token_env):
+        required = not self.loopback or self.behind_proxy or "token_env" in self.model_fields_set
+        if not required and not os.environ.get(self.token_env):
             return None
         token = secret(self.token_env, "http.token_env")
         if len(token) < TOKEN_CHARACTERS:

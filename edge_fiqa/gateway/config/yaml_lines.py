@@ -28,7 +28,7 @@ class Document:
     lines: Mapping[Place, int]
 
     def error(self, place: Place, message: str) -> ConfigError:
-        """The message with file, line and key in front; the line of what holds it, if it is missing."""
+        """The message with file, line and key in front; of a missing key, the line of its parent."""
         known = place
         while known not in self.lines and known:
             known = known[:-1]
@@ -42,14 +42,25 @@ def read_lines(file: Path, environment: Mapping[str, str] | None = None) -> Docu
 
     Raises ConfigError naming file, line and key; it never quotes a value, which may be a secret.
     """
+    document = _parsed(file, _text_of(file))
+    variables = os.environ if environment is None else environment
+    filled = _filled(document.data, (), document, variables)
+    return Document(file, filled, document.lines)
+
+
+def _text_of(file: Path) -> str:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{file} is above {MOST_BYTES // 1_000_000} MB: not a configuration")
-        text = file.read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as exc:
         raise ConfigError(f"{file}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{file} is not text (UTF-8)") from exc
+
+
+def _parsed(file: Path, text: str) -> Document:
+    """The file as it is, variables not yet put in."""
     loader = None
     try:
         loader = yaml.SafeLoader(text)
@@ -57,43 +68,36 @@ def read_lines(file: Path, environment: Mapping[str, str] | None = None) -> Docu
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{file}: expected keys like `cameras:`")
         lines = dict(_lines_of(node, file))
-        data = loader.construct_document(node)
+        return Document(file, loader.construct_document(node), lines)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{file}{line}: not YAML: {exc.problem or exc.context}") from exc
     except ConfigError:
         raise
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as exc:  # ValueError: a date like 2026-99-99
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:  # a date like 2026-99-99
         raise ConfigError(f"{file}: not YAML that can be read") from exc
     finally:
         if loader is not None:
             loader.dispose()
-    document = Document(file, data, lines)
-    filled = _filled(data, (), document, os.environ if environment is None else environment)
-    return Document(file, filled, lines)
 
 
 def _lines_of(node: yaml.MappingNode, file: Path) -> Iterator[tuple[Place, int]]:
-    """Every key's place and line. Refuses what is twice there, refers to itself, or never ends."""
+    """Every key's place and line. Refuses keys that are there twice, and files nested without end."""
     waiting: list[tuple[Place, yaml.Node]] = [((), node)]
     for _ in range(MOST_NODES):
         if not waiting:
             return
-        place, at = waiting.pop()
+        place, parent = waiting.pop()
         if len(place) > DEEPEST:
-            raise ConfigError(f"{file}, line {at.start_mark.line + 1}: nested too deeply")
-        if isinstance(at, yaml.SequenceNode):
-            for number, item in enumerate(at.value):
+            raise ConfigError(f"{file}, line {parent.start_mark.line + 1}: nested too deeply")
+        if isinstance(parent, yaml.SequenceNode):
+            for number, item in enumerate(parent.value):
                 yield (*place, number), item.start_mark.line + 1
                 waiting.append(((*place, number), item))
-        elif isinstance(at, yaml.MappingNode):
+        elif isinstance(parent, yaml.MappingNode):
             seen: set[str] = set()
-            for key, value in at.value:
+            for key, value in parent.value:
                 line = key.start_mark.line + 1
                 if not isinstance(key, yaml.ScalarNode):
                     raise ConfigError(f"{file}, line {line}: a key must be a word")
@@ -118,5 +122,5 @@ def _filled(value: Any, place: Place, document: Document, environment: Mapping[s
         for name in VARIABLE.findall(value):
             if name not in environment:
                 raise document.error(place, f"the environment variable {name} is not set")
-        return VARIABLE.sub(lambda found: environment[found[1]], value)
+        return VARIABLE.sub(lambda match: environment[match[1]], value)
     return value

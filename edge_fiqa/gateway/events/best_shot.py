@@ -1,7 +1,8 @@
-"""The best face of one person, and when it is worth telling. Pure.
+"""The best face of one person, and when an event reports it. Pure.
 
-A score jitters from frame to frame, so a reader of events is told of a face only where it is clearly
-better than the one told before; the best one is kept all the same, and the last word has it.
+A score changes a little from frame to frame.
+So a face is reported only where it is clearly better than the one reported before.
+The best face is kept in any case, and the last event of a track has it.
 """
 
 from __future__ import annotations
@@ -14,36 +15,34 @@ from edge_fiqa.record import Record
 
 @dataclass
 class BestShot:
-    """clearly: by how many quality points (0-100) a face must be better than the one told."""
+    """best: the best face so far. reported: the face of the last event."""
 
     best: Record | None = None
-    told: Record | None = field(default=None, repr=False)
+    reported: Record | None = field(default=None, repr=False)
 
     def offer(self, record: Record, clearly: float) -> Literal["new", "update"] | None:
-        """A scored face. Returns what to tell of it: the first, a clearly better one, or nothing.
+        """A scored face. Returns the event that reports it: the first, a clearly better one, or None.
 
-        `self.best is record` afterwards where it is the best so far. A face that is the first to pass
-        the gate is clearly better, by however little.
+        clearly: by how many quality points (0-100) it must be better than the one reported.
+        A face that is the first to pass the gate is reported in any case.
+        `self.best is record` afterwards where it is the best so far.
         """
         value = worth(record)
-        if value is None:
+        if value is None or (self.best is not None and value <= (worth(self.best) or 0.0)):
             return None
-        if self.best is None or value > (worth(self.best) or 0.0):
-            self.best = record
-        else:
-            return None
-        if self.told is None:
-            self.told = record
+        self.best = record
+        if self.reported is None:
+            self.reported = record
             return "new"
-        passes = bool(record.decision.accepted) and not self.told.decision.accepted
-        if passes or value >= (worth(self.told) or 0.0) + clearly:
-            self.told = record
+        passes = bool(record.decision.accepted) and not self.reported.decision.accepted
+        if passes or value >= (worth(self.reported) or 0.0) + clearly:
+            self.reported = record
             return "update"
         return None
 
-    def is_good(self, good: float) -> bool:
-        """Whether more faces of this person are a luxury."""
-        return self.best is not None and (worth(self.best) or 0.0) >= good
+    def is_good(self, threshold: float) -> bool:
+        """Whether this person needs no more faces."""
+        return self.best is not None and (worth(self.best) or 0.0) >= threshold
 
 
 def worth(record: Record) -> float | None:

@@ -1,7 +1,8 @@
-"""What the gateway says of a person in front of a camera, and who it says it to.
+"""Events of a person in front of a camera, and the protocol of the outputs that take them.
 
-A *track* is one person seen by one camera without a gap. It gives one `new` event with its first
-usable face, an `update` for every clearly better one, and always one `end`.
+A *track* is one person seen by one camera without a gap.
+It gives one `new` event with its first usable face and an `update` for every clearly better one.
+It always gives one `end`.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ EventType = Literal["new", "update", "end"]
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One line of the gateway's story. Unknown values are null, never invented.
+    """What happened to a track. Unknown values are null, never invented.
 
     id: of this event, unique for all time, so that a reader can drop what it gets twice.
-    track: of the person, `camera/start/number`. sequence: 0, 1, 2 ... within the track.
-    time, started: Unix seconds. box: (x, y, width, height) of the best face in pixels of its frame.
+    track: `camera/start/number`.
+    sequence: 0, 1, 2 ... within the track.
+    time, started: Unix seconds.
+    box: (x, y, width, height) of the best face in pixels of its frame.
     record: the best face so far; null if no face of this track could be scored.
-    latency_s: from the frame's arrival to this event. reason: why an `end` ended.
+    latency_s: from the frame's arrival to this event.
+    reason: why the track ended.
     """
 
     schema: Literal["edge-fiqa-event/1"] = SCHEMA
@@ -47,15 +51,28 @@ class Event(Struct, frozen=True, kw_only=True):
 class Sink(Protocol):
     """Takes events somewhere: a broker, a file, a folder.
 
-    `publish` is called from one thread and must return at once: what is slow or down is the sink's
-    own to queue, bound and retry. No error leaves a sink; `problem` says in one line, without a
-    secret or a path, what is wrong just now, or None.
+    `publish` is called from one thread and must return at once.
+    What is slow or down is the sink's own to queue, bound and retry.
+    No error leaves a sink.
     """
 
     name: str
 
     @property
-    def problem(self) -> str | None: ...
+    def problem(self) -> str | None:
+        """What is wrong just now, in one line without a secret or a path; None if nothing is."""
+
+    @property
+    def delivered(self) -> int:
+        """Events that are where they should be."""
+
+    @property
+    def dropped(self) -> int:
+        """Events given up."""
+
+    @property
+    def waiting(self) -> int:
+        """Events not delivered yet."""
 
     def publish(self, event: Event, snapshot: bytes | None) -> None:
         """snapshot: the face as JPEG, for `new` and `update`."""

@@ -1,7 +1,8 @@
-"""The story of every person: what was seen and scored becomes events. One thread tells all of it.
+"""What was seen and scored becomes events, in one thread.
 
-Others call `looked`, `left`, `answered` and `lost` from their threads; these only note what happened.
-A track that was left ends once the last of its faces is answered or lost, so its `end` has its best.
+Other threads call `frame_seen`, `track_ended`, `face_scored`, `face_lost` and `face_pushed`.
+These only put a change into a queue; the builder's own thread applies it.
+A track ends once the last of its faces is scored or lost, so that its `end` has its best face.
 """
 
 from __future__ import annotations
@@ -21,26 +22,25 @@ from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.config.gateway import BestShotConfig
 from edge_fiqa.gateway.events.event import Event, EventType, Sink
 from edge_fiqa.gateway.events.person import Counts, Person, jpeg_of, track_view
-from edge_fiqa.gateway.queue.detector_loop import FrameFaces, Why
+from edge_fiqa.gateway.queue.detector_loop import EndReason, FrameFaces
 from edge_fiqa.gateway.queue.face_queue import QueuedFace
-from edge_fiqa.gateway.tracks.face_finder import Skip
+from edge_fiqa.gateway.tracks.face_finder import SkipReason
 from edge_fiqa.gateway.view import FaceView, TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.types import Box, Bytes
 
-REMEMBERED = 200  # tracks that ended, which can still be asked for
+ENDED_TRACKS = 200  # that can still be asked for
 LATENCIES = 4096  # of the latest events, of which percentiles are taken
-INDEPENDENT = (
-    5  # faces of one person that the warnings see: more say little new, and outvote others
-)
-BEAT_S = 0.5
+WARNING_FACES = 5
+"""Faces of one person that the warnings see. More say little new, and would outvote other people."""
+HEARTBEAT_S = 0.5
 
-Note = Callable[[], Sequence["Told"]]
+StateChange = Callable[[], Sequence["OutgoingEvent"]]
 SeeFace = Callable[[str, Bytes, Record], None]
 
 
 @dataclass(frozen=True)
-class Told:
+class OutgoingEvent:
     """An event on its way to the sinks."""
 
     event: Event
@@ -48,9 +48,11 @@ class Told:
 
 
 class EventBuilder:
-    """see_face is shown the first crops of every person, for the warnings.
+    """The people in front of all cameras, and the events about them.
 
-    good: the tracks that have a good shot.
+    see_face: called with the first crops of every person, for the warnings.
+    good_tracks: the tracks that have a good shot.
+    heartbeat: monotonic time of the last sign of life.
     """
 
     def __init__(
@@ -60,53 +62,53 @@ class EventBuilder:
         see_face: SeeFace = lambda camera, crop, record: None,
     ) -> None:
         self.best_shot, self.sinks, self._see_face = best_shot, sinks, see_face
-        self.good: set[str] = set()
+        self.good_tracks: set[str] = set()
         self.counts = Counts()
-        self.beat = time.monotonic()
+        self.heartbeat = time.monotonic()
         self._people: dict[str, Person] = {}
-        self._gone: deque[Person] = deque(maxlen=REMEMBERED)
+        self._ended: deque[Person] = deque(maxlen=ENDED_TRACKS)
         self._faces: dict[str, list[tuple[str | None, Box]]] = {}
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
-        self._notes: SimpleQueue[Note | None] = SimpleQueue()
+        self._changes: SimpleQueue[StateChange | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="story", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
-    # What others note, from any thread.
+    # What happened, from any thread.
 
-    def looked(self, looked: FrameFaces) -> None:
-        self._notes.put(lambda: self._on_looked(looked))
+    def frame_seen(self, frame_faces: FrameFaces) -> None:
+        self._changes.put(lambda: self._add_frame(frame_faces))
 
-    def left(self, track: str, why: Why) -> None:
-        self._notes.put(lambda: self._on_left(track, why))
+    def track_ended(self, track: str, reason: EndReason) -> None:
+        """No frame shows this person any more; faces may still wait."""
+        self._changes.put(lambda: self._leave(track, reason))
 
-    def answered(self, job: QueuedFace, record: Record, at: float) -> None:
-        """at: monotonic seconds of the answer."""
-        record = msgspec.structs.replace(record, frame_time=job.time)
-        if job.answer is not None:
-            job.answer.set_result(record)
-        self._notes.put(lambda: self._on_answered(job, record, at))
+    def face_scored(self, face: QueuedFace, record: Record, scored_at: float) -> None:
+        """scored_at: monotonic seconds."""
+        record = msgspec.structs.replace(record, frame_time=face.time)
+        if face.answer is not None:
+            face.answer.set_result(record)
+        self._changes.put(lambda: self._add_record(face, record, scored_at))
 
-    def lost(self, job: QueuedFace, why: Skip) -> None:
-        if job.answer is not None:
-            failed = why == "engine"
-            job.answer.set_exception(
+    def face_lost(self, face: QueuedFace, reason: SkipReason) -> None:
+        if face.answer is not None:
+            face.answer.set_exception(
                 EngineFailed("the engine failed; it is tried again")
-                if failed
+                if reason == "engine"
                 else Overloaded("the answer would come after its deadline")
             )
-        self._notes.put(lambda: self._on_lost(job, why))
+        self._changes.put(lambda: self._lose(face, reason))
 
-    def pushed(self) -> None:
-        """One face that no camera found."""
-        self._notes.put(self._on_pushed)
+    def face_pushed(self) -> None:
+        """One face that no camera detected."""
+        self._changes.put(self._add_pushed)
 
     def start(self) -> None:
         self._thread.start()
 
     def finish(self, timeout_s: float) -> None:
-        """Tell everything noted so far, and the end of every track that has not ended."""
-        self._notes.put(self._end_all)
-        self._notes.put(None)
+        """Apply every change so far, end every track that has not ended, and end the thread."""
+        self._changes.put(self._end_all)
+        self._changes.put(None)
         self._thread.join(timeout_s)
 
     # What others read, from any thread.
@@ -126,140 +128,131 @@ class EventBuilder:
         with self._lock:
             return [
                 *(track_view(person, True) for person in reversed(self._people.values())),
-                *(track_view(person, False) for person in reversed(self._gone)),
+                *(track_view(person, False) for person in reversed(self._ended)),
             ]
 
     def faces(self, camera: str) -> list[FaceView]:
         """Those in the camera's latest frame."""
         with self._lock:
-            found = []
-            for track, box in self._faces.get(camera, ()):
-                person = self._people.get(track) if track is not None else None
-                quality, depth = (None, None) if person is None else person.last
-                found.append(FaceView(track or "", box, quality, depth))
-            return found
+            return [self._face_view(track, box) for track, box in self._faces.get(camera, ())]
+
+    def _face_view(self, track: str | None, box: Box) -> FaceView:
+        person = None if track is None else self._people.get(track)
+        quality, depth = (None, None) if person is None else person.last
+        return FaceView(track or "", box, quality, depth)
 
     def snapshot(self, track: str) -> bytes | None:
         """The best face of a track as JPEG."""
         with self._lock:
-            person = self._people.get(track) or next(
-                (gone for gone in self._gone if gone.id == track), None
-            )
+            ended = (person for person in self._ended if person.id == track)
+            person = self._people.get(track) or next(ended, None)
             return None if person is None else jpeg_of(person)
 
-    # What the story's own thread does.
+    # What the builder's own thread does.
 
     def _run(self) -> None:
         while True:
-            self.beat = time.monotonic()
+            self.heartbeat = time.monotonic()
             try:
-                note = self._notes.get(timeout=BEAT_S)
+                change = self._changes.get(timeout=HEARTBEAT_S)
             except Empty:
                 continue
-            if note is None:
+            if change is None:
                 return
             with self._lock:
-                told = note()
-            for one in told:  # outside the lock: a sink may look at the state
+                events = change()
+            for outgoing in events:  # outside the lock: a sink may read the state
                 for sink in self.sinks:
-                    sink.publish(one.event, one.snapshot)
+                    sink.publish(outgoing.event, outgoing.snapshot)
 
-    def _on_looked(self, looked: FrameFaces) -> Sequence[Told]:
-        frame = looked.frame
-        self.counts.found += len(looked.faces)
+    def _add_frame(self, frame_faces: FrameFaces) -> Sequence[OutgoingEvent]:
+        frame, faces, tracks = frame_faces.frame, frame_faces.faces, frame_faces.tracks
+        self.counts.detected += len(faces)
         self._faces[frame.camera] = [
-            (track, face.box) for track, face in zip(looked.tracks, looked.faces, strict=True)
+            (track, face.box) for track, face in zip(tracks, faces, strict=True)
         ]
-        for face, track in zip(looked.faces, looked.tracks, strict=True):
+        for face, track in zip(faces, tracks, strict=True):
             if track is None or face.skip is not None:
                 self.counts.skipped[face.skip or "unconfirmed"] += 1
-            if track is None:
-                continue
-            person = self._people.get(track)
-            if person is None:
-                person = Person(track, frame.camera, frame.time, frame.time)
-                self._people[track] = person
-            person.seen = frame.time
-            person.faces_seen += 1
-            person.pending += face.skip is None
+            if track is not None:
+                person = self._people.setdefault(
+                    track, Person(track, frame.camera, frame.time, frame.time)
+                )
+                person.seen = frame.time
+                person.faces_seen += 1
+                person.pending += face.skip is None
         return ()
 
-    def _on_pushed(self) -> Sequence[Told]:
-        self.counts.found += 1
+    def _add_pushed(self) -> Sequence[OutgoingEvent]:
+        self.counts.detected += 1
         return ()
 
-    def _on_answered(self, job: QueuedFace, record: Record, at: float) -> Sequence[Told]:
-        if not isinstance(job.face, FaceCrop):
-            self._skip("too_small" if job.face.code == "too_small" else "no_landmarks")
+    def _add_record(
+        self, face: QueuedFace, record: Record, scored_at: float
+    ) -> Sequence[OutgoingEvent]:
+        if not isinstance(face.input, FaceCrop):
+            reason = "too_small" if face.input.code == "too_small" else "no_landmarks"
+            self.counts.skipped[reason] += 1
             return ()
-        if record.quality.code != "ok":
-            self._skip("not_finite")
-        else:
-            self.counts.scored += 1
-            self.counts.depths[record.exit.depth or 0] += 1
-            if record.cost.mj is not None:
-                self.counts.energy_mj = (self.counts.energy_mj or 0.0) + record.cost.mj
-        self.counts.misses += at > job.deadline
-        if job.track is None or job.camera is None:
+        self.counts.add_record(record, late=scored_at > face.deadline)
+        if face.track is None or face.camera is None:
             return ()
-        person = self._people[job.track]
+        person = self._people[face.track]
         person.pending -= 1
-        if person.faces_scored < INDEPENDENT:
-            self._see_face(job.camera, job.face.crop, record)
-        told: list[Told] = []
+        if person.faces_scored < WARNING_FACES:
+            self._see_face(face.camera, face.input.crop, record)
+        outgoing: list[OutgoingEvent] = []
         if record.quality.code == "ok":
             person.faces_scored += 1
             person.last = (record.quality.scalar, record.exit.depth)
-            told += self._offer(person, job, record)
-        return [*told, *self._maybe_end(person)]
+            outgoing += self._offer(person, face, record)
+        return [*outgoing, *self._maybe_end(person)]
 
-    def _offer(self, person: Person, job: QueuedFace, record: Record) -> Sequence[Told]:
+    def _offer(self, person: Person, face: QueuedFace, record: Record) -> Sequence[OutgoingEvent]:
+        """Keep the face if it is the best of its person, and report it if it is clearly better."""
         kind = person.shot.offer(record, self.best_shot.clearly)
         if person.shot.best is record:
-            person.picture, person.jpeg = job.surroundings, None
-            if person.shot.is_good(self.best_shot.enough):
-                self.good.add(person.id)
+            person.picture, person.jpeg = face.picture, None
+            if person.shot.is_good(self.best_shot.good_quality):
+                self.good_tracks.add(person.id)
         if kind is None:
             return ()
-        latency_s = time.monotonic() - job.arrived
+        latency_s = time.monotonic() - face.arrived
         self._latencies.append(latency_s)
-        return [self._tell(person, kind, latency_s)]
+        return [self._outgoing(person, kind, latency_s)]
 
-    def _on_lost(self, job: QueuedFace, why: Skip) -> Sequence[Told]:
-        self._skip(why)
-        if job.track is None:
+    def _lose(self, face: QueuedFace, reason: SkipReason) -> Sequence[OutgoingEvent]:
+        self.counts.skipped[reason] += 1
+        if face.track is None:
             return ()
-        person = self._people[job.track]
+        person = self._people[face.track]
         person.pending -= 1
         return self._maybe_end(person)
 
-    def _on_left(self, track: str, why: Why) -> Sequence[Told]:
+    def _leave(self, track: str, reason: EndReason) -> Sequence[OutgoingEvent]:
         person = self._people[track]
-        person.leaving = why
+        person.end_reason = reason
         return self._maybe_end(person)
 
-    def _skip(self, why: Skip) -> None:
-        self.counts.skipped[why] += 1
-
-    def _maybe_end(self, person: Person) -> Sequence[Told]:
-        if person.leaving is None or person.pending > 0:
+    def _maybe_end(self, person: Person) -> Sequence[OutgoingEvent]:
+        if person.end_reason is None or person.pending > 0:
             return ()
         del self._people[person.id]
-        self.good.discard(person.id)
-        told = self._tell(person, "end", None)
+        self.good_tracks.discard(person.id)
+        end = self._outgoing(person, "end", None)
         jpeg_of(person)
         person.picture = None
-        self._gone.append(person)
-        return [told]
+        self._ended.append(person)
+        return [end]
 
-    def _end_all(self) -> Sequence[Told]:
-        told: list[Told] = []
+    def _end_all(self) -> Sequence[OutgoingEvent]:
+        outgoing: list[OutgoingEvent] = []
         for person in list(self._people.values()):
-            person.leaving, person.pending = person.leaving or "shutdown", 0
-            told += self._maybe_end(person)
-        return told
+            person.end_reason, person.pending = person.end_reason or "shutdown", 0
+            outgoing += self._maybe_end(person)
+        return outgoing
 
-    def _tell(self, person: Person, kind: EventType, latency_s: float | None) -> Told:
+    def _outgoing(self, person: Person, kind: EventType, latency_s: float | None) -> OutgoingEvent:
         best = person.shot.best
         event = Event(
             id=f"{person.id}/{person.sequence}",
@@ -274,8 +267,8 @@ class EventBuilder:
             faces_seen=person.faces_seen,
             faces_scored=person.faces_scored,
             latency_s=latency_s,
-            reason=person.leaving if kind == "end" else None,
+            reason=person.end_reason if kind == "end" else None,
         )
         person.sequence += 1
         self.counts.events[kind] += 1
-        return Told(event, None if kind == "end" else jpeg_of(person))
+        return OutgoingEvent(event, None if kind == "end" else jpeg_of(person))

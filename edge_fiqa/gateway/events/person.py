@@ -9,14 +9,21 @@ from dataclasses import dataclass, field
 import cv2
 
 from edge_fiqa.gateway.events.best_shot import BestShot
-from edge_fiqa.gateway.queue.detector_loop import Why
+from edge_fiqa.gateway.queue.detector_loop import EndReason
 from edge_fiqa.gateway.view import TrackView
+from edge_fiqa.record import Record
 from edge_fiqa.types import Bytes
 
 
 @dataclass
 class Person:
-    """A track while it lasts, and a little longer. pending: faces at the desk."""
+    """A track while it lasts, and a little longer.
+
+    picture: (H, W, 3) uint8 RGB of the best face; jpeg: the same, encoded.
+    sequence: of the next event.
+    pending: faces in the queue or being scored.
+    last: quality and depth of the last face.
+    """
 
     id: str
     camera: str
@@ -29,18 +36,18 @@ class Person:
     faces_seen: int = 0
     faces_scored: int = 0
     pending: int = 0
-    last: tuple[int | None, int | None] = (None, None)  # quality and depth of the last face
-    leaving: Why | None = None
+    last: tuple[int | None, int | None] = (None, None)
+    end_reason: EndReason | None = None
 
 
 @dataclass
 class Counts:
-    """Since the start. found = scored + all of skipped + what is at the desk.
+    """Since the start. detected = scored + all of skipped + what is in the queue.
 
     energy_mj: of the faces scored; None where the model has no energy table.
     """
 
-    found: int = 0
+    detected: int = 0
     scored: int = 0
     misses: int = 0
     energy_mj: float | None = None
@@ -48,9 +55,20 @@ class Counts:
     depths: Counter[int] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
 
+    def add_record(self, record: Record, *, late: bool) -> None:
+        """A face with a crop that a worker answered."""
+        self.misses += late
+        if record.quality.code != "ok":
+            self.skipped["not_finite"] += 1
+            return
+        self.scored += 1
+        self.depths[record.exit.depth or 0] += 1
+        if record.cost.mj is not None:
+            self.energy_mj = (self.energy_mj or 0.0) + record.cost.mj
+
     def copy(self) -> Counts:
         return Counts(
-            self.found,
+            self.detected,
             self.scored,
             self.misses,
             self.energy_mj,
@@ -85,10 +103,10 @@ def to_jpeg(image: Bytes, quality: int = 90) -> bytes | None:
     """(H, W, 3) uint8 RGB -> JPEG, or None where it is empty or too large for one."""
     try:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        found, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     except cv2.error:
         return None
-    return data.tobytes() if found else None
+    return data.tobytes() if encoded else None
 
 
 def by_depth(depths: Mapping[int, int], exits: int) -> list[int]:

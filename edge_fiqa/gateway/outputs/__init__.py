@@ -1,7 +1,7 @@
-"""Everything a gateway gives out, opened from its configuration.
+"""All outputs of a gateway, opened from its configuration.
 
 sinks = open_sinks(mqtt=config.mqtt, file=config.file, store=config.store)
-...                                # make the gateway, which publishes to them and is a View
+...                                # make the gateway, which publishes to them, and its View
 watch(view, sinks)                 # statistics and discovery over MQTT
 server = serve(view, config.http, sinks)
 ...
@@ -43,7 +43,7 @@ def open_sinks(
     file: FileConfig | None = None,
     store: StoreConfig | None = None,
 ) -> list[Sink]:
-    """Those configured, and the one behind the metrics. Raises ConfigError, with none left open."""
+    """Those configured, and the one behind the metrics. Raises ConfigError, and then none is open."""
     sinks: list[Sink] = [EventMetrics()]
     try:
         if file is not None:
@@ -59,7 +59,7 @@ def open_sinks(
 
 
 def watch(view: View, sinks: Sequence[Sink]) -> None:
-    """Let the sinks that report on the gateway itself see it."""
+    """Give the view to the sinks that report on the gateway itself."""
     for sink in sinks:
         if isinstance(sink, MqttSink):
             sink.watch(view)

@@ -1,4 +1,4 @@
-"""Who may ask: the right host name, no foreign web page, the bearer token. Before all else."""
+"""Which requests pass: host name, origin and bearer token are checked before anything else."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 HEALTH = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 PAGE = frozenset({"/", "/app.js", "/style.css", "/icon.svg"})
 OPEN = HEALTH | PAGE
-"""What needs no token: whether it lives, and the page that asks for the token."""
+"""Paths that need no token: health, and the page that asks for the token."""
 
 FAILURES_PER_S, FAILURES = 0.2, 10
-"""Wrong tokens per client: ten at once, then one in five seconds."""
+"""Wrong tokens that a client may send: ten at once, then one in five seconds."""
 
 POLICY = "; ".join(
     [
@@ -50,9 +50,10 @@ HEADERS = (
 class Guard:
     """ASGI middleware. A request that fails a check is answered here, its body unread.
 
-    The Host header must be an IP address, localhost or an allowed name: a page elsewhere that has
-    its own name resolve to this machine (DNS rebinding) sends that name. A request with the Origin of
-    another site is refused: browsers send those without asking for simple requests.
+    The Host header must be an IP address, localhost or an allowed name.
+    This stops DNS rebinding: a page elsewhere whose name resolves to this machine sends that name.
+    A request with the Origin of another site is refused.
+    Browsers send such requests without asking, if they are simple ones.
     """
 
     def __init__(
@@ -86,26 +87,30 @@ class Guard:
         """Status, message and headers; None if the request may pass."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
-        if not self._known(host):
+        if not self._host_allowed(host):
             return 421, "this host name is not one of http.allowed_hosts", {}
         origin = headers.get(b"origin")
-        if origin is not None and not self._same(origin, host):
+        if origin is not None and not self._origin_allowed(origin, host):
             return 403, "requests from other web sites are refused", {}
         if self.token is None or scope["path"] in OPEN:
             return None
         client = (scope.get("client") or ("",))[0]
-        if not self._failures.left(client):
+        return self._token_refusal(client, headers.get(b"authorization", ""), self.token)
+
+    def _token_refusal(
+        self, client: str, authorization: str, token: bytes
+    ) -> tuple[int, str, dict[str, str]] | None:
+        if not self._failures.remaining(client):
             return 429, "too many wrong tokens", {"retry-after": "5"}
-        given = headers.get(b"authorization", "")
-        scheme, _, token = given.partition(" ")
-        right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self.token)
-        if right and scheme.lower() == "bearer":
+        scheme, _, value = authorization.partition(" ")
+        same = hmac.compare_digest(value.strip().encode("latin-1", "replace"), token)
+        if same and scheme.lower() == "bearer":
             return None
-        if given:
+        if authorization:
             self._failures.take(client)
         return 401, "a bearer token is needed", {"www-authenticate": 'Bearer realm="edge-fiqa"'}
 
-    def _known(self, host: str) -> bool:
+    def _host_allowed(self, host: str) -> bool:
         name = _name_of(f"//{host}")
         if name == "localhost" or name in self.allowed_hosts:
             return True
@@ -115,12 +120,12 @@ class Guard:
             return False
         return True
 
-    def _same(self, origin: str, host: str) -> bool:
+    def _origin_allowed(self, origin: str, host: str) -> bool:
         try:
-            place = urlsplit(origin).netloc
+            netloc = urlsplit(origin).netloc
         except ValueError:
             return False
-        return place.lower() == host.lower() or _name_of(origin) in self.allowed_hosts
+        return netloc.lower() == host.lower() or _name_of(origin) in self.allowed_hosts
 
 
 def _name_of(url: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Events as lines of a file that is set aside when it has grown."""
+"""Events as lines of a file, which is renamed when it is large."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ STAMP = r"\d{8}T\d{6}\.\d{6}Z"
 
 
 class FileSink(QueuedSink):
-    """NDJSON (edge-fiqa-event/1) at `path`; full files become `path` with a time before its suffix.
+    """NDJSON (edge-fiqa-event/1) at `path`; a full file gets a time before the suffix of its name.
 
-    A file is set aside by one rename, so a reader that follows the name sees every line. Of those
-    set aside the newest `keep` stay. A line that could not be written whole is taken back and tried
-    again; one that a crash of the machine cut short is left, and ended, so that the next is whole.
+    A reader that follows the name sees every line, since a full file is renamed in one step.
+    Of the renamed files the newest `keep` stay.
+    A line that could not be written as a whole is removed and written again.
+    A line that a crash of the machine cut short stays, and gets a newline.
     """
 
     def __init__(self, config: FileConfig) -> None:
@@ -40,8 +41,8 @@ class FileSink(QueuedSink):
 
     def _open(self) -> int:
         path = self.config.path
-        if self._file is not None and not _same(self._file, path):
-            self._shut()  # somebody moved or deleted it
+        if self._file is not None and not _is_open_file(self._file, path):
+            self._shut()  # it was moved or deleted
         if self._file is None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -54,28 +55,28 @@ class FileSink(QueuedSink):
         lines = b"".join(event_to_json(event) + b"\n" for event, _ in batch)
         self._open()
         if self._bytes and self._bytes + len(lines) > self.config.max_mb * 1e6:
-            self._set_aside()
+            self._rename()
         self._append(self._open(), lines)
         self.delivered += len(batch)
 
     def _append(self, file: int, data: bytes) -> None:
         """All of it and on the disk, or none of it."""
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(file, left) :]
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[os.write(file, remaining) :]
             os.fsync(file)
         except OSError:
             os.ftruncate(file, self._bytes)
             raise
         self._bytes += len(data)
 
-    def _set_aside(self) -> None:
+    def _rename(self) -> None:
         self._shut()
         path = self.config.path
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
         path.rename(path.with_name(f"{path.stem}.{stamp}{path.suffix}"))
-        old = sorted(set_aside(path))
+        old = sorted(renamed_files(path))
         for file in old[: max(0, len(old) - self.config.keep)]:
             file.unlink(missing_ok=True)
 
@@ -88,14 +89,14 @@ class FileSink(QueuedSink):
         self._shut()
 
 
-def _same(file: int, path: Path) -> bool:
+def _is_open_file(file: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
         return False
 
 
-def set_aside(path: Path) -> list[Path]:
-    """The files that were `path` once; no other file has a name like theirs."""
+def renamed_files(path: Path) -> list[Path]:
+    """The files that were `path` before; no other file has a name like theirs."""
     name = re.compile(rf"{re.escape(path.stem)}\.{STAMP}{re.escape(path.suffix)}")
     return [file for file in path.parent.iterdir() if name.fullmatch(file.name)]

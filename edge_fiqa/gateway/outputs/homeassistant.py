@@ -1,4 +1,4 @@
-"""Home Assistant's MQTT discovery: what a broker is told so that every camera appears by itself.
+"""Home Assistant's MQTT discovery: messages that make every camera appear by itself.
 
 https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 """

@@ -1,7 +1,7 @@
-"""The gateway's routes: page, API, health, metrics, KServe v2. What may pass is auth.py's business.
+"""The gateway's routes: page, API, health, metrics, KServe v2. auth.py decides what may pass.
 
-Errors are `{"error": "one line"}`, in one place: what the caller did wrong is 4xx, what cannot be
-done now 503 with Retry-After.
+Errors are `{"error": "one line"}`, made in one place.
+What the caller did wrong is 4xx; what cannot be done now is 503 with Retry-After.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from edge_fiqa.gateway.view import View
 
 BODY_TIMEOUT_S = 20.0
 PUSHES_AT_ONCE = 4
-"""Pushed images decoded or waiting at one time: what bounds the memory they take."""
+"""Pushed images that are decoded or wait at one time. This bounds the memory that they take."""
 BURST = 10
 MOST_TRACKS = 500
 PAGE = {
@@ -45,7 +45,7 @@ HttpResult = TypeVar("HttpResult")
 
 
 class Busy(Exception):
-    """Not now; `seconds` until it is worth another try."""
+    """Not possible now. seconds: until another try makes sense."""
 
     def __init__(self, status: int, message: str, seconds: float) -> None:
         super().__init__(message)
@@ -53,12 +53,12 @@ class Busy(Exception):
 
 
 class UploadLimiter:
-    """How pushed images come in: a few at a time, each client at its rate, each body in bounds."""
+    """Lets pushed images in: a few at a time, each client at its rate, each body within its limit."""
 
     def __init__(self, config: HttpConfig) -> None:
         self.limit_bytes = int(config.max_upload_mb * 1e6)
         self._buckets = Buckets(config.pushes_per_s, BURST)
-        self._places = anyio.Semaphore(PUSHES_AT_ONCE)
+        self._slots = anyio.Semaphore(PUSHES_AT_ONCE)
 
     async def run(self, request: Request, work: Callable[[bytes], HttpResult]) -> HttpResult:
         """`work`, in a thread, on the request's body."""
@@ -66,7 +66,7 @@ class UploadLimiter:
         if (seconds := self._buckets.take(client)) is not None:
             raise Busy(429, "too many requests", seconds)
         try:
-            self._places.acquire_nowait()
+            self._slots.acquire_nowait()
         except anyio.WouldBlock:
             raise Busy(503, "too many faces are being pushed", 1.0) from None
         try:
@@ -74,7 +74,7 @@ class UploadLimiter:
             body = await read_body(request.stream(), stated, self.limit_bytes, BODY_TIMEOUT_S)
             return await run_in_threadpool(work, body)
         finally:
-            self._places.release()
+            self._slots.release()
 
 
 def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str | None) -> FastAPI:
@@ -86,11 +86,14 @@ def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str |
         redoc_url=None,
         default_response_class=Response,
     )
-    gate = UploadLimiter(config)
+    uploads = UploadLimiter(config)
     _add_page(app)
     _add_health(app, view, sinks)
-    _add_api(app, view, config, sinks, gate)
-    _add_kserve(app, view, gate)
+    _add_status(app, view, config, sinks)
+    _add_cameras(app, view, config)
+    _add_tracks(app, view)
+    _add_push(app, view, config, uploads)
+    _add_kserve(app, view, uploads)
     _add_errors(app)
     app.add_middleware(
         Guard,
@@ -145,12 +148,10 @@ def _add_health(app: FastAPI, view: View, sinks: Sequence[Sink]) -> None:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_api(
-    app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Sink], gate: UploadLimiter
-) -> None:
+def _add_status(app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Sink]) -> None:
     @app.get("/api/status")
     def status() -> Response:
-        """Model, totals, and what is wrong with the outputs."""
+        """Model, totals, and the problems of the outputs."""
         return _json(
             {
                 "version": __version__,
@@ -163,8 +164,8 @@ def _add_api(
                     {
                         "name": sink.name,
                         "problem": sink.problem,
-                        "waiting": getattr(sink, "waiting", 0),
-                        "dropped": getattr(sink, "dropped", 0),
+                        "waiting": sink.waiting,
+                        "dropped": sink.dropped,
                     }
                     for sink in sinks
                     if sink.name != "metrics"
@@ -172,6 +173,8 @@ def _add_api(
             }
         )
 
+
+def _add_cameras(app: FastAPI, view: View, config: HttpConfig) -> None:
     @app.get("/api/cameras")
     def cameras() -> Response:
         return _json(view.cameras())
@@ -183,17 +186,21 @@ def _add_api(
             return _error(403, "live pictures are switched off (http.frames)")
         return _jpeg(view.frame(camera), "no such camera, or no frame of it yet")
 
+
+def _add_tracks(app: FastAPI, view: View) -> None:
     @app.get("/api/tracks")
     def tracks(camera: str | None = None, limit: int = 50) -> Response:
         """Open tracks and those ended lately, newest first, each with the record of its best shot."""
-        found = [track for track in view.tracks() if camera in (None, track.camera)]
-        return _json(found[: max(0, min(limit, MOST_TRACKS))])
+        asked_for = [track for track in view.tracks() if camera in (None, track.camera)]
+        return _json(asked_for[: max(0, min(limit, MOST_TRACKS))])
 
     @app.get("/api/tracks/{track:path}/snapshot")
     def snapshot(track: str) -> Response:
         """The best shot of a track as JPEG."""
         return _jpeg(view.snapshot(track), "no such track, or no picture of it")
 
+
+def _add_push(app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimiter) -> None:
     @app.post("/api/faces")
     async def push(request: Request) -> Response:
         """An image as the body -> an array of edge-fiqa/1 records, one for every face in it."""
@@ -204,14 +211,14 @@ def _add_api(
             image = read_image(body, int(config.max_megapixels * 1e6))
             return _json(view.push(image, points, deadline_s))
 
-        return await gate.run(request, score)
+        return await uploads.run(request, score)
 
 
 def _jpeg(data: bytes | None, otherwise: str) -> Response:
     return _error(404, otherwise) if data is None else Response(data, media_type="image/jpeg")
 
 
-def _add_kserve(app: FastAPI, view: View, gate: UploadLimiter) -> None:
+def _add_kserve(app: FastAPI, view: View, uploads: UploadLimiter) -> None:
     def check(name: str) -> None:
         if name != view.model:
             raise HTTPException(404, "no such model")
@@ -237,10 +244,10 @@ def _add_kserve(app: FastAPI, view: View, gate: UploadLimiter) -> None:
         header_length = request.headers.get(kserve.HEADER_LENGTH)
 
         def score(body: bytes) -> Response:
-            asked, faces = kserve.read_request(body, header_length)
-            return _json(kserve.infer(view, asked, faces))
+            infer_request, faces = kserve.read_request(body, header_length)
+            return _json(kserve.infer(view, infer_request, faces))
 
-        return await gate.run(request, score)
+        return await uploads.run(request, score)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -253,7 +260,7 @@ def _add_errors(app: FastAPI) -> None:
         return _json({"error": str(exc), "code": exc.code}, 422)
 
     @app.exception_handler(ConfigError)
-    async def asked_wrongly(request: Request, exc: ConfigError) -> Response:
+    async def bad_request(request: Request, exc: ConfigError) -> Response:
         status = {TooLarge: 413, TooSlow: 408}.get(type(exc), 400)
         return _error(status, str(exc))
 

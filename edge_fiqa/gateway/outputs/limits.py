@@ -1,4 +1,4 @@
-"""What one client may ask for: how often, how much, how long; and pixels counted before decoding."""
+"""Limits of one client: how often it may ask, how large a body may be, how long it may take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from edge_fiqa.errors import ConfigError
 
 CLIENTS = 1024
-"""Addresses remembered; the one longest unseen is forgotten."""
+"""Clients that are remembered. Beyond them, the one that was not seen for longest is forgotten."""
 
 
 class TooLarge(ConfigError):
@@ -31,11 +31,11 @@ class Buckets:
         self.per_s, self.burst, self.clock = per_s, burst, clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def left(self, client: str) -> int:
+    def remaining(self, client: str) -> int:
         return int(self._fill(client))
 
     def take(self, client: str) -> float | None:
-        """None if it may go on, else the seconds after which it may."""
+        """None if the client may go on, else the seconds after which it may."""
         filled = self._fill(client)
         if filled < 1:
             return (1 - filled) / self.per_s
@@ -53,9 +53,10 @@ class Buckets:
 async def read_body(
     stream: AsyncIterator[bytes], stated: str | None, limit_bytes: int, timeout_s: float
 ) -> bytes:
-    """A request's body, refused as soon as it is known to be too large. Raises TooLarge, TooSlow.
+    """A request's body, refused as soon as it is known to be too large.
 
-    stated: the Content-Length header. It is not trusted, but spares the reading.
+    stated: the Content-Length header. It is not trusted, but if it is too large, nothing is read.
+    Raises TooLarge, TooSlow.
     """
     too_large = TooLarge(f"the body is above the limit of {limit_bytes / 1e6:g} MB")
     if stated is not None and stated.isdecimal() and int(stated[:20]) > limit_bytes:

@@ -1,9 +1,8 @@
-"""Prometheus metrics: what the gateway shows of itself, and what its events say."""
+"""Prometheus metrics: read from the view and the sinks, and counted from events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, cast
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -23,8 +22,10 @@ class EventMetrics:
 
     name = "metrics"
     problem: str | None = None
+    dropped = waiting = 0
 
     def __init__(self) -> None:
+        self.delivered = 0
         self._latency = Histogram(
             "edge_fiqa_event_latency_seconds",
             "From a frame's arrival to the event it gave.",
@@ -45,29 +46,18 @@ class EventMetrics:
         registry.register(self._quality)
 
     def publish(self, event: Event, snapshot: bytes | None) -> None:
+        self.delivered += 1
         if event.latency_s is not None:
             self._latency.labels(event.camera).observe(event.latency_s)
         if event.type == "end" and event.record and event.record.quality.scalar is not None:
             self._quality.labels(event.camera).observe(event.record.quality.scalar)
 
     def close(self, timeout_s: float) -> None:
-        pass
-
-
-class Counted(Protocol):
-    """A sink that says where its events are."""
-
-    delivered: int
-
-    @property
-    def dropped(self) -> int: ...
-
-    @property
-    def waiting(self) -> int: ...
+        """Nothing waits."""
 
 
 class GatewayMetrics(Collector):
-    """What a View and its sinks show, read anew for every scrape."""
+    """What a View and its sinks show, read for every scrape."""
 
     def __init__(self, view: View, sinks: Sequence[Sink]) -> None:
         self.view, self.sinks = view, sinks
@@ -96,30 +86,22 @@ class GatewayMetrics(Collector):
         )
 
     def _faces(self) -> Iterable[Metric]:
-        totals, where = self.view.totals(), [self.view.model, self.view.backend]
-        found = CounterMetricFamily(
+        totals, engine = self.view.totals(), [self.view.model, self.view.backend]
+        detected = CounterMetricFamily(
             "edge_fiqa_faces_found", "Faces found.", labels=["model", "backend"]
         )
-        found.add_metric(where, totals.faces_found)
-        yield found
+        detected.add_metric(engine, totals.faces_found)
+        yield detected
         scored = CounterMetricFamily(
             "edge_fiqa_faces_scored",
             "Faces scored, by the exit they stopped at.",
             labels=["model", "backend", "exit"],
         )
         for exit_, faces in enumerate(totals.depths, start=1):
-            scored.add_metric([*where, str(exit_)], faces)
+            scored.add_metric([*engine, str(exit_)], faces)
         yield scored
-        skipped = CounterMetricFamily(
-            "edge_fiqa_faces_skipped", "Faces not scored, by reason.", labels=["reason"]
-        )
-        for reason, faces in totals.skipped.items():
-            skipped.add_metric([reason], faces)
-        yield skipped
-        events = CounterMetricFamily("edge_fiqa_events", "Events, by type.", labels=["type"])
-        for kind, count in totals.events.items():
-            events.add_metric([kind], count)
-        yield events
+        yield _counter("faces_skipped", "Faces not scored, by reason.", "reason", totals.skipped)
+        yield _counter("events", "Events, by type.", "type", totals.events)
         yield CounterMetricFamily(
             "edge_fiqa_deadline_misses", "Faces answered after their deadline.", totals.misses
         )
@@ -168,16 +150,22 @@ class GatewayMetrics(Collector):
         )
         for sink in self.sinks:
             up.add_metric([sink.name], int(sink.problem is None))
-            if hasattr(sink, "delivered"):
-                counted = cast(Counted, sink)
-                waiting.add_metric([sink.name], counted.waiting)
-                events.add_metric([sink.name, "delivered"], counted.delivered)
-                events.add_metric([sink.name, "dropped"], counted.dropped)
+            waiting.add_metric([sink.name], sink.waiting)
+            events.add_metric([sink.name, "delivered"], sink.delivered)
+            events.add_metric([sink.name, "dropped"], sink.dropped)
         yield from (up, waiting, events)
 
 
+def _counter(name: str, help_: str, label: str, counts: Mapping[str, int]) -> Metric:
+    """A counter with one label."""
+    family = CounterMetricFamily(f"edge_fiqa_{name}", help_, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
 def registry_for(view: View, sinks: Sequence[Sink]) -> CollectorRegistry:
-    """Everything that /metrics shows: of the gateway, of its events, and of the process."""
+    """Everything that /metrics shows: of the gateway, its events and the process."""
     registry = CollectorRegistry()
     counting = [sink for sink in sinks if isinstance(sink, EventMetrics)]
     for sink in counting:

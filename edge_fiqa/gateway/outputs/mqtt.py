@@ -1,4 +1,4 @@
-"""Events, snapshots and numbers to an MQTT broker; events at least once, whatever happens to it."""
+"""Events, snapshots and statistics to an MQTT broker; events arrive at least once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edge_fiqa.gateway.outputs.spool import Spool
 from edge_fiqa.gateway.view import View
 
 WINDOW = 16
-"""Events sent and not yet acknowledged. The broker may get these twice after a broken connection."""
+"""Most events sent and not yet acknowledged. The broker gets them twice if the connection breaks."""
 INFLIGHT = 256  # of the client: the window and the retained messages beside it
 SNAPSHOTS = 100  # beyond so many waiting events, snapshots are dropped
 LONGEST_RECONNECT_S = 30
@@ -37,10 +37,11 @@ GOODBYE_S = 1.0
 class MqttSink(QueuedSink):
     """Every event goes through a spool on disk and leaves it when the broker has acknowledged it.
 
-    Events are sent in order, QoS 1, to `prefix/events`. Snapshots and statistics are sent while there
-    is a connection and are not kept. State, availability and discovery are retained. Raises
-    ConfigError for a spool, password or authority that cannot be used; a broker that cannot be
-    reached is a problem, not an error.
+    Events are sent in order, QoS 1, to `prefix/events`.
+    Snapshots and statistics are sent while there is a connection and are not kept.
+    State, availability and discovery are retained.
+    Raises ConfigError for a spool, password or authority that cannot be used.
+    A broker that cannot be reached is a problem, not an error.
     """
 
     def __init__(self, config: MqttConfig) -> None:
@@ -55,7 +56,7 @@ class MqttSink(QueuedSink):
         self._connected = self._resending = self._announced = False
         self._discovered: set[str] = set()
         self._next_stats = 0.0
-        self._link = "connecting to the broker"
+        self._connection_problem = "connecting to the broker"
         self._client = self._make_client()
         self._client.connect_async(*config.address(), keepalive=30)
         self._client.loop_start()
@@ -85,7 +86,7 @@ class MqttSink(QueuedSink):
 
     @property
     def problem(self) -> str | None:
-        return self._trouble or (None if self._connected else self._link)
+        return self._problem or (None if self._connected else self._connection_problem)
 
     @property
     def waiting(self) -> int:
@@ -115,14 +116,14 @@ class MqttSink(QueuedSink):
         more: Properties | None,
     ) -> None:
         if code.is_failure:
-            self._link = f"the broker refuses: {code}"
+            self._connection_problem = f"the broker refuses: {code}"
             return
         self._connected = self._resending = True
         self._announced = False
         self._poke()
 
     def _on_connect_fail(self, client: Client, data: Any) -> None:
-        self._link = "the broker cannot be reached"
+        self._connection_problem = "the broker cannot be reached"
 
     def _on_disconnect(
         self,
@@ -133,7 +134,7 @@ class MqttSink(QueuedSink):
         more: Properties | None,
     ) -> None:
         if self._connected:
-            self._link = "the connection to the broker is lost"
+            self._connection_problem = "the connection to the broker is lost"
         self._connected = False
 
     def _on_publish(
@@ -165,7 +166,7 @@ class MqttSink(QueuedSink):
     def _idle_every_s(self) -> float:
         return min(1.0, self.config.stats_s)
 
-    def _over(self) -> bool:
+    def _finished(self) -> bool:
         if self._closing_until is None:
             return False
         done = not self._in_memory and (not self.spool.count or not self._connected)
@@ -182,15 +183,15 @@ class MqttSink(QueuedSink):
             self.delivered += len(numbers)
 
     def _send_events(self) -> None:
-        """In order: after a broken connection the client repeats what it had sent, and that first."""
+        """In order: after a broken connection the client first repeats what it had sent."""
         if self._resending and self._sent:
             return
         self._resending = False
         for number, payload in self.spool.after(self._last_sent, WINDOW - len(self._sent)):
-            sent = self._client.publish(f"{self.config.prefix}/events", payload, qos=1)
-            if sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            message = self._client.publish(f"{self.config.prefix}/events", payload, qos=1)
+            if message.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
                 return
-            self._sent[sent.mid] = number
+            self._sent[message.mid] = number
             self._last_sent = number
 
     def _announce(self) -> None:
@@ -242,7 +243,7 @@ class MqttSink(QueuedSink):
     def _finish(self) -> None:
         if self._connected:
             goodbye = self._send_retained(f"{self.config.prefix}/available", b"offline")
-            with contextlib.suppress(RuntimeError, ValueError):  # the connection has just gone
+            with contextlib.suppress(RuntimeError, ValueError):  # the connection was just lost
                 goodbye.wait_for_publish(GOODBYE_S)
         self._client.disconnect()
         self._client.loop_stop()

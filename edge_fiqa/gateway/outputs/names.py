@@ -9,7 +9,7 @@ SAFE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 def safe_name(text: str) -> str:
-    """`text` if it is letters, digits, _ and - only; else what is left of it, and a hash of it."""
+    """`text` if it is letters, digits, _ and - only; else these characters of it, and a hash of it."""
     if SAFE.fullmatch(text):
         return text
     kept = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:60]

@@ -1,4 +1,4 @@
-"""Who is in front of each camera, told from events alone."""
+"""Whether people are in front of each camera, derived from events alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CameraState(Struct, frozen=True, kw_only=True):
 
 
 class Presence:
-    """Follows events; `of(camera)` is what they amount to."""
+    """The state of every camera after the events so far."""
 
     def __init__(self) -> None:
         self._open: dict[str, set[str]] = {}

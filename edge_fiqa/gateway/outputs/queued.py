@@ -1,4 +1,4 @@
-"""What every sink does in the same way: a bounded queue, and a thread that empties it in order."""
+"""What all sinks that write share: a bounded queue, and a thread that empties it in order."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ PAUSE_CLOSING_S = 0.05
 class QueuedSink:
     """A sink whose `_deliver` may be slow and may fail. Subclasses call `_start` once they are ready.
 
-    A batch is delivered whole or not at all: one that fails with an OSError or a database error is
-    tried again, after a pause that doubles, and nothing overtakes it.
+    A batch is delivered as a whole or not at all.
+    One that fails with an OSError or a database error is tried again, after a pause that doubles.
+    Nothing overtakes it.
     """
 
     def __init__(self, name: str, *, queue: int = QUEUE) -> None:
@@ -38,7 +39,7 @@ class QueuedSink:
         self._changed = threading.Condition()
         self._poked = False
         self._closing_until: float | None = None
-        self._trouble: str | None = None
+        self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
 
     def _start(self) -> None:
@@ -46,7 +47,7 @@ class QueuedSink:
 
     @property
     def problem(self) -> str | None:
-        return self._trouble
+        return self._problem
 
     @property
     def dropped(self) -> int:
@@ -55,7 +56,7 @@ class QueuedSink:
 
     @property
     def waiting(self) -> int:
-        """Events that are not where they should be yet."""
+        """Events not delivered yet."""
         return self._in_memory
 
     @property
@@ -88,28 +89,28 @@ class QueuedSink:
 
     def _run(self) -> None:
         pause = FIRST_PAUSE_S
-        while not self._over():
+        while not self._finished():
             self._wait()
             try:
                 if self._take():
                     self._deliver(self._batch)
                     self._batch = []
                 self._idle()
-                pause, self._trouble = FIRST_PAUSE_S, None
+                pause, self._problem = FIRST_PAUSE_S, None
             except (OSError, sqlite3.Error) as exc:
-                self._say(reason(exc))
+                self._set_problem(reason(exc))
                 self._rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
-            except Exception:  # a bug, which may cost this batch but not the ones behind it
+            except Exception:  # a bug may cost this batch, but not the next ones
                 log.exception("%s: this is a bug; %d events dropped", self.name, len(self._batch))
-                self._trouble = "a bug, told in the log"
+                self._problem = "a bug; see the log"
                 self._overflowed += len(self._batch)
                 self._batch = []
         if self._in_memory:
             log.error("%s: %d events could not be delivered", self.name, self._in_memory)
         self._finish()
 
-    def _over(self) -> bool:
+    def _finished(self) -> bool:
         if self._closing_until is None:
             return False
         return not self._in_memory or time.monotonic() > self._closing_until
@@ -136,13 +137,13 @@ class QueuedSink:
                 self._batch = [self._queue.popleft() for _ in range(count)]
         return bool(self._batch)
 
-    def _say(self, said: str) -> None:
-        if said != self._trouble:
-            log.warning("%s: %s; trying again", self.name, said)
-        self._trouble = said
+    def _set_problem(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("%s: %s; trying again", self.name, problem)
+        self._problem = problem
 
     def _deliver(self, batch: Sequence[Item]) -> None:
-        """Raises OSError or sqlite3.Error if it could not all be delivered; it is then given again."""
+        """Raises OSError or sqlite3.Error if not all could be delivered; the batch then comes again."""
         raise NotImplementedError
 
     def _idle(self) -> None:
@@ -152,7 +153,7 @@ class QueuedSink:
         return None
 
     def _finish(self) -> None:
-        """Last, in the sink's thread."""
+        """The last call, in the sink's thread."""
 
 
 def reason(exc: OSError | sqlite3.Error) -> str:

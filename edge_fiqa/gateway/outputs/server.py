@@ -22,13 +22,13 @@ from edge_fiqa.gateway.view import View
 logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 CONNECTIONS = 100
-"""Beyond them a client is told 503."""
+"""A client beyond them is answered 503."""
 HEADER_BYTES, HEADER_S = 32_768, 10.0
 START_S, DRAIN_S = 10.0, 3
 
 
 class PromptProtocol(H11Protocol):
-    """Closes a connection whose next request has not begun HEADER_S after it could have."""
+    """Closes a connection on which no request begins for HEADER_S."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,7 +49,7 @@ class PromptProtocol(H11Protocol):
 
 
 class HttpServer:
-    """Serves from the moment it exists. `url` is where. `close` ends it; safe to call twice."""
+    """Serves from the moment it exists, at `url`. `close` ends it; safe to call twice."""
 
     def __init__(self, view: View, config: HttpConfig, sinks: Sequence[Sink]) -> None:
         token = config.token()

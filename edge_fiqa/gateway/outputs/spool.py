@@ -1,6 +1,6 @@
-"""Messages that wait on disk for a broker: in order, bounded, and there after a crash.
+"""Messages that wait on disk for a broker: in order, bounded, and kept over a crash.
 
-SQLite keeps them: its journal is what makes an append whole or absent.
+SQLite keeps them. Its journal makes sure that an append is on disk as a whole, or not at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_fiqa.errors import ConfigError
 
 MESSAGE_BYTES = 100
-"""What a message takes beside its payload, about."""
+"""What a message takes on disk beside its payload, about."""
 SCHEMA = """
 create table if not exists message (
     number integer primary key autoincrement,
@@ -26,10 +26,10 @@ create table if not exists message (
 class Spool:
     """A queue of byte strings numbered 1, 2, ... in `file`. Belongs to one thread after it is opened.
 
-    Beyond `limit_bytes` the oldest are dropped, and counted in `dropped`. Methods raise
-    sqlite3.Error where the disk is full or gone, and have then done nothing. A file that is damaged
-    is set aside as `file.damaged`, once, and a new one begun. Raises ConfigError if that fails or
-    another process has it open.
+    Beyond `limit_bytes` the oldest are dropped, and counted in `dropped`.
+    Methods raise sqlite3.Error where the disk is full or gone, and have then changed nothing.
+    A file that is damaged is renamed to `file.damaged`, once, and a new one is begun.
+    Raises ConfigError if that fails or another process has the file open.
     """
 
     def __init__(self, file: Path, limit_bytes: int) -> None:
@@ -43,7 +43,7 @@ class Spool:
             except sqlite3.DatabaseError as exc:
                 if isinstance(exc, sqlite3.OperationalError):
                     raise
-                self._set_aside()
+                self._rename_damaged()
                 self._open()
         except OSError as exc:
             raise ConfigError(f"mqtt.spool: {file.parent}: {exc.strerror}") from exc
@@ -55,7 +55,7 @@ class Spool:
             self.file, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
-            # Journals and the like get the mode of the database. Exclusive: two gateways would mix.
+            # SQLite gives its journals the mode of the database. Exclusive: two gateways would mix.
             for setting in (
                 "locking_mode = exclusive",
                 "journal_mode = wal",
@@ -65,16 +65,16 @@ class Spool:
             ):
                 self._database.execute(f"pragma {setting}")
             self._database.execute(SCHEMA)
-            found = self._database.execute(
+            count, size = self._database.execute(
                 "select count(*), coalesce(sum(length(payload)), 0) from message"
             ).fetchone()
         except sqlite3.Error:
             self._database.close()
             raise
-        self.count: int = found[0]
-        self.bytes: int = found[1] + self.count * MESSAGE_BYTES
+        self.count: int = count
+        self.bytes: int = size + count * MESSAGE_BYTES
 
-    def _set_aside(self) -> None:
+    def _rename_damaged(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(f"{self.file}{suffix}", f"{self.file}.damaged{suffix}")  # noqa: PTH105
@@ -105,16 +105,16 @@ class Spool:
         ).fetchall()
 
     def remove(self, numbers: Sequence[int]) -> None:
-        """They are where they should be. Numbers that are gone already do not matter."""
+        """Messages that are delivered. Numbers that are not there any more do not matter."""
         count, size = self.count, self.bytes
         with self._transaction() as database:
             for number in numbers:
-                found = database.execute(
+                row = database.execute(
                     "select length(payload) from message where number = ?", (number,)
                 ).fetchone()
-                if found is not None:
+                if row is not None:
                     database.execute("delete from message where number = ?", (number,))
-                    count, size = count - 1, size - found[0] - MESSAGE_BYTES
+                    count, size = count - 1, size - row[0] - MESSAGE_BYTES
             database.execute("pragma incremental_vacuum").fetchall()
         self.count, self.bytes = count, size
 

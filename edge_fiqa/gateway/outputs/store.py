@@ -1,14 +1,14 @@
-"""Best shots on disk for some days, for those who ask for it: faces are personal data."""
+"""Best shots on disk for some days. Off unless it is asked for: faces are personal data."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import PARTIAL, write_whole
 from edge_fiqa.gateway.config.outputs import StoreConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.names import safe_name
@@ -23,8 +23,9 @@ SUFFIXES = (".jpg", ".json")
 class StoreSink(QueuedSink):
     """`folder/camera/2026-11-25/track.jpg`, the best face of a track, and its event beside it.
 
-    Files are readable by the gateway's user alone. They are deleted retention_days after they were
-    last written, checked every ten minutes, and the oldest before that beyond max_mb.
+    Files are readable by the gateway's user alone.
+    They are deleted retention_days after they were last written, which is checked every ten minutes.
+    Beyond max_mb the oldest are deleted earlier.
     `clock` returns Unix seconds.
     """
 
@@ -50,11 +51,11 @@ class StoreSink(QueuedSink):
     def _write(self, event: Event, snapshot: bytes) -> None:
         day = datetime.fromtimestamp(event.started, timezone.utc).strftime("%Y-%m-%d")
         folder = self.config.folder / safe_name(event.camera) / day
-        for made in (folder.parent, folder):
-            made.mkdir(mode=0o700, exist_ok=True)
+        for new in (folder.parent, folder):
+            new.mkdir(mode=0o700, exist_ok=True)
         name = safe_name(event.track)
-        _replace(folder / f"{name}.jpg", snapshot)
-        _replace(folder / f"{name}.json", event_to_json(event) + b"\n")
+        write_whole(folder / f"{name}.jpg", snapshot, 0o600)
+        write_whole(folder / f"{name}.json", event_to_json(event) + b"\n", 0o600)
 
     def _idle(self) -> None:
         if time.monotonic() - self._pruned >= PRUNE_EVERY_S:
@@ -78,16 +79,7 @@ class StoreSink(QueuedSink):
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         for file in self.config.folder.glob("*/*/*"):
-            ours = file.suffix in SUFFIXES or file.name.endswith(".part")
+            ours = file.suffix in SUFFIXES or file.suffix == PARTIAL
             if ours and file.is_file() and not file.is_symlink():
-                found = file.stat()
-                yield found.st_mtime, found.st_size, file
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_suffix(path.suffix + ".part")
-    part.unlink(missing_ok=True)
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(data)
-    part.replace(path)
+                status = file.stat()
+                yield status.st_mtime, status.st_size, file

@@ -1,4 +1,4 @@
-"""A pushed face: bytes and query parameters of strangers -> pixels, points and a deadline."""
+"""A pushed face: untrusted bytes and query parameters -> pixels, points and a deadline."""
 
 from __future__ import annotations
 

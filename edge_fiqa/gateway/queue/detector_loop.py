@@ -1,4 +1,4 @@
-"""A thread that looks at frames: faces, tracks, and the desk. The oldest frame of any camera first."""
+"""A thread that detects and follows faces in the frames of all cameras, the oldest frame first."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Literal
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
-from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, surroundings
+from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, picture_of
 from edge_fiqa.gateway.tracks.tracker import Tracker
 from edge_fiqa.gateway.video.camera import Camera, Frame
 
-LOOK_S = 0.1  # how often cameras without frames are looked after
+CAMERA_CHECK_S = 0.1  # between two checks of the cameras that show nothing
 
-Why = Literal["left", "camera_lost", "shutdown"]
+EndReason = Literal["left", "camera_lost", "shutdown"]
 
 
 @dataclass(frozen=True)
 class WatchedCamera:
-    """A camera, the people before it, and the seconds within which its faces are answered."""
+    """A camera, the tracker of the people before it, and the time within which a face is answered."""
 
     camera: Camera
-    tracks: Tracker
+    tracker: Tracker
     deadline_s: float
 
 
@@ -36,84 +36,85 @@ class FrameFaces:
     frame: Frame
     faces: Sequence[SeenFace]
     tracks: Sequence[str | None]
-    waiting: int  # that went to the desk
 
 
 class DetectorLoop:
-    """`told` hears of every frame, before its faces go to the desk; `left` of every track that ended.
+    """From the latest frames of cameras to faces in the queue.
 
-    track_id: camera and number -> the track's name. finder may be exchanged at any time; None: frames
-    are passed over.
+    finder: may be exchanged at any time; with None, frames are passed over.
+    on_frame: called for every frame, before its faces are put into the queue.
+    on_track_end: called for every track that ended.
+    track_id: camera and number -> the id of the track.
+    heartbeat: monotonic time of the last sign of life.
     """
 
     def __init__(
         self,
         finder: FindFaces | None,
-        desk: FaceQueue,
-        told: Callable[[FrameFaces], None],
-        left: Callable[[str, Why], None],
+        queue: FaceQueue,
+        on_frame: Callable[[FrameFaces], None],
+        on_track_end: Callable[[str, EndReason], None],
         track_id: Callable[[str, int], str],
     ) -> None:
-        self.finder, self.desk = finder, desk
-        self._told, self._left, self._track_id = told, left, track_id
+        self.finder, self.queue = finder, queue
+        self._on_frame, self._on_track_end, self._track_id = on_frame, on_track_end, track_id
         self._watched: dict[str, WatchedCamera] = {}
-        self._lock, self._new = threading.Lock(), threading.Event()
+        self._lock, self._new_frame = threading.Lock(), threading.Event()
         self._stop = threading.Event()
-        self.beat = time.monotonic()
+        self.heartbeat = time.monotonic()
         self.problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name="look", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def wake(self) -> None:
         """A camera has a new frame."""
-        self._new.set()
+        self._new_frame.set()
 
     def watch(self, watched: Mapping[str, WatchedCamera]) -> None:
-        """From now on these cameras. People before one that is no longer there have ended."""
+        """From now on these cameras. The tracks of one that is no longer there end."""
         with self._lock:
-            old, self._watched = self._watched, dict(watched)
-            for name, one in old.items():
-                if name not in watched or watched[name].tracks is not one.tracks:
-                    self._end(name, one.tracks.end_all(), "camera_lost")
+            before, self._watched = self._watched, dict(watched)
+            for name, old in before.items():
+                if name not in watched or watched[name].tracker is not old.tracker:
+                    self._end(name, old.tracker.end_all(), "camera_lost")
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the thread, and with it every track."""
         self._stop.set()
-        self._new.set()
+        self._new_frame.set()
         self._thread.join(timeout_s)
         with self._lock:
-            for name, one in self._watched.items():
-                self._end(name, one.tracks.end_all(), "shutdown")
+            for name, watched in self._watched.items():
+                self._end(name, watched.tracker.end_all(), "shutdown")
 
     def _run(self) -> None:
-        looked_after = 0.0
+        checked = 0.0
         while not self._stop.is_set():
-            self.beat = now = time.monotonic()
-            self._new.clear()
+            self.heartbeat = now = time.monotonic()
+            self._new_frame.clear()
             with self._lock:
-                if now - looked_after > LOOK_S:
-                    self._look_after(now)
-                    looked_after = now
+                if now - checked > CAMERA_CHECK_S:
+                    self._check_cameras(now)
+                    checked = now
                 name = self._oldest()
                 if name is not None:
-                    self._look(name)
+                    self._detect(self._watched[name])
             if name is None:
-                self._new.wait(LOOK_S)
+                self._new_frame.wait(CAMERA_CHECK_S)
 
     def _oldest(self) -> str | None:
+        """The camera whose frame waits longest."""
         waiting = {
             name: since
-            for name, one in self._watched.items()
-            if (since := one.camera.waiting_since) is not None
+            for name, watched in self._watched.items()
+            if (since := watched.camera.waiting_since) is not None
         }
         return min(waiting, key=lambda name: waiting[name]) if waiting else None
 
-    def _look(self, name: str) -> None:
-        one = self._watched[name]
-        frame = one.camera.take()
-        finder = self.finder
+    def _detect(self, watched: WatchedCamera) -> None:
+        frame, finder = watched.camera.take(), self.finder
         if frame is None or finder is None:
             return
         try:
@@ -121,49 +122,56 @@ class DetectorLoop:
         except EdgeFiqaError as exc:
             self.problem = str(exc)
             return
-        numbers, ended = one.tracks.update(
-            [face.box for face in faces], [face.score for face in faces], frame.arrived
-        )
-        tracks = [None if n is None else self._track_id(name, n) for n in numbers]
-        jobs = [
-            _job(frame, face, track, place, one.deadline_s)
-            for place, (face, track) in enumerate(zip(faces, tracks, strict=True))
-            if face.crop is not None and track is not None
-        ]
-        self._told(FrameFaces(frame, faces, tracks, len(jobs)))
-        for job in jobs:
-            self.desk.put(job)
-        self._end(name, ended, "left")
+        boxes, scores = [face.box for face in faces], [face.score for face in faces]
+        numbers, ended = watched.tracker.update(boxes, scores, frame.arrived)
+        tracks = [None if n is None else self._track_id(frame.camera, n) for n in numbers]
+        frame_faces = FrameFaces(frame, faces, tracks)
+        self._on_frame(frame_faces)
+        for queued in _to_queue(frame_faces, watched.deadline_s):
+            self.queue.put(queued)
+        self._end(frame.camera, ended, "left")
 
-    def _look_after(self, now: float) -> None:
-        """People before cameras that show nothing. That somebody left, the next frame tells."""
-        for name, one in self._watched.items():
-            status = one.camera.status
-            if one.camera.waiting_since is not None:
+    def _check_cameras(self, now: float) -> None:
+        """End the tracks before cameras that show nothing.
+
+        Where frames come, the next frame shows who has left.
+        """
+        for name, watched in self._watched.items():
+            status, tracker = watched.camera.status, watched.tracker
+            if watched.camera.waiting_since is not None:
                 continue
             if status.state == "ended":
-                self._end(name, one.tracks.end_all(), "left")
+                self._end(name, tracker.end_all(), "left")
             elif status.state != "live":
-                self._end(name, one.tracks.end_all(), "camera_lost")
-            elif status.frame_age_s is not None and status.frame_age_s > one.tracks.lost_s:
-                self._end(name, one.tracks.end_lost(now), "camera_lost")
+                self._end(name, tracker.end_all(), "camera_lost")
+            elif status.frame_age_s is not None and status.frame_age_s > tracker.lost_s:
+                self._end(name, tracker.end_lost(now), "camera_lost")
 
-    def _end(self, camera: str, numbers: Sequence[int], why: Why) -> None:
+    def _end(self, camera: str, numbers: Sequence[int], reason: EndReason) -> None:
         for number in numbers:
-            self._left(self._track_id(camera, number), why)
+            self._on_track_end(self._track_id(camera, number), reason)
 
 
-def _job(frame: Frame, face: SeenFace, track: str, place: int, deadline_s: float) -> QueuedFace:
-    assert face.crop is not None
-    name = f"{frame.camera}/{frame.number}"
-    return QueuedFace(
-        FaceCrop(
-            f"{name}#{place}", frame.camera, face.crop, face.box, face.landmarks, person=track
-        ),
-        frame.arrived,
-        frame.arrived + deadline_s,
-        frame.time,
-        frame.camera,
-        track,
-        surroundings(frame.image, face.box),
-    )
+def _to_queue(frame_faces: FrameFaces, deadline_s: float) -> list[QueuedFace]:
+    """The faces that are worth scoring: followed, and with a crop."""
+    frame, pairs = frame_faces.frame, zip(frame_faces.faces, frame_faces.tracks, strict=True)
+    return [
+        QueuedFace(
+            FaceCrop(
+                f"{frame.camera}/{frame.number}#{index}",
+                frame.camera,
+                face.crop,
+                face.box,
+                face.landmarks,
+                person=track,
+            ),
+            frame.arrived,
+            frame.arrived + deadline_s,
+            frame.time,
+            frame.camera,
+            track,
+            picture_of(frame.image, face.box),
+        )
+        for index, (face, track) in enumerate(pairs)
+        if face.crop is not None and track is not None
+    ]

@@ -1,4 +1,4 @@
-"""The desk where faces of all cameras wait, and where the free workers come for the next ones."""
+"""The queue where faces of all cameras wait until a free worker takes them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from dataclasses import dataclass, field
 
 from edge_fiqa.exits.cost import LoadFactor
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
-from edge_fiqa.gateway.queue.schedule import Demand, Speed, Strategy, WaitingFace
-from edge_fiqa.gateway.tracks.face_finder import Skip
+from edge_fiqa.gateway.queue.schedule import Demand, Grant, Speed, Strategy, WaitingFace
+from edge_fiqa.gateway.tracks.face_finder import SkipReason
 from edge_fiqa.record import Record
 from edge_fiqa.types import Bytes
 
-MOST = 2000  # faces that wait; more would only be dropped later
-LOOK_S = 0.05  # how often a worker with nothing to do looks up
+MOST_WAITING = 2000  # faces; more would only be dropped later
+TAKE_TIMEOUT_S = 0.05  # how long `take` waits for a face
 
 
 @dataclass(frozen=True)
 class QueuedFace:
-    """A face to be scored. arrived, deadline: monotonic seconds; time: Unix seconds of the frame.
+    """A face to be scored.
 
-    track: None for a pushed face, whose `answer` somebody waits for. surroundings: for a snapshot.
+    input: what the scorer gets.
+    arrived, deadline: monotonic seconds.
+    time: Unix seconds of the frame.
+    track: None for a pushed face.
+    picture: the face with a margin, for a snapshot.
+    answer: of a pushed face, whose sender waits for it.
     """
 
-    face: FaceCrop | RefusedFace
+    input: FaceCrop | RefusedFace
     arrived: float
     deadline: float
     time: float
     camera: str | None = None
     track: str | None = None
-    surroundings: Bytes | None = field(default=None, repr=False)
+    picture: Bytes | None = field(default=None, repr=False)
     answer: Future[Record] | None = field(default=None, repr=False)
 
 
@@ -40,75 +45,79 @@ class QueuedFace:
 class TakenFaces:
     """Faces to score to `exit`: as one batch, or in order."""
 
-    jobs: list[QueuedFace]
+    faces: list[QueuedFace]
     exit: int
 
 
 class FaceQueue:
-    """Thread-safe. `lost` is told of every face that is not scored, from the caller's thread.
+    """Faces that wait, and what is known of the machine that scores them. Thread-safe.
 
-    strategy may be exchanged at any time. good: tracks that have a good shot; a set that somebody else
-    keeps.
+    strategy: may be exchanged at any time.
+    good_tracks: tracks that have a good shot; the caller keeps this set up to date.
+    on_lost: called for every face that is not scored, in the thread that called the queue.
     """
 
     def __init__(
         self,
         speed: Speed,
         strategy: Strategy,
-        good: Set[str],
-        lost: Callable[[QueuedFace, Skip], None],
+        good_tracks: Set[str],
+        on_lost: Callable[[QueuedFace, SkipReason], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.speed, self.strategy, self.good = speed, strategy, good
-        self._lost, self._clock = lost, clock
+        self.speed, self.strategy, self.good_tracks = speed, strategy, good_tracks
+        self._on_lost, self._clock = on_lost, clock
         self._pace, self._demand = LoadFactor(), Demand()
-        self._jobs: dict[int, QueuedFace] = {}
+        self._faces: dict[int, QueuedFace] = {}
         self._next = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, job: QueuedFace) -> None:
-        """Let a face wait. Beyond MOST, and after `close`, it is lost at once."""
+    def put(self, face: QueuedFace) -> None:
+        """Let a face wait. Beyond MOST_WAITING, and after `close`, it is lost at once."""
         with self._changed:
             self._demand.arrive(self._clock())
-            fits = len(self._jobs) < MOST and not self._closed
+            fits = len(self._faces) < MOST_WAITING and not self._closed
             if fits:
-                self._jobs[self._next] = job
+                self._faces[self._next] = face
                 self._next += 1
                 self._changed.notify()
         if not fits:
-            self._lost(job, "overload")
+            self._on_lost(face, "overload")
 
     def take(self) -> TakenFaces | None:
         """What to score next; waits a moment for it. None: nothing yet, or never again (`done`)."""
-        lost: list[tuple[QueuedFace, Skip]] = []
         with self._changed:
-            if not self._jobs and not self._closed:
-                self._changed.wait(LOOK_S)
-            if not self._jobs:
+            if not self._faces and not self._closed:
+                self._changed.wait(TAKE_TIMEOUT_S)
+            if not self._faces:
                 return None
-            now = self._clock()
-            decision = self.strategy(
-                now,
-                [
-                    WaitingFace(number, job.arrived, job.deadline, job.track in self.good)
-                    for number, job in self._jobs.items()
-                ],
-                self.speed.scaled(self._pace.value),
-                self._demand.rate(now),
-            )
-            lost += [(self._jobs.pop(number), "good_shot") for number in decision.skipped]
-            lost += [(self._jobs.pop(number), "overload") for number in decision.dropped]
-            jobs = [self._jobs.pop(number) for number in decision.run]
-        for job, reason in lost:
-            self._lost(job, reason)
-        return TakenFaces(jobs, decision.exit) if jobs else None
+            grant = self._grant()
+            skipped = [self._faces.pop(number) for number in grant.skipped]
+            dropped = [self._faces.pop(number) for number in grant.dropped]
+            granted = [self._faces.pop(number) for number in grant.run]
+        for face in skipped:
+            self._on_lost(face, "good_shot")
+        for face in dropped:
+            self._on_lost(face, "overload")
+        return TakenFaces(granted, grant.exit) if granted else None
 
-    def took(self, faces: int, exit: int, seconds: float) -> None:
-        """How long scoring took: what the next predictions are scaled by."""
-        place = self.speed.exits.index(exit)
+    def _grant(self) -> Grant:
+        """What the strategy makes of all that wait now. The lock must be held."""
+        now = self._clock()
+        waiting = [
+            WaitingFace(number, face.arrived, face.deadline, face.track in self.good_tracks)
+            for number, face in self._faces.items()
+        ]
+        return self.strategy(
+            now, waiting, self.speed.scaled(self._pace.value), self._demand.rate(now)
+        )
+
+    def observe(self, faces: int, exit: int, seconds: float) -> None:
+        """How long it took to score these. The next predictions are scaled by it."""
+        index = self.speed.exits.index(exit)
         with self._changed:
-            self._pace.observe(self.speed.batch_seconds(place, faces), seconds)
+            self._pace.observe(self.speed.batch_seconds(index, faces), seconds)
 
     @property
     def load(self) -> float:
@@ -121,10 +130,10 @@ class FaceQueue:
     def done(self) -> bool:
         """Closed, and nothing waits any more."""
         with self._changed:
-            return self._closed and not self._jobs
+            return self._closed and not self._faces
 
     def close(self) -> None:
-        """Take no more faces. Those that wait are still to be had."""
+        """Take no more faces. Those that wait can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -132,6 +141,6 @@ class FaceQueue:
     def clear(self) -> None:
         """Give up what still waits."""
         with self._changed:
-            left, self._jobs = list(self._jobs.values()), {}
-        for job in left:
-            self._lost(job, "overload")
+            remaining, self._faces = list(self._faces.values()), {}
+        for face in remaining:
+            self._on_lost(face, "overload")

@@ -1,14 +1,17 @@
-"""Which face is looked at next, and how deep. Pure: plain data in, a decision out, no clock.
+"""Which face is scored next, and how deep. Pure: plain data in, a grant out, no clock.
 
-Earliest deadline first over all cameras. As demand outgrows the machine, in this order:
+Earliest deadline first over all cameras.
+As demand outgrows the machine, this happens in this order:
 
-1. every face gets less depth: the deepest exit at which all that wait end in time, and at which the
-   machine keeps up with what arrives;
-2. faces of people who already have a good shot are skipped, the oldest first;
-3. the oldest faces are dropped.
+1. Every face gets less depth.
+   It gets the deepest exit at which all that wait end in time, and at which the machine keeps up with
+   what arrives.
+2. Faces of people who already have a good shot are skipped, the oldest first.
+3. The oldest faces are dropped.
 
-All faces cost the same at one exit, so leaving one out whenever the queue up to some deadline does not
-fit loses as few faces as any rule can (Moore, Management Science 15(1), 1968).
+All faces cost the same at one exit.
+So removing one face whenever the queue up to some deadline does not fit loses as few faces as any rule
+can (Moore, Management Science 15(1), 1968).
 """
 
 from __future__ import annotations
@@ -17,26 +20,35 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+LEAST_BATCH_GAIN = 0.5
+"""Share of a face's cost that a batch must save.
+
+Processors save less, and need memory for every batch size. GPUs save more.
+"""
+
+LEAST_SAVING = 0.14
+"""Share of an exit's cost that a shallower one must save to be worth its memory."""
+
 
 @dataclass(frozen=True)
 class WaitingFace:
-    """A face that waits. arrived, deadline: seconds on one clock. spare: its person has a good shot."""
+    """A face that waits. arrived, deadline: seconds on one clock.
+
+    has_good_shot: of its person.
+    """
 
     id: int
     arrived: float
     deadline: float
-    spare: bool = False
-
-
-BATCH_GAIN = 0.5  # of a face's cost: processors gain less, and need the memory; GPUs gain more
-STEP = 0.14  # of an exit's cost: what another one must save to be worth its memory
+    has_good_shot: bool = False
 
 
 @dataclass(frozen=True)
 class Speed:
     """What the machine does. seconds[i]: one face to exits[i], rising, on one of `workers`.
 
-    marginal: what each further face of a batch costs, as a share of the first. 1: batches gain nothing.
+    marginal: what each further face of a batch costs, as a share of the first.
+    With 1 a batch saves nothing.
     """
 
     exits: tuple[int, ...]
@@ -47,7 +59,7 @@ class Speed:
     @property
     def batches(self) -> bool:
         """Whether faces are scored together; else one after the other."""
-        return self.marginal <= 1 - BATCH_GAIN
+        return self.marginal <= 1 - LEAST_BATCH_GAIN
 
     def scaled(self, factor: float) -> Speed:
         """The same machine, `factor` times slower."""
@@ -59,30 +71,35 @@ class Speed:
         """Faces per second at full depth."""
         return self.workers / self.seconds[-1]
 
-    def batch_seconds(self, place: int, faces: int) -> float:
-        return self.seconds[place] * (1 + (faces - 1) * self.marginal)
+    def batch_seconds(self, index: int, faces: int) -> float:
+        """A batch of `faces` to exits[index]."""
+        return self.seconds[index] * (1 + (faces - 1) * self.marginal)
 
 
-def worth_loading(exits: Sequence[int], cost: Sequence[float], least_exit: int) -> tuple[int, ...]:
-    """The exits to choose from: the deepest, and each that is at least STEP cheaper than the next.
+def exits_to_load(exits: Sequence[int], cost: Sequence[float], least_exit: int) -> tuple[int, ...]:
+    """The exits to choose from: the deepest, and each that is LEAST_SAVING cheaper than the next.
 
-    Every exit that may be granted is held in memory on its own, as deep as it is. None is shallower
-    than least_exit, unless there is no other. cost: of each exit, rising.
+    Every exit that may be granted is held in memory on its own, as deep as it is.
+    None is shallower than least_exit, unless there is no other.
+    cost: of each exit, rising.
     """
     kept = [len(exits) - 1]
-    for place in reversed(range(len(exits) - 1)):
-        if exits[place] >= least_exit and cost[place] <= (1 - STEP) * cost[kept[0]]:
-            kept.insert(0, place)
-    return tuple(exits[place] for place in kept)
+    for index in reversed(range(len(exits) - 1)):
+        if exits[index] >= least_exit and cost[index] <= (1 - LEAST_SAVING) * cost[kept[0]]:
+            kept.insert(0, index)
+    return tuple(exits[index] for index in kept)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """least_exit: shallower answers are worth nothing. utilisation: share of the machine to plan for.
+    """What the scheduler plans with.
 
-    caution: what waits must end in time even that many times slower, else all get less depth.
-    margin_s: how long before its deadline an answer should be there. batch: most faces of one decision,
-    where batches gain something, or more than `crowd` wait: deciding for each would cost too much.
+    least_exit: shallower answers are worth nothing.
+    utilisation: share of the machine to plan for.
+    margin_s: how long before its deadline an answer should be there.
+    caution: what waits must end in time even if it is that many times slower, else all get less depth.
+    batch: most faces of one grant, where batches gain something.
+    crowd: if more than this wait, one grant is for a batch as well, since granting costs time too.
     """
 
     least_exit: int = 4
@@ -95,7 +112,12 @@ class Rules:
 
 @dataclass(frozen=True)
 class Grant:
-    """run: ids to score now, in order, to `exit`. skipped: spare ones. dropped: too many, or late."""
+    """What one worker does next.
+
+    run: ids to score now, in order, to `exit`.
+    skipped: faces of people with a good shot.
+    dropped: too many, or late.
+    """
 
     run: tuple[int, ...]
     exit: int
@@ -106,31 +128,22 @@ class Grant:
 Strategy = Callable[[float, Sequence[WaitingFace], Speed, float], Grant]
 
 
-def decide(
+def grant_depth(
     now: float, waiting: Sequence[WaitingFace], speed: Speed, demand: float, rules: Rules
 ) -> Grant:
     """What a worker that is free at `now` does next. demand: faces per second that arrive."""
-    least = next(
-        (i for i, k in enumerate(speed.exits) if k >= rules.least_exit), len(speed.exits) - 1
-    )
-    start = now + rules.margin_s
+    start, least = now + rules.margin_s, _least_index(speed, rules)
     kept, lost = admit(start, waiting, speed.seconds[least] / speed.workers)
-    skipped = tuple(face.id for face in lost if face.spare)
-    dropped = tuple(face.id for face in lost if not face.spare)
-    if not kept:
-        return Grant((), speed.exits[least], skipped, dropped)
-    place = least
-    for deeper in range(least + 1, len(speed.exits)):
-        seconds = speed.seconds[deeper]
-        if demand * seconds > rules.utilisation * speed.workers:
-            break
-        if not _all_in_time(start, kept, rules.caution * seconds / speed.workers):
-            break
-        place = deeper
-    together = 1
-    if speed.batches or len(kept) > rules.crowd:
-        together = _batch(start, kept, speed, place, rules.batch)
-    return Grant(tuple(face.id for face in kept[:together]), speed.exits[place], skipped, dropped)
+    index, count = least, 0
+    if kept:
+        index = _deepest_index(start, kept, speed, demand, rules)
+        count = _batch(start, kept, speed, index, rules)
+    return Grant(
+        tuple(face.id for face in kept[:count]),
+        speed.exits[index],
+        skipped=tuple(face.id for face in lost if face.has_good_shot),
+        dropped=tuple(face.id for face in lost if not face.has_good_shot),
+    )
 
 
 def at_fixed_exit(
@@ -141,15 +154,15 @@ def at_fixed_exit(
     *,
     exit: int | None = None,
 ) -> Grant:
-    """The plain way: one depth for all (None: full), and what cannot be in time is dropped.
+    """One depth for all (None: full), and what cannot be in time is dropped.
 
-    demand is not looked at: it makes this a Strategy.
+    demand: not used; it makes this a Strategy.
     """
-    place = len(speed.exits) - 1 if exit is None else speed.exits.index(exit)
-    kept, lost = admit(now, waiting, speed.seconds[place] / speed.workers)
+    index = len(speed.exits) - 1 if exit is None else speed.exits.index(exit)
+    kept, lost = admit(now, waiting, speed.seconds[index] / speed.workers)
     return Grant(
         tuple(face.id for face in kept[:1]),
-        speed.exits[place],
+        speed.exits[index],
         dropped=tuple(face.id for face in lost),
     )
 
@@ -159,7 +172,9 @@ def admit(
 ) -> tuple[list[WaitingFace], list[WaitingFace]]:
     """Faces that can all end in time at `each_s` seconds a face, by deadline; and the rest.
 
-    Late ones go; then, wherever the queue does not fit, the oldest spare one, else the oldest.
+    Late ones are removed first.
+    Then, wherever the queue does not fit, the oldest face of a person with a good shot is removed,
+    else the oldest.
     """
     kept: list[WaitingFace] = []
     lost: list[WaitingFace] = []
@@ -169,29 +184,56 @@ def admit(
             continue
         kept.append(face)
         if start + len(kept) * each_s > face.deadline:
-            leaves = min(kept, key=lambda face: (not face.spare, face.arrived, face.id))
-            kept.remove(leaves)
-            lost.append(leaves)
+            removed = min(kept, key=lambda face: (not face.has_good_shot, face.arrived, face.id))
+            kept.remove(removed)
+            lost.append(removed)
     return kept, lost
 
 
+def _least_index(speed: Speed, rules: Rules) -> int:
+    """Of the shallowest exit that the rules allow, else of the deepest."""
+    deep = (index for index, exit in enumerate(speed.exits) if exit >= rules.least_exit)
+    return next(deep, len(speed.exits) - 1)
+
+
+def _deepest_index(
+    start: float, queue: Sequence[WaitingFace], speed: Speed, demand: float, rules: Rules
+) -> int:
+    """Of the deepest exit at which the machine keeps up with demand, and the whole queue is in time."""
+    deepest = _least_index(speed, rules)
+    for index in range(deepest + 1, len(speed.exits)):
+        seconds = speed.seconds[index]
+        keeps_up = demand * seconds <= rules.utilisation * speed.workers
+        if not keeps_up or not _all_in_time(start, queue, rules.caution * seconds / speed.workers):
+            break
+        deepest = index
+    return deepest
+
+
 def _all_in_time(start: float, queue: Sequence[WaitingFace], each_s: float) -> bool:
-    return all(start + place * each_s <= face.deadline for place, face in enumerate(queue, start=1))
+    return all(start + count * each_s <= face.deadline for count, face in enumerate(queue, start=1))
 
 
-def _batch(start: float, queue: Sequence[WaitingFace], speed: Speed, place: int, most: int) -> int:
-    """How many of the first may run as one batch without making the first late."""
+def _batch(
+    start: float, queue: Sequence[WaitingFace], speed: Speed, index: int, rules: Rules
+) -> int:
+    """How many of the first are granted at once, without making the first late."""
+    if not speed.batches and len(queue) <= rules.crowd:
+        return 1
     faces = 1
     while (
-        faces < min(most, len(queue))
-        and start + speed.batch_seconds(place, faces + 1) <= queue[0].deadline
+        faces < min(rules.batch, len(queue))
+        and start + speed.batch_seconds(index, faces + 1) <= queue[0].deadline
     ):
         faces += 1
     return faces
 
 
 class Demand:
-    """Faces per second that arrive: a running mean with time constant `window_s`. Told the time."""
+    """Faces per second that arrive: a running mean with time constant `window_s`.
+
+    The caller passes the time.
+    """
 
     def __init__(self, window_s: float = 2.0) -> None:
         self.window_s = window_s
@@ -204,7 +246,7 @@ class Demand:
         self._last = max(now, self._last)
 
     def rate(self, now: float) -> float:
-        """0 before the first face. Corrected for the time that was not seen yet."""
+        """0 before the first face. Corrected for the part of the window before the first face."""
         if math.isnan(self._first):
             return 0.0
         seen = 1 - math.exp(-max(now - self._first, 0.25 * self.window_s) / self.window_s)

@@ -1,7 +1,8 @@
-"""Plans that are built while the gateway starts, or while it runs: said to all who would lose patience.
+"""Plans that are built while the gateway starts or runs: reported to those who must wait for them.
 
-systemd would end a start that takes too long, the gateway a worker that gives no sign of life; both
-wait as long as the builder itself gives signs.
+systemd would end a start that takes too long.
+The gateway would stop because of a worker that gives no sign of life.
+Both wait as long as the builder itself gives signs.
 """
 
 from __future__ import annotations
@@ -19,28 +20,29 @@ PATIENCE_S = 600.0
 
 
 class BuildWatch:
-    """Hears of builds (`told_to`). now: what is being built, for people; None if nothing is.
+    """Receives the progress of builds (`reporting_to`).
 
+    now: what is being built, for people; None if nothing is.
     heard_at: the clock at the last sign, the end of a series included.
     """
 
     def __init__(
         self,
-        say: Callable[[BuildProgress | None], None] | None = None,
+        report: Callable[[BuildProgress | None], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._say, self._clock = say or ProgressLines(), clock
+        self._report, self._clock = report or ProgressLines(), clock
         self._lock = threading.Lock()
         self.now: str | None = None
-        self.heard_at = self._told_at = -PATIENCE_S
+        self.heard_at = self._notified_at = -PATIENCE_S
 
     def patient(self) -> bool:
-        """Whether somebody is building and has said so lately: waiting for it is no fault."""
+        """Whether a builder is at work and has given a sign lately: waiting for it is no fault."""
         return self.now is not None and self._clock() - self.heard_at < PATIENCE_S
 
     def __call__(self, event: BuildProgress | None) -> None:
         with self._lock:
-            self._say(event)
+            self._report(event)
             self.heard_at = self._clock()
             if event is None:
                 if self.now is not None:
@@ -50,6 +52,6 @@ class BuildWatch:
             self.now = f"building {event}, {event.share:.0%}"
             if event.state == "waiting":
                 self.now = f"another process is building; waiting with {event}"
-            if self.heard_at - self._told_at >= STATUS_S or event.state != "building":
-                self._told_at = self.heard_at
+            if self.heard_at - self._notified_at >= STATUS_S or event.state != "building":
+                self._notified_at = self.heard_at
                 notify(f"STATUS={self.now}\nEXTEND_TIMEOUT_USEC={PATIENCE_S * 1e6:.0f}")

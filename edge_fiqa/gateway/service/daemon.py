@@ -1,4 +1,4 @@
-"""The gateway as a service of the operating system: signals, the service manager, outputs, the end."""
+"""The gateway as a service of the operating system: signals, the service manager, outputs."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import logging
 import queue
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.engines.build_progress import told_to
+from edge_fiqa.engines.build_progress import reporting_to
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.config.gateway import load_config
+from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.outputs import check_outputs, close_sinks, open_sinks, serve, watch
-from edge_fiqa.gateway.service.app import Gateway, open_scorers
+from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.gateway.service.build_watch import BuildWatch
-from edge_fiqa.gateway.service.front import Front
+from edge_fiqa.gateway.service.live_view import LiveView
 from edge_fiqa.gateway.service.notify import notify, watchdog_s
+from edge_fiqa.gateway.service.worker_scoring import open_scorers
 from edge_fiqa.gateway.tracks.face_finder import FaceFinder
+from edge_fiqa.gateway.view import CameraView
 from edge_fiqa.scoring.scorer import available_backend
 
 log = logging.getLogger("edge_fiqa.gateway")
 
 STOP_S, CLOSE_S = 8.0, 5.0  # to end all tracks; to deliver their events
-LOOK_S = 1.0  # between two looks at the threads and cameras
+CHECK_S = 1.0  # between two checks of the threads and cameras
 
 
 def check(file: Path) -> str:
@@ -43,6 +46,28 @@ def check(file: Path) -> str:
     )
 
 
+class Signals:
+    """Signals since `__init__`, one after the other. Until `ready`, a stop raises KeyboardInterrupt."""
+
+    def __init__(self, stop_on: Collection[signal.Signals]) -> None:
+        self.stop_on, self.ready = stop_on, False
+        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in (*stop_on, signal.SIGHUP):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if not self.ready and number in self.stop_on:
+            raise KeyboardInterrupt  # ends whatever takes so long
+        self._received.put(number)
+
+    def next(self, timeout_s: float) -> int | None:
+        """None: no signal within the time."""
+        try:
+            return self._received.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+
 def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
     """Run until one of these signals; SIGHUP reads the file again. Returns the exit status.
 
@@ -50,87 +75,78 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
     """
     config = load_config(file)
     check_outputs(mqtt=config.mqtt, http=config.http)
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    started = False
-
-    def note(number: int, _: FrameType | None) -> None:
-        if not started and number in stop_on:
-            raise KeyboardInterrupt  # out of whatever takes so long
-        signals.put(number)
-
-    for number in (*stop_on, signal.SIGHUP):
-        signal.signal(number, note)
-    building, bundle = BuildWatch(), Bundle.open(config.model)
-    front = Front(bundle.manifest.name, config.backend or available_backend(bundle), building)
+    signals, bundle = Signals(stop_on), Bundle.open(config.model)
+    backend = config.backend or available_backend(bundle)
+    view = LiveView(bundle.manifest.name, backend, BuildWatch())
     sinks = open_sinks(mqtt=config.mqtt, file=config.file, store=config.store)
     server = None
     try:
-        with told_to(building):
+        with reporting_to(view.building):
             try:
                 if config.http is not None:
-                    server = serve(front, config.http, sinks)
-                gateway = Gateway(config, sinks, building=building)
-                started = True
+                    server = serve(view, config.http, sinks)
+                gateway = Gateway(config, sinks, view=view)
+                signals.ready = True
             except KeyboardInterrupt:
                 log.info("stopped before it was ready; plans that were built are kept")
                 return 0
-            watch(gateway.view, sinks)
-            gateway.start()
-            front.open(gateway.view)
-            try:
-                notify("READY=1\nSTATUS=running")
-                log.info("%d cameras, model %s: running", len(config.cameras), gateway.view.model)
-                return _attend(gateway, file, signals, stop_on)
-            finally:
-                notify("STOPPING=1")
-                gateway.stop(STOP_S)
-                log.info("stopped; %s", _summary(gateway))
+            return _run(gateway, file, signals, sinks)
     finally:
         if server is not None:
             server.close()
         close_sinks(sinks, CLOSE_S)
 
 
-def _attend(
-    gateway: Gateway,
-    file: Path,
-    signals: queue.SimpleQueue[int],
-    stop_on: Collection[signal.Signals],
-) -> int:
-    """Answer signals, feed the watchdog, and say once what became of each camera."""
-    pause_s = min(LOOK_S, (watchdog_s() or 2 * LOOK_S) / 2)
-    said: dict[str, str] = {}
+def _run(gateway: Gateway, file: Path, signals: Signals, sinks: Sequence[Sink]) -> int:
+    """Start, attend, stop. Returns the exit status."""
+    gateway.start()
+    watch(gateway.view, sinks)
+    try:
+        notify("READY=1\nSTATUS=running")
+        log.info("%d cameras, model %s: running", len(gateway.config.cameras), gateway.view.model)
+        return _attend(gateway, file, signals)
+    finally:
+        notify("STOPPING=1")
+        gateway.stop(STOP_S)
+        log.info("stopped; %s", _summary(gateway))
+
+
+def _attend(gateway: Gateway, file: Path, signals: Signals) -> int:
+    """Answer signals, feed the watchdog, and log once what became of each camera."""
+    pause_s = min(CHECK_S, (watchdog_s() or 2 * CHECK_S) / 2)
+    states: dict[str, str] = {}
     while True:
-        try:
-            number = signals.get(timeout=pause_s)
-        except queue.Empty:
-            number = 0
-        if number in stop_on:
+        number = signals.next(pause_s)
+        if number in signals.stop_on:
             return 0
         if number == signal.SIGHUP:
             _reload(gateway, file)
-        if (silent := gateway.silent()) is not None:
+        if (silent := gateway.silent_thread()) is not None:
             log.error("the %s hangs: stopping, so that the service manager starts anew", silent)
             return 1
         notify("WATCHDOG=1")
         for camera in gateway.view.cameras():
-            if said.get(camera.name) != camera.state:
-                said[camera.name] = camera.state
-                why = f": {camera.warnings[0]}" if camera.warnings else ""
-                level = logging.INFO if camera.state in ("live", "ended") else logging.WARNING
-                log.log(level, "camera %s is %s%s", camera.name, camera.state, why)
+            if states.get(camera.name) != camera.state:
+                states[camera.name] = camera.state
+                _log_state(camera)
+
+
+def _log_state(camera: CameraView) -> None:
+    why = f": {camera.warnings[0]}" if camera.warnings else ""
+    level = logging.INFO if camera.state in ("live", "ended") else logging.WARNING
+    log.log(level, "camera %s is %s%s", camera.name, camera.state, why)
 
 
 def _reload(gateway: Gateway, file: Path) -> None:
     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
-        waiting = gateway.reload(load_config(file))
+        unchanged = gateway.reload(load_config(file))
     except EdgeFiqaError as exc:
         log.error("the configuration stays as it was: %s", exc)
     else:
         log.info("read %s again", file)
-        if waiting:
-            log.warning("%s: changed, but only a restart takes it up", ", ".join(waiting))
+        if unchanged:
+            log.warning("%s: changed, but only a restart takes it up", ", ".join(unchanged))
     notify("READY=1")
 
 

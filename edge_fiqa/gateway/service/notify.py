@@ -1,4 +1,4 @@
-"""What systemd wants to hear: ready, reloading, alive, stopping (sd_notify(3))."""
+"""Messages to systemd: ready, reloading, alive, stopping (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def notify(state: str) -> bool:
 
 
 def watchdog_s() -> float | None:
-    """How often systemd wants to hear WATCHDOG=1 at the least; None where it does not."""
+    """The longest time between two WATCHDOG=1 that systemd accepts; None where it expects none."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

@@ -1,12 +1,14 @@
-"""From a frame to faces worth scoring: detect, look at size and pose, align.
+"""From a frame to faces worth scoring: detect, check size and pose, align.
 
-Pose is read off the five landmarks: a proxy, for leaving out what no score is needed for.
+Pose is estimated from the five landmarks.
+The estimate is rough: it only decides which faces are not worth a score.
 
 - roll: the angle of the line through the eyes, in degrees.
 - turn: 2 |(nose - m) . u| / d, with m the middle between the eyes, d their distance and u the unit
-  vector from one to the other. 0 for a face seen from the front, 1 with the nose below an eye. For a
-  nose that stands out by 0.55 d0, d0 the distance of the eyes seen from the front, turn is
-  1.1 tan(yaw): 0.64 at 30 degrees, 0.9 at 39.
+  vector from one to the other.
+  It is 0 for a face seen from the front, and 1 with the nose below an eye.
+  Let d0 be the distance of the eyes seen from the front.
+  For a nose that stands out by 0.55 d0, turn is 1.1 tan(yaw): 0.64 at 30 degrees, 0.9 at 39.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from edge_fiqa.faces.detector import DetectedFace, YuNet
 from edge_fiqa.gateway.config.gateway import DetectorConfig, FacesConfig
 from edge_fiqa.types import Box, Bytes, Point
 
-Skip = Literal[
+SkipReason = Literal[
     "too_small",
     "pose",
     "no_landmarks",
@@ -36,18 +38,22 @@ Skip = Literal[
 ]
 """Why a face was not scored."""
 
-AROUND = 0.25  # of a box, added on every side of a snapshot
+MARGIN = 0.25  # of a box, added on every side of its picture
 
 
 @dataclass(frozen=True)
 class SeenFace:
-    """box: (x, y, width, height) in pixels. crop: aligned, None where `skip` says why not."""
+    """A face in a frame.
+
+    box: (x, y, width, height) in pixels.
+    crop: (112, 112, 3) uint8 RGB, aligned; None where `skip` says why not.
+    """
 
     box: Box
     landmarks: tuple[Point, ...]
     score: float
     crop: Bytes | None
-    skip: Skip | None = None
+    skip: SkipReason | None = None
 
 
 class FindFaces(Protocol):
@@ -56,7 +62,10 @@ class FindFaces(Protocol):
 
 
 class FaceFinder:
-    """Faces of frames. Not thread-safe. Raises ConfigError for a detector that cannot be loaded."""
+    """YuNet and the limits that the configuration names. Not thread-safe.
+
+    Raises ConfigError for a detector that cannot be loaded.
+    """
 
     def __init__(self, detector: DetectorConfig, limits: FacesConfig) -> None:
         self.limits = limits
@@ -64,11 +73,11 @@ class FaceFinder:
 
     def find(self, image: Bytes) -> list[SeenFace]:
         """(H, W, 3) uint8 RGB -> its faces, the largest first."""
-        return [self._look(image, face) for face in self._yunet.detect(image)]
+        return [self._seen_face(image, face) for face in self._yunet.detect(image)]
 
-    def _look(self, image: Bytes, face: DetectedFace) -> SeenFace:
+    def _seen_face(self, image: Bytes, face: DetectedFace) -> SeenFace:
         points = tuple((float(x), float(y)) for x, y in face.landmarks)
-        skip, crop = unfit(points, self.limits), None
+        skip, crop = skip_reason(points, self.limits), None
         if skip is None:
             try:
                 crop = align(image, face.landmarks, self.limits.min_eye_px)
@@ -77,7 +86,7 @@ class FaceFinder:
         return SeenFace(face.box, points, face.score, crop, skip)
 
 
-def unfit(landmarks: Sequence[Point], limits: FacesConfig) -> Skip | None:
+def skip_reason(landmarks: Sequence[Point], limits: FacesConfig) -> SkipReason | None:
     """Why a face with these landmarks is not worth scoring, or None."""
     distance = eye_distance(landmarks)
     if not math.isfinite(distance) or distance <= 0:
@@ -103,10 +112,10 @@ def turn(landmarks: Sequence[Point]) -> float:
     return float(2 * abs(off) / (between @ between))
 
 
-def surroundings(image: Bytes, box: Box) -> Bytes:
+def picture_of(image: Bytes, box: Box) -> Bytes:
     """A copy of the face with a margin, for people to look at."""
     x, y, width, height = box
-    left, top = max(0, int(x - AROUND * width)), max(0, int(y - AROUND * height))
-    right = max(left + 1, int(x + (1 + AROUND) * width))
-    bottom = max(top + 1, int(y + (1 + AROUND) * height))
+    left, top = max(0, int(x - MARGIN * width)), max(0, int(y - MARGIN * height))
+    right = max(left + 1, int(x + (1 + MARGIN) * width))
+    bottom = max(top + 1, int(y + (1 + MARGIN) * height))
     return image[top:bottom, left:right].copy()

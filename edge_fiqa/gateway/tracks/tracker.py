@@ -1,7 +1,7 @@
-"""Who is who from frame to frame: ByteTrack (arXiv:2110.06864) of the `trackers` package.
+"""Which faces of two frames are one person: ByteTrack (arXiv:2110.06864) of the `trackers` package.
 
-Its overlap is taken between boxes grown by BUFFER (arXiv:2211.14317): at a few frames per second a
-small face moves by more than its own width.
+Overlap is taken between boxes that are grown by BUFFER (arXiv:2211.14317).
+At a few frames per second a small face moves by more than its own width.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from trackers.utils.iou import BIoU
 from edge_fiqa.types import Box
 
 BUFFER = 0.5  # of a box's width and height, on every side
-SURE = 0.7  # a face found with less confidence does not start a track
-MOST_FRAMES = 10_000  # the tracker's own count; that somebody left is decided by time
+START_SCORE = 0.7  # a face detected with less confidence does not start a track
+TRACKER_FPS = 30  # in whose frames the package counts
 
 
 class Tracker:
     """The people before one camera. Not thread-safe.
 
-    lost_s: unseen for longer, a person has left; one who comes back is somebody new.
+    lost_s: a person who is not seen for longer has left, and is a new person on coming back.
+    track: whether people are followed; without, every face is a person who ends with the next frame.
     """
 
     def __init__(self, lost_s: float, track: bool = True) -> None:
         self.lost_s, self.track = lost_s, track
         self._tracker = ByteTrackTracker(
-            lost_track_buffer=max(1, round(30 * lost_s)),  # in frames of 1/30 s
-            track_activation_threshold=SURE,
+            lost_track_buffer=max(1, round(TRACKER_FPS * lost_s)),
+            track_activation_threshold=START_SCORE,
             minimum_consecutive_frames=1,
             iou=BIoU(BUFFER),
         )
-        self._seen: dict[int, float] = {}  # our number -> time
-        self._number: dict[int, int] = {}  # the tracker's -> ours
+        self._seen: dict[int, float] = {}  # number of a track -> time
+        self._numbers: dict[int, int] = {}  # the package's id -> number of the track
         self._next = 0
 
     def update(
@@ -43,20 +44,19 @@ class Tracker:
     ) -> tuple[list[int | None], list[int]]:
         """Faces (x, y, width, height) of a frame at `now` seconds -> their tracks, and those ended.
 
-        None: seen for the first time, and perhaps no face at all. Without tracking, every face is
-        somebody of its own, who ends with the next frame.
+        None: seen for the first time, and perhaps not a face.
         """
         if not self.track:
-            left, self._seen = list(self._seen), {}
-            return [self._start(now) for _ in boxes], left
+            ended, self._seen = list(self._seen), {}
+            return [self._start(now) for _ in boxes], ended
         ended = self.end_lost(now)
         numbers: list[int | None] = [None] * len(boxes)
-        for place, tracker_id in self._matched(boxes, scores, now):
-            number = self._number.get(tracker_id)
+        for index, tracker_id in self._matched(boxes, scores, now):
+            number = self._numbers.get(tracker_id)
             if number is None:
-                number = self._number[tracker_id] = self._start(now)
+                number = self._numbers[tracker_id] = self._start(now)
             self._seen[number] = now
-            numbers[place] = number
+            numbers[index] = number
         return numbers, ended
 
     def end_lost(self, now: float) -> list[int]:
@@ -64,7 +64,7 @@ class Tracker:
         return self._end([n for n, seen in self._seen.items() if now - seen > self.lost_s])
 
     def end_all(self) -> list[int]:
-        """Everybody: the camera is gone."""
+        """All people: the camera is gone."""
         self._tracker.reset()
         return self._end(list(self._seen))
 
@@ -76,25 +76,22 @@ class Tracker:
     def _end(self, numbers: list[int]) -> list[int]:
         for number in numbers:
             del self._seen[number]
-        gone = set(numbers)
-        self._number = {key: n for key, n in self._number.items() if n not in gone}
+        self._numbers = {key: n for key, n in self._numbers.items() if n in self._seen}
         return numbers
 
     def _matched(
         self, boxes: Sequence[Box], scores: Sequence[float], now: float
     ) -> list[tuple[int, int]]:
-        """(place in `boxes`, the tracker's id) of every face it knows."""
+        """(index into `boxes`, the package's id) of every face that it follows."""
         corners = np.array(boxes, np.float32).reshape(-1, 4).copy()
         corners[:, 2:] += corners[:, :2]
-        found = self._tracker.update(
-            sv.Detections(
-                corners,
-                confidence=np.array(scores, np.float32),
-                data={"place": np.arange(len(boxes))},
-            ),
-            timestamp=now,
+        detections = sv.Detections(
+            corners,
+            confidence=np.array(scores, np.float32),
+            data={"index": np.arange(len(boxes))},
         )
-        if not len(found) or found.tracker_id is None:
+        tracked = self._tracker.update(detections, timestamp=now)
+        if not len(tracked) or tracked.tracker_id is None:
             return []
-        pairs = zip(found.data["place"], found.tracker_id, strict=True)
-        return [(int(place), int(number)) for place, number in pairs if number >= 0]
+        pairs = zip(tracked.data["index"], tracked.tracker_id, strict=True)
+        return [(int(index), int(number)) for index, number in pairs if number >= 0]

@@ -1,6 +1,6 @@
-"""One camera: a thread that keeps the latest frame, and comes back after every failure.
+"""One camera: a thread that keeps the latest frame, and opens its source again after every failure.
 
-Frames between two that are looked at are grabbed and thrown away, so that a stream never lags behind.
+Every frame is grabbed, but only those that are due are decoded, so that a stream never lags behind.
 A source that hangs makes its own camera stale; nothing else waits for it.
 """
 
@@ -19,7 +19,7 @@ from edge_fiqa.gateway.view import StreamState
 from edge_fiqa.types import Bytes
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
-STEADY_S = 10.0  # a source that worked this long starts over with the shortest wait
+STEADY_S = 10.0  # after a source that worked for this long, the next wait is the shortest
 CORRUPT = 25  # frames in a row that cannot be decoded, before the source is opened anew
 
 
@@ -36,7 +36,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """What a camera's thread knows. frame_age_s: None before the first frame."""
+    """The state of a camera. frame_age_s: None before the first frame."""
 
     state: StreamState
     frame_age_s: float | None
@@ -52,9 +52,11 @@ Opener = Callable[[CameraConfig], Capture]
 
 
 class Camera:
-    """on_frame is called from the camera's thread whenever `take` has something new to give.
+    """A source in a thread of its own. Safe to use from several threads.
 
-    `opener` opens the source; `clock` is monotonic. Safe to use from several threads.
+    on_frame: called from the camera's thread whenever `take` has a new frame.
+    opener: opens the source.
+    clock: monotonic.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Camera:
         self._state: StreamState = "connecting"
         self._problem: str | None = None
         self._frame: Frame | None = None
-        self._new = False
+        self._untaken = False
         self._frames = self._dropped = self._opened = 0
         self._rate = 0.0
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
@@ -80,7 +82,7 @@ class Camera:
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Ask the thread to end; one that hangs inside its source is left behind."""
+        """Ask the thread to end; one that hangs inside its source is not waited for."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -89,14 +91,14 @@ class Camera:
     def waiting_since(self) -> float | None:
         """Arrival of the frame that nobody took yet (monotonic seconds)."""
         with self._lock:
-            return self._frame.arrived if self._new and self._frame is not None else None
+            return self._frame.arrived if self._untaken and self._frame is not None else None
 
     def take(self) -> Frame | None:
         """The latest frame, once."""
         with self._lock:
-            if not self._new:
+            if not self._untaken:
                 return None
-            self._new = False
+            self._untaken = False
             return self._frame
 
     @property
@@ -132,13 +134,13 @@ class Camera:
                 before = self._frames
                 self._play()
                 if not self.config.loop or self._stop.is_set():
-                    self._become("ended", None)
+                    self._set_state("ended", None)
                     return
                 if self._frames == before:
                     raise SourceLost("there is not a single frame in it")
                 continue
             except EdgeFiqaError as exc:
-                self._become("failed", str(exc))
+                self._set_state("failed", str(exc))
             if self._clock() - started > STEADY_S:
                 wait_s = FIRST_WAIT_S
             self._stop.wait(wait_s * random.uniform(0.5, 1.0))
@@ -169,9 +171,9 @@ class Camera:
                 continue
             corrupt = 0
             due = max(due + period, now) if due > 0 else now + period
-            self._show(image, self._clock())
+            self._keep(image, self._clock())
 
-    def _show(self, image: Bytes, now: float) -> None:
+    def _keep(self, image: Bytes, now: float) -> None:
         with self._lock:
             if self._state != "live" or self._frame is None:
                 self._state, self._problem = "live", None
@@ -179,12 +181,12 @@ class Camera:
                 instant = 1 / max(now - self._frame.arrived, 1e-3)
                 self._rate += 0.1 * (instant - self._rate) if self._rate else instant
             self._frames += 1
-            self._dropped += self._new
+            self._dropped += self._untaken
             self._frame = Frame(self.name, self._frames, image, now, time.time())
-            self._new = True
+            self._untaken = True
         self._on_frame()
 
-    def _become(self, state: StreamState, problem: str | None) -> None:
+    def _set_state(self, state: StreamState, problem: str | None) -> None:
         with self._lock:
             self._state, self._problem = state, problem
             self._rate = 0.0

@@ -14,7 +14,7 @@ from edge_fiqa.faces.sources import SUFFIXES
 from edge_fiqa.gateway.config.gateway import CameraConfig
 from edge_fiqa.types import Bytes
 
-SLOWEST_FPS = 1.0  # of a file that does not say how fast it is: then DEFAULT_FPS
+SLOWEST_FPS, FASTEST_FPS = 1.0, 240.0  # a file that states another speed plays at DEFAULT_FPS
 DEFAULT_FPS = 25.0
 
 
@@ -37,7 +37,7 @@ class Capture(Protocol):
 def open_capture(config: CameraConfig) -> Capture:
     """Raises SourceLost."""
     if config.kind == "images":
-        return Images(Path(config.address), config.fps)
+        return ImageFolder(Path(config.address), config.fps)
     return Video(config)
 
 
@@ -69,7 +69,7 @@ class Video:
                 else "no such file, or not a video that OpenCV can read"
             )
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
-        self._period = 1 / (fps if SLOWEST_FPS <= fps <= 240 else DEFAULT_FPS)
+        self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()
 
     def grab(self) -> bool:
@@ -84,8 +84,8 @@ class Video:
 
     def retrieve(self) -> Bytes | None:
         try:
-            found, image = self._video.retrieve()
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if found else None
+            decoded, image = self._video.retrieve()
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if decoded else None
         except cv2.error:
             return None
 
@@ -93,7 +93,7 @@ class Video:
         self._video.release()
 
 
-class Images:
+class ImageFolder:
     """The pictures of a folder in the order of their names, `fps` in a second."""
 
     def __init__(self, folder: Path, fps: float) -> None:
@@ -103,17 +103,17 @@ class Images:
             raise SourceLost(f"the folder cannot be read: {exc.strerror}") from exc
         if not self._paths:
             raise SourceLost("the folder holds no images")
-        self._at, self._period, self._next = -1, 1 / fps, time.monotonic()
+        self._index, self._period, self._next = -1, 1 / fps, time.monotonic()
 
     def grab(self) -> bool:
         time.sleep(max(0.0, self._next - time.monotonic()))
         self._next += self._period
-        self._at += 1
-        return self._at < len(self._paths)
+        self._index += 1
+        return self._index < len(self._paths)
 
     def retrieve(self) -> Bytes | None:
         try:
-            return decode(self._paths[self._at])
+            return decode(self._paths[self._index])
         except ImageRefused:
             return None
 

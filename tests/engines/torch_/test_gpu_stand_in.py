@@ -6,7 +6,7 @@ import torch
 
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.torch_.cuda_engine import TorchCuda
-from edge_fiqa.engines.torch_.graphs import Inlet
+from edge_fiqa.engines.torch_.graphs import InputBuffer
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.exits.route import segments_for
 from edge_fiqa.types import Segment
@@ -179,7 +179,7 @@ def test_images_that_are_not_in_the_buffer_of_the_graph(tiny, faces, right, monk
     monkeypatch.setattr(
         torch_gpu.Gpu, "__init__", lambda gpu, **o: (made(gpu, **o), gpu_of.append(gpu))[0]
     )
-    monkeypatch.setattr(Inlet, "fill", fill)
+    monkeypatch.setattr(InputBuffer, "fill", fill)
     assert wrong(tiny, faces, right)
 
 

@@ -104,13 +104,13 @@ print(json.dumps([trt.__version__, {{name: find(name).__doc__ or "" for name in 
 sys.modules["tensorrt"] = trt
 sys.path.insert(0, {str(ENGINE.parents[2])!r})
 from edge_fiqa.engines.trt.api import Log, CAN_BUILD, make
-from edge_fiqa.engines.trt.build import Progress
+from edge_fiqa.engines.trt.build import BuildMonitor
 import threading
 from edge_fiqa.errors import EngineFailed
 log = Log()
 log.log(trt.ILogger.Severity.ERROR, "first"); log.log(trt.ILogger.Severity.INFO, "second")
 assert CAN_BUILD and log.take() == "first" and log.take() == "TensorRT gave no reason"
-assert Progress(lambda *said: None, threading.Event()).step_complete("p", 1)
+assert BuildMonitor(lambda *said: None, threading.Event()).step_complete("p", 1)
 try:
     make(trt.Builder, "a builder", log, log)
 except EngineFailed as exc:

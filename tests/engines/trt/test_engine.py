@@ -11,18 +11,11 @@ import pytest
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import BackendMissing, EngineFailed
-from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.types import Segment
 from tests.engines.conftest import with_options
 
 BODIES = [Segment(1, 1), Segment(2, 2), Segment(3, 3)]
 TAIL = Segment(4, 4, tail=True)
-
-
-@pytest.fixture(scope="module")
-def reference(bundle, faces):
-    with open_engine(bundle, "ort") as engine:
-        return all_exits(engine, faces)
 
 
 def in_steps(engine, faces):

@@ -20,12 +20,6 @@ BODY, NEXT = Segment(1, 1), Segment(2, 2)
 
 
 @pytest.fixture(scope="module")
-def reference(bundle, faces):
-    with open_engine(bundle, "ort") as engine:
-        return all_exits(engine, faces)
-
-
-@pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """Another model: half as wide."""
     from safetensors.numpy import save_file

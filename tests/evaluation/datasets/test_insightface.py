@@ -99,7 +99,7 @@ def test_a_cut_file_is_refused(path, encoded):
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("content", "said"),
     [
         (([b"a", b"b", b"c"], [True]), "3 faces for 1 pairs; some are unpaired"),
         (([], []), "no pairs"),
@@ -110,7 +110,7 @@ def test_a_cut_file_is_refused(path, encoded):
         ([1, 2, 3], "expected faces and labels"),
     ],
 )
-def test_what_is_no_data_set_is_said(path, found, said):
-    path.write_bytes(pickle.dumps(found))
+def test_what_is_no_data_set_is_said(path, content, said):
+    path.write_bytes(pickle.dumps(content))
     with pytest.raises(ConfigError, match=said):
         open_pairs(path)

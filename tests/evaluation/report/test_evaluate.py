@@ -41,8 +41,8 @@ def evaluate(world, write_plan, tmp_path, capsys):
 
 
 def test_a_report_with_every_exit_and_fusion(evaluate, world):
-    found, out, said = evaluate()
-    qualities = {row["quality"] for row in found["rows"]}
+    results, out, said = evaluate()
+    qualities = {row["quality"] for row in results["rows"]}
     assert {f"tiny exit {k}" for k in (1, 2, 3, 4)} <= qualities
     assert {f"tiny stop {k}" for k in (1, 2, 3, 4)} <= qualities
     assert {"tiny F", "tiny FW", "tiny 0-100", "light", "sharpness", "embedding norm"} <= qualities
@@ -56,17 +56,19 @@ def test_a_report_with_every_exit_and_fusion(evaluate, world):
     quality = np.minimum(light[pairs.a], light[pairs.b])
     threshold = threshold_at_fmr(similarity[~pairs.same], 0.05)
     expected = edc_fixed(similarity[pairs.same], quality[pairs.same], threshold)
-    row = next(r for r in found["rows"] if r["quality"] == "light" and r["fmr"] == 0.05)
+    row = next(r for r in results["rows"] if r["quality"] == "light" and r["fmr"] == 0.05)
     assert row["pauc"] == pytest.approx(expected.pauc(0.3), abs=2e-4)
     assert row["low"] <= row["pauc"] <= row["high"]
     assert expected.at(0) > 0  # the persons' third pictures do fail
     # What impostors cannot resolve has no number anywhere, and is said.
-    assert all(r["fmr"] == 0.05 for r in found["rows"])
-    assert any("cannot resolve an FMR of 0.001" in (c["unresolved"] or "") for c in found["cells"])
+    assert all(r["fmr"] == 0.05 for r in results["rows"])
+    assert any(
+        "cannot resolve an FMR of 0.001" in (c["unresolved"] or "") for c in results["cells"]
+    )
     assert "not resolved: 7,020 impostor pairs cannot resolve an FMR of 0.001" in said
     rows = list(csv.DictReader((out / "results.csv").read_text(encoding="utf-8").splitlines()))
-    assert len(rows) == len(found["rows"])
-    assert found["sets"][0]["identities"] == 40
+    assert len(rows) == len(results["rows"])
+    assert results["sets"][0]["identities"] == 40
 
 
 def test_the_page_needs_nothing_else(evaluate):
@@ -104,7 +106,7 @@ def test_embeddings_and_scores_from_elsewhere(evaluate, world, tmp_path):
     with (tmp_path / "s.csv").open("w", encoding="utf-8") as file:
         file.write("path,score\n")
         file.writelines(f"{name},{n % 29 or ''}\n" for n, name in enumerate(pairs.faces.names))
-    found, _, _ = evaluate(
+    results, _, _ = evaluate(
         recognisers=[{"name": "mine", "embeddings": {"colours": str(tmp_path / "e.npz")}}],
         baselines=[
             {"name": "up", "scores": {"colours": str(tmp_path / "s.csv")}},
@@ -115,18 +117,18 @@ def test_embeddings_and_scores_from_elsewhere(evaluate, world, tmp_path):
             },
         ],
     )
-    rows = {r["quality"]: r["pauc"] for r in found["rows"]}
+    rows = {r["quality"]: r["pauc"] for r in results["rows"]}
     assert rows["up"] != rows["down"]  # one file, read in two directions
-    assert {r["recogniser"] for r in found["rows"]} == {"mine"}
+    assert {r["recogniser"] for r in results["rows"]} == {"mine"}
 
 
 def test_unreadable_faces_are_left_out_and_said(evaluate, world, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(world, root)
     (root / "faces/p00/0.png").write_bytes(b"no picture")
-    found, _, _ = evaluate(root=root)
-    assert "1 faces cannot be read; pairs with them are left out" in found["sets"][0]["notes"]
-    assert found["cells"][0]["mated"] == 118
+    results, _, _ = evaluate(root=root)
+    assert "1 faces cannot be read; pairs with them are left out" in results["sets"][0]["notes"]
+    assert results["cells"][0]["mated"] == 118
 
 
 def few(root, name, pairs):

@@ -47,7 +47,7 @@ def row(data, quality, relative, recogniser="r"):
 
 
 def test_averages_compare_over_the_same_cells_only():
-    found = averages(
+    means = averages(
         [
             row("A", "x", 0.2),
             row("A", "y", 0.4),
@@ -58,4 +58,4 @@ def test_averages_compare_over_the_same_cells_only():
             row("C", "y", None),  # no errors to avoid
         ]
     )
-    assert found == {("all", 0.01): {"x": pytest.approx(0.4), "y": pytest.approx(0.6)}}
+    assert means == {("all", 0.01): {"x": pytest.approx(0.4), "y": pytest.approx(0.6)}}

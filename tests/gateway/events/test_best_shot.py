@@ -23,8 +23,8 @@ def record(scalar, accepted=None, raw=1.0):
 
 def test_first_then_only_clearly_better_ones():
     shot = BestShot()
-    told = [shot.offer(record(q), clearly=5) for q in (40, 44, 30, 45, 49, 50)]
-    assert told == ["new", None, None, "update", None, "update"]
+    events = [shot.offer(record(q), clearly=5) for q in (40, 44, 30, 45, 49, 50)]
+    assert events == ["new", None, None, "update", None, "update"]
 
 
 def test_the_best_is_kept_even_where_nothing_is_told():
@@ -32,7 +32,7 @@ def test_the_best_is_kept_even_where_nothing_is_told():
     for quality in (40, 44, 30):
         shot.offer(record(quality), clearly=5)
     assert shot.best.quality.scalar == 44
-    assert shot.told.quality.scalar == 40
+    assert shot.reported.quality.scalar == 40
 
 
 def test_passing_the_gate_is_always_told():

@@ -74,8 +74,8 @@ class Listener:
         return [json.loads(payload) for payload in self.payloads(topic)]
 
     def last(self, topic):
-        found = self.payloads(topic)
-        return found[-1] if found else None
+        payloads = self.payloads(topic)
+        return payloads[-1] if payloads else None
 
     def close(self):
         self.client.disconnect()

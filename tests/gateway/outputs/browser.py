@@ -50,8 +50,8 @@ class Browser:
         address = f"ws://127.0.0.1:{port}{path}"
         self.socket = self._opened.enter_context(connect(address, max_size=None))
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        found = self._call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = {"sessionId": found["sessionId"]}
+        answer = self._call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = {"sessionId": answer["sessionId"]}
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
@@ -94,11 +94,11 @@ class Browser:
         self._call("Page.navigate", url=url)
 
     def run(self, script):
-        found = self._call(
+        answer = self._call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def until(self, script, seconds=20.0):
         """Until it is true. While the page is exchanged for another, nothing is."""
@@ -115,8 +115,8 @@ class Browser:
         return self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
 
     def screenshot(self, path, *, whole=True):
-        found = self._call("Page.captureScreenshot", captureBeyondViewport=whole)
-        Path(path).write_bytes(base64.b64decode(found["data"]))
+        answer = self._call("Page.captureScreenshot", captureBeyondViewport=whole)
+        Path(path).write_bytes(base64.b64decode(answer["data"]))
 
     def close(self):
         with contextlib.suppress(Exception):  # a browser that has crashed

@@ -10,7 +10,7 @@ import pytest
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.outputs import FileConfig, StoreConfig
 from edge_fiqa.gateway.outputs import file_sink
-from edge_fiqa.gateway.outputs.file_sink import FileSink, set_aside
+from edge_fiqa.gateway.outputs.file_sink import FileSink, renamed_files
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.store import DAY_S, StoreSink
 from tests.gateway.fake_view import event, jpeg
@@ -29,10 +29,10 @@ def test_every_event_is_a_line(tmp_path):
     for number in range(50):
         sink.publish(event(number), None)
     sink.close(5)
-    found = lines(path)
-    assert [line["sequence"] for line in found] == list(range(50))
-    assert found[0]["schema"] == "edge-fiqa-event/1"
-    assert found[0]["record"]["quality"]["scalar"] == 73
+    events = lines(path)
+    assert [line["sequence"] for line in events] == list(range(50))
+    assert events[0]["schema"] == "edge-fiqa-event/1"
+    assert events[0]["record"]["quality"]["scalar"] == 73
     assert path.stat().st_mode & 0o777 == 0o600
     assert (sink.delivered, sink.dropped, sink.waiting, sink.problem) == (50, 0, 0, None)
     sink.close(5)
@@ -60,12 +60,12 @@ def test_full_files_are_set_aside_and_the_oldest_leave(tmp_path):
         sink.publish(event(number), None)
         until(lambda: sink.waiting == 0)
     sink.close(5)
-    old = sorted(set_aside(path))
+    old = sorted(renamed_files(path))
     assert len(old) == 3
     assert all(file.stat().st_size <= 2000 for file in [*old, path])
-    found = [line["sequence"] for line in lines(*old, path)]
-    assert found == list(range(20))[-len(found) :]
-    assert len(found) >= 4
+    sequences = [line["sequence"] for line in lines(*old, path)]
+    assert sequences == list(range(20))[-len(sequences) :]
+    assert len(sequences) >= 4
     assert other.read_text(encoding="utf-8") == "not ours"
 
 
@@ -173,8 +173,8 @@ def test_shots_are_forgotten_in_time(tmp_path):
         for file in tmp_path.rglob(f"t{number}.*"):
             os.utime(file, (now - days * DAY_S,) * 2)
     sink.prune()
-    left = sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file())
-    assert left == [".jpg", ".json", ".png"]
+    remaining = sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file())
+    assert remaining == [".jpg", ".json", ".png"]
     mine.unlink()
     now += 8 * DAY_S
     sink.prune()

@@ -20,7 +20,7 @@ from edge_fiqa.gateway.outputs.auth import Guard
 from edge_fiqa.gateway.outputs.http import PUSHES_AT_ONCE, make_app
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from edge_fiqa.gateway.outputs.uploads import read_landmarks
-from tests.gateway.fake_view import FakeView, event, jpeg, record
+from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg, record
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -43,7 +43,7 @@ def test_a_pushed_face_gets_its_record():
         "/api/faces?landmarks=1,2,3,4,5,6,7,8,9,10&deadline_ms=250", content=jpeg()
     )
     assert answer.status_code == 200
-    assert [found["schema"] for found in answer.json()] == ["edge-fiqa/1"]
+    assert [record["schema"] for record in answer.json()] == ["edge-fiqa/1"]
     assert answer.json()[0]["quality"]["scalar"] == 73
     image, landmarks, deadline_s = view.pushed[0]
     assert image.shape == (240, 320, 3)
@@ -183,28 +183,28 @@ def test_metrics_are_prometheus_text():
     counting.publish(event(0, latency_s=0.2), None)
     counting.publish(event(1, "end", latency_s=0.02), None)
 
-    class Full:
-        name, problem, delivered, dropped, waiting = "mqtt", "no broker", 7, 2, 5
-
-    found, text = metrics_of(client_for(sinks=[counting, Full()]))
+    output = FakeSink("mqtt", "no broker", delivered=7, dropped=2, waiting=5)
+    values, text = metrics_of(client_for(sinks=[counting, output]))
     where = (("backend", "ov"), ("model", "nano"))
-    assert found["edge_fiqa_faces_found_total", where] == 100
-    exits = {name[1]: value for name, value in found.items() if "faces_scored_total" in name[0]}
+    assert values["edge_fiqa_faces_found_total", where] == 100
+    exits = {name[1]: value for name, value in values.items() if "faces_scored_total" in name[0]}
     assert sum(exits.values()) == 90
     assert exits[(*where[:1], ("exit", "1"), *where[1:])] == 30
-    assert found["edge_fiqa_faces_skipped_total", (("reason", "overload"),)] == 3
-    assert found["edge_fiqa_camera_up", (("camera", "door"),)] == 1
-    assert found["edge_fiqa_camera_up", (("camera", "hall"),)] == 0
-    assert found["edge_fiqa_camera_frame_age_seconds", (("camera", "hall"),)] == 12.5
-    assert found["edge_fiqa_event_latency_seconds_count", (("camera", "door"),)] == 2
-    assert found["edge_fiqa_event_latency_seconds_sum", (("camera", "door"),)] == pytest.approx(
+    assert values["edge_fiqa_faces_skipped_total", (("reason", "overload"),)] == 3
+    assert values["edge_fiqa_camera_up", (("camera", "door"),)] == 1
+    assert values["edge_fiqa_camera_up", (("camera", "hall"),)] == 0
+    assert values["edge_fiqa_camera_frame_age_seconds", (("camera", "hall"),)] == 12.5
+    assert values["edge_fiqa_event_latency_seconds_count", (("camera", "door"),)] == 2
+    assert values["edge_fiqa_event_latency_seconds_sum", (("camera", "door"),)] == pytest.approx(
         0.22
     )
-    assert found["edge_fiqa_track_quality_count", (("camera", "door"),)] == 1
-    assert found["edge_fiqa_output_up", (("output", "mqtt"),)] == 0
+    assert values["edge_fiqa_track_quality_count", (("camera", "door"),)] == 1
+    assert values["edge_fiqa_output_up", (("output", "mqtt"),)] == 0
     dropped = (("output", "mqtt"), ("result", "dropped"))
-    assert found["edge_fiqa_output_events_total", dropped] == 2
-    assert found["process_resident_memory_bytes", ()] > 1e7
+    assert values["edge_fiqa_output_events_total", dropped] == 2
+    assert values["edge_fiqa_output_waiting_events", (("output", "mqtt"),)] == 5
+    assert not any(("output", "metrics") in labels for _, labels in values)
+    assert values["process_resident_memory_bytes", ()] > 1e7
     units = (
         "_seconds",
         "_ratio",
@@ -217,7 +217,7 @@ def test_metrics_are_prometheus_text():
         "_count",
     )
     plain = ("_up", "_ready", "_faces", "_warnings", "_events", "_fds", "_created")
-    assert all(name.endswith((*units, *plain)) for name, _ in found)
+    assert all(name.endswith((*units, *plain)) for name, _ in values)
     assert "# HELP edge_fiqa_load_ratio" in text
 
 
@@ -319,8 +319,8 @@ FACES = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uin
 def test_infer_as_json_and_as_bytes():
     view = FakeView()
     client = client_for(view)
-    found = client.get("/v2/models/nano").json()
-    assert found["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 112, 112, 3]}]
+    model = client.get("/v2/models/nano").json()
+    assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 112, 112, 3]}]
     nested = request_for(FACES)
     nested["inputs"][0]["data"] = FACES.tolist()
     head = request_for(FACES, parameters={"binary_data_size": FACES.nbytes})

@@ -220,10 +220,10 @@ def test_presence_is_told_by_events_alone():
 
 
 def test_discovery_says_where_to_look():
-    found = discovery("homeassistant", "site/a", "Tür 1", snapshots=True)
-    assert len(found) == 3
-    assert len({entity["unique_id"] for entity in found.values()}) == 3
-    for topic, entity in found.items():
+    entities = discovery("homeassistant", "site/a", "Tür 1", snapshots=True)
+    assert len(entities) == 3
+    assert len({entity["unique_id"] for entity in entities.values()}) == 3
+    for topic, entity in entities.items():
         root, kind, *_, end = topic.split("/")
         assert (root, end) == ("homeassistant", "config")
         assert entity["availability_topic"] == "site/a/available"

@@ -4,7 +4,7 @@ import pytest
 
 from edge_fiqa.gateway.outputs import HttpConfig, serve
 from edge_fiqa.gateway.view import Totals
-from tests.gateway.fake_view import FakeView
+from tests.gateway.fake_view import FakeSink, FakeView
 from tests.gateway.outputs.browser import Browser
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -43,11 +43,9 @@ def page(browser):
 
 
 def test_cameras_boxes_shots_and_numbers(page):
-    class Down:
-        name, problem, waiting, dropped = "mqtt", "the broker cannot be reached", 12, 3
-
+    down = FakeSink("mqtt", "the broker cannot be reached", waiting=12, dropped=3)
     view = FakeView(warnings=("colours look swapped",))
-    browser = page(view, sinks=[Down()])
+    browser = page(view, sinks=[down])
     browser.until(IN)
     browser.until("document.querySelectorAll('.face img').length === 6")
     browser.until("document.querySelector('.camera.live canvas')?.width === 320")

@@ -8,7 +8,7 @@ from tests.waiting import until
 
 
 class Plain(QueuedSink):
-    """Delivers into a list, as slowly or wrongly as it is told."""
+    """Delivers into a list, as slowly or wrongly as a test asks."""
 
     def __init__(self, **more):
         super().__init__("plain", **more)

@@ -13,6 +13,7 @@ from edge_fiqa.gateway.outputs import (
     FileConfig,
     HttpConfig,
     MqttConfig,
+    StoreConfig,
     check_outputs,
     close_sinks,
     open_sinks,
@@ -56,6 +57,16 @@ def test_it_serves_until_it_is_closed(tmp_path):
         httpx2.get(f"{server.url}/healthz")
     close_sinks(sinks, 5)
     close_sinks(sinks, 5)
+
+
+def test_every_sink_counts_its_events(tmp_path):
+    store = StoreConfig(folder=tmp_path / "shots", retention_days=7)
+    sinks = open_sinks(file=FileConfig(path=tmp_path / "events.ndjson"), store=store)
+    for sink in sinks:
+        sink.publish(event(0), jpeg())
+    close_sinks(sinks, 10)
+    counts = {sink.name: (sink.delivered, sink.dropped, sink.waiting) for sink in sinks}
+    assert counts == dict.fromkeys(("metrics", "file", "store"), (1, 0, 0))
 
 
 def test_a_request_in_hand_is_answered_before_the_end():

@@ -84,9 +84,9 @@ while True:
                 break
         last = max([20, *(int(line) for line in process.stdout if line.endswith("\n"))])
     spool = Spool(tmp_path / "s", 10**6)
-    found = [int(payload) for payload in payloads(spool)]
-    assert found == list(range(len(found)))
-    assert len(found) > last
+    numbers = [int(payload) for payload in payloads(spool)]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > last
     spool.close()
 
 

@@ -1,4 +1,4 @@
-"""The desk: who gets what, and that nobody is forgotten."""
+"""The face queue: which face is taken when, and that none is forgotten."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -8,10 +8,10 @@ import pytest
 
 from edge_fiqa import Scorer
 from edge_fiqa.faces.sources import FaceCrop
-from edge_fiqa.gateway.queue import face_queue as desk_module
+from edge_fiqa.gateway.queue import face_queue
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
-from edge_fiqa.gateway.queue.schedule import Rules, Speed, decide
-from edge_fiqa.gateway.queue.worker import granted_exits, measure_speed
+from edge_fiqa.gateway.queue.schedule import Rules, Speed, grant_depth
+from edge_fiqa.gateway.queue.worker import grantable_exits, measure_speed
 from tests.waiting import until
 
 SPEED = Speed((1, 2), (0.1, 0.2))
@@ -36,84 +36,84 @@ def lost():
 
 
 @pytest.fixture
-def desk(clock, lost):
-    strategy = partial(decide, rules=Rules(1, 1.0, 0.0, 1.0))
+def queue(clock, lost):
+    strategy = partial(grant_depth, rules=Rules(1, 1.0, 0.0, 1.0))
     return FaceQueue(
-        SPEED, strategy, set(), lambda job, why: lost.append((job.face.id, why)), clock
+        SPEED, strategy, set(), lambda face, why: lost.append((face.input.id, why)), clock
     )
 
 
-def job(name, *, arrived=100.0, within=1.0, track=None):
+def face(name, *, arrived=100.0, within=1.0, track=None):
     return QueuedFace(FaceCrop(name, "a", CROP), arrived, arrived + within, 0.0, "a", track)
 
 
 def names(taken):
-    return [one.face.id for one in taken.jobs]
+    return [face.input.id for face in taken.faces]
 
 
-def test_the_most_urgent_of_all_cameras_is_next(desk):
+def test_the_most_urgent_of_all_cameras_is_next(queue):
     for name, within in (("a", 0.9), ("b", 0.5), ("c", 0.7)):
-        desk.put(job(name, within=within))
-    assert [names(desk.take()) for _ in range(3)] == [["b"], ["c"], ["a"]]
-    assert desk.take() is None
+        queue.put(face(name, within=within))
+    assert [names(queue.take()) for _ in range(3)] == [["b"], ["c"], ["a"]]
+    assert queue.take() is None
 
 
-def test_a_slow_machine_is_noticed(desk):
-    desk.put(job("a", within=0.25))
-    assert desk.take().exit == 2
+def test_a_slow_machine_is_noticed(queue):
+    queue.put(face("a", within=0.25))
+    assert queue.take().exit == 2
     for _ in range(50):
-        desk.took(1, 2, 0.4)  # twice what the table says
-    desk.put(job("b", within=0.25))
-    assert desk.take().exit == 1
-    assert desk.load > 0
+        queue.observe(1, 2, 0.4)  # twice what the table says
+    queue.put(face("b", within=0.25))
+    assert queue.take().exit == 1
+    assert queue.load > 0
 
 
-def test_lost_faces_are_told_with_the_reason(desk, lost):
-    desk.good.add("known")
-    desk.put(job("a", within=0.15))
-    desk.put(job("b", within=0.15, track="known"))
-    assert names(desk.take()) == ["a"]
+def test_lost_faces_are_told_with_the_reason(queue, lost):
+    queue.good_tracks.add("known")
+    queue.put(face("a", within=0.15))
+    queue.put(face("b", within=0.15, track="known"))
+    assert names(queue.take()) == ["a"]
     assert lost == [("b", "good_shot")]
-    desk.put(job("late", arrived=90.0))
-    assert desk.take() is None
+    queue.put(face("late", arrived=90.0))
+    assert queue.take() is None
     assert lost[1:] == [("late", "overload")]
 
 
-def test_closed_it_takes_no_more_and_gives_what_it_has(desk, lost):
-    desk.put(job("a"))
-    desk.close()
-    desk.put(job("b"))
+def test_closed_it_takes_no_more_and_gives_what_it_has(queue, lost):
+    queue.put(face("a"))
+    queue.close()
+    queue.put(face("b"))
     assert lost == [("b", "overload")]
-    assert not desk.done
-    assert names(desk.take()) == ["a"]
-    assert desk.done
-    assert desk.take() is None
+    assert not queue.done
+    assert names(queue.take()) == ["a"]
+    assert queue.done
+    assert queue.take() is None
 
 
-def test_cleared_everything_is_lost(desk, lost):
-    desk.put(job("a"))
-    desk.close()
-    desk.clear()
-    assert (lost, desk.done) == ([("a", "overload")], True)
+def test_cleared_everything_is_lost(queue, lost):
+    queue.put(face("a"))
+    queue.close()
+    queue.clear()
+    assert (lost, queue.done) == ([("a", "overload")], True)
 
 
-def test_it_is_bounded(desk, lost, monkeypatch):
-    monkeypatch.setattr(desk_module, "MOST", 3)
+def test_it_is_bounded(queue, lost, monkeypatch):
+    monkeypatch.setattr(face_queue, "MOST_WAITING", 3)
     for number in range(5):
-        desk.put(job(str(number), within=9.0))
+        queue.put(face(str(number), within=9.0))
     assert lost == [("3", "overload"), ("4", "overload")]
 
 
-def test_a_free_worker_waits_for_the_next_face(desk):
+def test_a_free_worker_waits_for_the_next_face(queue):
     with ThreadPoolExecutor() as pool:
-        taken = pool.submit(until, desk.take)
-        desk.put(job("a"))
+        taken = pool.submit(until, queue.take)
+        queue.put(face("a"))
         assert names(taken.result()) == ["a"]
 
 
 def test_speed_is_measured_for_the_exits_that_may_be_granted(bundle):
     with Scorer.open(bundle, backend="ov", threads=1) as scorer:
-        exits = granted_exits(scorer, 2)
+        exits = grantable_exits(scorer, 2)
         speed = measure_speed(scorer, 3, exits)
     assert exits[-1] == 4
     assert min(exits) >= 2

@@ -12,89 +12,88 @@ from edge_fiqa.gateway.queue.schedule import (
     WaitingFace,
     admit,
     at_fixed_exit,
-    decide,
-    worth_loading,
+    exits_to_load,
+    grant_depth,
 )
 
 SPEED = Speed(exits=(1, 2, 3, 4), seconds=(0.1, 0.2, 0.3, 0.4))
 RULES = Rules(least_exit=1, utilisation=1.0, margin_s=0.0, caution=1.0)
 
 
-def face(number, deadline, *, arrived=0.0, spare=False):
-    return WaitingFace(number, arrived, deadline, spare)
+def face(number, deadline, *, arrived=0.0, has_good_shot=False):
+    return WaitingFace(number, arrived, deadline, has_good_shot)
 
 
 def test_the_earliest_deadline_is_next_at_full_depth_while_there_is_time():
-    found = decide(0.0, [face(1, 9.0), face(2, 5.0), face(3, 7.0)], SPEED, 0.0, RULES)
-    assert (found.run, found.exit, found.skipped, found.dropped) == ((2,), 4, (), ())
+    grant = grant_depth(0.0, [face(1, 9.0), face(2, 5.0), face(3, 7.0)], SPEED, 0.0, RULES)
+    assert (grant.run, grant.exit, grant.skipped, grant.dropped) == ((2,), 4, (), ())
 
 
 def test_a_burst_lowers_the_depth_for_all():
     """Four faces within 1.0 s: 0.4 s each does not fit, 0.2 s each does."""
     waiting = [face(n, 1.0) for n in range(4)]
-    assert decide(0.0, waiting, SPEED, 0.0, RULES).exit == 2
-    assert decide(0.0, waiting[:2], SPEED, 0.0, RULES).exit == 4
+    assert grant_depth(0.0, waiting, SPEED, 0.0, RULES).exit == 2
+    assert grant_depth(0.0, waiting[:2], SPEED, 0.0, RULES).exit == 4
 
 
 def test_demand_lowers_the_depth_before_a_queue_has_grown():
     """3 faces/s at 0.4 s are more than one worker has; at 0.3 s they are 90 % of it."""
-    one = [face(1, 100.0)]
-    assert decide(0.0, one, SPEED, 3.0, RULES).exit == 3
-    assert decide(0.0, one, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
-    assert (
-        decide(0.0, one, Speed((1, 2), (0.125, 0.25)), 4.0, RULES).exit == 2
-    )  # all of it, exactly
+    waiting = [face(1, 100.0)]
+    assert grant_depth(0.0, waiting, SPEED, 3.0, RULES).exit == 3
+    assert grant_depth(0.0, waiting, SPEED, 3.0, Rules(1, 0.5, 0.0, 1.0)).exit == 1
+    whole = Speed((1, 2), (0.125, 0.25))  # 4 faces/s are all of it, exactly
+    assert grant_depth(0.0, waiting, whole, 4.0, RULES).exit == 2
     two_workers = Speed(SPEED.exits, SPEED.seconds, workers=2)
-    assert decide(0.0, one, two_workers, 3.0, RULES).exit == 4
+    assert grant_depth(0.0, waiting, two_workers, 3.0, RULES).exit == 4
 
 
 def test_people_with_a_good_shot_are_skipped_before_anybody_is_dropped():
     """Within 0.25 s only two of 0.1 s fit."""
     waiting = [
         face(1, 0.25, arrived=-0.3),
-        face(2, 0.25, arrived=-0.2, spare=True),
-        face(3, 0.25, arrived=-0.1, spare=True),
+        face(2, 0.25, arrived=-0.2, has_good_shot=True),
+        face(3, 0.25, arrived=-0.1, has_good_shot=True),
         face(4, 0.25),
     ]
-    found = decide(0.0, waiting, SPEED, 0.0, RULES)
-    assert (found.run, found.exit) == ((1,), 1)
-    assert set(found.skipped) == {2, 3}
-    assert found.dropped == ()
-    nobody_spare = [WaitingFace(w.id, w.arrived, w.deadline) for w in waiting]
-    found = decide(0.0, nobody_spare, SPEED, 0.0, RULES)
-    assert found.dropped == (1, 2)  # the oldest
+    grant = grant_depth(0.0, waiting, SPEED, 0.0, RULES)
+    assert (grant.run, grant.exit) == ((1,), 1)
+    assert set(grant.skipped) == {2, 3}
+    assert grant.dropped == ()
+    no_good_shots = [WaitingFace(w.id, w.arrived, w.deadline) for w in waiting]
+    grant = grant_depth(0.0, no_good_shots, SPEED, 0.0, RULES)
+    assert grant.dropped == (1, 2)  # the oldest
 
 
 def test_what_is_late_is_not_started():
-    found = decide(1.0, [face(1, 1.05), face(2, 1.05, spare=True)], SPEED, 0.0, RULES)
-    assert (found.run, found.dropped, found.skipped) == ((), (1,), (2,))
+    grant = grant_depth(1.0, [face(1, 1.05), face(2, 1.05, has_good_shot=True)], SPEED, 0.0, RULES)
+    assert (grant.run, grant.dropped, grant.skipped) == ((), (1,), (2,))
 
 
 def test_nothing_shallower_than_the_least_exit_is_answered():
     rules = Rules(least_exit=3, utilisation=1.0, margin_s=0.0, caution=1.0)
-    found = decide(0.0, [face(n, 0.65) for n in range(4)], SPEED, 50.0, rules)
-    assert found.exit == 3
-    assert len(found.dropped) == 2
+    grant = grant_depth(0.0, [face(n, 0.65) for n in range(4)], SPEED, 50.0, rules)
+    assert grant.exit == 3
+    assert len(grant.dropped) == 2
 
 
 def test_the_margin_is_kept_free():
-    assert decide(0.0, [face(1, 0.4)], SPEED, 0.0, RULES).exit == 4
-    assert decide(0.0, [face(1, 0.4)], SPEED, 0.0, Rules(1, 1.0, 0.05, 1.0)).exit == 3
+    assert grant_depth(0.0, [face(1, 0.4)], SPEED, 0.0, RULES).exit == 4
+    assert grant_depth(0.0, [face(1, 0.4)], SPEED, 0.0, Rules(1, 1.0, 0.05, 1.0)).exit == 3
 
 
 def test_depth_is_given_only_where_a_slower_machine_would_be_in_time_too():
     waiting = [face(n, 0.45) for n in range(2)]
-    assert decide(0.0, waiting, SPEED, 0.0, RULES).exit == 2
-    assert decide(0.0, waiting, SPEED, 0.0, Rules(1, 1.0, 0.0, 1.25)).exit == 1
+    assert grant_depth(0.0, waiting, SPEED, 0.0, RULES).exit == 2
+    assert grant_depth(0.0, waiting, SPEED, 0.0, Rules(1, 1.0, 0.0, 1.25)).exit == 1
 
 
 def test_batches_only_where_they_gain_and_the_first_stays_in_time():
     waiting = [face(n, 1.0) for n in range(6)]
-    assert len(decide(0.0, waiting, SPEED, 0.0, RULES).run) == 1
+    assert len(grant_depth(0.0, waiting, SPEED, 0.0, RULES).run) == 1
     gaining = Speed((1,), (0.2,), marginal=0.25)
-    assert decide(0.0, waiting[:4], gaining, 0.0, RULES).run == (0, 1, 2, 3)
+    assert grant_depth(0.0, waiting[:4], gaining, 0.0, RULES).run == (0, 1, 2, 3)
     late = [face(0, 0.31), *waiting[1:4]]
-    assert decide(0.0, late, gaining, 0.0, RULES).run == (0, 1, 2)  # in 0.3 s
+    assert grant_depth(0.0, late, gaining, 0.0, RULES).run == (0, 1, 2)  # in 0.3 s
 
 
 def test_a_batch_may_end_at_the_deadline_itself():
@@ -104,15 +103,15 @@ def test_a_batch_may_end_at_the_deadline_itself():
     assert [gaining.batch_seconds(0, n) for n in (1, 2, 3)] == [0.25, 0.375, 0.5]
     # All of them fit one after the other as well, so that nobody is dropped.
     waiting = [face(0, 0.375), face(1, 2.0), face(2, 2.0)]
-    assert decide(0.0, waiting, gaining, 0.0, RULES).run == (0, 1)
+    assert grant_depth(0.0, waiting, gaining, 0.0, RULES).run == (0, 1)
 
 
 def test_workers_share_the_queue():
     """Four faces within 1.0 s at 0.4 s each: too much for one worker, 0.8 s for two."""
     two = Speed(SPEED.exits, SPEED.seconds, workers=2)
-    assert decide(0.0, [face(n, 1.0) for n in range(4)], two, 0.0, RULES).exit == 4
+    assert grant_depth(0.0, [face(n, 1.0) for n in range(4)], two, 0.0, RULES).exit == 4
     # Twenty at the least depth, 0.1 s: two workers need 1.0 s, one would need 2.0 s.
-    twenty = decide(0.0, [face(n, 1.01) for n in range(20)], two, 0.0, RULES)
+    twenty = grant_depth(0.0, [face(n, 1.01) for n in range(20)], two, 0.0, RULES)
     assert (twenty.run, twenty.exit, twenty.dropped) == ((0,), 1, ())
     assert two.capacity == pytest.approx(5)
 
@@ -125,12 +124,12 @@ def test_a_slower_machine_takes_longer_at_every_exit():
 def test_a_long_queue_is_taken_several_at_once():
     """Deciding costs time as well; nobody is late for it."""
     waiting = [face(n, 100.0) for n in range(40)]
-    assert decide(0.0, waiting, SPEED, 0.0, RULES).run == tuple(range(8))
-    assert decide(0.0, waiting[:33], SPEED, 0.0, RULES).run == tuple(range(8))
-    assert decide(0.0, waiting[:32], SPEED, 0.0, RULES).run == (0,)  # no more than a crowd
+    assert grant_depth(0.0, waiting, SPEED, 0.0, RULES).run == tuple(range(8))
+    assert grant_depth(0.0, waiting[:33], SPEED, 0.0, RULES).run == tuple(range(8))
+    assert grant_depth(0.0, waiting[:32], SPEED, 0.0, RULES).run == (0,)  # no more than a crowd
     urgent = [face(0, 0.5), *waiting[1:]]
-    found = decide(0.0, urgent, SPEED, 0.0, RULES)
-    assert (found.run, found.exit) == ((0,), 4)
+    grant = grant_depth(0.0, urgent, SPEED, 0.0, RULES)
+    assert (grant.run, grant.exit) == ((0,), 4)
 
 
 def test_admission_loses_as_few_as_an_exhaustive_search():
@@ -163,10 +162,10 @@ def test_a_fixed_exit_drops_what_does_not_fit():
 
 def test_exits_that_save_little_are_not_loaded():
     twelve = tuple(range(1, 13))
-    assert worth_loading(twelve, twelve, 2) == (2, 3, 4, 5, 6, 8, 10, 12)
-    assert worth_loading(twelve, twelve, 7) == (8, 10, 12)
-    assert worth_loading((3, 6), (1.0, 1.1), 1) == (6,)
-    assert worth_loading((4,), (1.0,), 9) == (4,)
+    assert exits_to_load(twelve, twelve, 2) == (2, 3, 4, 5, 6, 8, 10, 12)
+    assert exits_to_load(twelve, twelve, 7) == (8, 10, 12)
+    assert exits_to_load((3, 6), (1.0, 1.1), 1) == (6,)
+    assert exits_to_load((4,), (1.0,), 9) == (4,)
 
 
 def test_demand_follows_the_rate():

@@ -7,25 +7,20 @@ import subprocess
 import sys
 import threading
 
-import cv2
 import httpx2
 import pytest
-from starlette.testclient import TestClient
 
 from edge_fiqa import Scorer
-from edge_fiqa.engines.build_progress import BuildProgress, told_to
+from edge_fiqa.engines.build_progress import BuildProgress, reporting_to
 from edge_fiqa.faces.sources import FaceCrop
-from edge_fiqa.gateway.config.outputs import HttpConfig
-from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.queue import worker
 from edge_fiqa.gateway.queue.schedule import Speed
 from edge_fiqa.gateway.queue.worker import GrantedDepth
 from edge_fiqa.gateway.service import app
 from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.gateway.service.build_watch import PATIENCE_S, BuildWatch
-from edge_fiqa.gateway.service.front import Front
+from edge_fiqa.gateway.service.live_view import LiveView
 from edge_fiqa.measurement.all_exits import synthetic_faces
-from tests.gateway.fake_view import FakeView
 from tests.gateway.people import Collected, FindSquares, Script, configured, open_script
 from tests.waiting import until
 
@@ -91,28 +86,6 @@ def test_patience_ends_with_the_builders_signs_of_life():
     assert (watch.now, watch.patient()) == (None, False)
 
 
-def test_the_front_says_what_is_built_until_the_gateway_is_there(bundle):
-    watch = BuildWatch(lambda event: None)
-    front = Front("tiny", "trt", watch)
-    client = TestClient(make_app(front, HttpConfig(), [], None), base_url="http://127.0.0.1")
-    assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").json() == {"ready": False, "why_not": "the gateway is starting"}
-    watch(PLAN)
-    asked = client.get("/readyz")
-    assert (asked.status_code, asked.json()["why_not"]) == (503, watch.now)
-    assert "body-01-03" in watch.now
-    face = cv2.imencode(".png", synthetic_faces(1)[0])[1].tobytes()
-    refused = client.post("/api/faces", content=face)
-    assert (refused.status_code, refused.json()["error"]) == (503, watch.now)
-    assert 'model="tiny"' in client.get("/metrics").text
-    assert client.get("/v2/models/tiny/ready").json()["ready"] is False
-    watch(None)
-    front.open(FakeView())
-    assert client.get("/readyz").status_code == 200
-    assert front.model == FakeView().model
-    assert len(front.cameras()) == len(FakeView().cameras())
-
-
 # ---- a gateway on it
 
 
@@ -125,8 +98,9 @@ def gateway_on(orin, bundle, monkeypatch, engine_tests, tmp_path):
         chosen = engine_tests.with_options(bundle, tmp_path, batches=batches)
         monkeypatch.setattr(Speed, "batches", property(lambda self: gains))
         config = configured("door", schedule={"policy": policy}, best_shot={"gate": 40})
-        watch, told = BuildWatch(lambda event: told.append(event)), []
-        with told_to(watch):
+        reports = []
+        view = LiveView("tiny", "trt", BuildWatch(reports.append))
+        with reporting_to(view.building):
             scorer = Scorer.open(chosen, backend="trt", gate=40)
             gateway = Gateway(
                 config,
@@ -134,11 +108,11 @@ def gateway_on(orin, bundle, monkeypatch, engine_tests, tmp_path):
                 [scorer],
                 open_script({"door": Script([])}),
                 lambda config: FindSquares(),
-                watch,
+                view,
             )
         made.append(gateway)
         gateway.start()
-        return gateway, told
+        return gateway, reports
 
     yield make
     for gateway in made:
@@ -149,24 +123,24 @@ def gateway_on(orin, bundle, monkeypatch, engine_tests, tmp_path):
 @pytest.mark.parametrize("gains", [True, False])
 def test_nothing_is_built_once_it_is_ready(gateway_on, orin, policy, gains):
     """Also with a recipe whose largest batch is smaller than a crowd."""
-    gateway, told = gateway_on(policy, gains=gains)
+    gateway, reports = gateway_on(policy, gains=gains)
     assert orin.events.count("build") > 0
-    assert told[-1] is None
+    assert reports[-1] is None
     orin.events.clear()
-    one = gateway._workers[0]
+    first = gateway.workers[0]
     faces = [FaceCrop(str(n), "test", crop) for n, crop in enumerate(synthetic_faces(worker.BATCH))]
     for count in range(1, len(faces) + 1) if gains else [1]:
-        for exit in gateway._exits:
-            one.scores.score(faces[:count], [GrantedDepth(exit), *one.policies])
+        for exit in gateway.scoring.exits:
+            first.scores.score(faces[:count], [GrantedDepth(exit), *first.policies])
             if policy == "gate":  # a face that is audited runs alone, to the granted depth
-                one.scores.scorer.score(faces[:1], [GrantedDepth(exit)])
+                first.scores.scorer.score(faces[:1], [GrantedDepth(exit)])
     assert "build" not in orin.events
 
 
 def test_the_number_of_plans_is_known_before_the_first(gateway_on):
-    _, told = gateway_on("gate", gains=False)
+    _, reports = gateway_on("gate", gains=False)
     series = [[]]
-    for event in told:
+    for event in reports:
         series[-1].append(event) if event is not None else series.append([])
     first = series[0]
     assert {event.count for event in first} == {len({event.number for event in first})}
@@ -177,17 +151,19 @@ def test_a_worker_that_builds_for_a_new_gate_does_not_hang(gateway_on, monkeypat
     gateway, _ = gateway_on("full", gains=False)
     monkeypatch.setattr(app, "SILENT_S", 1.0)
     done = threading.Event()
-    gateway._workers[0].renew = done.wait  # as long as building takes
-    until(lambda: gateway.silent() == "worker 0")
-    gateway.building(PLAN)
-    assert gateway.silent() is None
+    gateway.workers[0].renew = done.wait  # as long as building takes
+    until(lambda: gateway.silent_thread() == "worker 0")
+    gateway.view.building(PLAN)
+    assert gateway.silent_thread() is None
     assert gateway.view.ready() == "building plan 2 of 9, body-01-03 for 4 faces, 25%"
-    gateway.building(None)
-    assert gateway.silent() is None  # it warms what was built, and its last sign of life is old
+    gateway.view.building(None)
+    assert (
+        gateway.silent_thread() is None
+    )  # it warms what was built, and its last sign of life is old
     assert gateway.view.ready() is None
-    until(lambda: gateway.silent() == "worker 0")
+    until(lambda: gateway.silent_thread() == "worker 0")
     done.set()
-    until(lambda: gateway.silent() is None)
+    until(lambda: gateway.silent_thread() is None)
 
 
 # ---- the service
@@ -195,9 +171,9 @@ def test_a_worker_that_builds_for_a_new_gate_does_not_hang(gateway_on, monkeypat
 
 @pytest.fixture
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -108,10 +108,10 @@ def test_every_track_ends_on_sigterm_and_no_secret_is_said(run, tmp_path, shared
         run.said("WATCHDOG=1")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
-    told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
-    assert told[0]["type"] == "new"
-    assert (told[-1]["type"], told[-1]["reason"]) == ("end", "shutdown")
-    assert len({event["track"] for event in told}) == 1
+    written = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    assert written[0]["type"] == "new"
+    assert (written[-1]["type"], written[-1]["reason"]) == ("end", "shutdown")
+    assert len({event["track"] for event in written}) == 1
     log = process.stderr.read()
     assert "camera b is failed: no answer" in log
     assert PASSWORD not in log + events.read_text(encoding="utf-8")

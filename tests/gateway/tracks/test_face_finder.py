@@ -8,7 +8,7 @@ import pytest
 
 from edge_fiqa.faces.images import decode
 from edge_fiqa.gateway.config.gateway import DetectorConfig, FacesConfig
-from edge_fiqa.gateway.tracks.face_finder import FaceFinder, roll, surroundings, turn, unfit
+from edge_fiqa.gateway.tracks.face_finder import FaceFinder, picture_of, roll, skip_reason, turn
 from tests.published import ARCFACE
 
 LIMITS = FacesConfig()
@@ -36,21 +36,21 @@ def test_roll_is_the_angle_of_the_eyes(tilt):
 
 
 def test_which_faces_are_not_worth_scoring():
-    assert unfit(head(scale=20), LIMITS) is None
-    assert unfit([tuple(p) for p in ARCFACE], LIMITS) is None
-    assert unfit(head(scale=5), LIMITS) == "too_small"
-    assert unfit(head(yaw=45, scale=20), LIMITS) == "pose"
-    assert unfit(head(roll_degrees=50, scale=20), LIMITS) == "pose"
-    assert unfit([(float("nan"), 0.0)] * 5, LIMITS) == "no_landmarks"
-    assert unfit([(3.0, 3.0)] * 5, LIMITS) == "no_landmarks"
+    assert skip_reason(head(scale=20), LIMITS) is None
+    assert skip_reason([tuple(p) for p in ARCFACE], LIMITS) is None
+    assert skip_reason(head(scale=5), LIMITS) == "too_small"
+    assert skip_reason(head(yaw=45, scale=20), LIMITS) == "pose"
+    assert skip_reason(head(roll_degrees=50, scale=20), LIMITS) == "pose"
+    assert skip_reason([(float("nan"), 0.0)] * 5, LIMITS) == "no_landmarks"
+    assert skip_reason([(3.0, 3.0)] * 5, LIMITS) == "no_landmarks"
 
 
-def test_surroundings_stay_inside_the_picture():
+def test_the_picture_of_a_face_stays_inside_the_frame():
     image = np.arange(100 * 200 * 3, dtype=np.uint8).reshape(100, 200, 3)
-    assert surroundings(image, (40, 40, 20, 20)).shape == (30, 30, 3)
-    assert surroundings(image, (-10, -10, 40, 40)).shape == (40, 40, 3)
-    assert surroundings(image, (190, 90, 40, 40)).size > 0
-    copy = surroundings(image, (40, 40, 20, 20))
+    assert picture_of(image, (40, 40, 20, 20)).shape == (30, 30, 3)
+    assert picture_of(image, (-10, -10, 40, 40)).shape == (40, 40, 3)
+    assert picture_of(image, (190, 90, 40, 40)).size > 0
+    copy = picture_of(image, (40, 40, 20, 20))
     copy[:] = 0
     assert image[50, 50].any()
 

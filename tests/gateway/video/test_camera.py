@@ -12,7 +12,7 @@ import pytest
 
 from edge_fiqa.gateway.video import camera as camera_module
 from edge_fiqa.gateway.video.camera import Camera
-from edge_fiqa.gateway.video.capture import Images, SourceLost, Video, open_capture
+from edge_fiqa.gateway.video.capture import ImageFolder, SourceLost, Video, open_capture
 from tests.gateway.people import Script, camera_config, open_script, picture
 from tests.needs import missing
 from tests.waiting import until
@@ -144,10 +144,10 @@ def test_a_folder_of_images(tmp_path):
             (tmp_path / name).write_text("no image", encoding="utf-8")
     (tmp_path / "d.jpg").write_bytes(b"rubbish")
     capture = open_capture(camera_config(str(tmp_path), fps=60))
-    found = []
+    images = []
     while capture.grab():
-        found.append(capture.retrieve())
-    assert [None if image is None else int(image[0, 0, 0]) for image in found] == [40, 0, None]
+        images.append(capture.retrieve())
+    assert [None if image is None else int(image[0, 0, 0]) for image in images] == [40, 0, None]
 
 
 @pytest.mark.parametrize("name", ["absent.avi", "rubbish.avi"])
@@ -157,7 +157,7 @@ def test_what_is_no_video(tmp_path, name):
         Video(camera_config(str(tmp_path / name)))
     assert str(tmp_path) not in str(caught.value)
     with pytest.raises(SourceLost, match="no images"):
-        Images(tmp_path, 10)
+        ImageFolder(tmp_path, 10)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ const SHOTS = 24;
 const GIVE_UP_MS = 8000;
 const TOKEN = "edge-fiqa-token";
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const visible = (element, yes) => { element.hidden = !yes; };
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -33,7 +33,7 @@ function make(tag, className, ...children) {
   return element;
 }
 
-// One element for each key, in this order; made when new, removed when gone, never remade.
+// One element for each key, in this order: created once, updated, and removed with its item.
 function keyed(parent, known, items, keyOf, create, update) {
   const keys = new Set(items.map(keyOf));
   for (const [key, element] of known) {
@@ -79,10 +79,10 @@ function makeCamera() {
   const card = make("article", "camera");
   const canvas = make("canvas");
   canvas.setAttribute("role", "img");
-  const say = make("p");
-  card.append(make("div", "stage", canvas, say),
+  const message = make("p");
+  card.append(make("div", "stage", canvas, message),
     make("footer", "", make("span", "dot"), make("h3"), make("span", "quiet")));
-  Object.assign(card, { canvas, say, picture: null });
+  Object.assign(card, { canvas, message, picture: null });
   return card;
 }
 
@@ -92,7 +92,7 @@ function updateCamera(card, camera) {
   card.querySelector("h3").textContent = camera.name;
   const age = camera.frame_age_s == null ? "" : `, for ${milliseconds(camera.frame_age_s)}`;
   const waiting = framesAllowed ? "Waiting for a picture" : "Live pictures are switched off";
-  card.say.textContent = camera.state !== "live"
+  card.message.textContent = camera.state !== "live"
     ? STATES[camera.state] + (camera.state === "stale" ? age : "")
     : card.picture && framesAllowed ? "" : waiting;
   const faces = camera.faces.length;
@@ -158,7 +158,7 @@ async function fetchFrame(card) {
 }
 
 // Boxes are asked for together with the pictures, so that they belong together.
-async function look() {
+async function updateFrames() {
   const list = await json("/api/cameras");
   for (const camera of list) {
     const card = cameras.get(camera.name);
@@ -170,7 +170,7 @@ async function look() {
 
 async function frames() {
   for (;;) {
-    if (framesAllowed && !document.hidden && cameras.size && at("login").hidden) await look().catch(() => {});
+    if (framesAllowed && !document.hidden && cameras.size && byId("login").hidden) await updateFrames().catch(() => {});
     await sleep(FRAME_MS);
   }
 }
@@ -224,31 +224,31 @@ async function showFace(face, track) {
 // Numbers
 
 function showNumbers({ totals }) {
-  at("load").textContent = `${Math.round(100 * totals.load)} %`;
-  at("load-meter").value = totals.load;
-  at("latency").textContent = totals.latency_s ? milliseconds(totals.latency_s[0]) : "–";
-  at("latency-tail").textContent = totals.latency_s
+  byId("load").textContent = `${Math.round(100 * totals.load)} %`;
+  byId("load-meter").value = totals.load;
+  byId("latency").textContent = totals.latency_s ? milliseconds(totals.latency_s[0]) : "–";
+  byId("latency-tail").textContent = totals.latency_s
     ? `median; 99 % within ${milliseconds(totals.latency_s[1])}` : "no event yet";
-  at("scored").textContent = whole.format(totals.faces_scored);
+  byId("scored").textContent = whole.format(totals.faces_scored);
   const skipped = Object.entries(totals.skipped).filter(([, count]) => count);
-  at("skipped").textContent = `of ${whole.format(totals.faces_found)} found`;
-  at("skipped").title = skipped.map(([reason, count]) => `${reason.replaceAll("_", " ")}: ${count}`).join(", ");
-  at("misses").textContent = whole.format(totals.misses);
+  byId("skipped").textContent = `of ${whole.format(totals.faces_found)} found`;
+  byId("skipped").title = skipped.map(([reason, count]) => `${reason.replaceAll("_", " ")}: ${count}`).join(", ");
+  byId("misses").textContent = whole.format(totals.misses);
   const ended = totals.events.end ?? 0;
-  at("events").textContent = `${whole.format(ended)} ${ended === 1 ? "person" : "persons"} so far`;
+  byId("events").textContent = `${whole.format(ended)} ${ended === 1 ? "person" : "persons"} so far`;
   showDepths(totals.depths);
 }
 
 function showDepths(depths) {
   const all = depths.reduce((sum, faces) => sum + faces, 0);
-  visible(at("depths"), all > 0);
-  visible(at("no-depths"), all === 0);
-  at("mean-exit").textContent = "";
+  visible(byId("depths"), all > 0);
+  visible(byId("no-depths"), all === 0);
+  byId("mean-exit").textContent = "";
   if (!all) return;
   const mean = depths.reduce((sum, faces, index) => sum + faces * (index + 1), 0) / all;
-  at("mean-exit").textContent = `· mean exit ${mean.toFixed(1)} of ${depths.length}`;
+  byId("mean-exit").textContent = `· mean exit ${mean.toFixed(1)} of ${depths.length}`;
   const most = Math.max(...depths);
-  const list = at("depths");
+  const list = byId("depths");
   while (list.children.length > depths.length) list.lastChild.remove();
   depths.forEach((faces, index) => {
     if (!list.children[index]) list.append(make("li", "", make("em"), make("i"), make("span")));
@@ -266,19 +266,19 @@ function showDepths(depths) {
 const notices = new Map();
 
 function showNotices(status, list) {
-  const found = [];
-  if (status.why_not_ready) found.push({ who: "Not ready", text: status.why_not_ready, bad: true });
+  const current = [];
+  if (status.why_not_ready) current.push({ who: "Not ready", text: status.why_not_ready, bad: true });
   for (const output of status.outputs) {
     if (output.problem) {
       const waits = output.waiting ? `; ${whole.format(output.waiting)} events wait` : "";
-      found.push({ who: output.name, text: output.problem + waits, bad: true });
+      current.push({ who: output.name, text: output.problem + waits, bad: true });
     }
-    if (output.dropped) found.push({ who: output.name, text: `${whole.format(output.dropped)} events were dropped` });
+    if (output.dropped) current.push({ who: output.name, text: `${whole.format(output.dropped)} events were dropped` });
   }
   for (const camera of list) {
-    for (const text of camera.warnings) found.push({ who: camera.name, text });
+    for (const text of camera.warnings) current.push({ who: camera.name, text });
   }
-  keyed(at("notices"), notices, found, (notice) => `${notice.who} ${notice.text}`, () => make("li"), (line, notice) => {
+  keyed(byId("notices"), notices, current, (notice) => `${notice.who} ${notice.text}`, () => make("li"), (line, notice) => {
     line.className = notice.bad ? "bad" : "";
     if (!line.childNodes.length) line.append(make("b", "", notice.who), `: ${notice.text}`);
   });
@@ -289,65 +289,65 @@ function showNotices(status, list) {
 function show(status, list, tracks) {
   framesAllowed = status.frames;
   const ready = !status.why_not_ready;
-  at("health").className = `pill ${ready ? "good" : "bad"}`;
-  at("health").textContent = ready ? "Ready" : "Not ready";
-  at("about").textContent = `${status.model} on ${status.backend} · version ${status.version}`;
+  byId("health").className = `pill ${ready ? "good" : "bad"}`;
+  byId("health").textContent = ready ? "Ready" : "Not ready";
+  byId("about").textContent = `${status.model} on ${status.backend} · version ${status.version}`;
   showNotices(status, list);
-  keyed(at("cameras"), cameras, list, (camera) => camera.name, makeCamera, updateCamera);
-  visible(at("no-cameras"), list.length === 0);
+  keyed(byId("cameras"), cameras, list, (camera) => camera.name, makeCamera, updateCamera);
+  visible(byId("no-cameras"), list.length === 0);
   const live = list.filter((camera) => camera.state === "live").length;
-  at("cameras-count").textContent = list.length ? `${live} of ${list.length} live` : "";
-  keyed(at("shots"), shots, tracks, (track) => track.id, makeShot, updateShot);
-  visible(at("no-shots"), tracks.length === 0);
+  byId("cameras-count").textContent = list.length ? `${live} of ${list.length} live` : "";
+  keyed(byId("shots"), shots, tracks, (track) => track.id, makeShot, updateShot);
+  visible(byId("no-shots"), tracks.length === 0);
   const here = tracks.filter((track) => track.open).length;
-  at("shots-count").textContent = here ? `${here} here now` : "";
+  byId("shots-count").textContent = here ? `${here} here now` : "";
   showNumbers(status);
 }
 
 function signIn(wrong) {
-  visible(at("main"), false);
-  visible(at("leave"), false);
-  visible(at("login"), true);
+  visible(byId("main"), false);
+  visible(byId("leave"), false);
+  visible(byId("login"), true);
   const tried = sessionStorage.getItem(TOKEN);
-  at("wrong").textContent = !tried ? "" : wrong.includes("needed") ? "That is not the token." : `${wrong}; wait a little.`;
+  byId("wrong").textContent = !tried ? "" : wrong.includes("needed") ? "That is not the token." : `${wrong}; wait a little.`;
   sessionStorage.removeItem(TOKEN);
-  at("health").className = "pill";
-  at("health").textContent = "Signed out";
-  at("about").textContent = "";
-  at("token").focus();
+  byId("health").className = "pill";
+  byId("health").textContent = "Signed out";
+  byId("about").textContent = "";
+  byId("token").focus();
 }
 
 async function poll() {
   try {
     const [status, list, tracks] = await Promise.all(
       [json("/api/status"), json("/api/cameras"), json(`/api/tracks?limit=${SHOTS}`)]);
-    visible(at("login"), false);
-    visible(at("main"), true);
-    visible(at("leave"), sessionStorage.getItem(TOKEN) !== null);
-    at("main").classList.remove("stale");
+    visible(byId("login"), false);
+    visible(byId("main"), true);
+    visible(byId("leave"), sessionStorage.getItem(TOKEN) !== null);
+    byId("main").classList.remove("stale");
     show(status, list, tracks);
   } catch (problem) {
     if (problem instanceof SignedOut) return signIn(problem.message);
-    at("main").classList.add("stale");
-    at("health").className = "pill bad";
-    at("health").textContent = "No answer, trying again";
+    byId("main").classList.add("stale");
+    byId("health").className = "pill bad";
+    byId("health").textContent = "No answer, trying again";
   }
 }
 
 async function run() {
   for (;;) {
-    if (!document.hidden && at("login").hidden) await poll();
+    if (!document.hidden && byId("login").hidden) await poll();
     await sleep(POLL_MS);
   }
 }
 
-at("login").addEventListener("submit", (event) => {
+byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, at("token").value.trim());
-  at("token").value = "";
+  sessionStorage.setItem(TOKEN, byId("token").value.trim());
+  byId("token").value = "";
   poll();
 });
-at("leave").addEventListener("click", () => {
+byId("leave").addEventListener("click", () => {
   sessionStorage.removeItem(TOKEN);
   location.reload();
 });

@@ -21,48 +21,44 @@ class Context:
     context of its own; with shared scratch memory a context is small.
     """
 
-    def __init__(self, stage: LoadedSegment, addresses: Mapping[str, int]) -> None:
+    def __init__(self, segment: LoadedSegment, addresses: Mapping[str, int]) -> None:
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        self._stage, self._runs, self._generation = stage, 0, -1
+        self._segment, self._runs, self._generation = segment, 0, -1
         self._graph: Any = None
-        self._capturable = stage.graphs is not None
-        log = stage.log
+        self._capturable = segment.graphs is not None
+        log = segment.log
         self._context = need(
-            stage.engine.create_execution_context(strategy), "cannot make a context", log
+            segment.engine.create_execution_context(strategy), "cannot make a context", log
         )
-        if stage.dynamic:
-            shape = (stage.batch, *stage.entry_shape)
-            need(
-                self._context.set_input_shape(stage.entry, shape), f"refuses the shape {shape}", log
-            )
+        if segment.dynamic:
+            shape = (segment.batch, *segment.face_shape)
+            accepted = self._context.set_input_shape(segment.input_name, shape)
+            need(accepted, f"refuses the shape {shape}", log)
         for name, address in addresses.items():
-            need(
-                self._context.set_tensor_address(name, address),
-                f"refuses the address of {name}",
-                log,
-            )
+            accepted = self._context.set_tensor_address(name, address)
+            need(accepted, f"refuses the address of {name}", log)
 
     def enqueue(self) -> None:
-        stage = self._stage
+        segment = self._segment
         self._bind()
         if self._graph is not None:
-            assert stage.graphs is not None
-            stage.graphs.launch(self._graph)
+            assert segment.graphs is not None
+            segment.graphs.launch(self._graph)
             return
-        if self._capturable and self._runs >= WARM_UP and stage.graphs is not None:
-            stage.device.synchronise()
-            self._graph = stage.graphs.capture(self._execute)
+        if self._capturable and self._runs >= WARM_UP and segment.graphs is not None:
+            segment.device.synchronise()
+            self._graph = segment.graphs.capture(self._execute)
             if self._graph is not None:
-                stage.graphs.launch(self._graph)
+                segment.graphs.launch(self._graph)
                 return
-            self._capturable = False  # it said no: it is enqueued call by call from now on
-            stage.log.take()
-        need(self._execute(), f"cannot enqueue {stage.name}", stage.log)
+            self._capturable = False  # from now on it is enqueued kernel by kernel
+            segment.log.take()
+        need(self._execute(), f"cannot enqueue {segment.name}", segment.log)
         self._runs += 1
 
     def _bind(self) -> None:
-        """Give it the scratch memory, wherever that is by now."""
-        scratch = self._stage.scratch
+        """Give it the scratch memory, which may have moved since its last run."""
+        scratch = self._segment.scratch
         if self._generation != scratch.generation:
             self.drop_graph()
             self._context.set_device_memory(scratch.address, scratch.size)
@@ -70,11 +66,11 @@ class Context:
 
     def _execute(self) -> bool:
         """Enqueue its kernels, whether or not the stream is capturing. False: TensorRT refused."""
-        return bool(self._context.execute_async_v3(self._stage.device.handle))
+        return bool(self._context.execute_async_v3(self._segment.device.handle))
 
     def drop_graph(self) -> None:
-        if self._graph is not None and self._stage.graphs is not None:
-            self._stage.graphs.destroy(self._graph)
+        if self._graph is not None and self._segment.graphs is not None:
+            self._segment.graphs.destroy(self._graph)
         self._graph = None
 
 
@@ -102,7 +98,7 @@ class LoadedSegment:
         key = (source, scores) if tokens_out is None else (source, scores, tokens_out)
         context = self._contexts.get(key)
         if context is None:
-            addresses = {self.entry: source, "scores": scores}
+            addresses = {self.input_name: source, "scores": scores}
             if tokens_out is not None:
                 addresses["tokens_out"] = tokens_out
             context = self._contexts[key] = Context(self, addresses)
@@ -118,21 +114,25 @@ class LoadedSegment:
         """Check that the plan has the tensors that the runtime will feed, as it will feed them."""
         engine = self.engine
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        entries = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
-        exits = set(names) - set(entries)
-        if len(entries) != 1 or not {"scores"} <= exits <= {"scores", "tokens_out"}:
+        inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
+        outputs = set(names) - set(inputs)
+        if len(inputs) != 1 or not {"scores"} <= outputs <= {"scores", "tokens_out"}:
             raise EngineFailed(f"the plan of {self.name} has tensors {', '.join(names)}")
-        self.entry = entries[0]
-        shape = tuple(engine.get_tensor_shape(self.entry))
-        self.entry_shape, self.dynamic = shape[1:], shape[0] < 0
+        self.input_name = inputs[0]
+        shape = tuple(engine.get_tensor_shape(self.input_name))
+        self.face_shape, self.dynamic = shape[1:], shape[0] < 0
         for name in names:
-            expected = trt.DataType.UINT8 if name == "image" else trt.DataType.FLOAT
-            if engine.get_tensor_dtype(name) != expected:
-                raise EngineFailed(f"the plan of {self.name} has {name} in another type")
-            if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
-                raise EngineFailed(f"the plan of {self.name} has {name} in another layout")
-            if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
-                raise EngineFailed(f"the plan of {self.name} wants {name} on the host")
-            batch = engine.get_tensor_shape(name)[0]
-            if batch not in (-1, self.batch):
-                raise EngineFailed(f"the plan of {self.name} takes {batch} faces, not {self.batch}")
+            self._inspect_tensor(name)
+
+    def _inspect_tensor(self, name: str) -> None:
+        engine = self.engine
+        expected = trt.DataType.UINT8 if name == "image" else trt.DataType.FLOAT
+        if engine.get_tensor_dtype(name) != expected:
+            raise EngineFailed(f"the plan of {self.name} has {name} in another type")
+        if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
+            raise EngineFailed(f"the plan of {self.name} has {name} in another layout")
+        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+            raise EngineFailed(f"the plan of {self.name} wants {name} on the host")
+        batch = engine.get_tensor_shape(name)[0]
+        if batch not in (-1, self.batch):
+            raise EngineFailed(f"the plan of {self.name} takes {batch} faces, not {self.batch}")
