@@ -27,7 +27,7 @@ LIBRARIES = {
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
         "evaluation/report/measures.py", "faces/", "gateway/events/person.py",
-        "gateway/service/app.py", "gateway/video/capture.py", "training/faces.py",
+        "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"scoring/resume.py"},
     "fastapi": {"gateway/outputs/http.py"},
@@ -51,7 +51,9 @@ LIBRARIES = {
     "safetensors": {
         "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/loop.py",
     },
-    "scipy": {"build/precision.py", "calibration/risk.py", "training/loop.py"},
+    "scipy": {
+        "build/precision.py", "calibration/risk.py", "training/loop.py", "training/pictures.py",
+    },
     "sklearn": {"calibration/monotone.py"},
     "starlette": {"gateway/outputs/http.py"},
     "supervision": {"gateway/tracks/tracker.py"},

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache", type=Path, metavar="DIR", help="prepared faces and labels (OUTPUT/cache)"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    parser.add_argument(
+        "--prepare-only",
+        action="store_true",
+        help="fill the cache and stop; a run that needs it takes it up",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,27 +43,21 @@ def run(options: argparse.Namespace) -> int:
         import torch
 
         from edge_fiqa.training.curve import plot_curve
-        from edge_fiqa.training.faces import list_faces, prepare
+        from edge_fiqa.training.faces import prepare_run
         from edge_fiqa.training.loop import Trainer
         from edge_fiqa.training.recipe import load_config
     except ImportError as exc:
         raise BackendMissing(
             f"training needs {exc.name}; run pip install 'edge-fiqa[train]'"
         ) from exc
-    if options.threads:
-        torch.set_num_threads(options.threads)
     config = load_config(options.config)
+    if options.threads or config.schedule.parts > 1:
+        torch.set_num_threads(1 if config.schedule.parts > 1 else options.threads)
     root: Path = options.data
-    teachers = [(teacher.recogniser(root), teacher.map) for teacher in config.teachers]
-    faces = prepare(
-        list_faces(root / config.faces, root),
-        options.cache or options.output / "cache",
-        teachers,
-        config.variants,
-        config.schedule.seed,
-        config.label,
-        config.smoothing,
-    )
+    faces = prepare_run(config, root, options.cache or options.output / "cache", options.threads)
+    if options.prepare_only:
+        print(f"{len(faces.images)} images are ready; run the same without --prepare-only")
+        return 0
     start = root / config.start if config.start else None
     trainer = Trainer(config.model.config(), config.schedule, faces, options.output, start=start)
     weights = trainer.run()

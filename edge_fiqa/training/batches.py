@@ -11,6 +11,7 @@ from torch import Tensor
 from edge_fiqa.training.faces import TrainingFaces
 from edge_fiqa.training.labels import Ints
 from edge_fiqa.training.recipe import Schedule
+from edge_fiqa.training.store import Stack
 from edge_fiqa.training.student import on_patches
 from edge_fiqa.types import PATCHES, Array, Bytes
 
@@ -25,19 +26,30 @@ class Batch:
     maps: list[Tensor]  # (N, kept, C), standardised per channel
     kept: Tensor | None
 
+    def part(self, number: int, parts: int) -> Batch:
+        """Every `parts`-th face, beginning with this one."""
+        rows = slice(number, None, parts)
+        return Batch(
+            self.images[rows],
+            self.quality[rows],
+            [table[rows] for table in self.embeddings],
+            [table[rows] for table in self.maps],
+            self.kept,
+        )
+
 
 class Batches:
     """Draws from the identities that are not held out; the held-out ones are for validation."""
 
     def __init__(self, faces: TrainingFaces, schedule: Schedule, device: torch.device) -> None:
         self.faces, self.schedule, self.device = faces, schedule, device
-        persons = np.unique(faces.identity)
+        persons = np.unique(faces.identity[faces.usable])
         rng = np.random.default_rng((schedule.seed, 0, 0))
         held = rng.permutation(persons)[: round(schedule.held_out * len(persons))]
         kept_out = np.isin(faces.identity, held)
-        clean = np.arange(len(faces.images)) % faces.versions == 0
-        self.clean = np.flatnonzero(clean & ~kept_out)
-        self.degraded = np.flatnonzero(~clean & ~kept_out)
+        shown = faces.usable & ~kept_out
+        self.clean = np.flatnonzero(faces.clean & shown)
+        self.degraded = np.flatnonzero(~faces.clean & shown)
         self.held_out = np.flatnonzero(kept_out & ~np.isnan(faces.quality))
         self.norms = [_channel_norm(table) for table in faces.maps]
 
@@ -51,7 +63,7 @@ class Batches:
         grey = rng.random(len(rows)) < schedule.grey
         images[grey] = (images[grey] @ LUMA).astype(np.uint8)[..., None]
         kept = None
-        if schedule.kept_patches < PATCHES and step < schedule.full_patches_from * schedule.steps:
+        if schedule.kept_patches < PATCHES and step < schedule.full_patches_step:
             kept = torch.from_numpy(rng.permutation(PATCHES)[: schedule.kept_patches])
             kept = kept.to(self.device)
         maps = []
@@ -89,7 +101,7 @@ class Batches:
         return np.sort(rows)
 
 
-def _channel_norm(table: Array) -> tuple[Array, Array]:
+def _channel_norm(table: Array | Stack) -> tuple[Array, Array]:
     """Mean and deviation (C, 1, 1) of a map's channels over an even sample of faces."""
     sample = table[:: max(1, len(table) // 1024)].astype(np.float32)
     mean, deviation = (f(sample, axis=(0, 2, 3)) for f in (np.mean, np.std))

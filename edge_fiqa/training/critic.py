@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_fiqa.training.labels import Ints, standardise
+from edge_fiqa.training.store import Stack
 from edge_fiqa.types import Array
 
 FOLDS, STEPS, HIDDEN, BATCH = 5, 600, 128, 512
@@ -40,11 +41,11 @@ def critic(features: Array, labels: Array, identity: Ints, clean: Ints, seed: in
     return standardise(found.numpy())
 
 
-def features_of(embedding: Array, inner: Array | None) -> Array:
+def features_of(embedding: Array | Stack, inner: Array | Stack | None) -> Array:
     """(M, K): direction and log length of raw embeddings (M, F), mean and deviation over the places
     of a map (M, C, h, w)."""
-    e = embedding.astype(np.float32)
-    length = np.linalg.norm(e, axis=1, keepdims=True)
+    e = embedding[:].astype(np.float32)
+    length = np.linalg.norm(e, axis=1, keepdims=True) + 1e-9
     parts = [e / length, np.log(length)]
     if inner is not None:
         pooled = [

@@ -1,209 +1,264 @@
-"""The training set on disk: degraded variants, labels and teacher embeddings as memory maps.
+"""The training set on disk: degraded variants, labels and teachers' outputs as memory maps.
 
-Everything is computed once. The cache folder is named after what went into it, so a changed list,
-seed or number of variants never meets stale files, and an interrupted preparation goes on where it
-stopped.
+Everything is computed once, one version of one source after the other: the clean faces of every
+source, then their first degraded variant, and so on. A later run with more sources, variants or
+teachers takes up what is there. Folders and files are named after what went into them, so a changed
+list, seed or teacher never meets stale files.
 """
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.recognition import Recogniser, unit
-from edge_fiqa.training.critic import critic, features_of
+from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training.degradations import random_mixture
-from edge_fiqa.training.labels import LABELS, Ints, standardise
+from edge_fiqa.training.labelling import Labelling, label_faces
+from edge_fiqa.training.labels import Bools, Ints
+from edge_fiqa.training.pictures import FaceList, PictureList, list_faces
+from edge_fiqa.training.recipe import TrainConfig
+from edge_fiqa.training.store import Stack, Table, fill
 from edge_fiqa.types import IMAGE, Array, Bytes
 
-FLUSH_EVERY = 500  # faces: what a kill costs at most
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-
-
-@dataclass(frozen=True)
-class FaceList:
-    """paths: N files; identity: (N,) integers, equal for equal persons."""
-
-    paths: tuple[Path, ...]
-    identity: Ints
+LOST_SHARE = 0.01  # of a source's faces that may be unreadable
+DEGRADED_AT_ONCE, SEEN_AT_ONCE = 50, 32  # faces
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingFaces:
-    """images: (M, 112, 112, 3) uint8 RGB, each face's clean version first and `versions` in all;
-    quality: (M,) standardised, NaN where undefined; identity: (M,); embeddings: one (M, F) per
-    teacher; maps: one (M, C, h, w) per teacher that has one. The last two are float16."""
+    """images: (M, 112, 112, 3) uint8 RGB; quality: (M,) standardised, NaN where undefined;
+    identity: (M,); clean: (M,) not degraded; usable: (M,) readable; embeddings: (M, F) per teacher;
+    maps: (M, C, h, w) per teacher that has one. The last two are float16."""
 
-    images: Bytes
+    images: Bytes | Stack
     quality: Array
     identity: Ints
-    embeddings: tuple[Array, ...]
-    maps: tuple[Array, ...] = ()
-    versions: int = 1
+    clean: Bools
+    usable: Bools
+    embeddings: tuple[Array | Stack, ...]
+    maps: tuple[Array | Stack, ...] = ()
 
 
-def list_faces(source: Path, root: Path) -> FaceList:
-    """`source`: a CSV with columns path, dataset, identity, or a folder with one folder a person.
+@dataclass(frozen=True)
+class Teachers:
+    """recognisers: each with the name of the inner tensor to keep, if any. scores: networks that
+    give one quality a face."""
 
-    Paths in a CSV are relative to `root`. Raises ConfigError if nothing is found, or if no person
-    has two faces, since then no label can be computed.
-    """
-    if source.suffix == ".csv":
-        names, paths = _from_csv(source, root)
-    else:
-        found = [path for path in sorted(source.glob("*/*")) if path.suffix.lower() in SUFFIXES]
-        names, paths = [path.parent.name for path in found], found
-    if not paths:
-        raise ConfigError(
-            f"{source}: no faces; expected a CSV with columns path,dataset,identity or a folder "
-            "with one folder of images a person"
-        )
-    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
-    identity = np.array([numbers[name] for name in names])
-    if np.bincount(identity).max() < 2:
-        raise ConfigError(f"{source}: no person has two faces; labels compare faces of one person")
-    return FaceList(tuple(paths), identity)
+    recognisers: Sequence[tuple[Recogniser, str | None]]
+    scores: Sequence[Recogniser] = ()
 
 
-def _from_csv(source: Path, root: Path) -> tuple[list[str], list[Path]]:
-    try:
-        with source.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as exc:
-        raise ConfigError(f"{source}: {exc.strerror}") from exc
-    if rows and not {"path", "identity"} <= rows[0].keys():
-        raise ConfigError(f"{source}: expected columns path,dataset,identity, got {list(rows[0])}")
-    names = [f"{row.get('dataset')}/{row['identity']}" for row in rows]
-    return names, [root / row["path"] for row in rows]
+@dataclass(frozen=True)
+class Versions:
+    """Every face as it is, and so many times with up to `mixed` random degradations: one number a
+    source."""
+
+    degraded: tuple[int, ...]
+    mixed: int = 3
+    seed: int = 0
+
+
+def prepare_run(
+    config: TrainConfig, root: Path, cache: Path, threads: int | None = None
+) -> TrainingFaces:
+    """What a recipe needs; its paths are relative to `root`."""
+    teachers = Teachers(
+        [(teacher.recogniser(root, threads), teacher.map) for teacher in config.teachers],
+        [teacher.recogniser(root, threads) for teacher in config.quality_teachers],
+    )
+    seed = config.schedule.seed
+    shares = tuple(teacher.share for teacher in config.quality_teachers)
+    variants = tuple(
+        config.variants if source.variants is None else source.variants for source in config.sources
+    )
+    return prepare(
+        list_faces(config.sources, root, config.exclude),
+        cache,
+        teachers,
+        Versions(variants, config.mixed, seed),
+        Labelling(config.label, config.smoothing, shares, seed),
+    )
 
 
 def prepare(
-    faces: FaceList,
-    cache: Path,
-    teachers: Sequence[tuple[Recogniser, str | None]],
-    variants: int,
-    seed: int,
-    label: str = "certainty_ratio",
-    smoothing: float = 0.0,
+    faces: FaceList, cache: Path, teachers: Teachers, versions: Versions, labelling: Labelling
 ) -> TrainingFaces:
-    """Each clean face and `variants` degraded ones, labelled by the mean of the teachers' labels.
+    """Images of every version, labels, and what the teachers make of them.
 
-    teachers: a recogniser, and the name of the inner tensor to keep, if any. smoothing: the critic's
-    share of the label; where a face has no label, the critic's word is all of it.
+    The first N rows are the clean faces, then come the first degraded versions, and so on. Raises
+    ConfigError if more than 1 % of a source's faces cannot be read, or if another run prepares the
+    same source.
     """
-    told = f"{variants} {seed} {[str(path) for path in faces.paths]} {faces.identity.tolist()}"
-    folder = cache / hashlib.sha256(told.encode()).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    images = _images(faces.paths, folder / "images.npy", variants, seed)
-    flat = images.reshape(-1, IMAGE, IMAGE, 3)
-    seen = [_views(teacher, inner, flat, folder) for teacher, inner in teachers]
-    identity = faces.identity.repeat(variants + 1)
-    told = (
-        f"{label} {smoothing} {seed} {[(t.path.name, t.feeding, inner) for t, inner in teachers]}"
-    )
-    target = folder / f"labels-{hashlib.sha256(told.encode()).hexdigest()[:8]}.npy"
+    tables: dict[tuple[str, str], list[Table]] = {}
+    face, ends = [], np.cumsum([len(one.pictures) for one in faces.lists])
+    for version in range(max(versions.degraded) + 1):
+        for one, degraded, end in zip(faces.lists, versions.degraded, ends, strict=True):
+            if version > degraded:
+                continue
+            face.append(np.arange(end - len(one.pictures), end))
+            for key, table in _version(one, cache / one.fingerprint, teachers, versions, version):
+                tables.setdefault(key, []).append(table)
+    rows = np.concatenate(face)
+    seen = {key: Stack(parts) for key, parts in tables.items()}
+    lost = np.concatenate([_lost_rows(one, cache / one.fingerprint) for one in faces.lists])
+    embeddings = [seen["embedding", _stem(t, inner)] for t, inner in teachers.recognisers]
+    maps = [seen.get(("map", _stem(t, inner))) for t, inner in teachers.recognisers]
+    scores = [seen["embedding", _stem(teacher, None)] for teacher in teachers.scores]
+    target = cache / f"labels-{_label_name(faces, teachers, versions, labelling, lost)}.npy"
     if not target.exists():
-        quality = _labels([embedding for embedding, _ in seen], faces.identity, label)
-        if smoothing:
-            features = np.concatenate([features_of(*views) for views in seen], axis=1)
-            clean = np.arange(0, len(flat), variants + 1)
-            smooth = critic(features, quality, identity, clean, seed)
-            mixed = (1 - smoothing) * quality + smoothing * smooth
-            quality = standardise(np.where(np.isnan(quality), smooth, mixed))
+        quality = label_faces(faces, rows, ~lost[rows], embeddings, maps, scores, labelling)
         partial = target.with_suffix(".partial.npy")
         np.save(partial, quality)
-        partial.rename(target)
-    quality = np.load(target)
+        partial.replace(target)
     return TrainingFaces(
-        flat,
-        quality,
-        identity,
-        tuple(embedding for embedding, _ in seen),
-        tuple(inner for _, inner in seen if inner is not None),
-        variants + 1,
+        seen["images", ""],
+        np.load(target),
+        faces.identity[rows],
+        np.arange(len(rows)) < len(faces),
+        ~lost[rows],
+        tuple(embeddings),
+        tuple(table for table in maps if table is not None),
     )
 
 
-def _labels(embeddings: Sequence[Array], identity: Ints, label: str) -> Array:
-    """(M,) mean of the teachers' labels, each standardised; NaN where undefined."""
-    found = []
-    for embedding in embeddings:
-        table = unit(embedding.astype(np.float32)).reshape(len(identity), -1, embedding.shape[1])
-        found.append(standardise(LABELS[label](table[:, 0], table, identity)))
-    return standardise(np.mean(found, axis=0)).ravel()
+def _version(
+    one: PictureList, folder: Path, teachers: Teachers, versions: Versions, version: int
+) -> Iterator[tuple[tuple[str, str], Table]]:
+    """Tables of one version of one source, by kind and teacher."""
+    name = f"mixed{versions.mixed}-seed{versions.seed}-{version}" if version else "clean"
+    place, label = folder / name, f"{one.source.parent.name}/{one.source.name} {name}"
+    place.mkdir(parents=True, exist_ok=True)
+    with _alone(place):
+        clean = _clean_images(one, folder, f"{label}: read")
+        images = clean if not version else _degraded(clean, place, versions, version, label)
+        yield ("images", ""), images
+        both = (*teachers.recognisers, *((teacher, None) for teacher in teachers.scores))
+        for stem, (teacher, inner) in {_stem(*pair): pair for pair in both}.items():
+            outputs = _outputs(teacher, inner, images, place / stem, label)
+            yield ("embedding", stem), outputs[0]
+            if inner:
+                yield ("map", stem), outputs[1]
 
 
-def _images(paths: Sequence[Path], target: Path, variants: int, seed: int) -> Bytes:
-    if not target.exists():
-        partial, done = target.with_suffix(".partial.npy"), target.with_suffix(".done")
-        shape = (len(paths), variants + 1, IMAGE, IMAGE, 3)
-        first = int(done.read_text(encoding="utf-8")) if done.exists() and partial.exists() else 0
-        out = (
-            np.load(partial, mmap_mode="r+")
-            if first
-            else np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two runs must not fill one folder. Raises ConfigError if another does."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ConfigError(f"{folder}: another run is preparing it; wait for that one") from exc
+        yield
+
+
+def _clean_images(one: PictureList, folder: Path, label: str) -> Bytes:
+    """The faces as they are; one that cannot be read is black, and stands in lost.csv."""
+    lost = folder / "lost.csv"
+
+    def read(first: int) -> Iterator[tuple[Bytes]]:
+        known = {row: why for row, why in _lost(lost).items() if row < first}
+        for row in range(first, len(one.pictures)):
+            image = np.zeros((1, IMAGE, IMAGE, 3), np.uint8)
+            try:
+                image[0] = one.pictures[row].pixels()
+            except ValueError as exc:
+                known[row] = str(exc)
+                log.warning("%s: %s is left out: %s", one.source, one.pictures[row].name, exc)
+                _write_lost(lost, known, one)
+            yield (image,)
+
+    return fill([folder / "clean/images.npy"], len(one.pictures), read, label)[0]
+
+
+def _write_lost(target: Path, lost: dict[int, str], one: PictureList) -> None:
+    """Raises ConfigError if it is too many: then the source is at fault, not a picture."""
+    if len(lost) > LOST_SHARE * len(one.pictures):
+        row, why = next(iter(lost.items()))
+        (target.parent / "clean/images.done").unlink(missing_ok=True)  # all are read again
+        picture = one.pictures[row]
+        raise ConfigError(
+            f"{one.source}: {len(lost)} of {len(one.pictures)} faces cannot be read, more than "
+            f"{LOST_SHARE:.0%}; the first is {picture.name} ({picture.path}): {why}; mend the source "
+            "or take them out of its list"
         )
-        bar = tqdm(range(first, len(paths)), desc="degrading", unit="face", mininterval=2)
-        for index in bar:
-            out[index, 0] = face = _read(paths[index])
-            for variant in range(variants):
-                mixed = random_mixture(face, int(_seeds(seed, index, variants)[variant]))
-                out[index, variant + 1] = mixed
-            if (index + 1) % FLUSH_EVERY == 0:
-                out.flush()
-                done.write_text(str(index + 1), encoding="utf-8")
-        out.flush()
-        partial.rename(target)
-        done.unlink(missing_ok=True)
-    return np.load(target, mmap_mode="r")
+    with target.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("row", "name", "reason"))
+        rows.writerows((row, one.pictures[row].name, why) for row, why in lost.items())
 
 
-def _seeds(seed: int, index: int, variants: int) -> Ints:
-    return np.random.default_rng((seed, index)).integers(0, 2**31, variants)
+def _lost(path: Path) -> dict[int, str]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {int(row["row"]): row["reason"] for row in csv.DictReader(file)}
 
 
-def _read(path: Path) -> Bytes:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None or image.shape != (IMAGE, IMAGE, 3):
-        raise ConfigError(f"{path}: not a readable {IMAGE}x{IMAGE} image; remove it from the list")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+def _lost_rows(one: PictureList, folder: Path) -> Bools:
+    """(N,) whether a face of the source could not be read."""
+    rows = np.zeros(len(one.pictures), bool)
+    rows[list(_lost(folder / "lost.csv"))] = True
+    return rows
 
 
-def _views(
-    teacher: Recogniser, inner: str | None, faces: Bytes, folder: Path
-) -> tuple[Array, Array | None]:
-    """What a teacher makes of every face: raw embeddings and, where wanted, an inner map."""
+def _degraded(clean: Bytes, place: Path, versions: Versions, version: int, label: str) -> Bytes:
+    def degrade(first: int) -> Iterator[tuple[Bytes]]:
+        for start in range(first, len(clean), DEGRADED_AT_ONCE):
+            rows = range(start, min(start + DEGRADED_AT_ONCE, len(clean)))
+            seeds = [np.random.SeedSequence((versions.seed, version, row)) for row in rows]
+            yield (
+                np.stack(
+                    [
+                        random_mixture(clean[row], int(seed.generate_state(1)[0]), versions.mixed)
+                        for row, seed in zip(rows, seeds, strict=True)
+                    ]
+                ),
+            )
+
+    return fill([place / "images.npy"], len(clean), degrade, f"{label}: degrade")[0]
+
+
+def _outputs(
+    teacher: Recogniser, inner: str | None, images: Bytes, target: Path, label: str
+) -> tuple[Table, ...]:
+    """Raw outputs of a teacher and, where wanted, an inner map, both float16."""
+
+    def see(first: int) -> Iterator[tuple[Table, ...]]:
+        for embedding, found in teacher.look(images[first:], inner, SEEN_AT_ONCE):
+            kept = (embedding,) if found is None else (embedding, found)
+            yield tuple(values.astype(np.float16) for values in kept)
+
+    targets = [target.with_name(f"{target.name}.npy")]
+    if inner:
+        targets.append(target.with_name(f"{target.name}-map.npy"))
+    return fill(targets, len(images), see, f"{label}: {teacher.path.stem}")
+
+
+def _stem(teacher: Recogniser, inner: str | None) -> str:
+    """A teacher's file name: of the model, how it is fed, and what is kept of it."""
     told = teacher.path.read_bytes() + repr((teacher.feeding, inner)).encode()
-    stem = f"{teacher.path.stem}-{hashlib.sha256(told).hexdigest()[:8]}"
-    target, target_map = folder / f"{stem}.npy", folder / f"{stem}-map.npy"
-    if not target.exists():
-        parts, maps = [], None
-        bar = tqdm(total=len(faces), desc=teacher.path.stem, unit="face", mininterval=2)
-        partial_map = target_map.with_suffix(".partial.npy")
-        for embedding, found in teacher.look(faces, inner):
-            if found is not None:
-                if maps is None:
-                    shape = (len(faces), *found.shape[1:])
-                    maps = np.lib.format.open_memmap(
-                        partial_map, mode="w+", dtype=np.float16, shape=shape
-                    )
-                maps[bar.n : bar.n + len(found)] = found
-            parts.append(embedding.astype(np.float16))
-            bar.update(len(embedding))
-        bar.close()
-        if maps is not None:
-            maps.flush()
-            partial_map.rename(target_map)
-        partial = target.with_suffix(".partial.npy")
-        np.save(partial, np.concatenate(parts))
-        partial.rename(target)
-    found_map = np.load(target_map, mmap_mode="r") if inner else None
-    return np.load(target, mmap_mode="r"), found_map
+    return f"{teacher.path.stem}-{hashlib.sha256(told).hexdigest()[:8]}"
+
+
+def _label_name(
+    faces: FaceList, teachers: Teachers, versions: Versions, labelling: Labelling, lost: Bools
+) -> str:
+    told = (
+        [one.fingerprint for one in faces.lists],
+        [_stem(teacher, inner) for teacher, inner in teachers.recognisers],
+        [_stem(teacher, None) for teacher in teachers.scores],
+        versions,
+        labelling,
+    )
+    parts = (repr(told).encode(), *(a.tobytes() for a in (faces.identity, faces.labelled, lost)))
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]

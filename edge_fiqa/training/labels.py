@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge_fiqa.types import Array
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Label = Callable[[Array, Array, Ints], Array]
 EPSILON = 1e-9  # as in the paper: keeps the ratio finite
 
@@ -37,8 +38,9 @@ def centre_cosine(clean: Array, variants: Array, identity: Ints) -> Array:
     if alone.any() and not alone.all():
         kind = np.einsum("nvf,nf->nv", variants, clean)
         known = (kind < 0.999) & ~alone[:, None]
-        slope, offset = np.polyfit(kind[known], cosine[known], 1)
-        cosine[alone] = slope * kind[alone] + offset
+        if known.any():  # no degraded variant, no line
+            slope, offset = np.polyfit(kind[known], cosine[known], 1)
+            cosine[alone] = slope * kind[alone] + offset
         cosine[alone[:, None] & (kind > 0.999)] = np.nan
     return cosine.astype(np.float32)
 

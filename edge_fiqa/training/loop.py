@@ -9,8 +9,8 @@ signal: one scalar a face teaches little about faces.
 from __future__ import annotations
 
 import json
-import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge_fiqa.errors import CheckpointError
-from edge_fiqa.exits.fusion import depth_weights, fuse
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.faces import TrainingFaces
+from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.training.student import Student, widen
 from edge_fiqa.types import Array, Bytes, VitConfig
 
 LOG_EVERY = 20  # steps
+STABLE = "stable.pt"  # the checkpoint before the rate falls
 
 
 class Trainer:
@@ -58,10 +61,12 @@ class Trainer:
             [table.shape[1] for table in faces.embeddings],
             [table.shape[1] for table in faces.maps],
         ).to(self.device)
-        self.weights = supervision(schedule.supervision, config.depth).to(self.device)
+        self.weights = losses.supervision(schedule.supervision, config.depth).to(self.device)
         if start is not None:
             self._begin_with(start)
         self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
+        self.parameters = list(self.student.parameters())
+        self.threads = ThreadPoolExecutor(schedule.parts)
         self.optimiser = self._optimiser()
         self.step, self.best, self.unimproved = 0, -1.0, 0
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +92,9 @@ class Trainer:
                     log.write(json.dumps(row) + "\n")
                     log.flush()
                 if self.step % self.checkpoint_every == 0 or ends or self._given_up:
-                    self._checkpoint()
+                    self._checkpoint("latest.pt")
+                if self.schedule.decay_steps and self.step == self.schedule.decay_step:
+                    self._checkpoint(STABLE)
         return self._export()
 
     @property
@@ -96,13 +103,9 @@ class Trainer:
 
     def _one_step(self) -> dict[str, float]:
         schedule = self.schedule
-        progress = self.step / schedule.steps
         for group in self.optimiser.param_groups:
-            group["lr"] = schedule.learning_rate * pace(progress, schedule.warmup)
-        terms = self._terms(self.batches[self.step])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = sum(terms.values(), torch.zeros((), device=self.device))
-        loss.backward()  # type: ignore[no-untyped-call]
+            group["lr"] = schedule.learning_rate * pace(schedule, self.step)
+        terms = self._gradients(self.batches[self.step])
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -111,12 +114,30 @@ class Trainer:
             for key, value in self.student.state_dict().items():
                 if value.is_floating_point():
                     self.average[key].lerp_(value, 1 - rate)
-        return {"step": self.step} | {name: float(term.detach()) for name, term in terms.items()}
+        return {"step": self.step, **terms}
+
+    def _gradients(self, batch: Batch) -> dict[str, float]:
+        """Sets every parameter's gradient, the mean over the batch's parts; -> the loss's terms."""
+        parts = [batch.part(number, self.schedule.parts) for number in range(self.schedule.parts)]
+        each = list(self.threads.map(self._gradients_of, parts))
+        for parameter, *grads in zip(self.parameters, *(grads for _, grads in each), strict=True):
+            known = [grad for grad in grads if grad is not None]
+            parameter.grad = torch.stack(known).sum(0) / len(parts) if known else None
+        return {
+            name: float(np.mean([float(terms[name].detach()) for terms, _ in each]))
+            for name in each[0][0]
+        }
+
+    def _gradients_of(self, part: Batch) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
+        terms = self._terms(part)
+        loss = sum(terms.values(), torch.zeros((), device=self.device))
+        return terms, torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted terms of the loss that are switched on."""
         schedule, weights = self.schedule, self.weights
-        with torch.autocast(self.device.type, torch.bfloat16):
+        # No cache: parts that run side by side would share each other's graphs.
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
             scores, embeddings, maps = self.student(batch.images, batch.kept)
         scores = scores.float()
         terms = {"quality": losses.regression(scores, batch.quality, weights)}
@@ -147,7 +168,7 @@ class Trainer:
             for k in sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
         }
         found["FW"] = _agree(fuse(trail, depth), quality)
-        clean = rows % self.batches.faces.versions == 0
+        clean = self.batches.faces.clean[rows]
         if clean.sum() > 2:
             found["FW clean"] = _agree(fuse(trail[clean], depth), quality[clean])
         self.unimproved = 0 if found["FW"] > self.best else self.unimproved + 1
@@ -182,10 +203,17 @@ class Trainer:
         )
 
     def _begin_with(self, start: Path) -> None:
-        state = self._load(start)
+        state = (
+            self._model(start) if start.suffix == ".safetensors" else self._load(start)["average"]
+        )
         generator = torch.Generator().manual_seed(self.schedule.seed)
         wanted = self.student.state_dict()
-        self.student.load_state_dict(widen(state["average"], wanted, 0.02, generator))
+        self.student.load_state_dict(widen(state, wanted, 0.02, generator))
+
+    def _model(self, path: Path) -> dict[str, Tensor]:
+        """The ViT alone: what predicts the teachers begins anew."""
+        arrays = load_weights(path).arrays
+        return {f"vit.{name}": torch.from_numpy(value.copy()) for name, value in arrays.items()}
 
     def _load(self, path: Path) -> dict[str, Any]:
         try:
@@ -194,7 +222,7 @@ class Trainer:
             raise CheckpointError(f"{path}: not a readable training checkpoint: {exc}") from exc
         return state
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, name: str) -> None:
         partial = self.folder / "partial.pt"
         state = {
             "student": self.student.state_dict(),
@@ -206,11 +234,17 @@ class Trainer:
             "schedule": msgspec.to_builtins(self.schedule),
         }
         torch.save(state, partial)
-        partial.rename(self.folder / "latest.pt")
+        partial.replace(self.folder / name)
 
     def _resume(self, path: Path) -> None:
         state = self._load(path)
-        if state["schedule"] != msgspec.to_builtins(self.schedule):
+        own = msgspec.to_builtins(self.schedule)
+        if self._only_longer(state) and _falling(state) and (self.folder / STABLE).exists():
+            path = self.folder / STABLE
+            state = self._load(path)
+        continues = self._only_longer(state) and not _falling(state)
+        in_time = state["step"] <= self.schedule.decay_step
+        if state["schedule"] != own and not (continues and in_time):
             raise CheckpointError(
                 f"{path} is of another schedule; choose another output folder, "
                 "or start a new run from it with `start:`"
@@ -219,6 +253,12 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.step = state["average"], state["step"]
         self.best, self.unimproved = state["best"], state["unimproved"]
+
+    def _only_longer(self, state: dict[str, Any]) -> bool:
+        """Whether a checkpoint's schedule differs only in when its level rate begins to fall."""
+        own, other = msgspec.to_builtins(self.schedule), dict(state["schedule"])
+        ends = [(s.pop("steps"), s.pop("decay_steps", 0)) for s in (own, other)]
+        return own == other and ends[0] != ends[1] and all(decay for _, decay in ends)
 
     def _export(self) -> Path:
         from safetensors.torch import save_file
@@ -234,22 +274,10 @@ class Trainer:
         return target
 
 
-def supervision(kind: str, depth: int) -> Tensor:
-    """(E,) weights of the exits in the loss, summing to 1."""
-    if kind == "depth":
-        return torch.from_numpy(depth_weights(depth))
-    if kind == "equal":
-        return torch.full((depth,), 1 / depth)
-    weights = torch.zeros(depth)
-    weights[-1] = 1
-    return weights
-
-
-def pace(progress: float, warmup: float) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
-    if progress < warmup:
-        return (progress + 1e-3) / (warmup + 1e-3)
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+def _falling(state: dict[str, Any]) -> bool:
+    """Whether the rate of a checkpoint with a level rate has begun to fall."""
+    schedule = state["schedule"]
+    return bool(state["step"] > schedule["steps"] - schedule["decay_steps"])
 
 
 def _agree(scores: Array, quality: Array) -> float:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edge_fiqa.exits.fusion import depth_weights
+
 
 def regression(scores: Tensor, quality: Tensor, weights: Tensor) -> Tensor:
     """Smooth-L1 to the label, exits weighted by `weights` (E,)."""
@@ -35,3 +37,14 @@ def agreement(scores: Tensor, weights: Tensor) -> Tensor:
 def direction(found: Tensor, wanted: Tensor) -> Tensor:
     """1 - cosine over the last axis, averaged over the others."""
     return (1 - F.cosine_similarity(found, wanted, dim=-1)).mean()
+
+
+def supervision(kind: str, depth: int) -> Tensor:
+    """(E,) weights of the exits in the loss, summing to 1."""
+    if kind == "depth":
+        return torch.from_numpy(depth_weights(depth))
+    if kind == "equal":
+        return torch.full((depth,), 1 / depth)
+    weights = torch.zeros(depth)
+    weights[-1] = 1
+    return weights

@@ -25,6 +25,27 @@ class Teacher(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     map: str | None = None
 
 
+class QualityTeacher(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen network that gives one quality a face. share: of the label that is its score."""
+
+    share: float
+
+
+class FaceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A folder with one folder a person, a CSV (path, dataset, identity), or a CSV (shard, member,
+    dataset, identity) that lies beside its tar shards. An empty identity is a face without a label.
+
+    same_names: data sets whose identities carry the names of another one (celeba5: celeba10k).
+    persons: a CSV (shard, member, train_identity) that says who is a person of another source,
+    as dataset/identity. variants: degraded versions of every face, where not those of the recipe.
+    """
+
+    list: str
+    same_names: dict[str, str] = {}
+    persons: str | None = None
+    variants: int | None = None
+
+
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of the network. Width must divide by heads."""
 
@@ -42,13 +63,20 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     supervision: weight of each exit's loss: by depth (l / sum, EX-FIQA's FW), all equal, or only the
     last one (for comparison).
+    parts: a batch is computed in so many parts side by side, each by one thread, which wastes less
+    than threads that wait for each other where other work shares the processor.
+    decay_steps: 0 lets the rate fall as half a cosine. Otherwise it stays level and falls in so many
+    last steps (warm-up, stable, decay, arXiv:2405.18392), in which all patches are kept; a finished
+    run with more `steps` goes on from where the rate began to fall.
     """
 
     steps: int = 2400
     batch: int = 128
+    parts: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of the steps
+    decay_steps: int = 0
     kept_patches: int = 72  # PatchDropout (arXiv:2208.07220): 144 keeps all
     full_patches_from: float = 0.8  # share of the steps after which all patches are kept
     clean: float = 0.4  # share of a batch that is faces as they are, not degraded
@@ -64,16 +92,30 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     patience: int = 0  # validations without a better one before stopping; 0 runs to the end
     seed: int = 0
 
+    @property
+    def full_patches_step(self) -> int:
+        """The first step that reads every patch."""
+        return self.decay_step if self.decay_steps else round(self.full_patches_from * self.steps)
+
+    @property
+    def decay_step(self) -> int:
+        """The step at which a level rate begins to fall."""
+        return self.steps - self.decay_steps
+
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """faces: a CSV (path, dataset, identity) or a folder with one folder a person; paths are relative
-    to the data root. start: a `latest.pt` to begin from, narrower ones are widened."""
+    """faces: one source or several; paths are relative to the data root. exclude: lists whose persons
+    must not be among them. start: a checkpoint (`latest.pt`) or a model (`.safetensors`) to begin from,
+    narrower ones are widened."""
 
-    faces: str
+    faces: str | tuple[FaceSource, ...]
+    exclude: tuple[str, ...] = ()
     teachers: tuple[Teacher, ...]
+    quality_teachers: tuple[QualityTeacher, ...] = ()
     label: LabelName = "certainty_ratio"
     smoothing: float = 0.0  # share of the label that the critic gives (0 to 1)
     variants: int = 6  # degraded versions of every face
+    mixed: int = 3  # degradations of one version at most
     model: Shape = Shape()
     start: str | None = None
     schedule: Schedule = Schedule()
@@ -82,8 +124,21 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         self.model.config()
         if not self.teachers:
             raise ConfigError("teachers: at least one recogniser is needed to label faces")
-        if self.variants < 0:
-            raise ConfigError(f"variants must not be negative, got {self.variants}")
+        if not self.faces:
+            raise ConfigError("faces: at least one source is needed")
+        if sum(teacher.share for teacher in self.quality_teachers) > 1 or any(
+            teacher.share < 0 for teacher in self.quality_teachers
+        ):
+            raise ConfigError(
+                "quality_teachers: shares are of one label: 0 to 1, together at most 1"
+            )
+        if self.mixed < 1:
+            raise ConfigError(f"mixed must be at least 1, got {self.mixed}")
+        if not 0 <= self.schedule.decay_steps <= self.schedule.steps:
+            raise ConfigError("schedule.decay_steps is a part of schedule.steps")
+        for variants in (self.variants, *(source.variants or 0 for source in self.sources)):
+            if variants < 0:
+                raise ConfigError(f"variants must not be negative, got {variants}")
         if not 0 <= self.smoothing <= 1:
             raise ConfigError(f"smoothing is a share: 0 to 1, got {self.smoothing}")
         kept = self.schedule.kept_patches
@@ -93,12 +148,18 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(
                 f"model.mode {self.model.mode} reads every patch: set schedule.kept_patches to 144"
             )
+        if not 1 <= self.schedule.parts <= self.schedule.batch:
+            raise ConfigError("schedule.parts must be 1 to schedule.batch")
         for name in ("steps", "batch", "validate_every"):
             if getattr(self.schedule, name) < 1:
                 raise ConfigError(f"schedule.{name} must be at least 1")
         for name in ("clean", "grey", "held_out", "warmup", "full_patches_from"):
             if not 0 <= getattr(self.schedule, name) <= 1:
                 raise ConfigError(f"schedule.{name} is a share: 0 to 1")
+
+    @property
+    def sources(self) -> tuple[FaceSource, ...]:
+        return (FaceSource(list=self.faces),) if isinstance(self.faces, str) else self.faces
 
 
 def load_config(name: str) -> TrainConfig:

@@ -44,6 +44,15 @@ def test_train_writes_a_model_a_log_and_a_curve_and_goes_on(root, capsys):
     assert load_weights(model).fingerprint == stamp
 
 
+def test_a_cache_is_prepared_ahead(root, capsys, monkeypatch):
+    assert train(root, "--prepare-only") == 0
+    assert "18 images are ready" in capsys.readouterr().out
+    assert not (root / "out/model.safetensors").exists()
+    monkeypatch.setattr("edge_fiqa.training.faces.random_mixture", None)  # all is there
+    assert train(root) == 0
+    assert (root / "out/model.safetensors").exists()
+
+
 def test_mistakes_are_one_line(root, capsys):
     (root / "tiny.yaml").write_text("faces: faces\nteachers: [{path: no.onnx}]\n", encoding="utf-8")
     assert train(root) == 2

@@ -43,6 +43,13 @@ def test_a_face_alone_has_no_label_when_clean_and_an_honest_one_when_not():
     assert np.argsort(found[40, 1:]).tolist() == np.argsort(kind[1:]).tolist()
 
 
+def test_without_degraded_versions_a_face_alone_has_no_label():
+    clean = unit([1, 0], [0, 1], [1, 1])
+    found = centre_cosine(clean, clean[:, None], np.array([0, 0, 1]))
+    assert np.isfinite(found[:2]).all()
+    assert np.isnan(found[2, 0])
+
+
 def test_standardise_leaves_unknown_labels_unknown():
     found = standardise(np.array([1.0, 3.0, np.nan], np.float32))
     assert found[:2].tolist() == [-1, 1]

@@ -10,6 +10,7 @@ from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training.curve import plot_curve, read_log
 from edge_fiqa.training.faces import TrainingFaces
 from edge_fiqa.training.loop import Trainer
+from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.types import VitConfig
 
@@ -28,9 +29,10 @@ def faces():
         images,
         quality,
         np.arange(40) // 4,
+        np.arange(40) % 2 == 0,
+        np.ones(40, bool),
         (rng.normal(size=(40, 4)).astype(np.float16),),
         (rng.normal(size=(40, 5, 7, 7)).astype(np.float16),),
-        versions=2,
     )
 
 
@@ -41,7 +43,7 @@ def test_a_killed_run_ends_with_the_same_weights(faces, tmp_path):
     for _ in range(4):
         interrupted._one_step()
         if interrupted.step == 3:
-            interrupted._checkpoint()
+            interrupted._checkpoint("latest.pt")
     resumed = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "b", checkpoint_every=3)
     assert resumed.step == 3
     found, expected = load_weights(resumed.run()), load_weights(whole)
@@ -63,6 +65,70 @@ def test_a_checkpoint_of_another_schedule_is_not_continued(faces, tmp_path):
     (tmp_path / "latest.pt").write_bytes(b"cut off")
     with pytest.raises(CheckpointError, match="latest"):
         Trainer(CONFIG, SCHEDULE, faces, tmp_path)
+
+
+STABLE = msgspec.structs.replace(SCHEDULE, steps=6, decay_steps=2, kept_patches=20)
+
+
+def test_a_longer_run_goes_on_from_before_the_decay(faces, tmp_path):
+    """...and ends as if it had been meant to be that long from the start."""
+    longer = msgspec.structs.replace(STABLE, steps=9, warmup=0.0)
+    shorter = msgspec.structs.replace(longer, steps=6)
+    whole = Trainer(CONFIG, longer, faces, tmp_path / "whole").run()
+    Trainer(CONFIG, shorter, faces, tmp_path / "a").run()
+    resumed = Trainer(CONFIG, longer, faces, tmp_path / "a")
+    assert resumed.step == 4
+    assert load_weights(resumed.run()).fingerprint == load_weights(whole).fingerprint
+
+
+def test_a_decay_begins_early_but_not_in_the_past(faces, tmp_path):
+    Trainer(CONFIG, STABLE, faces, tmp_path).run()
+    late = msgspec.structs.replace(STABLE, steps=5)  # its rate should have begun to fall at step 3
+    with pytest.raises(CheckpointError, match="another schedule"):
+        Trainer(CONFIG, late, faces, tmp_path)
+
+
+def test_a_level_rate_falls_at_last(faces, tmp_path):
+    rates = [pace(Schedule(steps=100, warmup=0.1, decay_steps=20), step) for step in range(100)]
+    assert rates[0] < 0.05
+    assert rates[10:81] == [1.0] * 71
+    assert (np.diff(rates[80:]) < 0).all()
+    assert rates[-1] < 0.05
+    batches = Trainer(CONFIG, STABLE, faces, tmp_path).batches
+    assert batches[3].kept is not None
+    assert batches[4].kept is None
+
+
+def test_a_run_starts_from_a_model_without_its_teachers(faces, tmp_path):
+    model = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").run()
+    begun = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "b", start=model)
+    np.testing.assert_allclose(
+        begun.trail(faces.images),
+        Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").trail(faces.images),
+        atol=0.02,  # the model is kept in float16
+    )
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(faces, tmp_path):
+    """...where the loss is a mean over faces: without the pairs of the ranking term."""
+    alone = msgspec.structs.replace(SCHEDULE, ranking=0.0, kept_patches=144)
+    gradients = []
+    for parts in (1, 2):
+        schedule = msgspec.structs.replace(alone, parts=parts)
+        trainer = Trainer(CONFIG, schedule, faces, tmp_path / str(parts))
+        batch = trainer.batches[0]
+        batch.quality.nan_to_num_(0.5)  # as many known labels in every part
+        terms = trainer._gradients(batch)
+        assert set(terms) == {"quality", "agreement", "distil", "maps"}
+        gradients.append(torch.cat([p.grad.ravel() for p in trainer.parameters]))
+    whole, halves = gradients
+    assert (whole - halves).norm() < 0.02 * whole.norm()  # bfloat16
+
+
+def test_parts_repeat_exactly(faces, tmp_path):
+    schedule = msgspec.structs.replace(SCHEDULE, parts=2)
+    models = [Trainer(CONFIG, schedule, faces, tmp_path / n).run() for n in "ab"]
+    assert load_weights(models[0]).fingerprint == load_weights(models[1]).fingerprint
 
 
 def test_a_wider_model_starts_from_a_narrower_run(faces, tmp_path):

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from edge_fiqa.training import losses
-from edge_fiqa.training.loop import pace, supervision
+from edge_fiqa.training.losses import supervision
+from edge_fiqa.training.pace import pace
+from edge_fiqa.training.recipe import Schedule
 
 BY_DEPTH = torch.tensor([1 / 3, 2 / 3])
 NAN = float("nan")
@@ -57,7 +59,7 @@ def test_supervision():
 
 
 def test_pace():
-    values = [pace(step / 100, 0.1) for step in range(101)]
+    values = [pace(Schedule(steps=100, warmup=0.1), step) for step in range(101)]
     assert max(values) == pytest.approx(1.0)
     assert values.index(max(values)) == 10
     assert values[0] < 0.05

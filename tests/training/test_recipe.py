@@ -33,6 +33,10 @@ def test_five_lines_suffice(tmp_path):
         ("model: {mode: crfiqa}", "kept_patches"),
         ("model: {width: 100, heads: 7}", "100"),
         ("label: beauty", "beauty"),
+        ("mixed: 0", "mixed"),
+        ("schedule: {steps: 5, decay_steps: 6}", "decay_steps"),
+        ("quality_teachers: [{path: q.onnx}]", "share"),
+        ("quality_teachers: [{path: q.onnx, share: 1.5}]", "shares"),
         ("teachers: []", "teachers"),
     ],
 )
