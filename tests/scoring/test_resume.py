@@ -70,10 +70,8 @@ def test_cut_at_any_byte_the_next_run_makes_the_same_file(tmp_path, form, with_s
     """Images of one and of several faces, a failure among them, names that hold what CSV uses."""
     path, saved = tmp_path / "out", tmp_path / "saved"
     images = [
-        [record("a")],
-        [record("b"), record("b", 1), record("b", 2, code="too_small")],
-        *([record(name), record(name, 1)] for name in ("c\nd", '"\r\n,"')),
-        [record("z")],
+        [record("b"), record("b", 1, code="too_small")],
+        [record('"\r\n,'), record('"\r\n,', 1)],
     ]
     fill(path, form, *images)
     whole = path.read_bytes()
@@ -157,7 +155,11 @@ def test_a_full_disk_while_replacing_loses_nothing(tmp_path, form, monkeypatch):
             file.close()
     assert path.read_bytes() == before
     assert fill(path, form, [record("a")]) == {"b"}
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".out.lock", "out", "out.run.json"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        ".out.lock",
+        "out",
+        "out.run.json",
+    ]
 
 
 def _full(descriptor):
@@ -210,7 +212,7 @@ def test_scores_of_other_settings_are_refused_and_named(tmp_path, form):
     fill(path, form, [record("a")])
     before = path.read_bytes(), beside(path).read_bytes()
     described = {**DESCRIBED, "policy": "exit 2"}
-    with pytest.raises(ConfigError, match="policy: full depth there, exit 2 now.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"policy: full depth there, exit 2 now.*--overwrite"):
         fill(path, form, settings=run_settings(described))
     for changes in ({"fingerprint": "sha256:cd"}, {"fusion": "F"}, {"calibration": "sigmoid:2"}):
         with pytest.raises(ConfigError, match="other settings"):
@@ -273,7 +275,7 @@ def test_damaged_settings_are_an_error_that_says_what_to_do(tmp_path, form):
 def test_a_foreign_file_is_left_alone(tmp_path, form, text):
     path = tmp_path / "out"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="is not a .* file of edge_fiqa.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"is not a .* file of edge_fiqa.*--overwrite"):
         fill(path, form)
     assert path.read_text(encoding="utf-8") == text
 
