@@ -81,6 +81,7 @@ setup(
         "platformdirs>=4",
         "pyyaml>=6",
         "tqdm>=4.66",
+        "filelock>=3.12",
         *EXTRAS["ov"],
     ],
     extras_require=EXTRAS,

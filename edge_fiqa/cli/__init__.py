@@ -2,12 +2,14 @@
 
 Exit status: 0 everything was done; 1 not all of it (faces that could not be scored, a calibration that
 promises nothing); 2 nothing could be done (usage, missing bundle, missing backend); 130 stopped by
-Ctrl-C, 143 by SIGTERM.
+Ctrl-C, 143 by SIGTERM; 141 the reader of the output went away.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import logging
 import os
 import signal
@@ -55,20 +57,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == chosen:
             import_module(f"edge_fiqa.cli.{name}").add_arguments(command)
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no é shows \\xe9
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("edge_fiqa.plans").setLevel(logging.INFO)  # minutes, and no terminal: lines
     try:
         with _stoppable():
-            return int(import_module(f"edge_fiqa.cli.{options.command}").run(options))
+            status = int(import_module(f"edge_fiqa.cli.{options.command}").run(options))
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is an error here, not at the exit
+            return status
     except EdgeFiqaError as exc:
         print(f"edge-fiqa {options.command}: {exc}", file=sys.stderr)
+        _discard_output()
         return 2
     except KeyboardInterrupt as stop:
         print(f"edge-fiqa {options.command}: stopped", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        sys.stderr.close()
-        return 0
+        _discard_output()
+        return 141
+    except OSError as exc:
+        if exc.errno not in CANNOT_BE_WRITTEN:
+            raise
+        print(f"edge-fiqa {options.command}: {exc.strerror}", file=sys.stderr)
+        _discard_output()
+        return 2
+
+
+CANNOT_BE_WRITTEN = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT}
+
+
+def _discard_output() -> None:
+    """What standard output did not take is not tried again when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except AttributeError:  # there is no standard output
+        pass
 
 
 class Terminated(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
@@ -68,25 +69,17 @@ def open_bundle(options: argparse.Namespace) -> Bundle:
     return Bundle.open(options.bundle)
 
 
-def policies_of(options: argparse.Namespace) -> list[Policy]:
-    """The policies that the flags ask for. Raises ConfigError where flags contradict each other."""
-    given = {name for name in _FLAGS if getattr(options, name) is not None}
-    if options.risk is not None and options.policy != "gate":
-        raise ConfigError("--risk is about --policy gate, which is not given")
-    if options.ranked is not None and options.policy != "gate":
-        raise ConfigError("--ranked is about --policy gate, which is not given")
-    for name in sorted(given):
-        if not _belongs(_FLAGS[name], options.policy):
-            flag = name.replace("_", "-")
-            raise ConfigError(
-                f"--{flag} is about --policy {_FLAGS[name]}, --policy {options.policy} is given"
-            )
+def policies_of(options: argparse.Namespace, depth: int) -> list[Policy]:
+    """The policies that the flags ask for, of a model of `depth` blocks.
+
+    Raises ConfigError where flags contradict each other.
+    """
+    given = {name for name in OWNERS if getattr(options, name) is not None}
+    _check_owners(options, given)
     if options.all_exits:
-        if given or options.policy not in (None, "fixed"):
-            raise ConfigError("--all-exits runs to full depth and takes no stopping policy")
-        return [Fixed()]
-    missing = _NEEDED.get(options.policy, "")
-    if missing and options.policy not in {_FLAGS[name] for name in given}:
+        return _every_exit(options, given, depth)
+    missing = NEEDED.get(options.policy, "")
+    if missing and options.policy not in {OWNERS[name] for name in given}:
         raise ConfigError(f"--policy {options.policy} needs {missing}")
     policies: list[Policy] = []
     if options.exit is not None:
@@ -102,13 +95,40 @@ def policies_of(options: argparse.Namespace) -> list[Policy]:
     return policies or [Fixed()]
 
 
+def _check_owners(options: argparse.Namespace, given: Collection[str]) -> None:
+    """Raises ConfigError where a flag is of another policy than the stated one."""
+    for name in ("risk", "ranked"):
+        if getattr(options, name) is not None and options.policy != "gate":
+            raise ConfigError(f"--{name} is about --policy gate, which is not given")
+    for name in sorted(given):
+        if not _belongs(OWNERS[name], options.policy):
+            flag = name.replace("_", "-")
+            raise ConfigError(
+                f"--{flag} is about --policy {OWNERS[name]}, --policy {options.policy} is given"
+            )
+
+
+def _every_exit(options: argparse.Namespace, given: Collection[str], depth: int) -> list[Policy]:
+    """Full depth. `--exit` with the last block says the same and is no contradiction."""
+    if set(given) - {"exit"} or options.policy not in (None, "fixed"):
+        raise ConfigError("--all-exits runs to full depth and takes no stopping policy")
+    if options.exit not in (None, depth):
+        raise ConfigError(
+            f"--all-exits runs to full depth, {depth}; --exit {options.exit} does not"
+        )
+    return [Fixed()]
+
+
 def _belongs(owner: str, policy: str | None) -> bool:
-    """Whether a flag of `owner` may stand beside --policy: limits on depth compose with any policy
-    but fixed; what watches a face stands alone, as the gate's promise would be void beside it."""
+    """Whether a flag of `owner` may stand beside --policy.
+
+    Limits on depth compose with any policy but fixed. Convergence stands alone: beside it the gate's
+    promise would not hold.
+    """
     return policy in (None, owner) or (owner != "convergence" and policy != "fixed")
 
 
-_FLAGS = {
+OWNERS = {
     "exit": "fixed",
     "budget_ms": "budget",
     "budget_gflops": "budget",
@@ -117,5 +137,7 @@ _FLAGS = {
     "eps": "convergence",
     "patience": "convergence",
 }
+"""Flag -> the policy that it is about."""
 
-_NEEDED = {"budget": "--budget-ms, --budget-gflops or --budget-mj", "deadline": "--deadline-ms"}
+NEEDED = {"budget": "--budget-ms, --budget-gflops or --budget-mj", "deadline": "--deadline-ms"}
+"""Policy -> the flags without which it means nothing."""

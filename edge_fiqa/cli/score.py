@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.calibration.audit import SHARE, Audit
 from edge_fiqa.calibration.monitor import Finding
-from edge_fiqa.cli.options import (
-    add_engine_arguments,
-    add_policy_arguments,
-    cores,
-    open_bundle,
-    policies_of,
-)
+from edge_fiqa.cli import Terminated
+from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments, cores
+from edge_fiqa.cli.score_request import ScoreRequest, request_of
+from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.exits.fusion import parse_fusion
 from edge_fiqa.faces.images import printable
 from edge_fiqa.faces.landmarks import read_landmarks
 from edge_fiqa.faces.sources import FaceReader, expand
-from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.gate_service import GateService
-from edge_fiqa.scoring.output import CsvWriter, NdjsonWriter, TableWriter, Writer
+from edge_fiqa.scoring.output import STDOUT, StreamWriter, TableWriter, Writer
 from edge_fiqa.scoring.pipeline import TOGETHER, score_files
-from edge_fiqa.scoring.resume import FileFormat, ResumableFile
+from edge_fiqa.scoring.resume import ResumableFile
+from edge_fiqa.scoring.run_settings import settings_of
 from edge_fiqa.scoring.scorer import Scorer
 
 
@@ -64,75 +61,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.jobs is not None and options.jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
-    if "" in options.inputs:  # an unset shell variable; Path("") would be the current folder
-        raise ConfigError("one of the paths is empty")
-    if options.audit is not None and options.policy != "gate":
-        raise ConfigError("--audit is about --policy gate, which is not given")
-    if options.overwrite and options.output is None:
-        raise ConfigError("--overwrite is about --output FILE, which is not given")
-    landmarks = read_landmarks(options.landmarks) if options.landmarks else None
-    reader = FaceReader(options.detector, landmarks, options.min_eye_px)
-    single = len(options.inputs) == 1 and Path(options.inputs[0]).is_file()
-    policies = policies_of(options)
-    scorers, together = _scorers(options, policies, single)
-    workers, audit = _workers(options, scorers, policies, together)
-    writer, done = _writer(options, scorers[0])
-    paths = (p for p in expand(options.inputs, sys.stdin) if printable(p) not in done)
-    shown = _with_progress(paths, options, single)
-    failed = total = 0
+    request = request_of(options)
+    reader = _face_reader(request)
+    scorers, together = _scorers(request)
+    workers, audit = _workers(request, scorers, together)
+    writer, done = _writer(request, workers[0])
+    summary = ScoreSummary()
+    paths = _with_progress(_not_done(request, done, summary), request)
     try:
-        for records in score_files(shown, reader.faces_of, workers, policies, together):
+        for records in score_files(paths, reader.faces_of, workers, request.policies, together):
             writer.write(records)
-            total += len(records)
-            failed += sum(record.quality.code != "ok" for record in records)
-    except KeyboardInterrupt:
-        where = (
-            f" to {options.output}; the same command goes on from there" if options.output else ""
-        )
-        print(f"edge-fiqa score: stopped; {total} faces written{where}", file=sys.stderr)
-        return 130
+            summary.see(records)
+    except KeyboardInterrupt as stop:
+        _say(f"stopped; {summary.written} faces written{_how_to_go_on(writer)}")
+        return 143 if isinstance(stop, Terminated) else 130
     finally:
-        if isinstance(writer, ResumableFile):
-            writer.close()
-    for finding in _findings(scorers):
-        print(f"edge-fiqa score: warning: {finding.message}", file=sys.stderr)
-    if audit is not None and audit.suspended:
-        print(f"edge-fiqa score: {audit.suspended}", file=sys.stderr)
-    if not total and not done:
-        raise ConfigError(f"no images in {' '.join(options.inputs)}")
-    if options.output is not None and not options.quiet:
-        skipped = f", {len(done)} files were there already" if done else ""
-        print(f"{total} faces written to {options.output} ({failed} NA{skipped})", file=sys.stderr)
-    return 1 if failed else 0
+        writer.close()
+    _say_findings(scorers, audit)
+    if not summary.written and not summary.there_already:
+        raise ConfigError(f"no images in {' '.join(request.inputs)}")
+    if request.output.path is not None and not request.output.quiet:
+        print(summary.line(str(request.output.path)), file=sys.stderr)
+    return 1 if summary.failed else 0
 
 
-def _scorers(
-    options: argparse.Namespace, policies: Sequence[Policy], single: bool
-) -> tuple[list[Scorer], int]:
-    """Warm scorers, and how many files one takes at once.
+def _face_reader(request: ScoreRequest) -> FaceReader:
+    faces = request.faces
+    landmarks = read_landmarks(faces.landmarks) if faces.landmarks else None
+    return FaceReader(faces.detector, landmarks, faces.min_eye_px)
+
+
+def _scorers(request: ScoreRequest) -> tuple[list[Scorer], int]:
+    """Scorers, and how many files each takes at once.
 
     One thread per scorer and a scorer per core give the most faces/s. All cores on one face give the
     shortest answer, which is what a single file or a policy in ms asks for.
     """
-    timed = any(policy.needs_ms for policy in policies)
-    jobs = 1 if single else options.jobs or (1 if timed else cores())
-    together = 1 if single or timed else TOGETHER
-    threads = max(1, cores() // jobs) if options.threads is None else options.threads
-    bundle = open_bundle(options)
-    fusion = parse_fusion(options.fusion, bundle.config.depth)
-    calibration = None
-    if options.calibration is not None:
-        calibration = load_calibration(options.calibration, bundle.manifest.fingerprint)
+    jobs = 1 if request.single else request.jobs or (1 if request.timed else cores())
+    together = 1 if request.single or request.timed else TOGETHER
+    threads = max(1, cores() // jobs) if request.threads is None else request.threads
     scorers = [
         Scorer.open(
-            bundle,
-            backend=options.backend,
+            request.bundle,
+            backend=request.backend,
             threads=threads,
-            fusion=fusion,
-            gate=options.gate,
-            calibration=calibration,
+            fusion=request.fusion,
+            gate=request.gate,
+            calibration=request.calibration,
         )
         for _ in range(jobs)
     ]
@@ -140,23 +115,85 @@ def _scorers(
 
 
 def _workers(
-    options: argparse.Namespace,
-    scorers: Sequence[Scorer],
-    policies: Sequence[Policy],
-    together: int,
+    request: ScoreRequest, scorers: Sequence[Scorer], together: int
 ) -> tuple[Sequence[Scorer | GateService], Audit | None]:
     """What scores, warm; under the gate policy all share one audit."""
     workers: Sequence[Scorer | GateService] = scorers
-    audit = None
-    if options.policy == "gate":
-        share = SHARE if options.audit is None else options.audit
-        audit = Audit(scorers[0].gate_policy(options.risk).risk, share)
+    audit, gated = None, request.gate_policy
+    if gated is not None:
+        audit = Audit(scorers[0].gate_policy(gated.risk).risk, gated.audit_share)
         workers = [
-            GateService(scorer, options.risk, audit, ranked=options.ranked) for scorer in scorers
+            GateService(scorer, gated.risk, audit, ranked=gated.ranked) for scorer in scorers
         ]
-    for worker in workers:  # also finds out, before the first file, that an exit does not exist
-        worker.prepare(policies, together)
+    for worker in workers:  # an exit that does not exist is an error before the first file
+        worker.prepare(request.policies, together)
     return workers, audit
+
+
+def _writer(request: ScoreRequest, worker: Scorer | GateService) -> tuple[Writer, Iterable[str]]:
+    """And the sources that need not be scored again."""
+    scorer = worker.scorer if isinstance(worker, GateService) else worker
+    output = request.output
+    if output.path is None:
+        return _to_standard_output(request, scorer.gate is not None), ()
+    if not _is_resumable(output.path):
+        return StreamWriter.at(output.path, output.file_form), ()
+    run_settings = settings_of(
+        scorer,
+        request.policies,
+        gate=worker.gate if isinstance(worker, GateService) else None,
+        audit_share=request.gate_policy.audit_share if request.gate_policy else None,
+        detector=request.faces.detector,
+        landmarks=request.faces.landmarks,
+        min_eye_px=request.faces.min_eye_px,
+    )
+    file = ResumableFile(output.path, output.file_form, run_settings, overwrite=output.overwrite)
+    return file, file.done
+
+
+def _to_standard_output(request: ScoreRequest, gate: bool) -> Writer:
+    if sys.stdout is None:
+        raise ConfigError(f"{STDOUT} is closed; give --output FILE")
+    if request.output.form == "table":
+        return TableWriter(sys.stdout, request.output.all_exits, gate)
+    return StreamWriter(sys.stdout.buffer, request.output.form, STDOUT)
+
+
+def _is_resumable(path: Path) -> bool:
+    """Not a pipe or a device, which have no end to go on from; nor a name for standard output."""
+    if path.absolute().parts[:2] in (("/", "dev"), ("/", "proc")):
+        return False
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _not_done(request: ScoreRequest, done: Iterable[str], summary: ScoreSummary) -> Iterator[Path]:
+    for path in expand(request.inputs, sys.stdin):
+        if printable(path) in done:
+            summary.there_already += 1
+        else:
+            yield path
+
+
+def _with_progress(paths: Iterable[Path], request: ScoreRequest) -> Iterator[Path]:
+    output = request.output
+    hidden = output.quiet or request.single or not sys.stderr.isatty()
+    if hidden or (output.path is None and sys.stdout.isatty()):
+        return iter(paths)
+    from tqdm import tqdm
+
+    known = list(paths)
+    return iter(tqdm(known, unit="file", file=sys.stderr, dynamic_ncols=True))
+
+
+def _say_findings(scorers: Sequence[Scorer], audit: Audit | None) -> None:
+    for finding in _findings(scorers):
+        _say(f"warning: {finding.message}")
+    if audit is not None and audit.suspended:
+        _say(audit.suspended)
 
 
 def _findings(scorers: Sequence[Scorer]) -> list[Finding]:
@@ -167,34 +204,11 @@ def _findings(scorers: Sequence[Scorer]) -> list[Finding]:
     return monitors[0].findings() if monitors else []
 
 
-def _writer(options: argparse.Namespace, scorer: Scorer) -> tuple[Writer, set[str]]:
-    if options.output is None:
-        if options.format in (None, "table"):
-            return TableWriter(sys.stdout, options.all_exits, scorer.gate is not None), set()
-        return (
-            CsvWriter(sys.stdout) if options.format == "csv" else NdjsonWriter(sys.stdout)
-        ), set()
-    if options.format == "table":
-        raise ConfigError("--format table is for the terminal; --output takes ndjson or csv")
-    kind: FileFormat = options.format or ("csv" if options.output.suffix == ".csv" else "ndjson")
-    file = ResumableFile(
-        options.output,
-        kind,
-        fingerprint=scorer.bundle.manifest.fingerprint,
-        fusion=scorer.fusion,
-        calibration=scorer.calibrated,
-        overwrite=options.overwrite,
-    )
-    return file, file.done
+def _how_to_go_on(writer: Writer) -> str:
+    if not isinstance(writer, ResumableFile):
+        return ""
+    return f" to {writer.path}; the same command goes on from there"
 
 
-def _with_progress(
-    paths: Iterable[Path], options: argparse.Namespace, single: bool
-) -> Iterator[Path]:
-    shown = sys.stderr.isatty() and not options.quiet and not single
-    if not shown or (options.output is None and sys.stdout.isatty()):
-        return iter(paths)
-    from tqdm import tqdm
-
-    known = list(paths)
-    return iter(tqdm(known, unit="file", file=sys.stderr, dynamic_ncols=True))
+def _say(text: str) -> None:
+    print(f"edge-fiqa score: {text}", file=sys.stderr)

@@ -8,8 +8,10 @@ JPEG that lacks bytes in its middle but has its end.
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
+import sys
 import zlib
 from pathlib import Path
 
@@ -35,10 +37,20 @@ PALETTE, GREY_ALPHA, RGB_ALPHA = 3, 4, 6  # PNG colour types
 OTHER_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000")
 """What Pillow may decode. Not EPS: reading one runs Ghostscript on it, whatever the file's name."""
 
+LOOKS_ESCAPED = re.compile(r"\\(?=ud[89a-f][0-9a-f]{2}|x5c)")
+
 
 def printable(path: Path) -> str:
-    """The path as UTF-8 text: bytes of a name that are not UTF-8 are shown as \\udcXX."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    """The path as UTF-8 text; two paths never have the same.
+
+    Bytes of a name that are not UTF-8 are written \\udcXX. A backslash that could be taken for the
+    beginning of that, or of its own escape, is written \\x5c; all others stay.
+    """
+    name = str(path)
+    if sys.getfilesystemencoding() != "utf-8":  # a name is the same in every locale
+        name = os.fsencode(path).decode("utf-8", "surrogateescape")
+    name = LOOKS_ESCAPED.sub(r"\\x5c", name)
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def decode(path: Path) -> Bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import TextIO
 
 import cv2
 
-from edge_fiqa.errors import FailureCode, ImageRefused
+from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused
 from edge_fiqa.faces.align import align
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.faces.images import decode, printable
@@ -73,10 +74,18 @@ def expand(inputs: Iterable[str], stdin: TextIO) -> Iterator[Path]:
 
 
 def _lines(stdin: TextIO) -> Iterator[str]:
-    """Lines that are not empty. File names are bytes: those that are not UTF-8 pass unharmed."""
+    """Lines that are not empty. File names are bytes: those that are not UTF-8 pass unharmed.
+
+    A byte order mark, as Windows' editors write it, is no part of the first name.
+    """
     raw = getattr(stdin, "buffer", None)
-    lines = map(os.fsdecode, raw) if raw is not None else stdin
-    yield from filter(None, (line.rstrip("\r\n") for line in lines))
+    lines = (os.fsencode(line) for line in stdin) if raw is None else raw
+    for number, line in enumerate(lines):
+        name = line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
+        if number == 0 and name.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ConfigError("the list on standard input is UTF-16; save it as UTF-8")
+        if name := name.rstrip(b"\r\n"):
+            yield os.fsdecode(name)
 
 
 def _images_under(path: Path) -> Iterator[Path]:

@@ -5,45 +5,95 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import Literal, Protocol, TextIO
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol, TextIO
 
+from edge_fiqa.errors import ConfigError
 from edge_fiqa.record import Record, flatten, to_json
 
+FileFormat = Literal["ndjson", "csv"]
 Format = Literal["table", "ndjson", "csv"]
 
 
 class Writer(Protocol):
-    def write(self, records: Sequence[Record]) -> None: ...
+    def write(self, records: Sequence[Record]) -> None:
+        """The records of one image. Raises ConfigError where they cannot be written."""
+
+    def close(self) -> None: ...
 
 
-class NdjsonWriter:
-    def __init__(self, out: TextIO) -> None:
-        self.out = out
+def encode(records: Sequence[Record], form: FileFormat) -> bytes:
+    """The lines of a file, without a header. Always UTF-8 and ends of line as on Unix."""
+    if form == "ndjson":
+        return b"".join(to_json(record) + b"\n" for record in records)
+    return b"".join(_csv_line(list(flatten(record).values())) for record in records)
+
+
+def csv_header(record: Record) -> bytes:
+    return _csv_line(list(flatten(record)))
+
+
+def _csv_line(cells: Sequence[object]) -> bytes:
+    text = io.StringIO()
+    # csv.writer leaves a lone \r bare, and its reader ends the row there.
+    has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(cells)
+    return text.getvalue().encode("utf-8")
+
+
+class StreamWriter:
+    """Into standard output, a pipe or a device: nothing is read, nothing can be resumed.
+
+    name: for messages.
+    """
+
+    def __init__(self, out: BinaryIO, form: FileFormat, name: str) -> None:
+        self.out, self.form, self.name = out, form, name
+        self._header = form == "csv"
+
+    @classmethod
+    def at(cls, path: Path, form: FileFormat) -> StreamWriter:
+        """Raises ConfigError if it cannot be opened."""
+        try:
+            return cls(path.open("ab", buffering=0), form, str(path))
+        except OSError as exc:
+            raise cannot_be_written(path, exc) from exc
 
     def write(self, records: Sequence[Record]) -> None:
-        self.out.write("".join(to_json(record).decode() + "\n" for record in records))
-        self.out.flush()
+        header = csv_header(records[0]) if self._header else b""
+        self._header = False
+        try:
+            write_all(self.out, header + encode(records, self.form))
+            self.out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise cannot_be_written(self.name, exc) from exc
+
+    def close(self) -> None:
+        """Standard output stays open."""
+        if self.name != STDOUT:
+            self.out.close()
 
 
-class CsvWriter:
-    def __init__(self, out: TextIO, header: bool = True) -> None:
-        self.out, self.header = out, header
+STDOUT = "standard output"
 
-    def write(self, records: Sequence[Record]) -> None:
-        text = io.StringIO()
-        for record in records:
-            row = flatten(record)
-            # csv.writer leaves a lone \r in a file's name bare, and its reader ends the row there.
-            quoting: Literal[0, 1] = (
-                csv.QUOTE_ALL if "\r" in record.id + record.source else csv.QUOTE_MINIMAL
-            )
-            writer = csv.DictWriter(text, row, lineterminator="\n", quoting=quoting)
-            if self.header:
-                writer.writeheader()
-                self.header = False
-            writer.writerow(row)
-        self.out.write(text.getvalue())
-        self.out.flush()
+
+def write_all(out: BinaryIO, data: bytes) -> None:
+    """Also into an unbuffered file, which may take less than it is given."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[out.write(rest) :]
+
+
+def cannot_be_written(name: object, exc: OSError) -> ConfigError:
+    return ConfigError(f"{name} cannot be written: {exc.strerror or exc}")
+
+
+def shown(text: str) -> str:
+    """For a terminal: line ends and control characters of a file's name are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class TableWriter:
@@ -53,12 +103,20 @@ class TableWriter:
         self.out, self.all_exits, self.gate, self.header = out, all_exits, gate, True
 
     def write(self, records: Sequence[Record]) -> None:
-        for record in records:
-            if self.header:
-                self.out.write(self._header(record) + "\n")
-                self.header = False
-            self.out.write(self._line(record) + "\n")
-        self.out.flush()
+        lines = [shown(self._line(record)) for record in records]
+        if self.header:
+            lines.insert(0, self._header(records[0]))
+            self.header = False
+        try:
+            self.out.write("".join(f"{line}\n" for line in lines))
+            self.out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise cannot_be_written(STDOUT, exc) from exc
+
+    def close(self) -> None:
+        """Nothing is held back."""
 
     def _header(self, record: Record) -> str:
         exits = (

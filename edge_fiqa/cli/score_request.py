@@ -1,0 +1,157 @@
+"""What `edge-fiqa score` was asked for: its flags, parsed once and checked against each other."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.calibration.artefact import Calibration, load_calibration
+from edge_fiqa.calibration.audit import SHARE
+from edge_fiqa.cli.options import open_bundle, policies_of
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.fusion import Fusion, parse_fusion
+from edge_fiqa.policies.policy import Policy
+from edge_fiqa.scoring.output import FileFormat, Format, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePolicyRequest:
+    """`--policy gate`. risk: None for the calibration's first."""
+
+    risk: float | None
+    ranked: int | None
+    audit_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceRequest:
+    """How faces come out of images; without detector and landmarks, images are aligned crops."""
+
+    detector: Path | None
+    landmarks: Path | None
+    min_eye_px: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputRequest:
+    """path: None is standard output. all_exits: the table shows the score of every exit."""
+
+    path: Path | None
+    form: Format
+    overwrite: bool
+    all_exits: bool
+    quiet: bool
+
+    @property
+    def file_form(self) -> FileFormat:
+        """Raises ConfigError for a table."""
+        if self.form == "table":
+            raise ConfigError("--format table is for the terminal; --output takes ndjson or csv")
+        return self.form
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """jobs: files scored side by side; threads: of one engine; None for what suits the work."""
+
+    inputs: tuple[str, ...]
+    bundle: Bundle
+    backend: str | None
+    threads: int | None
+    jobs: int | None
+    fusion: Fusion
+    calibration: Calibration | None
+    gate: int | None
+    policies: tuple[Policy, ...]
+    gate_policy: GatePolicyRequest | None
+    faces: FaceRequest
+    output: OutputRequest
+
+    @property
+    def single(self) -> bool:
+        """One file, whose answer should come soon."""
+        return len(self.inputs) == 1 and Path(self.inputs[0]).is_file()
+
+    @property
+    def timed(self) -> bool:
+        return any(policy.needs_ms for policy in self.policies)
+
+
+def request_of(options: argparse.Namespace) -> ScoreRequest:
+    """Raises ConfigError for flags that contradict each other, and where no input exists."""
+    _check_flags(options)
+    _check_inputs(options.inputs)
+    bundle = open_bundle(options)
+    calibration = None
+    if options.calibration is not None:
+        calibration = load_calibration(options.calibration, bundle.manifest.fingerprint)
+    return ScoreRequest(
+        inputs=tuple(options.inputs),
+        bundle=bundle,
+        backend=options.backend,
+        threads=options.threads,
+        jobs=options.jobs,
+        fusion=parse_fusion(options.fusion, bundle.config.depth),
+        calibration=calibration,
+        gate=options.gate,
+        policies=tuple(policies_of(options, bundle.config.depth)),
+        gate_policy=_gate_policy(options),
+        faces=FaceRequest(
+            detector=options.detector, landmarks=options.landmarks, min_eye_px=options.min_eye_px
+        ),
+        output=_output(options),
+    )
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
+    if options.audit is not None and options.policy != "gate":
+        raise ConfigError("--audit is about --policy gate, which is not given")
+    if options.overwrite and options.output is None:
+        raise ConfigError("--overwrite is about --output FILE, which is not given")
+
+
+def _check_inputs(inputs: Sequence[str]) -> None:
+    """One of several that does not exist becomes a record; where none exists, nothing can be done."""
+    if "" in inputs:  # an unset shell variable; Path("") would be the current folder
+        raise ConfigError("one of the paths is empty")
+    reasons = [None if name == "-" else _why_absent(name) for name in inputs]
+    if None not in reasons:
+        raise ConfigError(f"{shown(inputs[0])}: {reasons[0]}")
+
+
+def _why_absent(name: str) -> str | None:
+    """Why a path cannot be reached, or None."""
+    try:
+        os.stat(name)  # noqa: PTH116, Path.stat raises for names with a NUL as well, but so does this
+    except OSError as exc:
+        return exc.strerror or type(exc).__name__
+    except ValueError as exc:
+        return str(exc)
+    return None
+
+
+def _gate_policy(options: argparse.Namespace) -> GatePolicyRequest | None:
+    if options.policy != "gate":
+        return None
+    share = SHARE if options.audit is None else options.audit
+    return GatePolicyRequest(risk=options.risk, ranked=options.ranked, audit_share=share)
+
+
+def _output(options: argparse.Namespace) -> OutputRequest:
+    """The format follows the file's name where none is given; a terminal gets a table."""
+    form: Format = "table"
+    if options.output is not None:
+        form = "csv" if options.output.suffix.lower() == ".csv" else "ndjson"
+    return OutputRequest(
+        path=options.output,
+        form=options.format or form,
+        overwrite=options.overwrite,
+        all_exits=options.all_exits,
+        quiet=options.quiet,
+    )

@@ -1,0 +1,52 @@
+"""What a run of `edge-fiqa score` did, in one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edge_fiqa.record import Record
+
+
+@dataclass
+class ScoreSummary:
+    """faces: by the code of their record. there_already: files with scores in the output.
+
+    passed_over: files that are not scored, by the reason.
+    """
+
+    faces: Counter[str] = field(default_factory=Counter)
+    there_already: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def see(self, records: Sequence[Record]) -> None:
+        self.faces.update(record.quality.code for record in records)
+
+    @property
+    def written(self) -> int:
+        return self.faces.total()
+
+    @property
+    def failed(self) -> int:
+        return self.written - self.faces["ok"]
+
+    def line(self, where: str) -> str:
+        """where: they were written to."""
+        codes = {code: count for code, count in self.faces.items() if code != "ok"}
+        parts = [
+            f"{self.written} faces written to {where}: "
+            f"{self.faces['ok']} scored, {self.failed} NA{_listed(codes)}"
+        ]
+        if self.there_already:
+            parts.append(f"{self.there_already} files were there already")
+        if self.passed_over:
+            total = self.passed_over.total()
+            parts.append(f"{total} files passed over{_listed(self.passed_over)}")
+        return "; ".join(parts)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """(2 unreadable, 1 no_face), or nothing."""
+    texts = [f"{count} {name}" for name, count in sorted(counts.items())]
+    return f" ({', '.join(texts)})" if texts else ""
