@@ -151,7 +151,7 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
     if jobs < 1 or (alone and jobs > 1):
         raise ConfigError(f"--jobs {jobs}: {scenario} is answered by one engine")
     scorers = _scorers(bundles[0], jobs, options)
-    policies: list[Policy] = policies_of(options, scorers[0].bundle.config.depth)
+    policies: list[Policy] = policies_of(options, bundles[0].config.depth)
     if options.policy == "gate":
         policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
     rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class DetectedFace:
 
 
 class YuNet:
-    """A loaded detector. Not thread-safe: one per thread.
+    """A loaded detector. Threads may share it: they wait for each other.
 
     longest_side: pixels to which larger pictures are reduced.
     """
@@ -33,7 +34,7 @@ class YuNet:
     def __init__(
         self, model: Path, min_score: float = 0.6, longest_side: int = LONGEST_SIDE
     ) -> None:
-        self.longest_side = longest_side
+        self.longest_side, self._lock = longest_side, threading.Lock()
         if not model.is_file():
             raise ConfigError(
                 f"detector {model}: no such file; download face_detection_yunet_*.onnx from OpenCV Zoo"
@@ -51,9 +52,11 @@ class YuNet:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if scale < 1:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        self._net.setInputSize(size)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         try:
-            _, rows = self._net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            with self._lock:  # of both: the size belongs to this picture
+                self._net.setInputSize(size)
+                _, rows = self._net.detect(bgr)
         except cv2.error as exc:
             raise EngineFailed(f"YuNet failed on a picture of {size[0]}x{size[1]}") from exc
         if rows is None:
