@@ -8,6 +8,7 @@ single faces, and not by a p-value: on hundreds of faces every harmless differen
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -68,7 +69,7 @@ class Finding:
 
 
 class Monitor:
-    """Compares a stream of faces with a reference. One per thread, then merged.
+    """Compares a stream of faces with a reference. Threads may share it.
 
     faces: their effective number; the weight of older faces falls.
     """
@@ -78,43 +79,63 @@ class Monitor:
         self._templates = _templates(np.array(reference.mean_face).reshape(SIDE, SIDE))
         self._sum, self.faces = np.zeros(len(CUES)), 0.0
         self._quality_sum, self._scored, self._passed = 0.0, 0.0, 0
+        self._lock = threading.Lock()
 
     def see(self, face: Bytes, quality: int | None) -> None:
         """One aligned crop (112, 112, 3) uint8 RGB, and its 0-100 quality if it has one."""
-        self._passed += 1
-        if self.faces >= EVERY_FACE and self._passed % THEN_EVERY:
-            return
-        if self.faces >= WINDOW:
-            keep = 1 - 1 / WINDOW
-            self._sum, self.faces = keep * self._sum, keep * self.faces
-            self._quality_sum, self._scored = keep * self._quality_sum, keep * self._scored
-        self._sum += _cues(face, self._templates)
-        self.faces += 1
-        if quality is not None:
-            self._quality_sum += quality
-            self._scored += 1
+        with self._lock:
+            self._passed += 1
+            if self.faces >= EVERY_FACE and self._passed % THEN_EVERY:
+                return
+        cues = _cues(face, self._templates)
+        with self._lock:
+            if self.faces >= WINDOW:
+                self._age()
+            self._sum += cues
+            self.faces += 1
+            if quality is not None:
+                self._quality_sum += quality
+                self._scored += 1
+
+    def _age(self) -> None:
+        keep = 1 - 1 / WINDOW
+        self._sum, self.faces = keep * self._sum, keep * self.faces
+        self._quality_sum, self._scored = keep * self._quality_sum, keep * self._scored
 
     def merge(self, other: Monitor) -> None:
         """Adds the counts of another monitor of the same reference."""
-        self._sum += other._sum
-        self.faces += other.faces
-        self._quality_sum += other._quality_sum
-        self._scored += other._scored
+        counts = other._counts()  # before our own lock: two may merge each other
+        with self._lock:
+            self._sum += counts[0]
+            self.faces += counts[1]
+            self._quality_sum += counts[2]
+            self._scored += counts[3]
+
+    def _counts(self) -> tuple[Floats, float, float, float]:
+        """Sums of cues (7,) and faces, and of qualities and faces that had one; of one moment."""
+        with self._lock:
+            return self._sum.copy(), self.faces, self._quality_sum, self._scored
 
     def shifts(self) -> dict[str, float]:
         """Of each cue's mean and the mean quality, in deviations of single faces."""
-        means = dict(zip(CUES, self._sum / max(self.faces, 1), strict=True))
+        return self._shifts(*self._counts())
+
+    def _shifts(
+        self, cues: Floats, faces: float, quality: float, scored: float
+    ) -> dict[str, float]:
+        means = dict(zip(CUES, cues / max(faces, 1), strict=True))
         shifts = {name: self.reference.cues[name].shift(means[name]) for name in CUES}
-        if self._scored:
-            shifts["quality"] = self.reference.quality.shift(self._quality_sum / self._scored)
+        if scored:
+            shifts["quality"] = self.reference.quality.shift(quality / scored)
         return shifts
 
     def findings(self) -> list[Finding]:
         """What is wrong, most specific first: one finding a cause. None below LEAST_FACES."""
-        if self.faces < LEAST_FACES:
+        cues, faces, quality, scored = self._counts()
+        if faces < LEAST_FACES:
             return []
-        shift = self.shifts()
-        chroma, saturation = (self._sum[:2] / self.faces).tolist()
+        shift = self._shifts(cues, faces, quality, scored)
+        chroma, saturation = (cues[:2] / faces).tolist()
         usual = self.reference.cues["saturation"].mean
         blue = chroma < 0 and shift["chroma"] < SWAPPED
         colour = _colour(blue, saturation / usual if usual > 0 else 1.0)

@@ -151,7 +151,7 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
     if jobs < 1 or (alone and jobs > 1):
         raise ConfigError(f"--jobs {jobs}: {scenario} is answered by one engine")
     scorers = _scorers(bundles[0], jobs, options)
-    policies: list[Policy] = policies_of(options)
+    policies: list[Policy] = policies_of(options, bundles[0].config.depth)
     if options.policy == "gate":
         policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
     rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
@@ -176,17 +176,10 @@ def _scorers(bundle: Bundle, jobs: int, options: argparse.Namespace) -> list[Sco
         )
         for _ in range(jobs)
     ]
-<<<<<<< HEAD
-    policies: list[Policy] = policies_of(options, bundle.config.depth)
-    if options.policy == "gate":
-        policies.append(scorers[0].gate_policy(options.risk, ranked=options.ranked))
-    rate = jobs * closed_loop_rate(scorers[0], policies, faces.crops)
-=======
 
 
 def _load(scenario: Scenario, rate: float, options: argparse.Namespace) -> Load:
     """rate: faces/s that the engines can do in a closed loop."""
->>>>>>> main
     queries = (FULL_QUERIES if options.full else QUICK_QUERIES)[scenario]
     return Load(
         scenario,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Collection
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
+from edge_fiqa.engines import cores as cores
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import RULES
 from edge_fiqa.policies.policy import Budget, Convergence, Deadline, Fixed, Policy
@@ -67,11 +67,6 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_bundle(options: argparse.Namespace) -> Bundle:
     return Bundle.open(options.bundle)
-
-
-def cores() -> int:
-    """Processors this process may use (fewer than the machine's inside a container or taskset)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def policies_of(options: argparse.Namespace, depth: int) -> list[Policy]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,11 @@ LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch", "trt": "tens
 """The distribution whose version says what computed."""
 
 MAX_BATCH = 64
+
+
+def cores() -> int:
+    """Processors this process may use (fewer than the machine's inside a container or taskset)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_engine(bundle: Bundle, backend: str | None = None, threads: int | None = None) -> Engine:

@@ -15,29 +15,43 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   for batches of those many faces (None: of any) are built and loaded. `run` needs no preparation.
 - 1 <= N <= max_batch, and rows to keep are among the N; anything else is a ConfigError. Failures
   inside a backend are EngineFailed.
-- An engine is not thread-safe: one thread at a time, one engine per worker thread.
+- One thread at a time, in the process that opened it. Whoever runs several segments for one result
+  holds `turn` meanwhile, and so waits for others who do. A call from a second thread, of a closed
+  engine or in a forked child is EngineFailed, and so is one with tokens that were overwritten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Hashable, Iterable, Set
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
+from edge_fiqa.engines.turn import Turn
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment, VitConfig
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of `faces` faces, waiting behind block `block` on the engine's device."""
+    """Tokens of `faces` faces, waiting behind block `block` on the engine's device.
+
+    loan: of a buffer that the engine will write again. None: the buffer is the tokens' own.
+    """
 
     faces: int
     block: int
     buffer: Any
+    loan: Loan | None = None
+
+
+class Loan:
+    """A buffer of the engine holds these tokens until the same segment runs again."""
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
 
 
 class Engine(Protocol):
@@ -49,6 +63,7 @@ class Engine(Protocol):
     device: str
     threads: int
     max_batch: int
+    turn: Turn
 
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]: ...
 
@@ -79,6 +94,24 @@ class EngineBase:
     segments: Set[Segment]
     max_batch: int
 
+    def __init__(self) -> None:
+        self.turn = Turn()
+        self._loans: dict[Hashable, Loan] = {}
+
+    def lend(self, key: Hashable) -> Loan:
+        """The buffer of that key has new tokens in it; those before are gone."""
+        loan = self._loans[key] = Loan(key)
+        return loan
+
+    def check_loan(self, tokens: Tokens) -> None:
+        """Raises EngineFailed if other tokens lie where these did."""
+        loan = tokens.loan
+        if loan is not None and self._loans.get(loan.key) is not loan:
+            raise EngineFailed(
+                "these tokens were overwritten: their segment ran again, for another thread or other "
+                "faces; use tokens at once, and hold engine.turn where threads share an engine"
+            )
+
     def faces_in(self, segment: Segment, x: Bytes | Tokens) -> int:
         """N, after checking that x is what `segment` takes. Raises ConfigError."""
         if segment not in self.segments:
@@ -86,6 +119,7 @@ class EngineBase:
         if isinstance(x, Tokens):
             if x.block != segment.first - 1:
                 raise ConfigError(f"tokens behind block {x.block} cannot enter {segment.name}")
+            self.check_loan(x)
             faces = x.faces
         elif segment.first != 1:
             raise ConfigError(f"segment {segment.name} takes tokens, not images")
@@ -102,6 +136,7 @@ class EngineBase:
 
         A device that reads or writes out of bounds is lost to the whole process.
         """
+        self.check_loan(tokens)
         rows, last = np.asarray(rows), tokens.faces - 1
         if not 1 <= len(rows) <= self.max_batch:
             raise ConfigError(f"1 to {self.max_batch} faces can be kept, got {len(rows)}")
@@ -118,7 +153,8 @@ class EngineBase:
         """Nothing: most backends load a segment in tens of milliseconds when it first runs."""
 
     def close(self) -> None:
-        """Free what the backend holds. Safe to call twice."""
+        """Free what the backend holds, once a thread that uses it is done. Safe to call twice."""
+        self.turn.end()
 
     def __enter__(self) -> Any:
         return self

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment, VitConfig
 
 
@@ -28,6 +29,7 @@ class FakeEngine(EngineBase):
         max_batch: int = 64,
         tails: bool = True,
     ) -> None:
+        super().__init__()
         self.scores = np.atleast_2d(np.asarray(scores, np.float32))
         depth = self.scores.shape[1]
         ends = list(boundaries or range(1, depth + 1))
@@ -48,6 +50,7 @@ class FakeEngine(EngineBase):
         images[:, 0, 0, 0], images[:, 0, 0, 1] = number % 256, number // 256
         return images
 
+    @in_turn
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
         self.calls.append((segment.name, faces))
@@ -60,6 +63,7 @@ class FakeEngine(EngineBase):
         tokens = None if segment.tail else Tokens(faces, segment.last, rows)
         return tokens, self.scores[rows, segment.exits].copy()
 
+    @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         rows = self.rows_in(tokens, rows)
         return Tokens(len(rows), tokens.block, tokens.buffer[rows])

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import BackendMissing, EngineFailed
 from edge_fiqa.types import Array, Bytes, Rows, Segment
 
@@ -24,6 +25,7 @@ class OnnxRuntime(EngineBase):
                 "ONNX Runtime has no bfloat16 kernels on CPU; "
                 "use --backend ov, or build the bundle as fp32, fp16 or int8"
             )
+        super().__init__()
         self.bundle, self.config = bundle, bundle.config
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
@@ -31,6 +33,7 @@ class OnnxRuntime(EngineBase):
         self._sessions: dict[Segment, Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
 
+    @in_turn
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
         session = self._sessions.get(segment) or self._load(segment)
@@ -48,16 +51,20 @@ class OnnxRuntime(EngineBase):
             session.run_with_iobinding(binding)
         except Exception as exc:  # onnxruntime raises its own bare exceptions
             raise EngineFailed(f"ONNX Runtime failed in {segment.name}: {exc}") from exc
-        return (None if out is None else Tokens(faces, segment.last, out)), scores
+        if out is None:
+            return None, scores
+        return Tokens(faces, segment.last, out, self.lend((segment, faces))), scores
 
+    @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         rows = self.rows_in(tokens, rows)
         kept = np.ascontiguousarray(tokens.buffer.numpy()[rows])
         return Tokens(len(rows), tokens.block, ort.OrtValue.ortvalue_from_numpy(kept))
 
     def close(self) -> None:
-        self._sessions.clear()
-        self._outputs.clear()
+        if self.turn.end():
+            self._sessions.clear()
+            self._outputs.clear()
 
     def _output(self, segment: Segment, faces: int) -> Any:
         if (segment, faces) not in self._outputs:

@@ -7,9 +7,11 @@ Models are specialised per batch bucket and compiled on first use; compiled form
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy as np
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
+from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.files import cache_folder, not_writable
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
@@ -53,6 +56,7 @@ class OpenVINO(EngineBase):
     backend = "ov"
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        super().__init__()
         self.bundle, self.config = bundle, bundle.config
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
@@ -63,7 +67,9 @@ class OpenVINO(EngineBase):
         self._requests: dict[tuple[Segment, int], Any] = {}
         self._sources: dict[tuple[Segment, int], Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
+        _engines.add(self)
 
+    @in_turn
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
         bucket = x.buffer.shape[0] if isinstance(x, Tokens) else bucket_for(faces, MAX_BATCH)
@@ -81,8 +87,10 @@ class OpenVINO(EngineBase):
         scores = request.get_tensor("scores").data[:faces].copy()
         if segment.tail:
             return None, scores
-        return Tokens(faces, segment.last, self._outputs[segment, bucket]), scores
+        key = segment, bucket
+        return Tokens(faces, segment.last, self._outputs[key], self.lend(key)), scores
 
+    @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         rows = self.rows_in(tokens, rows)
         bucket = bucket_for(len(rows), MAX_BATCH)
@@ -95,9 +103,10 @@ class OpenVINO(EngineBase):
         return bucket_for(faces, MAX_BATCH)
 
     def close(self) -> None:
-        self._requests.clear()
-        self._sources.clear()
-        self._outputs.clear()
+        if self.turn.end():
+            self._requests.clear()
+            self._sources.clear()
+            self._outputs.clear()
 
     def _load(self, segment: Segment, bucket: int) -> Any:
         path = self.bundle.file_of(segment)
@@ -134,6 +143,22 @@ class OpenVINO(EngineBase):
         if not_writable(cache) is None:
             properties["CACHE_DIR"] = str(cache)
         return properties
+
+
+_engines: weakref.WeakSet[OpenVINO] = weakref.WeakSet()
+
+
+def _never_free_in_child() -> None:
+    """After a fork: freeing what the parent opened waits for ever, for threads that were not copied.
+
+    A reference that nobody gives back keeps the child's copies to the end of its process.
+    """
+    for engine in _engines:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_never_free_in_child)
 
 
 def attend_in_bf16(model: Any) -> None:

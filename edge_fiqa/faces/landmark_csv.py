@@ -31,7 +31,7 @@ DELIMITERS: Final = {";": "semicolons", "\t": "tabs", ",": "commas", " ": "blank
 
 
 @dataclass(frozen=True)
-class ReadFaces:
+class LandmarkRows:
     """faces: (path, its faces), in the file's order. form: how they were read, in words.
 
     by_name: whether the points were told apart by their names, left and right among them.
@@ -55,7 +55,7 @@ class Layout:
         return five_of([(number(row[x]), number(row[y])) for x, y in self.columns])
 
 
-def rows_of_csv(file: Path, text: str) -> ReadFaces:
+def rows_of_csv(file: Path, text: str) -> LandmarkRows:
     """The faces of a table. Raises ConfigError naming the file, the line and the form expected."""
     delimiter = _delimiter(text)
 
@@ -90,7 +90,7 @@ def rows_of_csv(file: Path, text: str) -> ReadFaces:
     form = layout.form if layout else IN_ORDER
     if delimiter != ",":
         form += f", between {DELIMITERS[delimiter]}"
-    return ReadFaces(faces, form, layout is not None and layout.by_name)
+    return LandmarkRows(faces, form, layout is not None and layout.by_name)
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

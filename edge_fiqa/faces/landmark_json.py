@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.faces.landmark_csv import IN_ORDER, ReadFaces
+from edge_fiqa.faces.landmark_csv import IN_ORDER, LandmarkRows
 from edge_fiqa.faces.point_names import PATHS, FivePoints, five_of, named_points, plain
 from edge_fiqa.types import Point
 
@@ -33,7 +33,7 @@ HOLDERS: Final = frozenset(
 """Keys of an object that hold its points, or its faces."""
 
 
-def faces_of_json(file: Path, text: str) -> ReadFaces:
+def faces_of_json(file: Path, text: str) -> LandmarkRows:
     """The faces of each picture. Raises ConfigError naming the file, the picture and the form."""
     try:
         tree = msgspec.json.decode(text)
@@ -49,23 +49,27 @@ def faces_of_json(file: Path, text: str) -> ReadFaces:
     by_name = bool(names) and all(names)
     if any(names) and not by_name:
         raise ConfigError(f"{file}: some points have names and some have none; {EXPECTED}")
-    return ReadFaces(faces, "points by their names" if by_name else IN_ORDER, by_name)
+    return LandmarkRows(faces, "points by their names" if by_name else IN_ORDER, by_name)
 
 
 def _pictures(file: Path, tree: Any) -> list[tuple[str, Any]]:
     """(path, what it holds): of an object by path, or of a list of objects that name their path."""
     if isinstance(tree, dict):
         return list(tree.items())
-    pictures = []
-    for entry in tree if isinstance(tree, list) else [None]:
-        keys = {plain(key): key for key in entry} if isinstance(entry, dict) else {}
-        named = next((keys[name] for name in PATHS if name in keys), None)
-        if named is None or not isinstance(entry[named], str):
-            raise ConfigError(f"{file}: {EXPECTED}")
-        pictures.append((entry[named], {k: v for k, v in entry.items() if k != named}))
-    if not pictures:
+    if not isinstance(tree, list) or not all(isinstance(entry, dict) for entry in tree):
+        raise ConfigError(f"{file}: {EXPECTED}")
+    if not tree:
         raise ConfigError(f"{file} names no faces; {EXPECTED}")
-    return pictures
+    return [_picture(file, entry) for entry in tree]
+
+
+def _picture(file: Path, entry: dict[str, Any]) -> tuple[str, Any]:
+    """The path that an object names, and the rest of it."""
+    keys = {plain(key): key for key in entry}
+    named = next((keys[name] for name in PATHS if name in keys), None)
+    if named is None or not isinstance(entry[named], str):
+        raise ConfigError(f"{file}: {EXPECTED}")
+    return entry[named], {key: value for key, value in entry.items() if key != named}
 
 
 def _faces(value: Any, names: list[bool]) -> list[FivePoints]:

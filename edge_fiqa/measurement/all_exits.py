@@ -20,12 +20,13 @@ def synthetic_faces(count: int, seed: int = 0) -> Bytes:
 def all_exits(engine: Engine, faces: Bytes) -> Array:
     """(N, E) raw score of every face at every exit, in one pass of bodies and the last tail."""
     steps = route_to(engine.segments, engine.config.depth, in_steps=True)
-    engine.prepare(steps, [1])
     trail = np.empty((len(faces), engine.config.depth), np.float32)
-    for row in range(len(faces)):
-        x: Bytes | Tokens = faces[row : row + 1]
-        for segment in steps:
-            tokens, trail[row : row + 1, segment.exits] = engine.run(segment, x)
-            if segment is not steps[-1]:
-                x = behind(tokens)
+    with engine.turn:
+        engine.prepare(steps, [1])
+        for row in range(len(faces)):
+            x: Bytes | Tokens = faces[row : row + 1]
+            for segment in steps:
+                tokens, trail[row : row + 1, segment.exits] = engine.run(segment, x)
+                if segment is not steps[-1]:
+                    x = behind(tokens)
     return trail

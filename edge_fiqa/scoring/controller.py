@@ -46,7 +46,7 @@ class Assessment:
 
 
 class Controller:
-    """Assesses batches of faces on one engine. Not thread-safe, like its engine.
+    """Assesses batches of faces on one engine. Threads may share it: they wait for the engine's turn.
 
     With an estimator, policies see estimates of the full fused score, else the fused score as it
     is. `clock` returns seconds. The load factor follows how much slower than `costs` the machine is.
@@ -129,30 +129,38 @@ class Controller:
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
-        A budget in ms may choose any exit, so all of them are warmed. Smaller batches than `batch`,
-        which are left once faces have stopped, are named to the engine and not run: where loading is
-        fast it is done when they are met. The load factor starts anew.
+        A budget in ms may choose any exit, so all are warmed. Batches get smaller as faces stop:
+        those sizes are named to the engine and not run. The load factor starts anew.
         """
-        routes, batch = self.routes(policies), min(batch, self.engine.max_batch)
-        self.engine.prepare({s for steps in routes for s in steps}, range(1, batch + 1))
+        batch = min(batch, self.engine.max_batch)
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
-        for steps in routes:
-            _Run(self, batch, (), steps).batch(faces, np.arange(batch), "full")
-        self.load = LoadFactor()
+        with self.engine.turn:
+            routes = self.routes(policies)
+            self.engine.prepare({s for steps in routes for s in steps}, range(1, batch + 1))
+            for steps in routes:
+                _Run(self, batch, (), steps, self.clock()).batch(faces, np.arange(batch), "full")
+            self.load = LoadFactor()
 
     def routes(self, policies: Sequence[Policy]) -> set[Route]:
         """Every route that these policies may choose for a face."""
         depths = self.exits if any(policy.needs_ms for policy in policies) else ()
         return {self.route(depth, policies) for depth in {*depths, self.plan(policies)[0]}}
 
-    def assess(self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),)) -> Assessment:
-        """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch."""
-        depth, reason = self.plan(policies)
+    def assess(
+        self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),), begin: float | None = None
+    ) -> Assessment:
+        """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch.
+
+        begin: when the caller began to wait, by `clock`: deadlines count from there. None: now.
+        """
+        begin = self.clock() if begin is None else begin
         watching = [policy for policy in policies if policy.watches]
-        run = _Run(self, len(faces), watching, self.route(depth, policies))
-        for start in range(0, len(faces), self.engine.max_batch):
-            rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
-            run.batch(faces, rows, reason)
+        with self.engine.turn:  # of all segments: tokens lie in the engine's buffers between them
+            depth, reason = self.plan(policies)
+            run = _Run(self, len(faces), watching, self.route(depth, policies), begin)
+            for start in range(0, len(faces), self.engine.max_batch):
+                rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
+                run.batch(faces, rows, reason)
         score = fuse(run.trail, run.depth, self.fusion)
         ms, gflops, mj = run.spent.T
         return Assessment(run.trail, run.depth, score, run.reason, ms, gflops, mj, depth)
@@ -198,10 +206,15 @@ class _Run:
     """The state of one call of `assess`. spent: (N, 3) ms, GFLOPs and mJ of each face."""
 
     def __init__(
-        self, controller: Controller, faces: int, watching: Sequence[Policy], steps: Route
+        self,
+        controller: Controller,
+        faces: int,
+        watching: Sequence[Policy],
+        steps: Route,
+        begin: float,
     ) -> None:
         self.controller, self.watching, self.steps = controller, watching, steps
-        self.begin = controller.clock()
+        self.begin = begin
         self.trail = np.full((faces, controller.engine.config.depth), np.nan, np.float32)
         self.depth = np.zeros(faces, np.intp)
         self.reason: list[Reason] = ["full"] * faces
@@ -213,7 +226,7 @@ class _Run:
         for number, segment in enumerate(self.steps[:-1]):
             batch.x = behind(self._run_segment(segment, batch))
             if not self.watching and np.isfinite(self.trail[batch.rows, segment.exits]).all():
-                continue  # in steps because those are loaded: there is nobody to ask
+                continue  # in steps because those segments are loaded; no policy watches
             self._fuse(batch, number)
             reasons = self._ask(batch.estimates[:, : number + 1], number)
             if any(reasons):

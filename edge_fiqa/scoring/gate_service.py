@@ -8,7 +8,8 @@ if service.audit.suspended:            # the faces are no longer like those of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -19,16 +20,16 @@ from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
-from edge_fiqa.policies.gate import gate_alone
-from edge_fiqa.policies.policy import Fixed, Policy
+from edge_fiqa.policies.gate import Gate, gate_alone
+from edge_fiqa.policies.policy import Policy
 from edge_fiqa.record import Decision, Record
+from edge_fiqa.scoring.inputs import FULL_DEPTH, Face, Policies, ScoredFace, as_faces, as_policies
 from edge_fiqa.scoring.scorer import Scorer
-
-CroppedFace = FaceCrop | RefusedFace
+from edge_fiqa.types import Bytes
 
 
 class GateService:
-    """Scores faces under a scorer's gate policy. Not thread-safe; share one Audit among several.
+    """Scores faces under a scorer's gate policy. Threads may share it, and several services one Audit.
 
     risk: of decisions that differ from full depth, one that the calibration promises; None: its
     first. ranked: faces below this quality run to full depth. Raises ConfigError if the scorer has no
@@ -43,38 +44,47 @@ class GateService:
         *,
         ranked: int | None = None,
     ) -> None:
-        self.scorer, self.gate = scorer, scorer.gate_policy(risk, ranked=ranked)
+        self.scorer, self._changing = scorer, threading.Lock()
+        self._rule = scorer.scale, scorer.gate_policy(risk, ranked=ranked)
         self.audit = audit or Audit(self.gate.risk)
 
-    def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
-        """Load and warm what scoring may run, audits included."""
-        self.scorer.prepare(policies, batch)
-        self.scorer.prepare([*policies, self.gate], batch)
+    @property
+    def gate(self) -> Gate:
+        return self._rule[1]
 
-    def score(
-        self, faces: Sequence[CroppedFace], policies: Sequence[Policy] = (Fixed(),)
-    ) -> list[Record]:
+    def prepare(self, policies: Policies = FULL_DEPTH, batch: int = 1) -> None:
+        """Load and warm what scoring may run, audits included."""
+        listed = as_policies(policies)
+        self.scorer.prepare(listed, batch)
+        self.scorer.prepare([*listed, self.gate], batch)
+
+    def score_face(self, face: Face, policies: Policies = FULL_DEPTH) -> Record:
+        """One aligned crop (112, 112, 3) uint8 RGB, or the path of one -> its record."""
+        return self.score([face], policies)[0]
+
+    def score(self, faces: Iterable[Face] | Bytes, policies: Policies = FULL_DEPTH) -> list[Record]:
         """One record a face, in order. The policies given compose with the gate."""
-        if (alarm := self.audit.suspended) is not None:
-            records = self.scorer.score(faces, policies)
-            return [
-                self._suspended(face, record, alarm)
-                for face, record in zip(faces, records, strict=True)
-            ]
+        self.scorer.check_open()
+        return self._score(as_faces(faces), as_policies(policies))
+
+    def _score(self, faces: Sequence[ScoredFace], policies: Sequence[Policy]) -> list[Record]:
+        scale, gate = self._rule  # of one calibration, whatever another thread changes meanwhile
+        score, alarm = self.scorer.score_on, self.audit.suspended
+        if alarm is not None:
+            records = score(scale, faces, policies)
+            for face, record in zip(faces, records, strict=True):
+                self._see(face, record, gate)
+            return [_with_warning(record, alarm) for record in records]
         picked = self._picked(faces)
-        gated = iter(
-            self.scorer.score(
-                [face for face, p in zip(faces, picked, strict=True) if not p],
-                [*policies, self.gate],
-            )
-        )
+        early = [face for face, deep in zip(faces, picked, strict=True) if not deep]
+        gated = iter(score(scale, early, [*policies, gate]))
         audited = iter(
-            self.scorer.score([face for face, p in zip(faces, picked, strict=True) if p], policies)
+            score(scale, [f for f, deep in zip(faces, picked, strict=True) if deep], policies)
         )
-        promised = gate_alone([*policies, self.gate]) is not None
+        promised = gate_alone([*policies, gate]) is not None
         return [
-            self._audited(face, next(audited), promised) if p else next(gated)
-            for face, p in zip(faces, picked, strict=True)
+            self._audited(face, next(audited), gate, promised) if deep else next(gated)
+            for face, deep in zip(faces, picked, strict=True)
         ]
 
     def recalibrate(self) -> Calibration:
@@ -84,9 +94,13 @@ class GateService:
         0-100 scale stays as it was. Raises ConfigError, and stays as it was, while there are too few
         faces, or of too few persons to promise anything at this gate.
         """
+        with self._changing:
+            return self._recalibrate()
+
+    def _recalibrate(self) -> Calibration:
         (trails, persons), old = self.audit.trails, self.scorer.calibration
         assert old is not None  # there is a gate
-        found = fit_calibration(
+        calibration = fit_calibration(
             trails,
             persons,
             model=old.model,
@@ -99,51 +113,52 @@ class GateService:
             confidence=self.gate.confidence,
         )
         line = max(self.gate.gate, self.gate.ranked or 0)
-        if Estimator.of(found, self.gate.fusion).promise(self.gate.risk).gates[line] is None:
+        if Estimator.of(calibration, self.gate.fusion).promise(self.gate.risk).gates[line] is None:
             raise ConfigError(
                 f"{len(trails)} faces of {len(set(persons))} persons or sources are too few to "
                 f"promise a risk of {self.gate.risk:g} at quality {line}; go on, and try again later"
             )
-        found = msgspec.structs.replace(found, gate=old.gate, reference=old.reference)
-        self.use(found)
+        calibration = msgspec.structs.replace(calibration, gate=old.gate, reference=old.reference)
+        self.use(calibration)
         self.audit.restart(self.gate.risk)
-        return found
+        return calibration
 
     def use(self, calibration: Calibration) -> None:
-        """Go on with another calibration of this model."""
+        """Go on with another calibration of this model. Calls under way end with theirs."""
         self.scorer.use(calibration)
-        self.gate = self.scorer.gate_policy(self.gate.risk, ranked=self.gate.ranked)
+        gate = self.scorer.gate_policy(self.gate.risk, ranked=self.gate.ranked)
+        self._rule = self.scorer.scale, gate
 
-    def _picked(self, faces: Sequence[CroppedFace]) -> list[bool]:
-        found = [face for face in faces if isinstance(face, FaceCrop)]
-        crops, persons = [face.crop for face in found], [face.person for face in found]
-        chosen = iter(self.audit.chosen(np.stack(crops), persons).tolist() if crops else [])
+    def _picked(self, faces: Sequence[ScoredFace]) -> list[bool]:
+        """Of each face: is it audited?"""
+        crops = [face for face in faces if isinstance(face, FaceCrop)]
+        if not crops:
+            return [False] * len(faces)
+        pixels = np.stack([face.crop for face in crops])
+        chosen = iter(self.audit.chosen(pixels, [face.person for face in crops]).tolist())
         return [isinstance(face, FaceCrop) and next(chosen) for face in faces]
 
-    def _audited(self, face: CroppedFace, record: Record, promised: bool) -> Record:
+    def _audited(self, face: ScoredFace, record: Record, gate: Gate, promised: bool) -> Record:
         """At full depth the decision is full depth's own; early by another policy: no audit."""
-        if not self._see(face, record):
+        if not self._see(face, record, gate):
             return record
         decision = record.decision
         if promised:
-            decision = Decision(
-                decision.gate, decision.accepted, self.gate.risk, self.gate.confidence
-            )
+            decision = Decision(decision.gate, decision.accepted, gate.risk, gate.confidence)
         return msgspec.structs.replace(
             record, exit=msgspec.structs.replace(record.exit, reason="audit"), decision=decision
         )
 
-    def _suspended(self, face: CroppedFace, record: Record, alarm: str) -> Record:
-        """alarm: as it was when scoring began; another thread may have recalibrated since."""
-        self._see(face, record)
-        return msgspec.structs.replace(record, warnings=(*record.warnings, alarm))
-
-    def _see(self, face: CroppedFace, record: Record) -> bool:
+    def _see(self, face: ScoredFace, record: Record, gate: Gate) -> bool:
         """Was this record complete, and so seen by the audit?"""
         scores = record.exit.scores
         if isinstance(face, RefusedFace) or record.quality.code != "ok" or None in scores:
             return False
         trail = np.array([scores], np.float32)
-        flipped = bool(self.gate.replay(trail).flipped[0])
+        flipped = bool(gate.replay(trail).flipped[0])
         self.audit.see(trail[0], flipped, face.person, face.source)
         return True
+
+
+def _with_warning(record: Record, warning: str) -> Record:
+    return msgspec.structs.replace(record, warnings=(*record.warnings, warning))

@@ -1,8 +1,8 @@
 """Many files through several scorers: decoding and scoring side by side, records in order.
 
-Each worker thread owns one scorer with its own engine; it reads, decodes and scores whole files.
-OpenCV and the engines release Python's lock, so workers run at the same time. At most a few files per
-worker are in flight, whatever the length of the list.
+Each worker thread reads and decodes files, takes a scorer that is free, and scores their faces.
+OpenCV and the engines release Python's lock, so workers run at the same time.
+At most a few files per worker are in flight, whatever the length of the list.
 """
 
 from __future__ import annotations
@@ -50,13 +50,15 @@ def score_files(
         free.put(scorer)
 
     def work(chunk: Sequence[Path]) -> list[list[Record]]:
-        found = [read(path) for path in chunk]
+        faces_of_files = [read(path) for path in chunk]
         scorer = free.get()
         try:
-            records = iter(scorer.score([face for faces in found for face in faces], policies))
+            records = iter(
+                scorer.score([face for faces in faces_of_files for face in faces], policies)
+            )
         finally:
             free.put(scorer)
-        return [list(itertools.islice(records, len(faces))) for faces in found]
+        return [list(itertools.islice(records, len(faces))) for faces in faces_of_files]
 
     with ThreadPoolExecutor(len(scorers), thread_name_prefix="score") as pool:
         waiting: deque[Future[list[list[Record]]]] = deque()

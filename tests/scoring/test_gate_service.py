@@ -82,9 +82,12 @@ class RestartsWhileScoring:
     def __init__(self, scorer, audit):
         self.scorer, self.audit = scorer, audit
 
-    def score(self, faces, policies):
+    def check_open(self):
+        self.scorer.check_open()
+
+    def score_on(self, scale, faces, policies):
         self.audit.restart(0.02)
-        return self.scorer.score(faces, policies)
+        return self.scorer.score_on(scale, faces, policies)
 
 
 def test_a_recalibration_by_another_thread_does_not_disturb(bundle):

@@ -17,6 +17,7 @@ from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.torch_.device import GpuDevice, first_line
 from edge_fiqa.engines.torch_.graphs import CapturedSegment, Capturer, InputBuffer, ScoreBuffer
 from edge_fiqa.engines.torch_.network import GpuNetwork
+from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import IMAGE, Array, Bytes, Precision, Rows, Segment
@@ -44,12 +45,13 @@ class TorchCuda(EngineBase):
         graphs: bool = True,
         batches: Sequence[int] = POWERS_OF_TWO,
     ) -> None:
+        super().__init__()
         self.config, self.segments = weights.config, frozenset(segments)
         if not batches or batches[0] < 1 or sorted(set(batches)) != list(batches):
             raise ConfigError(f"batches must rise, from 1 or more, got {batches}")
         self.max_batch, self.threads = batches[-1], threads or 1
         self.device = f"CUDA: {device.name}"
-        self._device, self._closed, self._batches = device, False, tuple(batches)
+        self._device, self._batches = device, tuple(batches)
         self._capturer = Capturer(device, graphs)
         self._captured: dict[tuple[Segment, int], CapturedSegment] = {}
         tokens = (self.max_batch, self.config.tokens, self.config.width)
@@ -64,15 +66,19 @@ class TorchCuda(EngineBase):
         except RuntimeError as exc:
             raise self._failure(exc, "the model") from exc
 
+    @in_turn
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         tokens = self.enqueue(segment, x)
         faces = x.faces if isinstance(x, Tokens) else len(x)
         return tokens, self.scores(segment.first, segment.last, faces)
 
+    @in_turn
     def enqueue(self, segment: Segment, x: Bytes | Tokens) -> Tokens | None:
-        """As `run`, without waiting: the scores stay on the device until `scores` fetches them."""
+        """As `run`, without waiting: the scores stay on the device until `scores` is called.
+
+        Hold `turn` over both where threads share the engine.
+        """
         faces = self.faces_in(segment, x)
-        self._check_open()
         source = self._pool.lease_of(x) if isinstance(x, Tokens) else None
         try:
             with self._device.working():
@@ -85,12 +91,12 @@ class TorchCuda(EngineBase):
             raise self._failure(exc, f"{segment.name} with {faces} faces") from exc
         return None if target is None else Tokens(faces, segment.last, target)
 
+    @in_turn
     def scores(self, first: int, last: int, faces: int) -> Array:
         """(N, last - first + 1): what the batch enqueued last scored at these exits. Waits for it.
 
         Of several segments only where all of them computed the same number of faces.
         """
-        self._check_open()
         try:
             with self._device.working():
                 output = self._scores.part(first, last, self.computed(faces))
@@ -100,9 +106,9 @@ class TorchCuda(EngineBase):
             raise self._failure(exc, f"the scores of exits {first} to {last}") from exc
         return output.array[:, :faces].T.copy()
 
+    @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         rows = self.rows_in(tokens, rows)
-        self._check_open()
         source = self._pool.lease_of(tokens).memory
         try:
             with self._device.working():
@@ -123,9 +129,8 @@ class TorchCuda(EngineBase):
         return sum(len(captured.graphs) for captured in self._captured.values())
 
     def close(self) -> None:
-        if self._closed:
+        if not self.turn.end():
             return
-        self._closed = True
         with self._device.working():
             # A device that failed fails here again. Its memory is released all the same.
             with contextlib.suppress(RuntimeError):
@@ -144,10 +149,6 @@ class TorchCuda(EngineBase):
                 segment, batch, self._network, self._images.tensor, scores, self._capturer
             )
         return self._captured[segment, batch]
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineFailed("this engine is closed")
 
     def _failure(self, exc: RuntimeError, what: str) -> EngineFailed:
         if isinstance(exc, torch.cuda.OutOfMemoryError):

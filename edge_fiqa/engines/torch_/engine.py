@@ -17,6 +17,7 @@ from edge_fiqa.engines.base import Engine, EngineBase, Tokens
 from edge_fiqa.engines.torch_.cuda_engine import TorchCuda
 from edge_fiqa.engines.torch_.device import find_cuda
 from edge_fiqa.engines.torch_.network import DTYPES
+from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.model.vit import Block
@@ -51,6 +52,7 @@ class Torch(EngineBase):
         precision: Precision,
         threads: int | None = None,
     ) -> None:
+        super().__init__()
         self.config, self.segments = weights.config, frozenset(segments)
         self.max_batch = MAX_BATCH
         if threads is not None:
@@ -59,6 +61,7 @@ class Torch(EngineBase):
         self._dtype = DTYPES[precision]
         self._vit = load_vit(weights).requires_grad_(False)
 
+    @in_turn
     @torch.inference_mode()
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
@@ -78,6 +81,7 @@ class Torch(EngineBase):
             raise EngineFailed(f"torch failed in {segment.name}: {exc}") from exc
         return (None if segment.tail else Tokens(faces, segment.last, tokens)), out
 
+    @in_turn
     @torch.inference_mode()
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         index = torch.from_numpy(self.rows_in(tokens, rows))

@@ -43,6 +43,7 @@ class TensorRT(EngineBase):
     backend = "trt"
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        super().__init__()
         self.bundle, self.config = bundle, bundle.config
         self.segments = frozenset(bundle.segments)
         self.threads = threads or 1

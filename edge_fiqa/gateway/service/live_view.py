@@ -10,15 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-<<<<<<< HEAD
-from edge_fiqa.calibration.monitor import Monitor
-from edge_fiqa.calibration.reference import Reference
-from edge_fiqa.errors import ConfigError, ImageRefused, Overloaded
-from edge_fiqa.faces.align import align_given
-from edge_fiqa.faces.sources import FaceCrop, RefusedFace
-=======
 from edge_fiqa.errors import Overloaded
->>>>>>> main
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.events.person import by_depth, to_jpeg
 from edge_fiqa.gateway.queue.face_queue import FaceQueue
@@ -133,62 +125,6 @@ class LiveView:
     def push(
         self, image: Bytes, landmarks: Sequence[Point] | None, deadline_s: float | None
     ) -> list[Record]:
-<<<<<<< HEAD
-        now, clock = time.time(), time.monotonic()
-        limit_s = self.deadline_s if deadline_s is None else deadline_s
-        jobs = [
-            QueuedFace(face, clock, clock + limit_s, now, answer=Future())
-            for face in self._faces(image, landmarks)
-        ]
-        for job in jobs:
-            self.story.pushed()
-            self.desk.put(job)
-        return [self._answer(job) for job in jobs]
-
-    @staticmethod
-    def _answer(job: QueuedFace) -> Record:
-        assert job.answer is not None
-        try:
-            return job.answer.result(max(0.0, job.deadline - time.monotonic()) + GRACE_S)
-        except NotInTime:
-            raise Overloaded("the answer would come after its deadline") from None
-
-    def _faces(
-        self, image: Bytes, landmarks: Sequence[Point] | None
-    ) -> Sequence[FaceCrop | RefusedFace]:
-        if landmarks is not None:
-            points = tuple(landmarks)
-            try:
-                crop = align_given(image, points, self.min_eye_px)
-            except ImageRefused as refusal:
-                reason = str(refusal)
-                return [RefusedFace(f"{PUSHED}#0", PUSHED, refusal.code, reason, landmarks=points)]
-            return [FaceCrop(f"{PUSHED}#0", PUSHED, crop, landmarks=points)]
-        if image.shape == (IMAGE, IMAGE, 3):
-            return [FaceCrop(f"{PUSHED}#0", PUSHED, image)]
-        if self.finder is None:
-            raise ConfigError(
-                "this gateway has no detector: push an aligned 112x112 crop, or give landmarks"
-            )
-        with self._finding:
-            found = self.finder.find(image)
-        if not found:
-            return [RefusedFace(f"{PUSHED}#0", PUSHED, "no_face", "no face was found")]
-        return [
-            FaceCrop(f"{PUSHED}#{n}", PUSHED, face.crop, face.box, face.landmarks)
-            if face.crop is not None
-            else RefusedFace(
-                f"{PUSHED}#{n}",
-                PUSHED,
-                "too_small" if face.skip == "too_small" else "no_face",
-                f"not scored: {face.skip}",
-                face.box,
-                face.landmarks,
-            )
-            for n, face in enumerate(found)
-        ]
-=======
         if self._running is None:
             raise Overloaded(str(self.ready()))
         return self._running.pushed.push(image, landmarks, deadline_s)
->>>>>>> main
