@@ -44,9 +44,13 @@ def scene(face, angle, zoom, rng):
 def detected_crop(faces, image, true):
     """The crop (112, 112, 3) of the detected face at the true place, or None."""
     centre, reach = true.mean(0), np.ptp(true[:, 0]) + np.ptp(true[:, 1])
-    near = [face for face in faces if np.hypot(*(face.landmarks.mean(0) - centre)) < reach / 2]
+    off, nearest = min(
+        ((np.hypot(*(face.landmarks.mean(0) - centre)), face) for face in faces),
+        key=lambda pair: pair[0],
+        default=(np.inf, None),
+    )
     try:
-        return align(image, near[0].landmarks, 1) if near else None
+        return align(image, nearest.landmarks, 1) if off < reach / 2 else None
     except ImageRefused:
         return None
 

@@ -58,7 +58,8 @@ class PhotoDetector:
             if self.all_turns or not faces:
                 turned = [face for turn in turns for face in self._search_turned(image, turn)]
                 others = [face for face in _distinct(turned) if not _is_known(face, faces)]
-                faces = _distinct([*faces, *self._confirmed(image, others)])
+                confirmed = self._confirmed(image, others)
+                faces += [face for face in confirmed if not _is_known(face, faces)]
         return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
 
     def _confirmed(self, image: Bytes, faces: Sequence[DetectedFace]) -> list[DetectedFace]:
@@ -239,13 +240,15 @@ def _cut_by(face: DetectedFace, start: int, top: int, tile: Bytes, size: Sequenc
 
 
 def _is_known(face: DetectedFace, faces: Sequence[DetectedFace]) -> bool:
-    """Whether its middle lies in one of these."""
-    x, y = face.box[0] + face.box[2] / 2, face.box[1] + face.box[3] / 2
-    return any(
-        known.box[0] <= x <= known.box[0] + known.box[2]
-        and known.box[1] <= y <= known.box[1] + known.box[3]
-        for known in faces
-    )
+    """Whether its middle lies in one of these, or the middle of one of these in it."""
+    return any(_holds(known, face) or _holds(face, known) for known in faces)
+
+
+def _holds(face: DetectedFace, other: DetectedFace) -> bool:
+    """Whether the middle of the other's box lies in this one's."""
+    left, top, width, height = face.box
+    x, y = other.box[0] + other.box[2] / 2, other.box[1] + other.box[3] / 2
+    return left <= x <= left + width and top <= y <= top + height
 
 
 def _distinct(faces: Sequence[DetectedFace]) -> list[DetectedFace]:

@@ -11,7 +11,7 @@ from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused
 from edge_fiqa.faces.align import align, align_given
 from edge_fiqa.faces.crop_check import crop_warnings
 from edge_fiqa.faces.detector import NO_DETECTOR, DetectedFace
-from edge_fiqa.faces.images import MAX_PIXELS, Picture, printable, read_picture
+from edge_fiqa.faces.images import MAX_PIXELS, DecodedImage, printable, read_picture
 from edge_fiqa.faces.landmark_fit import fit_warnings
 from edge_fiqa.faces.landmarks import Landmarks
 from edge_fiqa.faces.photo_detector import PhotoDetector
@@ -102,7 +102,7 @@ class FaceReader:
             return [RefusedFace(f"{name}#0", name, refusal.code, str(refusal))]
 
     def _by_landmarks(
-        self, picture: Picture, path: Path, landmarks: Landmarks
+        self, picture: DecodedImage, path: Path, landmarks: Landmarks
     ) -> list[FaceCrop | RefusedFace]:
         source = printable(path)
         if not (faces := landmarks.in_picture(path, *picture.size)):
@@ -113,7 +113,7 @@ class FaceReader:
         ]
 
     def _by_detector(
-        self, picture: Picture, source: str, detector: PhotoDetector
+        self, picture: DecodedImage, source: str, detector: PhotoDetector
     ) -> list[FaceCrop | RefusedFace]:
         faces: list[DetectedFace] = detector.detect(picture.pixels)
         if not faces:
@@ -131,7 +131,7 @@ class FaceReader:
 
     def _face(
         self,
-        picture: Picture,
+        picture: DecodedImage,
         name: str,
         source: str,
         box: Box | None,
@@ -147,7 +147,7 @@ class FaceReader:
         return FaceCrop(name, source, crop, box, points, picture.warnings)
 
 
-def _is_crop(picture: Picture) -> bool:
+def _is_crop(picture: DecodedImage) -> bool:
     """Of the size of ours, or of SphereFace's (see as_crop)."""
     return picture.size in ((IMAGE, IMAGE), (SPHEREFACE_WIDTH, IMAGE))
 

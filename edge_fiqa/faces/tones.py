@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
 
 from edge_fiqa.types import Bytes
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
 
 WHITES = (1023, 4095)
 """Of cameras with 10 and 12 bits, whose values are often stored with 16 as they are."""
@@ -61,6 +63,8 @@ def to_srgb(pixels: Bytes, information: Mapping[Any, Any]) -> tuple[Bytes, tuple
 
 
 def _by_profile(pixels: Bytes, data: bytes) -> tuple[Bytes, tuple[str, ...]]:
+    from PIL import Image, ImageCms
+
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         name = " ".join(ImageCms.getProfileDescription(profile).split())
@@ -81,6 +85,8 @@ def _by_profile(pixels: Bytes, data: bytes) -> tuple[Bytes, tuple[str, ...]]:
 
 @cache
 def _transform(data: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    from PIL import ImageCms
+
     profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
     return ImageCms.ImageCmsTransform(
         profile, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")), mode, "RGB"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 
 from edge_fiqa.errors import ImageRefused
-from edge_fiqa.faces.images import MAX_PIXELS, Picture, decode, decode_bytes, picture_of
+from edge_fiqa.faces.images import MAX_PIXELS, DecodedImage, decode, decode_bytes, picture_of
 
 RED = Image.new("RGB", (40, 30), (255, 0, 0))
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True, "exact": True}}
@@ -280,7 +280,7 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_size():
 
 
 def test_points_of_the_file_and_of_a_reduced_picture():
-    picture = Picture(np.zeros((10, 20, 3), np.uint8), reduced=4)
+    picture = DecodedImage(np.zeros((10, 20, 3), np.uint8), reduced=4)
     assert picture.size == (80, 40)
     np.testing.assert_allclose(picture.inside([[1.5, 5.5]]), [[0, 1]])  # middle of 4 by 4 pixels
     np.testing.assert_allclose(picture.outside(np.array([[0, 1]])), [[1.5, 5.5]])
