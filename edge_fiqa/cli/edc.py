@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import numpy as np
 from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.evaluation.bootstrap import identity_weights, interval, weighted_pauc
 from edge_fiqa.evaluation.crfiqa import DISCARDS, MovingThreshold, edc_crfiqa
+from edge_fiqa.evaluation.direction import check_similarity, quality_note
 from edge_fiqa.evaluation.edc import (
     Edc,
     edc_fixed,
@@ -22,7 +24,7 @@ from edge_fiqa.evaluation.edc import (
     threshold_at_fmr,
     threshold_at_fnmr,
 )
-from edge_fiqa.evaluation.scored_pairs import ScoredPairs, Undefined, read_scored
+from edge_fiqa.evaluation.scored_pairs import COLUMNS, ScoredPairs, Undefined, read_scored
 
 USUAL_LIMIT = {"fixed": 0.3, "crfiqa": 0.95}
 SHOWN: tuple[float, ...] = (0.0, 0.01, 0.02, *np.arange(0.05, 1, 0.05).round(2).tolist())
@@ -33,7 +35,7 @@ class EdcRequest:
     """The command line. At most one of fmr, starting_error and threshold is not None.
 
     limit: largest discard. resamples: of the bootstrap; 0: no interval. distance: a smaller similarity
-    is more alike.
+    is more alike. columns: ours -> the file's name for it.
     """
 
     pairs: Path
@@ -46,15 +48,18 @@ class EdcRequest:
     undefined: Undefined
     distance: bool
     lower_is_better: bool
+    columns: Mapping[str, str]
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> EdcRequest:
         """Raises ConfigError where choices contradict each other."""
-        names = [name for name in cls.__dataclass_fields__ if name != "limit"]
+        names = [name for name in cls.__dataclass_fields__ if name not in ("limit", "columns")]
         limit = USUAL_LIMIT[options.protocol] if options.limit is None else options.limit
         if not 0 < limit <= 1:
             raise ConfigError(f"--limit lies in (0, 1], got {limit:g}")
-        return cls(limit=limit, **{name: getattr(options, name) for name in names})
+        columns = _columns(options.columns)
+        stated = {name: getattr(options, name) for name in names}
+        return cls(limit=limit, columns=columns, **stated)
 
     @property
     def fmr_or_default(self) -> float:
@@ -73,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("fixed", "crfiqa"),
         default="fixed",
         help="threshold set once (arXiv:2303.13294; default), or anew at every discard (CR-FIQA)",
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="OURS=THEIRS,...",
+        help="the file's names, e.g. similarity=score,same=label,quality_a=q1,quality_b=q2",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--fmr", type=float, metavar="F", help="of the pairs' impostors (0.001)")
@@ -99,13 +109,28 @@ def run(options: argparse.Namespace) -> int:
         undefined=request.undefined,
         distance=request.distance,
         lower_is_better=request.lower_is_better,
+        columns=request.columns,
     )
     pairs.need_enough(str(request.pairs))
+    check_similarity(pairs, request.distance, str(request.pairs))
     result = (_fixed if request.protocol == "fixed" else _crfiqa)(pairs, request)
     print(json.dumps(result) if options.format == "json" else "\n".join(_table(result)))
     if options.plot is not None:
         _plot(result, options.plot)
     return 0
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    """Raises ConfigError where a part is not OURS=THEIRS, or ours is none of COLUMNS."""
+    renamed = {}
+    for part in [] if text is None else text.split(","):
+        ours, _, theirs = (word.strip() for word in part.partition("="))
+        if ours not in COLUMNS or not theirs:
+            raise ConfigError(
+                f"--columns takes OURS=THEIRS, where OURS is one of {', '.join(COLUMNS)}; got {part!r}"
+            )
+        renamed[ours] = theirs
+    return renamed
 
 
 def _fixed(pairs: ScoredPairs, request: EdcRequest) -> dict[str, Any]:
@@ -143,8 +168,13 @@ def _interval(
     return interval(weighted_pauc(pairs.genuine, quality, threshold, request.limit, weights))
 
 
+def _notes(pairs: ScoredPairs, request: EdcRequest) -> list[str]:
+    note = quality_note(pairs, request.lower_is_better)
+    return [*pairs.notes, *([] if note is None else [note])]
+
+
 def _fixed_notes(pairs: ScoredPairs, request: EdcRequest, errors: int) -> list[str]:
-    notes = list(pairs.notes)
+    notes = _notes(pairs, request)
     if errors < 30:
         notes.append(
             f"only {errors} errors with nothing discarded: read the interval, not the area"
@@ -184,7 +214,7 @@ def _crfiqa(pairs: ScoredPairs, request: EdcRequest) -> dict[str, Any]:
     except ConfigError as exc:
         raise ConfigError(f"{request.pairs}: {exc}") from exc
     curve = edc_crfiqa(pairs.similarity, pairs.same, pairs.quality, fmr)
-    reach, notes = min(curve.reach(fmr), limit), list(pairs.notes)
+    reach, notes = min(curve.reach(fmr), limit), _notes(pairs, request)
     whole = curve.resolves(fmr, limit)
     if not whole:
         notes.append(

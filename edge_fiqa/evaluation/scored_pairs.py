@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ Undefined = Literal["worst", "drop", "refuse"]
 FEWEST = 30
 """Fewest mated pairs for an error rate."""
 MISSING = frozenset(("", "na", "nan", "null", "none"))
+COLUMNS = ("similarity", "same", "quality_a", "quality_b", "pair_quality", "identity")
 TRUE, FALSE = frozenset(("1", "true", "1.0")), frozenset(("0", "false", "0.0"))
 
 
@@ -133,36 +135,51 @@ def read_scored(
     undefined: Undefined = "worst",
     distance: bool = False,
     lower_is_better: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> ScoredPairs:
     """CSV or npz with similarity, same, quality_a and quality_b or pair_quality, and maybe identity.
 
     distance: the similarity is a distance: smaller is more alike. lower_is_better: of qualities.
+    columns: of these names (COLUMNS), what the file calls them, where that differs.
     Raises ConfigError naming file, column and line.
     """
-    columns = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
-    for name in ("similarity", "same"):
-        if name not in columns:
-            raise ConfigError(f"{path}: no column {name}; it has {', '.join(columns) or 'none'}")
-    similarity = -columns["similarity"] if distance else columns["similarity"]
+    names = {name: name for name in COLUMNS} | dict(columns or {})
+    values = _read_npz(path, names) if path.suffix == ".npz" else _read_csv(path, names)
+    similarity = -values["similarity"] if distance else values["similarity"]
     pairs = score_pairs(
         similarity,
-        columns["same"],
-        _pair_quality(columns, lower_is_better, path),
-        columns.get("identity"),
+        values["same"],
+        _pair_quality(values, lower_is_better),
+        values.get("identity"),
         undefined=undefined,
         where=str(path),
     )
     return _with_duplicates(pairs)
 
 
-def _pair_quality(columns: dict[str, Floats], lower_is_better: bool, path: Path) -> Floats:
+def _pair_quality(values: dict[str, Floats], lower_is_better: bool) -> Floats:
     """(P,), higher is better: the lower of both faces, where the pair has no quality of its own."""
     sign = -1.0 if lower_is_better else 1.0
-    if "pair_quality" in columns:
-        return sign * columns["pair_quality"]
-    if {"quality_a", "quality_b"} <= columns.keys():
-        return np.minimum(sign * columns["quality_a"], sign * columns["quality_b"])
-    raise ConfigError(f"{path}: needs quality_a and quality_b, or pair_quality")
+    if "pair_quality" in values:
+        return sign * values["pair_quality"]
+    return np.minimum(sign * values["quality_a"], sign * values["quality_b"])
+
+
+def _known(there: Iterable[str], names: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Of the columns that are there, those we read: ours -> theirs. Raises ConfigError if some lack."""
+    present = list(there)
+    known = {ours: theirs for ours, theirs in names.items() if theirs in present}
+    missing = [names[ours] for ours in ("similarity", "same") if ours not in known]
+    if not ({"quality_a", "quality_b"} <= known.keys() or "pair_quality" in known):
+        missing.append(
+            f"{names['quality_a']} and {names['quality_b']} (or {names['pair_quality']})"
+        )
+    if missing:
+        raise ConfigError(
+            f"{path}: no column {', '.join(missing)}; it has {', '.join(present) or 'none'}. "
+            "Other names: --columns similarity=score,same=label,..."
+        )
+    return known
 
 
 def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
@@ -177,32 +194,35 @@ def _with_duplicates(pairs: ScoredPairs) -> ScoredPairs:
     )
 
 
-def _read_npz(path: Path) -> dict[str, Floats]:
+def _read_npz(path: Path, names: Mapping[str, str]) -> dict[str, Floats]:
     arrays = read_npz(path)
+    known = _known(arrays, names, path)
     try:
-        return {k: v if k == "identity" else v.astype(np.float64) for k, v in arrays.items()}
+        return {
+            ours: arrays[theirs] if ours == "identity" else arrays[theirs].astype(np.float64)
+            for ours, theirs in known.items()
+        }
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"{path}: an array is not of numbers ({exc})") from exc
 
 
-def _read_csv(path: Path) -> dict[str, Floats]:
-    columns: dict[str, list[float | str]]
+def _read_csv(path: Path, names: Mapping[str, str]) -> dict[str, Floats]:
+    values: dict[str, list[float | str]]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            wanted = [name for name in reader.fieldnames or () if name in _COLUMNS]
-            columns = {name: [] for name in wanted}
+            known = _known(reader.fieldnames or (), names, path)
+            values = {ours: [] for ours in known}
             for row in reader:
-                for name in wanted:
-                    columns[name].append(_value(name, row[name]))
+                for ours, theirs in known.items():
+                    values[ours].append(_value(ours, row[theirs]))
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
+    except ConfigError:
+        raise
     except (ValueError, csv.Error) as exc:
         raise ConfigError(f"{path}, line {reader.line_num}: {exc}") from exc
-    return {name: np.array(values) for name, values in columns.items()}
-
-
-_COLUMNS = frozenset(("similarity", "same", "quality_a", "quality_b", "pair_quality", "identity"))
+    return {name: np.array(column) for name, column in values.items()}
 
 
 def _value(name: str, text: str | None) -> float | str:

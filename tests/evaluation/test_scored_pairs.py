@@ -78,8 +78,12 @@ def test_npz_reads_as_csv_does(tmp_path):
     [
         ("", "no column similarity"),
         (HEAD, "holds no pairs"),
-        ("similarity,same\n0.9,1\n", "needs quality_a and quality_b, or pair_quality"),
+        (
+            "similarity,same\n0.9,1\n",
+            "no column quality_a and quality_b .*; it has similarity, same",
+        ),
         ("same,pair_quality\n1,1\n", "no column similarity; it has same, pair_quality"),
+        ("a,b\n1,1\n", "no column similarity, same, quality_a .* it has a, b"),
         (HEAD + "0.9,1,5,2\n0.9,2,5,2\n", "line 3: same must be 1 or 0"),
         (HEAD + "0.9,1,high,2\n", "line 2: could not convert"),
         (HEAD + "0.9\n", "line 2: same must be 1 or 0"),
@@ -111,3 +115,13 @@ def test_a_bad_npz_is_one_line(tmp_path):
         read_scored(tmp_path / "none.npz")
     with pytest.raises(ConfigError, match="No such file"):
         read_scored(tmp_path / "none.csv")
+
+
+def test_other_column_names(tmp_path):
+    path = csv(tmp_path, "score,label,q1,q2,same\n0.9,1,5,2,7\n0.1,0,1,4,7\n")
+    names = {"similarity": "score", "same": "label", "quality_a": "q1", "quality_b": "q2"}
+    pairs = read_scored(path, columns=names)
+    assert (pairs.similarity.tolist(), pairs.quality.tolist()) == ([0.9, 0.1], [2, 1])
+    np.savez(tmp_path / "pairs.npz", score=[0.9], label=[1], pair_quality=[3])
+    pairs = read_scored(tmp_path / "pairs.npz", columns=names)
+    assert (pairs.similarity.tolist(), pairs.quality.tolist()) == ([0.9], [3])
