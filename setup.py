@@ -65,6 +65,7 @@ setup(
     package_data={
         "edge_fiqa": [
             "py.typed",
+            "faces/crop_check.npz",
             "models/*/*",
             "models/*.md",
             "engines/trt/kernels/*",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
 from edge_fiqa.faces.sources import FaceCrop, FaceReader, expand
 from edge_fiqa.types import FaceSet
 
@@ -22,11 +24,15 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
     paths = list(expand([str(folder)], sys.stdin))
     if limit is not None and limit < len(paths):
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, max(limit, 1)).astype(int)]
-    reader, crops, groups, names, refused = FaceReader(), [], [], [], 0
+    reader, crops, groups, names, refused = FaceReader(aligned=True), [], [], [], 0
+    changed: Counter[str] = Counter()
+    unaligned = 0
     for path in paths:
         for face in reader.faces_of(path):
             if isinstance(face, FaceCrop):
                 crops.append(face.crop)
+                changed.update(face.warnings)
+                unaligned += misaligned_by(face.crop) > 0
                 names.append(path.relative_to(folder).as_posix())
                 groups.append(str(path if path.parent == folder else path.parent))
             else:
@@ -35,6 +41,14 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
         raise ConfigError(f"{folder}: no aligned 112x112 faces in it ({refused} files refused)")
     if refused:
         print(f"edge-fiqa {command}: {refused} unusable images left out", file=sys.stderr)
+    _say_of_crops(command, changed, unaligned_note(unaligned, len(crops)))
     return FaceSet(
         np.stack(crops), tuple(groups), f"faces of {folder.resolve().name}", tuple(names)
     )
+
+
+def _say_of_crops(command: str, changed: Counter[str], unaligned: str | None) -> None:
+    for change, count in changed.items():
+        print(f"edge-fiqa {command}: {count} faces {change}", file=sys.stderr)
+    if unaligned is not None:
+        print(f"edge-fiqa {command}: warning: {unaligned}", file=sys.stderr)

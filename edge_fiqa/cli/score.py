@@ -11,15 +11,15 @@ from edge_fiqa.calibration.audit import SHARE, Audit
 from edge_fiqa.calibration.monitor import Finding
 from edge_fiqa.cli import Terminated
 from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments, cores
-from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
+from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.images import printable
-from edge_fiqa.faces.landmarks import read_landmarks
+from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
 from edge_fiqa.faces.sources import FaceReader, expand
 from edge_fiqa.scoring.gate_service import GateService
-from edge_fiqa.scoring.output import Writer
+from edge_fiqa.scoring.output import Writer, shown
 from edge_fiqa.scoring.pipeline import TOGETHER, score_files
 from edge_fiqa.scoring.resume import ResumableFile
 from edge_fiqa.scoring.scorer import Scorer
@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--landmarks", type=Path, metavar="FILE", help="CSV or JSON with 5 points a face"
     )
+    faces.add_argument(
+        "--aligned", action="store_true", help="square images of any size are aligned crops"
+    )
     faces.add_argument("--min-eye-px", type=float, default=10.0, help="smallest eye distance (10)")
     out = parser.add_argument_group("output")
     out.add_argument(
@@ -65,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
     workers, audit = _workers(request, scorers, together)
     writer, done = open_writer(request, workers[0])
     summary = ScoreSummary()
-    paths = _with_progress(_not_done(request, done, summary), request)
+    images = _looked_up(expand(request.inputs, sys.stdin), reader.landmarks)
+    paths = _with_progress(_not_done(images, done, summary), request)
     try:
         for records in score_files(paths, reader.faces_of, workers, request.policies, together):
             writer.write(records)
@@ -76,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
     finally:
         writer.close()
     _say_findings(scorers, audit)
+    if reader.landmarks is not None:
+        _say_unmatched(reader.landmarks)
     if not summary.written and not summary.there_already:
         raise ConfigError(f"no images in {' '.join(request.inputs)}")
     if request.output.path is not None and not request.output.quiet:
@@ -86,7 +92,32 @@ def run(options: argparse.Namespace) -> int:
 def _face_reader(request: ScoreRequest) -> FaceReader:
     faces = request.faces
     landmarks = read_landmarks(faces.landmarks) if faces.landmarks else None
-    return FaceReader(faces.detector, landmarks, faces.min_eye_px)
+    reader = FaceReader(faces.detector, landmarks, faces.min_eye_px, aligned=faces.aligned)
+    if landmarks is not None and not request.output.quiet:
+        _say(f"{landmarks.file}: {landmarks.understood}")
+    return reader
+
+
+def _looked_up(images: Iterable[Path], landmarks: Landmarks | None) -> Iterator[Path]:
+    """Yield the images. Look each up in the landmarks, also those that are not scored again."""
+    for image in images:
+        if landmarks is not None:
+            landmarks.of(image)
+        yield image
+
+
+def _say_unmatched(landmarks: Landmarks) -> None:
+    """Warn of names that match no image of this run. Raises ConfigError if no name matches."""
+    unmatched = landmarks.unmatched()
+    names = f"{len(unmatched)} of its {len(landmarks.faces)} names match no image of this run"
+    example = f"for example {shown(unmatched[0])}" if unmatched else ""
+    if len(unmatched) == len(landmarks.faces):
+        raise ConfigError(
+            f"{landmarks.file}: {names} ({example}); names are paths as given, absolute, or "
+            "relative to the file's folder"
+        )
+    if unmatched:
+        _say(f"warning: {landmarks.file}: {names} ({example})")
 
 
 def _scorers(request: ScoreRequest) -> tuple[list[Scorer], int]:
@@ -128,8 +159,8 @@ def _workers(
     return workers, audit
 
 
-def _not_done(request: ScoreRequest, done: Iterable[str], summary: ScoreSummary) -> Iterator[Path]:
-    for path in expand(request.inputs, sys.stdin):
+def _not_done(images: Iterable[Path], done: Iterable[str], summary: ScoreSummary) -> Iterator[Path]:
+    for path in images:
         if printable(path) in done:
             summary.there_already += 1
         else:

@@ -29,11 +29,15 @@ class GatePolicyRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceRequest:
-    """How faces come out of images; without detector and landmarks, images are aligned crops."""
+    """How faces come out of images; without detector and landmarks, images are aligned crops.
+
+    aligned: square images of any size are, whether or not there is a detector.
+    """
 
     detector: Path | None
     landmarks: Path | None
     min_eye_px: float
+    aligned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,10 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
         policies=tuple(policies_of(options, bundle.config.depth)),
         gate_policy=_gate_policy(options),
         faces=FaceRequest(
-            detector=options.detector, landmarks=options.landmarks, min_eye_px=options.min_eye_px
+            detector=options.detector,
+            landmarks=options.landmarks,
+            min_eye_px=options.min_eye_px,
+            aligned=options.aligned,
         ),
         output=_output(options),
     )

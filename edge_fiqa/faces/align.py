@@ -1,4 +1,7 @@
-"""Five-point alignment to the ArcFace template: the crop that recognisers and this model expect."""
+"""Five-point alignment to the ArcFace template: the crop that recognisers and this model expect.
+
+Landmarks are pixels of the picture as it is displayed, after EXIF rotation.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.errors import ImageRefused
+from edge_fiqa.faces.crop_check import misaligned_by
+from edge_fiqa.faces.landmark_fit import NO_FACE_PX, NORMALISED, misfit_px, probable_cause
+from edge_fiqa.faces.template import TEMPLATE, similarity
 from edge_fiqa.types import IMAGE, Bytes, Floats
 
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],  # eye on the image's left
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],  # nose
-        [41.5493, 92.3655],  # corner of the mouth on the image's left
-        [70.7299, 92.2041],
-    ]
-)
-"""ArcFace (arXiv:1801.07698), pixels (x, y) in a 112x112 crop."""
+__all__ = ["TEMPLATE", "align", "align_given", "eye_distance", "similarity"]
 
-FARTHEST = 1e6  # pixels from the origin; larger coordinates are a mistake, and would overflow
-
-
-def similarity(landmarks: npt.ArrayLike) -> Floats:
-    """(2, 3) rotation, scale and shift that brings (5, 2) landmarks closest to the template.
-
-    Least squares without reflection, in closed form: with points as complex numbers, the centred
-    template is a times the centred landmarks, a = <landmarks, template> / |landmarks|^2. This is
-    Umeyama's solution (IEEE PAMI 13(4), 1991) in the plane. Raises ImageRefused("no_face") if the
-    points are not finite or all the same.
-    """
-    points = np.asarray(landmarks, np.float64)
-    if points.shape != (5, 2) or not (np.abs(points) < FARTHEST).all():  # NaN is not smaller
-        raise ImageRefused("no_face", "the five landmarks are not finite points of a picture")
-    source, target = points @ (1, 1j), TEMPLATE @ (1, 1j)
-    centred = source - source.mean()
-    spread = float((np.abs(centred) ** 2).sum())
-    if spread < 1e-6:
-        raise ImageRefused("no_face", "the five landmarks are one point")
-    a = complex((centred.conj() * (target - target.mean())).sum()) / spread
-    if abs(a) < 1e-9:
-        raise ImageRefused("no_face", "the five landmarks do not look like a face")
-    shift = target.mean() - a * source.mean()
-    return np.array([[a.real, -a.imag, shift.real], [a.imag, a.real, shift.imag]])
+DOUBTFUL, CLEARER = -2.0, 4.0
+"""Above the first, the check of a crop (`misaligned_by`) is a reason to try other readings of its
+points; one holds if its check is lower by the second."""
+SIZES = (2.0, 4.0, 0.5, 0.25)
+"""Of this picture, in sizes of the one that the points may belong to."""
 
 
 def eye_distance(landmarks: npt.ArrayLike) -> float:
-    """Pixels between the centres of the eyes in the image the landmarks were found in."""
+    """Pixels between the centres of the eyes, in the picture that the landmarks belong to."""
     points = np.asarray(landmarks, np.float64)
     return float(np.hypot(*(points[1] - points[0])))
 
@@ -57,17 +35,87 @@ def align(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> B
 
     A face more than twice the size of the crop is reduced by area averaging first, so that fine
     detail does not turn into noise. Raises ImageRefused("too_small") if the eyes are closer than
-    `min_eye_px`, ("no_face") for impossible landmarks and for a face outside the picture.
+    `min_eye_px`, ("no_face") for points that cannot be a face, with the probable cause, and for a
+    face outside the picture.
     """
     move = similarity(landmarks)
+    _refuse_normalised(landmarks)
+    if (misfit := misfit_px(landmarks)) > NO_FACE_PX:
+        raise ImageRefused(
+            "no_face",
+            f"the five landmarks are not a face ({misfit:.0f} pixels off the template): "
+            + probable_cause(landmarks),
+        )
     if (distance := eye_distance(landmarks)) < min_eye_px:
         raise ImageRefused(
             "too_small",
             f"the eyes are {distance:.1f} pixels apart, below the limit of {min_eye_px:g}",
         )
-    shrink = 1 / float(np.hypot(move[0, 0], move[1, 0]))  # source pixels per crop pixel
     if _outside(move, image.shape[1], image.shape[0]):
         raise ImageRefused("no_face", "the five landmarks lie outside the picture")
+    return _crop(image, move)
+
+
+def align_given(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> Bytes:
+    """`align`, for landmarks that somebody else made: they may belong to another picture.
+
+    Points of a picture of another size, or of the stored picture before its EXIF rotation, fit the
+    template all the same. Where their crop does not look like a face, and such a reading of the
+    points gives one that does, ImageRefused("no_face") names it.
+    """
+    try:
+        crop = align(image, landmarks, min_eye_px)
+    except ImageRefused as refusal:
+        if refusal.code == "too_small" and (cause := _other_picture(image, landmarks, 0.0)):
+            raise ImageRefused("no_face", f"{refusal}, and {cause}") from refusal
+        raise
+    misaligned = misaligned_by(crop)
+    if misaligned > DOUBTFUL and (cause := _other_picture(image, landmarks, misaligned)):
+        raise ImageRefused("no_face", f"there is no face at the five landmarks: {cause}")
+    return crop
+
+
+def _other_picture(image: Bytes, landmarks: npt.ArrayLike, misaligned: float) -> str | None:
+    """What the points look to belong to instead, None where no reading of them gives a face.
+
+    misaligned: the check of the crop as the points were given.
+    """
+    height, width = image.shape[:2]
+    points = np.asarray(landmarks, np.float64)
+    x, y = points[:, 0], points[:, 1]
+    stored = "they look like points of the stored picture; give those after its EXIF rotation"
+    readings = [
+        *((points * size, _of_size(1 / size)) for size in SIZES),
+        (np.stack([width - 1 - y, x], axis=1), stored),
+        (np.stack([y, height - 1 - x], axis=1), stored),
+        (np.stack([width - 1 - x, height - 1 - y], axis=1), stored),
+    ]
+    checked = []
+    for other, cause in readings:
+        try:
+            checked.append((misaligned_by(align(image, other)), cause))
+        except ImageRefused:
+            continue
+    best = min(checked, default=(0.0, ""))
+    return best[1] if best[0] < min(misaligned, 0.0) - CLEARER else None
+
+
+def _of_size(size: float) -> str:
+    return f"they look like points of this picture at {size:g} times its size"
+
+
+def _refuse_normalised(landmarks: npt.ArrayLike) -> None:
+    points = np.asarray(landmarks, np.float64)
+    if (points >= 0).all() and (points <= NORMALISED).all():
+        raise ImageRefused(
+            "no_face",
+            "the five landmarks look normalised (0 to 1); give pixels: "
+            "multiply x by the picture's width and y by its height",
+        )
+
+
+def _crop(image: Bytes, move: Floats) -> Bytes:
+    shrink = 1 / float(np.hypot(move[0, 0], move[1, 0]))  # source pixels per crop pixel
     if shrink > 2:
         height, width = image.shape[:2]
         size = (max(1, round(width / shrink)), max(1, round(height / shrink)))

@@ -1,102 +1,132 @@
-"""Landmark files: five points a face, as CSV or JSON.
+"""Landmark files: five points a face, in pixels of the picture as it is displayed (after EXIF).
 
-    CSV   path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5     one row per face; a header is allowed
+    CSV   path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5     one row per face; also with ; or tabs
     JSON  {"path": [[x, y], ... 5], "other": [[[x, y], ... 5], ...]}
 
 Order: eye on the image's left, other eye, nose, mouth corner on the image's left, other corner.
+A header, or keys, that name the points may put them in another order. Points from 0 to 1 are taken
+as shares of the picture's size, 68 points as those of iBUG 300-W and dlib.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Final
 
-import msgspec
+import numpy as np
 
-from edge_fiqa.errors import ConfigError
-from edge_fiqa.types import Point
+from edge_fiqa.errors import ConfigError, ImageRefused
+from edge_fiqa.faces.landmark_csv import rows_of_csv
+from edge_fiqa.faces.landmark_fit import NORMALISED, misfit_px
+from edge_fiqa.faces.landmark_json import faces_of_json
+from edge_fiqa.faces.point_names import FivePoints, exchanged
 
-FivePoints = tuple[Point, Point, Point, Point, Point]
-
-SEVERAL = re.compile(rb"\s*\[\s*(\]|\[\s*\[)")  # a list of faces, which may be empty
+MOST_COMPARED: Final = 200
+"""Faces that decide whose left and right the file means."""
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Faces by path as written in `file`."""
+    """Faces by path as written in `file`.
+
+    understood: how the file was read, in words. normalised: whether coordinates are shares of the
+    picture's width and height. used: names of the file that an image was looked up by.
+    """
 
     file: Path
     faces: Mapping[str, Sequence[FivePoints]]
+    understood: str = ""
+    normalised: bool = False
+    used: set[str] = field(default_factory=set, compare=False)
 
     def of(self, path: Path) -> Sequence[FivePoints]:
         """Faces of an image, named as in the file, absolutely, or relative to the file's folder."""
+        for name in self._names(path):
+            if name in self.faces:
+                self.used.add(name)
+                return self.faces[name]
+        return ()
+
+    def in_picture(self, path: Path, width: int, height: int) -> Sequence[FivePoints]:
+        """As `of`, in pixels of a picture of this size."""
+        faces = self.of(path)
+        if not self.normalised:
+            return faces
+        return [_in_pixels(face, width, height) for face in faces]
+
+    def unmatched(self) -> list[str]:
+        """Names of the file that no image asked for so far."""
+        return [name for name in self.faces if name not in self.used]
+
+    def _names(self, path: Path) -> Iterable[str]:
         for name in (path, path.absolute(), path.resolve()):
-            if name.as_posix() in self.faces:
-                return self.faces[name.as_posix()]
+            yield name.as_posix()
         for image, file in (
             (path.absolute(), self.file.absolute()),
             (path.resolve(), self.file.resolve()),
         ):
             try:  # also ../photos/a.jpg, for images that are not below the file's folder
-                name = Path(os.path.relpath(image, file.parent))
+                yield Path(os.path.relpath(image, file.parent)).as_posix()
             except ValueError:  # another drive
                 continue
-            if name.as_posix() in self.faces:
-                return self.faces[name.as_posix()]
-        return ()
 
 
 def read_landmarks(file: Path) -> Landmarks:
-    """Read a .json or .csv file. Raises ConfigError naming the file and the line or key."""
+    """Read a .json file, or a table. Raises ConfigError naming the file and the line or key."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as exc:
         raise ConfigError(f"{file}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{file} is not text (UTF-8)") from exc
-    faces = _from_json(file, text) if file.suffix.lower() == ".json" else _from_csv(file, text)
+    is_json = file.suffix.lower() == ".json"
+    read = faces_of_json(file, text) if is_json else rows_of_csv(file, text)
+    faces: dict[str, list[FivePoints]] = {}
+    for path, points in read.faces:
+        faces.setdefault(_key(path), []).extend(points)
     if not faces:
         raise ConfigError(f"{file} names no faces")
-    return Landmarks(file, faces)
+    understood = [read.form]
+    if read.by_name:
+        faces, sides = _with_sides(faces)
+        understood.append(sides)
+    if normalised := _normalised(faces):
+        understood.append("points look normalised (0 to 1), multiplied by the picture's size")
+    return Landmarks(file, faces, ", ".join(understood), normalised)
 
 
-def _from_json(file: Path, text: str) -> dict[str, list[FivePoints]]:
-    faces: dict[str, list[FivePoints]] = {}
-    try:
-        for path, raw in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items():
-            kind = list[FivePoints] if SEVERAL.match(bytes(raw)) else FivePoints
-            try:
-                found = msgspec.json.decode(raw, type=kind)
-            except msgspec.ValidationError as exc:
-                raise ConfigError(f"{file}, {path!r}: {exc}") from exc
-            faces.setdefault(_key(path), []).extend(found if isinstance(found, list) else [found])
-    except msgspec.MsgspecError as exc:
-        raise ConfigError(f"{file}: {exc}") from exc
-    return faces
+def _with_sides(
+    faces: dict[str, list[FivePoints]],
+) -> tuple[dict[str, list[FivePoints]], str]:
+    """Is left the image's or the person's? Decided over the file, by what fits a face better."""
+    sample = [face for several in faces.values() for face in several][:MOST_COMPARED]
+    if _median_misfit(sample) <= _median_misfit([exchanged(face) for face in sample]):
+        return faces, "left and right are the image's"
+    turned = {path: [exchanged(face) for face in several] for path, several in faces.items()}
+    return turned, "left and right are the person's"
 
 
-def _from_csv(file: Path, text: str) -> dict[str, list[FivePoints]]:
-    faces: dict[str, list[FivePoints]] = {}
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        for row in reader:
-            if not row or (reader.line_num == 1 and row[0].strip().lower() == "path"):
-                continue
-            path, *values = row
-            x1, y1, x2, y2, x3, y3, x4, y4, x5, y5 = map(float, values)
-            points = ((x1, y1), (x2, y2), (x3, y3), (x4, y4), (x5, y5))
-            faces.setdefault(_key(path), []).append(points)
-    except (ValueError, csv.Error) as exc:
-        raise ConfigError(
-            f"{file}, line {reader.line_num}: expected path,x1,y1,...,x5,y5 "
-            "(a path and ten numbers)"
-        ) from exc
-    return faces
+def _median_misfit(faces: Sequence[FivePoints]) -> float:
+    misfits = []
+    for face in faces:
+        try:
+            misfits.append(misfit_px(face))
+        except ImageRefused:
+            continue
+    return float(np.median(misfits)) if misfits else 0.0
+
+
+def _normalised(faces: Mapping[str, Sequence[FivePoints]]) -> bool:
+    points = np.array([face for several in faces.values() for face in several]).reshape(-1, 2)
+    return bool(len(points) and (points > -NORMALISED / 3).all() and (points <= NORMALISED).all())
+
+
+def _in_pixels(face: FivePoints, width: int, height: int) -> FivePoints:
+    a, b, c, d, e = ((x * width, y * height) for x, y in face)
+    return (a, b, c, d, e)
 
 
 def _key(path: str) -> str:

@@ -13,9 +13,11 @@ from typing import TextIO
 import cv2
 
 from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused
-from edge_fiqa.faces.align import align
+from edge_fiqa.faces.align import align, align_given
+from edge_fiqa.faces.crop_check import crop_warnings
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.faces.images import decode, printable
+from edge_fiqa.faces.landmark_fit import fit_warnings
 from edge_fiqa.faces.landmarks import Landmarks
 from edge_fiqa.types import IMAGE, Box, Bytes, Point
 
@@ -23,6 +25,8 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm")
 )
 SMALLEST_SIDE = 80  # a square image from here on is taken for an aligned crop of another size
+SPHEREFACE_WIDTH = 96
+"""Of the 96x112 crops of SphereFace and CosFace; ArcFace's template is theirs moved by 8 pixels."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,10 @@ def _images_under(path: Path) -> Iterator[Path]:
 class FaceReader:
     """Image file -> aligned faces: by landmarks, by a detector, or as the crop that it already is.
 
+    aligned: every square picture is an aligned crop of some size, and no face is looked for.
+
     May be shared between threads; each gets its own detector. Raises ConfigError for a detector that
-    cannot be loaded.
+    cannot be loaded, and for two ways to the faces at once.
     """
 
     def __init__(
@@ -121,7 +127,21 @@ class FaceReader:
         detector: Path | None = None,
         landmarks: Landmarks | None = None,
         min_eye_px: float = 10.0,
+        *,
+        aligned: bool = False,
     ) -> None:
+        given = [
+            flag
+            for flag, value in (
+                ("--aligned", aligned),
+                ("--detector", detector is not None),
+                ("--landmarks", landmarks is not None),
+            )
+            if value
+        ]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} contradict each other; give one of them")
+        self.aligned = aligned
         self.detector, self.landmarks, self.min_eye_px = detector, landmarks, min_eye_px
         self._local = threading.local()
         if detector is not None:
@@ -143,7 +163,8 @@ class FaceReader:
 
     def _found(self, image: Bytes, path: Path) -> list[tuple[Box | None, tuple[Point, ...]]]:
         if self.landmarks is not None:
-            if not (known := self.landmarks.of(path)):
+            height, width = image.shape[:2]
+            if not (known := self.landmarks.in_picture(path, width, height)):
                 file = self.landmarks.file
                 raise ImageRefused("no_face", f"{printable(path)}: {file} has no landmarks for it")
             return [(None, points) for points in known]
@@ -165,17 +186,32 @@ class FaceReader:
     ) -> FaceCrop | RefusedFace:
         source = printable(path)
         name = f"{source}#{number}"
+        align_face = align if self.landmarks is None else align_given
         try:
-            crop = align(image, points, self.min_eye_px)
+            crop = align_face(image, points, self.min_eye_px)
         except ImageRefused as refusal:
             return RefusedFace(name, source, refusal.code, f"{name}: {refusal}", box, points)
         return FaceCrop(name, source, crop, box, points)
 
 
+def face_warnings(face: FaceCrop) -> tuple[str, ...]:
+    """What its record says of a face whose landmarks or whose crop look wrong."""
+    poor = fit_warnings(face.landmarks) if face.landmarks is not None else ()
+    return (*poor, *crop_warnings(face.crop))
+
+
 def as_crop(image: Bytes, name: str) -> FaceCrop:
-    """An image that is an aligned face already, resized if need be. Raises ImageRefused."""
+    """An image that is an aligned face already, resized if need be. Raises ImageRefused.
+
+    A 96x112 picture is a crop by the template of SphereFace and CosFace (arXiv:1704.08063), which
+    is ArcFace's less 8 columns on either side.
+    """
     height, width = image.shape[:2]
     warnings: tuple[str, ...] = ()
+    if (width, height) == (SPHEREFACE_WIDTH, IMAGE):
+        side = (IMAGE - SPHEREFACE_WIDTH) // 2
+        image = cv2.copyMakeBorder(image, 0, 0, side, side, cv2.BORDER_REPLICATE)
+        return FaceCrop(f"{name}#0", name, image, warnings=("mapped from a 96x112 crop",))
     if height != width or height < SMALLEST_SIDE:
         raise ImageRefused(
             "no_face",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from edge_fiqa.calibration.estimate import Estimator, QualityEstimates
-from edge_fiqa.faces.sources import FaceCrop, RefusedFace
+from edge_fiqa.faces.sources import FaceCrop, RefusedFace, face_warnings
 from edge_fiqa.policies.gate import Gate, gate_alone
 from edge_fiqa.policies.policy import Policy, Reason
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record
@@ -63,7 +63,7 @@ class Recorder:
                     _rounded_or_none(assessment.mj[row]),
                 ),
                 decision=self._decide(quality, reason if promised else None, policy),
-                warnings=crop.warnings,
+                warnings=(*crop.warnings, *face_warnings(crop)),
             )
 
     def refused(self, face: RefusedFace) -> Record:

@@ -82,7 +82,9 @@ def test_a_file_without_an_aligned_face_keeps_its_record(scorer, paths, tmp_path
 
 
 @pytest.mark.parametrize(
-    "face", [FACES[3], Image.fromarray(FACES[3]), torch.from_numpy(FACES[3])], ids=str
+    "face",
+    [FACES[3], Image.fromarray(FACES[3]), torch.from_numpy(FACES[3])],
+    ids=["array", "PIL", "torch"],
 )
 def test_one_face(scorer, service, face):
     for record in (scorer.score_face(face), service.score_face(face)):

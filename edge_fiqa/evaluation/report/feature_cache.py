@@ -18,11 +18,14 @@ from tqdm import tqdm
 from edge_fiqa.errors import ConfigError, ImageRefused
 from edge_fiqa.evaluation.datasets.face_files import Faces
 from edge_fiqa.evaluation.report.extractors import FeatureExtractor
+from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
 from edge_fiqa.files import write_whole
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 CHUNK = 256  # faces: what an interruption costs at most
-STATUS = "read"  # kept like features: 0 for a crop, 1 for a resized one, NaN for an unreadable face
+STATUS = "read and checked"
+"""Kept like features: RESIZED and UNALIGNED added up, NaN for an unreadable face."""
+RESIZED, UNALIGNED = 1, 2
 
 
 def extract_features(
@@ -61,8 +64,11 @@ def _notes(status: Array, name: str) -> tuple[str, ...]:
     notes = []
     if refused := int(np.isnan(status).sum()):
         notes.append(f"{refused} faces cannot be read; pairs with them are left out")
-    if resized := int((status == 1).sum()):
+    marks = np.nan_to_num(status).astype(int)
+    if resized := int((marks & RESIZED > 0).sum()):
         notes.append(f"{resized} faces were not {IMAGE}x{IMAGE}, taken as aligned and resized")
+    if note := unaligned_note(int((marks & UNALIGNED > 0).sum()), len(status)):
+        notes.append(note)
     return tuple(notes)
 
 
@@ -102,7 +108,7 @@ def _decode(faces: Faces, rows: range) -> tuple[Bytes, Array]:
         try:
             crop, warnings = faces.crop(row)
             crops.append(crop)
-            status[position] = bool(warnings)
+            status[position] = RESIZED * bool(warnings) + UNALIGNED * (misaligned_by(crop) > 0)
         except ImageRefused:
             status[position] = np.nan
     return np.array(crops, np.uint8).reshape(-1, IMAGE, IMAGE, 3), status

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 
 from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused, Overloaded
-from edge_fiqa.faces.align import align
+from edge_fiqa.faces.align import align_given
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
@@ -68,7 +68,7 @@ class PushedFaces:
     def _aligned(self, image: Bytes, landmarks: tuple[Point, ...]) -> FaceCrop | RefusedFace:
         name = f"{SOURCE}#0"
         try:
-            crop = align(image, landmarks, self.min_eye_px)
+            crop = align_given(image, landmarks, self.min_eye_px)
         except ImageRefused as refusal:
             return RefusedFace(name, SOURCE, refusal.code, str(refusal), landmarks=landmarks)
         return FaceCrop(name, SOURCE, crop, landmarks=landmarks)

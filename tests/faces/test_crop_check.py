@@ -1,0 +1,107 @@
+"""Aligned crops pass; shifted, scaled, turned, uncut and swapped ones do not."""
+
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+
+from edge_fiqa.faces.align import align
+from edge_fiqa.faces.crop_check import SWAPPED, UNALIGNED, crop_warnings, unaligned_note
+from edge_fiqa.faces.images import decode
+from edge_fiqa.faces.sources import FaceCrop, as_crop
+from tests.published import GRACE
+
+PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
+FACE = np.array(GRACE, float)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return decode(PORTRAIT)
+
+
+def cut(portrait, shift=(0, 0), scale=1.0, degrees=0.0):
+    """The crop of the portrait whose face is shifted by crop pixels, scaled and turned."""
+    eye = np.hypot(*(FACE[1] - FACE[0])) / 35.24  # picture pixels per crop pixel
+    angle, centre = np.radians(degrees), FACE.mean(axis=0)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = (FACE - centre) @ turn.T / scale + centre - np.multiply(shift, eye)
+    return align(portrait, points)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"shift": (1, 1)}, {"scale": 1.03}, {"scale": 0.97}, {"degrees": 2}]
+)
+def test_an_aligned_crop_passes(portrait, change):
+    assert crop_warnings(cut(portrait, **change)) == ()
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        lambda face: cv2.GaussianBlur(face, (0, 0), 2),
+        lambda face: (face * 0.2).astype(np.uint8),
+        lambda face: np.ascontiguousarray(face[:, ::-1]),
+        lambda face: cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
+    ],
+)
+def test_a_bad_picture_of_an_aligned_face_passes(portrait, worse):
+    assert crop_warnings(worse(cut(portrait))) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shift": (10, 0)}, {"shift": (-10, 0)}, {"shift": (0, 10)}, {"shift": (0, -10)},
+        {"scale": 0.75}, {"scale": 1.33}, {"degrees": 25}, {"degrees": -25}, {"degrees": 180},
+    ],
+)  # fmt: skip
+def test_a_crop_out_of_place_is_noticed(portrait, change):
+    assert crop_warnings(cut(portrait, **change)) == (UNALIGNED,)
+
+
+def test_swapped_channels_are_noticed(portrait):
+    assert crop_warnings(np.ascontiguousarray(cut(portrait)[..., ::-1])) == (SWAPPED,)
+
+
+def test_uncut_squares_are_noticed_and_one_is_enough(portrait):
+    for square in (portrait[:512, :512], portrait[100:360, 130:390]):
+        face = as_crop(np.ascontiguousarray(square), "photo.png")
+        assert crop_warnings(face.crop) == (UNALIGNED,)
+
+
+def test_the_template_of_sphereface_is_mapped(portrait):
+    """Their 96x112 crop is ours without 8 columns on either side."""
+    whole = cut(portrait)
+    face = as_crop(np.ascontiguousarray(whole[:, 8:104]), "crop.png")
+    assert isinstance(face, FaceCrop)
+    assert face.warnings == ("mapped from a 96x112 crop",)
+    np.testing.assert_array_equal(face.crop[:, 8:104], whole[:, 8:104])
+    assert crop_warnings(face.crop) == ()
+
+
+def test_what_is_said_of_a_set():
+    assert unaligned_note(1, 100) is None
+    assert unaligned_note(60, 100) == "60 of 100 faces do not look like aligned crops"
+
+
+def test_the_cases(shared):
+    folder = shared / "cases/square"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    for path in sorted(folder.glob("*.png")):
+        face = as_crop(decode(path), path.name)
+        expected = () if "aligned" in path.name else (UNALIGNED,)
+        assert crop_warnings(face.crop) == expected, path.name
+
+
+def test_aligned_faces_of_real_sets(shared):
+    """Persons that the check has not seen; some hundred, so that a broken check shows."""
+    rows = (shared / "data/splits/test.csv").read_text(encoding="utf-8").splitlines()[1::30]
+    faces = [decode(shared / "data" / row.split(",")[0]) for row in rows]
+    assert sum(UNALIGNED in crop_warnings(face) for face in faces) <= 0.02 * len(faces)
+    swapped = [crop_warnings(np.ascontiguousarray(face[..., ::-1])) for face in faces]
+    coloured = [bool(np.ptp(face.astype(int), axis=2).mean() > 5) for face in faces]
+    assert sum(SWAPPED in s for s in swapped) >= 0.9 * sum(coloured)
