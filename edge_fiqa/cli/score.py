@@ -11,8 +11,8 @@ from edge_fiqa.calibration.audit import SHARE, Audit
 from edge_fiqa.calibration.monitor import Finding
 from edge_fiqa.cli import Terminated
 from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments, cores
-from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_output import open_writer
+from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.images import printable
