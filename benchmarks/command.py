@@ -20,7 +20,7 @@ from common import new_result, parser, write_result
 
 from edge_fiqa import Scorer
 from edge_fiqa.faces.images import decode
-from edge_fiqa.faces.sources import expand
+from edge_fiqa.faces.paths import expand
 
 COMMAND = [sys.executable, "-m", "edge_fiqa", "score"]
 

@@ -22,7 +22,8 @@ ROOMS = [
 
 EVERYWHERE = {"numpy", "msgspec"}
 LIBRARIES = {
-    "PIL": {"faces/images.py"},
+    "PIL": {"faces/images.py", "faces/pillow_images.py", "faces/tones.py"},
+    "pillow_heif": {"faces/pillow_images.py"},
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",

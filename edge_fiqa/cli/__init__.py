@@ -35,6 +35,7 @@ COMMANDS = {
     "explain": "where the network looks at each exit, as a picture",
     "edc": "error versus discard of anybody's scores: FNMR, pAUC, intervals",
     "bench": "what each exit costs on this machine: ms, faces/s, memory, mJ; MLPerf scenarios",
+    "detector": "which file detects faces in photographs, and where to get one",
     "info": "what a bundle is: model, segments, parity, costs",
     "doctor": "what is installed, which engines run, and a self-test",
 }

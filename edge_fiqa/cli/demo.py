@@ -16,7 +16,9 @@ from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.faces.align import align
+from edge_fiqa.faces.detector_file import find_detector
 from edge_fiqa.faces.images import decode
+from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.policies.policy import Fixed
 from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Bytes
@@ -43,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    faces = _versions(portrait())
+    face, how = _detected_portrait()
+    faces = _versions(face)
     with Scorer.open(
         open_bundle(options), backend=options.backend, threads=options.threads
     ) as scorer:
@@ -56,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         print(
             f"edge-fiqa {__version__}: {scorer.bundle.manifest.name} on {engine.backend}, "
             f"{engine.device.strip()}, {engine.threads} threads\n"
+            f"{how}\n"
             "Grace Hopper's portrait, made worse step by step. Quality 0-100 if we stop at exit:\n"
         )
         _print_table(versions, ms, exits)
@@ -69,13 +73,32 @@ def run(options: argparse.Namespace) -> int:
 
 
 def portrait() -> Bytes:
-    """The aligned face (112, 112, 3). Raises BackendMissing where matplotlib is not installed."""
+    """The face (112, 112, 3) aligned by stored points. Raises BackendMissing without matplotlib."""
+    return align(decode(_portrait_file()), LANDMARKS)
+
+
+def _detected_portrait() -> tuple[Bytes, str]:
+    """The face (112, 112, 3) as detected, and how; by stored points where there is no detector."""
+    detector = find_detector()
+    if detector is None:
+        return portrait(), "no detector is installed: the face is aligned by stored points"
+    picture = decode(_portrait_file())
+    faces = PhotoDetector(detector.path).detect(picture)
+    if not faces:
+        return portrait(), f"no face found ({detector.source}): aligned by stored points"
+    x, y, width, height = (round(side) for side in faces[0].box)
+    return (
+        align(picture, faces[0].landmarks),
+        f"face detected ({detector.source}): {width}x{height} pixels at {x},{y}",
+    )
+
+
+def _portrait_file() -> Path:
     try:
         import matplotlib
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[demo]'") from exc
-    path = Path(matplotlib.get_data_path()) / "sample_data" / PORTRAIT
-    return align(decode(path), LANDMARKS)
+    return Path(matplotlib.get_data_path()) / "sample_data" / PORTRAIT
 
 
 def _versions(face: Bytes) -> dict[str, Bytes]:

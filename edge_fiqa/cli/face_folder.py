@@ -10,7 +10,8 @@ import numpy as np
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
-from edge_fiqa.faces.sources import FaceCrop, FaceReader, expand
+from edge_fiqa.faces.paths import expand
+from edge_fiqa.faces.sources import FaceCrop, FaceReader
 from edge_fiqa.types import FaceSet
 
 

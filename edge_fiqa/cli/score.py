@@ -15,9 +15,13 @@ from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.faces.images import printable
+from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
+from edge_fiqa.faces.detector_file import AUTO
+from edge_fiqa.faces.images import MAX_PIXELS, printable
 from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
-from edge_fiqa.faces.sources import FaceReader, expand
+from edge_fiqa.faces.paths import PassedOver, expand
+from edge_fiqa.faces.photo_detector import PhotoDetector
+from edge_fiqa.faces.sources import FaceReader
 from edge_fiqa.scoring.gate_service import GateService
 from edge_fiqa.scoring.output import Writer, shown
 from edge_fiqa.scoring.pipeline import TOGETHER, score_files
@@ -40,15 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"--policy gate: share of faces run to full depth as a check ({SHARE})",
     )
-    faces = parser.add_argument_group("finding faces (without these, images are aligned crops)")
-    faces.add_argument("--detector", type=Path, metavar="YUNET.onnx", help="score every face found")
-    faces.add_argument(
-        "--landmarks", type=Path, metavar="FILE", help="CSV or JSON with 5 points a face"
-    )
-    faces.add_argument(
-        "--aligned", action="store_true", help="square images of any size are aligned crops"
-    )
-    faces.add_argument("--min-eye-px", type=float, default=10.0, help="smallest eye distance (10)")
+    _add_face_arguments(parser)
     out = parser.add_argument_group("output")
     out.add_argument(
         "--output", type=Path, metavar="FILE", help="append here; a second run resumes"
@@ -61,14 +57,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
+def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
+    faces = parser.add_argument_group(
+        "detecting faces (images of 112x112 are aligned crops, and need no detector)"
+    )
+    faces.add_argument(
+        "--detector",
+        default=AUTO,
+        metavar="auto|none|FILE",
+        help="YuNet's ONNX file, for all images; auto: the one that edge-fiqa detector shows, for "
+        "images that are no crops",
+    )
+    faces.add_argument(
+        "--detector-size",
+        type=int,
+        default=LONGEST_SIDE,
+        metavar="PX",
+        help=f"longest side of a picture in the first pass ({LONGEST_SIDE})",
+    )
+    faces.add_argument(
+        "--min-score", type=float, default=MIN_SCORE, help=f"of a detected face ({MIN_SCORE})"
+    )
+    faces.add_argument("--largest", action="store_true", help="only each picture's largest face")
+    faces.add_argument(
+        "--all-turns",
+        action="store_true",
+        help="search upside-down and lying faces beside upright ones, too (slower)",
+    )
+    faces.add_argument(
+        "--landmarks", type=Path, metavar="FILE", help="CSV or JSON with 5 points a face"
+    )
+    faces.add_argument(
+        "--aligned", action="store_true", help="square images of any size are aligned crops"
+    )
+    faces.add_argument("--min-eye-px", type=float, default=10.0, help="smallest eye distance (10)")
+    faces.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=MAX_PIXELS / 1e6,
+        metavar="MP",
+        help=f"larger pictures are refused ({MAX_PIXELS / 1e6:g})",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     request = request_of(options)
     reader = _face_reader(request)
     scorers, together = _scorers(request)
     workers, audit = _workers(request, scorers, together)
     writer, done = open_writer(request, workers[0])
-    summary = ScoreSummary()
-    images = _looked_up(expand(request.inputs, sys.stdin), reader.landmarks)
+    passed_over = PassedOver()
+    summary = ScoreSummary(passed_over=passed_over.suffixes)
+    images = _looked_up(expand(request.inputs, sys.stdin, passed_over), reader.landmarks)
     paths = _with_progress(_not_done(images, done, summary), request)
     try:
         for records in score_files(paths, reader.faces_of, workers, request.policies, together):
@@ -83,16 +123,32 @@ def run(options: argparse.Namespace) -> int:
     if reader.landmarks is not None:
         _say_unmatched(reader.landmarks)
     if not summary.written and not summary.there_already:
-        raise ConfigError(f"no images in {' '.join(request.inputs)}")
+        rest = f"; {summary.passed_over_line()}" if summary.passed_over else ""
+        raise ConfigError(f"no images in {' '.join(request.inputs)}{rest}")
     if request.output.path is not None and not request.output.quiet:
         print(summary.line(str(request.output.path)), file=sys.stderr)
+    elif summary.passed_over and not request.output.quiet:
+        _say(summary.passed_over_line())
     return 1 if summary.failed else 0
 
 
 def _face_reader(request: ScoreRequest) -> FaceReader:
     faces = request.faces
     landmarks = read_landmarks(faces.landmarks) if faces.landmarks else None
-    reader = FaceReader(faces.detector, landmarks, faces.min_eye_px, aligned=faces.aligned)
+    detector = None
+    if faces.detector is not None:
+        detector = PhotoDetector(
+            faces.detector, faces.min_score, faces.detector_size, all_turns=faces.all_turns
+        )
+    reader = FaceReader(
+        detector,
+        landmarks,
+        faces.min_eye_px,
+        crops_pass=faces.crops_pass,
+        aligned=faces.aligned,
+        largest=faces.largest,
+        max_pixels=faces.max_pixels,
+    )
     if landmarks is not None and not request.output.quiet:
         _say(f"{landmarks.file}: {landmarks.understood}")
     return reader

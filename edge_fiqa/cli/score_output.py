@@ -38,6 +38,8 @@ def open_writer(
         detector=request.faces.detector,
         landmarks=request.faces.landmarks,
         min_eye_px=request.faces.min_eye_px,
+        crops_pass=request.faces.crops_pass,
+        detection=request.faces.detection,
     )
     file = ResumableFile(output.path, output.file_form, run_settings, overwrite=output.overwrite)
     return file, file.done

@@ -14,8 +14,13 @@ from edge_fiqa.calibration.audit import SHARE
 from edge_fiqa.cli.options import open_bundle, policies_of
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import Fusion, parse_fusion
+from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
+from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
+from edge_fiqa.faces.images import MAX_PIXELS
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.output import FileFormat, Format, shown
+
+MOST_MEGAPIXELS = 1000  # OpenCV decodes no more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,7 @@ class GatePolicyRequest:
 class FaceRequest:
     """How faces come out of images; without detector and landmarks, images are aligned crops.
 
+    crops_pass: images of 112x112 are crops, the detector gets the others.
     aligned: square images of any size are, whether or not there is a detector.
     """
 
@@ -38,6 +44,18 @@ class FaceRequest:
     landmarks: Path | None
     min_eye_px: float
     aligned: bool = False
+    crops_pass: bool = False
+    detector_size: int = LONGEST_SIDE
+    min_score: float = MIN_SCORE
+    largest: bool = False
+    all_turns: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def detection(self) -> str:
+        """In words, for the run's settings."""
+        turns, faces = "all" if self.all_turns else "as needed", "one" if self.largest else "all"
+        return f"size={self.detector_size} score={self.min_score:g} turns={turns} faces={faces}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +122,7 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
         gate=options.gate,
         policies=tuple(policies_of(options, bundle.config.depth)),
         gate_policy=_gate_policy(options),
-        faces=FaceRequest(
-            detector=options.detector,
-            landmarks=options.landmarks,
-            min_eye_px=options.min_eye_px,
-            aligned=options.aligned,
-        ),
+        faces=_faces(options),
         output=_output(options),
     )
 
@@ -121,6 +134,34 @@ def _check_flags(options: argparse.Namespace) -> None:
         raise ConfigError("--audit is about --policy gate, which is not given")
     if options.overwrite and options.output is None:
         raise ConfigError("--overwrite is about --output FILE, which is not given")
+
+
+def _faces(options: argparse.Namespace) -> FaceRequest:
+    """Landmarks and `--aligned` need no detector, and none is searched for then."""
+    if not 64 <= options.detector_size <= 4096:
+        raise ConfigError(f"--detector-size must be 64 to 4096, got {options.detector_size}")
+    if not 0 < options.min_score < 1:
+        raise ConfigError(f"--min-score must be above 0 and below 1, got {options.min_score:g}")
+    if not 0 < options.max_megapixels <= MOST_MEGAPIXELS:
+        raise ConfigError(
+            f"--max-megapixels must be above 0 and at most {MOST_MEGAPIXELS}, "
+            f"got {options.max_megapixels:g}"
+        )
+    auto = options.detector == AUTO
+    needless = auto and (options.landmarks is not None or options.aligned)
+    detector = find_detector(NONE if needless else options.detector)
+    return FaceRequest(
+        detector=detector.path if detector else None,
+        landmarks=options.landmarks,
+        min_eye_px=options.min_eye_px,
+        aligned=options.aligned,
+        crops_pass=auto,
+        detector_size=options.detector_size,
+        min_score=options.min_score,
+        largest=options.largest,
+        all_turns=options.all_turns,
+        max_pixels=round(options.max_megapixels * 1e6),
+    )
 
 
 def _check_inputs(inputs: Sequence[str]) -> None:

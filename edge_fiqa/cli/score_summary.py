@@ -13,7 +13,7 @@ from edge_fiqa.record import Record
 class ScoreSummary:
     """faces: by the code of their record. there_already: files with scores in the output.
 
-    passed_over: files that are not scored, by the reason.
+    passed_over: files in folders that are no images, by their suffix.
     """
 
     faces: Counter[str] = field(default_factory=Counter)
@@ -41,9 +41,11 @@ class ScoreSummary:
         if self.there_already:
             parts.append(f"{self.there_already} files were there already")
         if self.passed_over:
-            total = self.passed_over.total()
-            parts.append(f"{total} files passed over{_listed(self.passed_over)}")
+            parts.append(self.passed_over_line())
         return "; ".join(parts)
+
+    def passed_over_line(self) -> str:
+        return f"{self.passed_over.total()} files passed over{_listed(self.passed_over)}"
 
 
 def _listed(counts: dict[str, int]) -> str:

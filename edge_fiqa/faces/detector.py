@@ -1,4 +1,4 @@
-"""Faces in a picture: YuNet (Wu et al., MIR 2023) through OpenCV's FaceDetectorYN."""
+"""Faces in a picture, one pass: YuNet (Wu et al., MIR 2023) through OpenCV's FaceDetectorYN."""
 
 from __future__ import annotations
 
@@ -10,37 +10,44 @@ import cv2
 import numpy as np
 
 from edge_fiqa.errors import ConfigError, EngineFailed
-from edge_fiqa.types import Array, Bytes
+from edge_fiqa.types import Array, Box, Bytes
 
 LONGEST_SIDE = 640
-"""Larger pictures are reduced for detection: YuNet finds faces of about 10 to 300 pixels."""
+"""Larger pictures are reduced for detection: YuNet detects faces of about 10 to 300 pixels."""
+MIN_SCORE = 0.6
+NO_DETECTOR = (
+    "run pip install 'edge-fiqa[detector]', or edge-fiqa detector --download, "
+    "or name the file of a YuNet with --detector FILE"
+)
 
 
 @dataclass(frozen=True)
 class DetectedFace:
     """box: (x, y, width, height) in pixels of the picture; landmarks: (5, 2), template's order."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     landmarks: Array
     score: float
 
 
 class YuNet:
-    """A loaded detector. Threads may share it: they wait for each other.
+    """A loaded detector. Threads may share it: each computes with a network of its own.
 
-    longest_side: pixels to which larger pictures are reduced.
+    longest_side: pixels to which larger pictures are reduced. Raises ConfigError for a file that is
+    no YuNet.
     """
 
     def __init__(
-        self, model: Path, min_score: float = 0.6, longest_side: int = LONGEST_SIDE
+        self, model: Path, min_score: float = MIN_SCORE, longest_side: int = LONGEST_SIDE
     ) -> None:
-        self.longest_side, self._lock = longest_side, threading.Lock()
-        if not model.is_file():
-            raise ConfigError(
-                f"detector {model}: no such file; download face_detection_yunet_*.onnx from OpenCV Zoo"
-            )
+        self.model, self.min_score, self.longest_side = model, min_score, longest_side
         try:
-            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score)
+            self._weights = np.fromfile(model, np.uint8)
+        except OSError as exc:
+            reason = "no such file" if isinstance(exc, FileNotFoundError) else exc.strerror
+            raise ConfigError(f"detector {model}: {reason}; {NO_DETECTOR}") from exc
+        self._local = threading.local()
+        try:
             self.detect(np.zeros((64, 64, 3), np.uint8))
         except (cv2.error, EngineFailed) as exc:
             raise ConfigError(f"detector {model} is not a YuNet ONNX model OpenCV can run") from exc
@@ -52,20 +59,28 @@ class YuNet:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if scale < 1:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        network = self._network()
+        network.setInputSize(size)
         try:
-            with self._lock:  # of both: the size belongs to this picture
-                self._net.setInputSize(size)
-                _, rows = self._net.detect(bgr)
+            _, rows = network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         except cv2.error as exc:
             raise EngineFailed(f"YuNet failed on a picture of {size[0]}x{size[1]}") from exc
         if rows is None:
             return []
         back = np.array([width / size[0], height / size[1]], np.float32)
         rows = sorted(rows, key=lambda row: -row[2] * row[3])
-        return [self._face(row, back) for row in rows if np.isfinite(row).all()]
+        return [_face(row, back) for row in rows if np.isfinite(row).all()]
 
-    @staticmethod
-    def _face(row: Array, back: Array) -> DetectedFace:
-        x, y, w, h = (float(v) for v in row[:4] * np.tile(back, 2))
-        return DetectedFace((x, y, w, h), row[4:14].reshape(5, 2) * back, float(row[14]))
+    def _network(self) -> cv2.FaceDetectorYN:
+        """This thread's. Two detections at a time would overwrite each other's input size."""
+        if not hasattr(self._local, "network"):
+            self._local.network = cv2.FaceDetectorYN.create(
+                "onnx", self._weights, np.empty(0, np.uint8), (320, 320), self.min_score
+            )
+        network: cv2.FaceDetectorYN = self._local.network
+        return network
+
+
+def _face(row: Array, back: Array) -> DetectedFace:
+    x, y, w, h = (float(v) for v in row[:4] * np.tile(back, 2))
+    return DetectedFace((x, y, w, h), row[4:14].reshape(5, 2) * back, float(row[14]))

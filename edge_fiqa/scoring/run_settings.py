@@ -23,6 +23,7 @@ from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.scoring.stored_rows import StoredRow
 
 FacesFrom = Literal["crops", "landmarks", "detector"]
+CROPS_OR_DETECTOR: frozenset[FacesFrom] = frozenset(("crops", "detector"))
 LANDMARKS = "landmarks file"
 
 
@@ -31,7 +32,7 @@ class RunSettings:
     """described: what is kept beside the file, name -> value in words.
 
     reasons, depth: for stopping, of faces with a score; depth: None where it is not known before.
-    landmarks: the file, which may grow between two runs.
+    landmarks: the file, which may grow between two runs. faces: where they may come from.
     """
 
     fingerprint: str
@@ -40,7 +41,7 @@ class RunSettings:
     gate: int | None
     reasons: frozenset[str]
     depth: int | None
-    faces: FacesFrom
+    faces: frozenset[FacesFrom]
     landmarks: Path | None
     described: Mapping[str, str]
 
@@ -56,13 +57,17 @@ class RunSettings:
         """Say how a row, as far as it shows, was made with another gate, policy or face finding."""
         difference = _first_difference(
             ("gate", row.gate, self.gate),
-            ("faces from", _faces_of(row), self.faces),
+            ("faces from", _faces_of(row), self._faces_like(row)),
             ("exit", row.depth, row.depth if self.depth is None else self.depth),
         )
         if difference is None and row.reason not in self.reasons:
             allowed = " or ".join(sorted(self.reasons))
             difference = f"reason for stopping: {row.reason} there, {allowed} now"
         return difference
+
+    def _faces_like(self, row: StoredRow) -> str:
+        """The row's way to faces where it is one of this run's, else this run's."""
+        return _faces_of(row) if _faces_of(row) in self.faces else " or ".join(sorted(self.faces))
 
     def difference(self, kept: Mapping[str, str]) -> str | None:
         """Say how these settings differ from those kept beside a file; None if they do not.
@@ -92,20 +97,29 @@ def settings_of(
     detector: Path | None,
     landmarks: Path | None,
     min_eye_px: float,
+    crops_pass: bool = False,
+    detection: str = "",
 ) -> RunSettings:
-    """gate: the gate policy, where it decides. audit_share: of its audits."""
+    """gate: the gate policy, where it decides. audit_share: of its audits.
+
+    crops_pass: aligned crops do not go to the detector, so that a file may hold faces from both, and
+    goes on when a detector has come. detection: the detector's settings in words.
+    """
     algorithm = scorer.bundle.manifest
     faces: FacesFrom = "landmarks" if landmarks else "detector" if detector else "crops"
+    mixed = crops_pass and faces == "detector"
     described = {
         "model": f"{algorithm.name} {algorithm.fingerprint}",
         "fusion": scorer.fusion,
         "calibration": scorer.calibrated or "none",
         "gate": "none" if scorer.gate is None else str(scorer.gate),
         "policy": _policies_described(policies, gate, audit_share, scorer.controller.exits[-1]),
-        "faces from": faces,
     }
+    if not (crops_pass and faces in CROPS_OR_DETECTOR):
+        described["faces from"] = faces
     if detector is not None and landmarks is None:
         described["detector"] = f"sha256:{sha256(detector)}"
+        described["detection"] = detection
     if landmarks is not None:
         described[LANDMARKS] = _bytes_described(landmarks.read_bytes())
     if faces != "crops":
@@ -117,7 +131,7 @@ def settings_of(
         gate=scorer.gate,
         reasons=_reasons(policies, gate),
         depth=_known_depth(policies, gate, scorer.controller.exits[-1]),
-        faces=faces,
+        faces=CROPS_OR_DETECTOR if mixed else frozenset((faces,)),
         landmarks=landmarks,
         described=described,
     )

@@ -64,7 +64,7 @@ def test_one_face_as_a_table(score, photos):
     header, row = out.splitlines()
     assert header.split() == ["quality", "raw", "exit", "reason", "ms", "face"]
     assert row.split()[2:4] == ["4", "full"]
-    assert row.endswith("3.png#0")
+    assert row.endswith("3.png#0 (does not look like an aligned crop)")  # it is noise
 
 
 def test_all_exits_and_gate_add_columns(score, photos):
@@ -253,12 +253,52 @@ def test_a_photo_with_landmarks(score, tmp_path):
 
 
 def test_a_photo_with_a_detector_and_without(score, shared):
-    status, out, _ = score(PORTRAIT, "--format", "ndjson")
+    status, out, _ = score(PORTRAIT, "--detector", "none", "--format", "ndjson")
     assert status == 1
-    assert "give --detector" in lines(out)[0]["warnings"][0]
+    assert "give --landmarks" in lines(out)[0]["warnings"][0]
     detector = shared / "data/models/yunet_n_640_640.onnx"
     status, out, _err = score(PORTRAIT, "--detector", detector, "--format", "ndjson")
     (record,) = lines(out)
     assert (status, record["quality"]["code"]) == (0, "ok")
     assert len(record["box"]) == 4
     assert len(record["landmarks"]) == 5
+
+
+def test_photos_and_crops_side_by_side_with_the_detector_that_there_is(
+    score, photos, shared, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("EDGE_FIQA_DETECTOR", str(shared / "data/models/yunet_n_640_640.onnx"))
+    out = tmp_path / "o.csv"
+    assert score(photos, "--output", out, "--detector", "none")[0] == 0
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
+    status, _, err = score(photos, PORTRAIT, tmp_path / "notes.txt", "--output", out)
+    assert status == 1  # a text file that is named is a record
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    assert "grace_hopper" in rows[8]["id"]
+    assert sum("#0" in row["id"] for row in rows) == 10
+    assert "8 files were there already" in err
+
+
+def test_what_is_passed_over_is_counted(score, photos, tmp_path):
+    (tmp_path / "a.png").write_bytes((photos / "1.png").read_bytes())
+    for name in ("b.txt", "c.txt", "d.mp4", ".e.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    _, _, err = score(tmp_path, "--format", "ndjson")
+    assert "4 files passed over" in err
+    assert all(part in err for part in ("2 .txt", "1 .mp4", "1 hidden"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"),
+    [
+        ("--detector-size", "9", "64 to 4096"),
+        ("--min-score", "1.5", "below 1"),
+        ("--max-megapixels", "0", "above 0"),
+    ],
+)
+def test_detector_flags_have_limits(score, photos, flag, value, says):
+    status, _, err = score(photos, flag, value)
+    assert status == 2
+    assert says in err

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -10,12 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 
 from edge_fiqa.errors import ImageRefused
-from edge_fiqa.faces.images import MAX_PIXELS, decode, decode_bytes
+from edge_fiqa.faces.images import MAX_PIXELS, DecodedImage, decode, decode_bytes, picture_of
 
 RED = Image.new("RGB", (40, 30), (255, 0, 0))
+LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True, "exact": True}}
 
 
 def encoded(image, form="PNG", **options):
@@ -53,8 +56,21 @@ def test_other_modes(mode, colour):
 
 
 def test_transparency_is_laid_over_black():
-    image = decode_bytes(encoded(Image.new("RGBA", (8, 8), (255, 255, 255, 0))), "a")
-    assert not image.any()
+    half = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    half.paste((255, 255, 255, 255), (0, 0, 4, 8))
+    picture = picture_of(encoded(half), "a")
+    assert (picture.pixels[:, :4] == 255).all()
+    assert not picture.pixels[:, 4:].any()
+    assert picture.warnings == ("50% of it is transparent; taken as black",)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_transparency_that_hides_everything_is_a_mistake_of_the_writer(form):
+    picture = picture_of(
+        encoded(Image.new("RGBA", (8, 8), (250, 0, 0, 0)), form, **LOSSLESS[form]), "a"
+    )
+    assert (picture.pixels == (250, 0, 0)).all()
+    assert picture.warnings == ("all of it is transparent; transparency ignored",)
 
 
 def test_cmyk_jpeg():
@@ -134,24 +150,24 @@ def png_header(width, height):
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded():
-    assert MAX_PIXELS < 10_000 * 10_000
-    assert "100 megapixels, above the limit of 50" in refusal(png_header(10_000, 10_000))
+    assert 200_000_000 < MAX_PIXELS < 20_000 * 20_000
+    assert "400 megapixels, above the limit of 250" in refusal(png_header(20_000, 20_000))
     small = bytearray(encoded(RED, "JPEG"))
     at = small.index(b"\xff\xc0")
-    small[at + 5 : at + 9] = struct.pack(">HH", 10_000, 10_000)
-    assert "100 megapixels" in refusal(bytes(small))
+    small[at + 5 : at + 9] = struct.pack(">HH", 20_000, 20_000)
+    assert "400 megapixels" in refusal(bytes(small))
     bmp = bytearray(encoded(RED, "BMP"))
-    bmp[18:26] = struct.pack("<ii", 10_000, 10_000)
-    assert "100 megapixels" in refusal(bytes(bmp))
+    bmp[18:26] = struct.pack("<ii", 20_000, 20_000)
+    assert "400 megapixels" in refusal(bytes(bmp))
 
 
 def test_a_huge_frame_in_a_small_gif_is_refused():
     screen, frame = (
         struct.pack("<HHBBB", 1, 1, 0, 0, 0),
-        struct.pack("<HHHHB", 0, 0, 8000, 8000, 128),
+        struct.pack("<HHHHB", 0, 0, 20_000, 20_000, 128),
     )
     gif = b"GIF89a" + screen + b"," + frame + b"\0\0\0\xff\xff\xff\x02\x02\x4c\x01\0;"
-    assert "64 megapixels, above the limit of 50" in refusal(gif)
+    assert "400 megapixels, above the limit of 250" in refusal(gif)
 
 
 def test_files_that_cannot_be_opened(tmp_path):
@@ -206,7 +222,11 @@ def test_a_png_is_whole_up_to_its_end_chunk():
 
 
 def test_a_transparent_colour_of_a_png_is_laid_over_black():
-    assert not decode_bytes(encoded(RED, transparency=(255, 0, 0)), "a").any()
+    image = RED.copy()
+    image.paste("white", (0, 0, 20, 30))
+    decoded = decode_bytes(encoded(image, transparency=(255, 0, 0)), "a")
+    assert (decoded[:, :20] == 255).all()
+    assert not decoded[:, 20:].any()
 
 
 def test_postscript_is_not_run():
@@ -222,7 +242,7 @@ def test_values_without_a_known_white_are_refused(kind):
 def test_no_size_is_too_large_to_say_our_limit():
     bmp = bytearray(encoded(RED, "BMP"))
     bmp[18:26] = struct.pack("<ii", 60_000, 60_000)
-    assert "3600 megapixels, above the limit of 50" in refusal(bytes(bmp))
+    assert "3600 megapixels, above the limit of 250" in refusal(bytes(bmp))
 
 
 def test_a_pipe_is_refused_not_waited_for(tmp_path):
@@ -238,3 +258,112 @@ def test_permission_denied(tmp_path):
     (tmp_path / "a.png").chmod(0)
     with pytest.raises(ImageRefused, match="Permission denied"):
         decode(tmp_path / "a.png")
+
+
+def test_a_large_jpeg_is_decoded_at_a_reduced_size():
+    """In a process of its own, whose peak of memory is bounded: 225 megapixels would take 675 MB."""
+    code = (
+        "import resource, sys\n"
+        "from edge_fiqa.faces.images import picture_of\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "picture = picture_of(sys.stdin.buffer.read(), 'a')\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(*picture.pixels.shape, picture.reduced, *picture.size, after - before)\n"
+    )
+    large = encoded(Image.new("L", (15_000, 15_000), 200), "JPEG")
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=large, stdout=subprocess.PIPE, check=True
+    )
+    height, width, channels, reduced, *size, grown_kb = map(int, done.stdout.split())
+    assert (height, width, channels, reduced, *size) == (7500, 7500, 3, 2, 15_000, 15_000)
+    assert grown_kb < 300_000
+
+
+def test_points_of_the_file_and_of_a_reduced_picture():
+    picture = DecodedImage(np.zeros((10, 20, 3), np.uint8), reduced=4)
+    assert picture.size == (80, 40)
+    np.testing.assert_allclose(picture.inside([[1.5, 5.5]]), [[0, 1]])  # middle of 4 by 4 pixels
+    np.testing.assert_allclose(picture.outside(np.array([[0, 1]])), [[1.5, 5.5]])
+    assert picture.box_outside((1, 2, 3, 4)) == (4, 8, 12, 16)
+
+
+def test_a_limit_is_told_from_a_size_just_above_it():
+    with pytest.raises(
+        ImageRefused, match=r"50\.1\d* megapixels, above the limit of 50 megapixels"
+    ):
+        decode_bytes(png_header(8160, 6144), "a", 50_000_000)
+
+
+@pytest.mark.parametrize("form", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_12_bits_in_16(form, channels):
+    values = np.full((8, 8, channels), 4095 // 2, np.uint16)
+    values[0, 0] = 4095
+    if channels == 4:
+        values[..., 3] = 65535
+    picture = picture_of(cv2.imencode(form, values)[1].tobytes(), "a")
+    assert np.abs(picture.pixels[1:].astype(int) - 127.5).max() <= 1
+    assert picture.pixels[0, 0].tolist() == [255, 255, 255]
+    assert picture.warnings == ("16-bit values end at 4095: taken as 12 bits, white is 4095",)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_colours_of_another_profile_become_srgb(form):
+    """Linear light of 0.2140 is the sRGB value 0.5 (IEC 61966-2-1)."""
+    profile = linear_profile()
+    data = encoded(Image.new("RGB", (16, 16), (55, 55, 55)), form, icc_profile=profile)
+    picture = picture_of(data, "a")
+    assert np.abs(picture.pixels.astype(int) - 128).max() <= 4
+    assert "converted to sRGB" in picture.warnings[0]
+
+
+def linear_profile():
+    """sRGB's primaries with a straight curve: its `curv` tags emptied, which means identity."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", data[128:132])[0]
+    for entry in range(132, 132 + 12 * count, 12):
+        name, offset, size = struct.unpack(">4sII", data[entry : entry + 12])
+        if name in (b"rTRC", b"gTRC", b"bTRC"):
+            data[offset : offset + 12] = b"curv" + bytes(8)
+            data[entry + 8 : entry + 12] = struct.pack(">I", 12)
+        if name == b"desc":
+            text = bytes(data[offset : offset + size])
+            data[offset : offset + size] = text.replace(b"\0s\0R\0G\0B", b"\0l\0i\0n\0e")
+    return bytes(data)
+
+
+def test_a_profile_of_srgb_changes_nothing():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = picture_of(encoded(RED, icc_profile=profile), "a")
+    assert (picture.pixels == (255, 0, 0)).all()
+    assert picture.warnings == ()
+
+
+def test_a_broken_profile_is_said():
+    picture = picture_of(encoded(RED, icc_profile=b"rubbish" * 30), "a")
+    assert (picture.pixels == (255, 0, 0)).all()
+    assert "profile cannot be" in picture.warnings[0]
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+def test_what_phones_write(form):
+    if form == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    elif not features.check("avif"):
+        pytest.skip("Pillow is older than 11.3")
+    data = encoded(Image.new("RGB", (64, 48), (200, 30, 30)), form)
+    image = decode_bytes(data, "a")
+    assert image.shape == (48, 64, 3)
+    assert np.abs(image.astype(int) - (200, 30, 30)).max() < 12
+
+
+def test_heic_without_its_library_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    assert "pip install 'edge-fiqa[heic]'" in refusal(data)
+
+
+def test_the_preview_of_a_raw_file_is_not_taken_for_the_picture():
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = 1  # a reduced picture
+    assert "raw data of a camera" in refusal(encoded(RED, "TIFF", tiffinfo=tags))

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_fiqa.cli.demo import LANDMARKS
+from edge_fiqa.faces.align import align
 from edge_fiqa.faces.landmarks import Landmarks
-from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace, expand
+from edge_fiqa.faces.paths import PassedOver, expand
+from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace
 from tests.published import ARCFACE
 
 
@@ -56,6 +59,34 @@ def test_folders_that_lead_in_a_circle(tmp_path):
     save(tmp_path / "a.png")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert found(tmp_path) == [str(tmp_path / "a.png")]
+
+
+def test_linked_folders_are_followed_once(tmp_path):
+    save(tmp_path / "elsewhere/a.png")
+    (tmp_path / "photos").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "elsewhere")
+    assert found(tmp_path / "photos") == [str(tmp_path / "photos/one/a.png")]
+
+
+def test_images_are_known_by_suffix_or_by_their_bytes_and_the_rest_is_counted(tmp_path):
+    save(tmp_path / "a.png")
+    for name in ("b.jpe", "c.JFIF", "d.mpo", "e.heic", "f.avif", "g.cr2", ".h.png", "i.txt", "j"):
+        (tmp_path / name).write_bytes(b"BM or no image")
+    (tmp_path / "k").write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "l.txt").write_bytes(b"text")
+    os.mkfifo(tmp_path / "m.pipe")
+    passed_over = PassedOver()
+    paths = expand([str(tmp_path)], io.StringIO(), passed_over)
+    assert "".join(path.name[0] for path in paths) == "abcdefgk"
+    assert passed_over.suffixes == {"hidden": 1, ".txt": 2, "without suffix": 1, ".pipe": 1}
+
+
+def test_what_looks_like_an_image_and_cannot_be_read_says_what_to_do(tmp_path):
+    (tmp_path / "a.cr2").write_bytes(b"raw")
+    (face,) = FaceReader().faces_of(tmp_path / "a.cr2")
+    assert face.code == "unreadable"
+    assert "convert it to JPEG or PNG" in face.reason
 
 
 def test_expansion_is_lazy(tmp_path):
@@ -154,3 +185,51 @@ def test_one_file_spelt_twice_comes_once(tmp_path, monkeypatch):
     a = save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     assert found("a.png", "./a.png", a) == ["a.png"]
+
+
+class TestCropsPass:
+    """Aligned crops as they are, photographs to the detector."""
+
+    def test_each_goes_its_way(self, shared, tmp_path):
+        portrait = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
+        detector = shared / "data/models/yunet_n_640_640.onnx"
+        reader = FaceReader(detector, crops_pass=True)
+        (photo,) = reader.faces_of(portrait)
+        assert photo.box is not None
+        (crop,) = reader.faces_of(save(tmp_path / "crop.png"))
+        assert (crop.box, crop.landmarks) == (None, None)
+        (resized,) = reader.faces_of(save(tmp_path / "square.png", (224, 224)))
+        assert resized.code == "no_face"
+        (stated,) = FaceReader(detector).faces_of(tmp_path / "crop.png")
+        assert stated.code == "no_face"
+
+    def test_the_largest_alone(self, shared, tmp_path):
+        portrait = Image.open(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg")
+        scene = Image.new("RGB", (900, 600), "grey")
+        scene.paste(portrait.resize((256, 300)), (10, 10))
+        scene.paste(portrait, (350, 0))
+        scene.save(tmp_path / "two.png")
+        detector = shared / "data/models/yunet_n_640_640.onnx"
+        assert len(FaceReader(detector).faces_of(tmp_path / "two.png")) == 2
+        (face,) = FaceReader(detector, largest=True).faces_of(tmp_path / "two.png")
+        assert face.box[0] > 350
+
+    def test_a_picture_above_the_limit(self, tmp_path):
+        (face,) = FaceReader(max_pixels=10_000).faces_of(save(tmp_path / "a.png"))
+        assert face.code == "unreadable"
+        assert "above the limit of 0.01 megapixels" in face.reason
+
+
+def test_landmarks_of_a_large_picture_are_in_its_own_pixels(tmp_path, monkeypatch):
+    """A JPEG decoded at half size gives the same crop, and the record the points that were given."""
+    monkeypatch.setattr("edge_fiqa.faces.images.WHOLE_PIXELS", 500_000)
+    portrait = Image.open(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg")
+    portrait.resize((1024, 1200)).save(tmp_path / "a.jpg", quality=95)
+    points = 2 * np.array(LANDMARKS) + 0.5
+    faces = {str(tmp_path / "a.jpg"): [tuple(map(tuple, points))]}
+    (face,) = FaceReader(landmarks=Landmarks(tmp_path / "l.json", faces)).faces_of(
+        tmp_path / "a.jpg"
+    )
+    np.testing.assert_allclose(face.landmarks, points)
+    expected = align(np.asarray(portrait), LANDMARKS)
+    assert np.abs(face.crop.astype(int) - expected).mean() < 4

@@ -23,6 +23,8 @@ from pydantic_core import ErrorDetails
 from edge_fiqa.bundle.bundle import SHIPPED
 from edge_fiqa.config import BackendName
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.faces.detector import NO_DETECTOR
+from edge_fiqa.faces.detector_file import AUTO, find_detector
 from edge_fiqa.gateway.config.outputs import (
     FileConfig,
     HttpConfig,
@@ -91,12 +93,12 @@ class CameraConfig(Section):
 class DetectorConfig(Section):
     """The face detector.
 
-    model: YuNet's ONNX file.
+    model: YuNet's ONNX file, or auto for the one that `edge-fiqa detector` shows.
     longest_side: to which frames are reduced; half of it costs a third.
     threads: of OpenCV.
     """
 
-    model: Path
+    model: Path = Path(AUTO)
     longest_side: int = Field(default=640, ge=64, le=4096)
     min_score: float = Field(default=0.6, gt=0, lt=1)
     threads: int = Field(default=1, ge=1)
@@ -178,12 +180,6 @@ class GatewayConfig(Section):
     def _check(self) -> GatewayConfig:
         if not self.cameras and self.http is None:
             raise ValueError("nothing to do: give `cameras`, or `http` so that faces can be pushed")
-        if self.cameras and self.detector is None:
-            raise ValueError(
-                "cameras need `detector: YUNET.onnx`; download face_detection_yunet_2023mar.onnx "
-                "from OpenCV Zoo (github.com/opencv/opencv_zoo). Faces pushed over HTTP as aligned "
-                "crops or with landmarks need none"
-            )
         return self
 
     def deadline_of(self, camera: CameraConfig) -> float:
@@ -203,15 +199,31 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Gat
     for name, camera in config.cameras.items():
         if camera.kind == "file" and not Path(camera.address).is_file():
             raise document.error(("cameras", name), "no such file or folder, and not an address")
-    if config.detector is not None and not config.detector.model.is_file():
-        raise document.error(
-            ("detector",),
-            "no such file; download face_detection_yunet_2023mar.onnx from OpenCV Zoo "
-            "(github.com/opencv/opencv_zoo)",
-        )
+    config = _with_detector(config, document)
     if config.model not in SHIPPED and not Path(config.model).is_dir():
         raise document.error(("model",), f"neither a folder nor one of {', '.join(SHIPPED)}")
     return config
+
+
+def _with_detector(config: GatewayConfig, document: Document) -> GatewayConfig:
+    """With the file of the detector: the stated one, or for cameras the one that there is."""
+    detector = config.detector
+    if detector is None:
+        if not config.cameras:
+            return config
+        detector = DetectorConfig()
+    if str(detector.model) == AUTO:
+        file = find_detector()
+        if file is None:
+            raise document.error(
+                (),
+                f"cameras need a detector: {NO_DETECTOR}, here `detector: FILE`. Faces pushed over "
+                "HTTP as aligned crops or with landmarks need none",
+            )
+        detector = detector.model_copy(update={"model": file.path})
+    elif not detector.model.is_file():
+        raise document.error(("detector",), f"no such file; {NO_DETECTOR}")
+    return config.model_copy(update={"detector": detector})
 
 
 def _mistake(document: Document, error: ErrorDetails) -> str:

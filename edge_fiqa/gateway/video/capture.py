@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import cv2
 
 from edge_fiqa.errors import EdgeFiqaError, ImageRefused
+from edge_fiqa.faces.formats import READABLE
 from edge_fiqa.faces.images import decode
-from edge_fiqa.faces.sources import SUFFIXES
 from edge_fiqa.gateway.config.gateway import CameraConfig
 from edge_fiqa.types import Bytes
 
@@ -98,7 +98,7 @@ class ImageFolder:
 
     def __init__(self, folder: Path, fps: float) -> None:
         try:
-            self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+            self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READABLE)
         except OSError as exc:
             raise SourceLost(f"the folder cannot be read: {exc.strerror}") from exc
         if not self._paths:

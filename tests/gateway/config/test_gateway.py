@@ -25,6 +25,20 @@ def load(tmp_path, monkeypatch):
     return load
 
 
+@pytest.fixture(autouse=True)
+def _no_detector(monkeypatch):
+    monkeypatch.setenv("EDGE_FIQA_DETECTOR", "none")
+
+
+def test_cameras_take_the_detector_that_there_is(load, shared, monkeypatch):
+    file = shared / "data/models/yunet_n_640_640.onnx"
+    monkeypatch.setenv("EDGE_FIQA_DETECTOR", str(file))
+    assert load("cameras: {a: 0}").detector.model == file
+    config = load("detector: {longest_side: 480}\ncameras: {a: 0}")
+    assert (config.detector.model, config.detector.longest_side) == (file, 480)
+    assert load("http: {}").detector is None
+
+
 def mistake(load, text, **environment):
     with pytest.raises(ConfigError) as caught:
         load(text, **environment)
@@ -77,7 +91,7 @@ def test_kinds_of_sources(load, tmp_path):
             "detector: yunet.onnx\ncameras:\n  front door: 0",
             "gateway.yaml, line 3, cameras.front door: String should match pattern",
         ),
-        ("cameras:\n  door: 0", "gateway.yaml: cameras need `detector: YUNET.onnx`"),
+        ("cameras:\n  door: 0", "gateway.yaml: cameras need a detector: run pip install"),
         ("model: nano", "gateway.yaml: nothing to do"),
         ("detector: no.onnx\ncameras: {a: 0}", "gateway.yaml, line 1, detector: no such file"),
         (
