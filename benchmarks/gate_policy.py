@@ -113,18 +113,20 @@ def table(
     widths = np.append(np.quantile(miss, min(level, 1), axis=0), 0)  # of conformal intervals
     rows = []
     for gate in GATES:
-        tau = rule.scale.score_of(gate)
+        threshold = rule.scale.score_of(gate)
         promise = rule.promises[0]
         at = {
-            "gate": stops(estimates, spreads, tau, promise.gates[gate]),
-            "gate, one margin for all gates": stops(estimates, spreads, tau, promise.all_gates),
-            "conformal interval at each depth": stops(estimates, spreads * widths, tau, 1.0),
+            "gate": stops(estimates, spreads, threshold, promise.gates[gate]),
+            "gate, one margin for all gates": stops(
+                estimates, spreads, threshold, promise.all_gates
+            ),
+            "conformal interval at each depth": stops(estimates, spreads * widths, threshold, 1.0),
         }
         at |= {f"patience {p}, eps {Convergence().eps}": calm(estimates, p) for p in (1, 2)}
         at |= {
             f"fixed depth {depth}": np.full(len(new), exits.index(depth)) for depth in (1, 2, 4, 6)
         }
-        accepted = estimates >= tau
+        accepted = estimates >= threshold
         for method, stopped in at.items():
             flipped = accepted[np.arange(len(new)), stopped] != accepted[:, -1]
             rows.append(
@@ -178,9 +180,9 @@ def simulate(bundle: Bundle, trail: np.ndarray, persons: list[str], times: int) 
         rows = np.arange(len(estimates))
         for r, promise in enumerate(rule.promises):
             for g, gate in enumerate(GATES):
-                tau = rule.scale.score_of(gate)
-                at = stops(estimates, spreads, tau, promise.gates[gate])
-                accepted = estimates >= tau
+                threshold = rule.scale.score_of(gate)
+                at = stops(estimates, spreads, threshold, promise.gates[gate])
+                accepted = estimates >= threshold
                 flipped = accepted[rows, at] != accepted[:, -1]
                 rates[trial, r, g] = np.average(flipped, weights=weight)
                 depths[trial, r, g] = np.array(calibration.exits)[at].mean()

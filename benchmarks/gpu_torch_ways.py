@@ -10,7 +10,7 @@ import torch
 from common import SHIPPED, noise_weights
 
 from edge_fiqa.bench.run import NEVER_STOPS
-from edge_fiqa.engines.base import behind
+from edge_fiqa.engines.base import require_tokens
 from edge_fiqa.engines.torch_.cuda_engine import TorchCuda
 from edge_fiqa.engines.torch_.device import GpuDevice
 from edge_fiqa.engines.torch_.network import DTYPES
@@ -103,7 +103,7 @@ def leave(engine: TorchCuda, faces: np.ndarray, depths: np.ndarray, drop: bool) 
         staying = np.flatnonzero(rest > block)
         if not staying.size:
             return
-        rest, place, x = rest[staying], place[staying], behind(tokens)
+        rest, place, x = rest[staying], place[staying], require_tokens(tokens)
         if drop and engine.computed(len(place)) < engine.computed(x.faces):
             x, place = engine.keep(x, place), np.arange(len(place))
 

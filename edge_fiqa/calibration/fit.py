@@ -17,7 +17,7 @@ from edge_fiqa import __version__
 from edge_fiqa.calibration.artefact import Calibration, Depth, Promise, Rule
 from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.monotone import Line, fit_monotone, fit_spread
-from edge_fiqa.calibration.risk import choose_lambdas, count_flips
+from edge_fiqa.calibration.risk import choose_margins, count_flips
 from edge_fiqa.calibration.scale import Scale, ScaleForm, fit_scale
 from edge_fiqa.config import CalibrationRecipe
 from edge_fiqa.errors import ConfigError
@@ -112,11 +112,11 @@ def _fit_rule(
     depths.append(Depth(Line.through(ends, ends), Line((0.0,), (0.0,)), 0.0, 0.0))
     rule = Rule(fitted_scale, tuple(depths), ())
     estimates, spreads = Estimator(rule).estimates_and_spreads(trail[~fitting], exits, fusion)
-    taus = [fitted_scale.score_of(gate) for gate in range(101)]
-    counts = count_flips(estimates, spreads, taus, held_groups, confidence)
+    thresholds = [fitted_scale.score_of(gate) for gate in range(101)]
+    counts = count_flips(estimates, spreads, thresholds, held_groups, confidence)
     promises = []
     for risk in risks:
-        gates, all_gates = choose_lambdas(counts, risk, confidence)
+        gates, all_gates = choose_margins(counts, risk, confidence)
         promises.append(Promise(risk, confidence, len(estimates), tuple(gates), all_gates))
     return msgspec.structs.replace(rule, promises=tuple(promises))
 

@@ -70,7 +70,7 @@ def open_bundle(options: argparse.Namespace) -> Bundle:
 
 
 def policies_of(options: argparse.Namespace, depth: int) -> list[Policy]:
-    """The policies that the flags ask for, of a model of `depth` blocks.
+    """Return the policies that the flags ask for, of a model of `depth` blocks.
 
     Raises ConfigError where flags contradict each other.
     """
@@ -96,7 +96,7 @@ def policies_of(options: argparse.Namespace, depth: int) -> list[Policy]:
 
 
 def _check_owners(options: argparse.Namespace, given: Collection[str]) -> None:
-    """Raises ConfigError where a flag is of another policy than the stated one."""
+    """Raise ConfigError where a flag is of another policy than the stated one."""
     for name in ("risk", "ranked"):
         if getattr(options, name) is not None and options.policy != "gate":
             raise ConfigError(f"--{name} is about --policy gate, which is not given")
@@ -109,7 +109,7 @@ def _check_owners(options: argparse.Namespace, given: Collection[str]) -> None:
 
 
 def _every_exit(options: argparse.Namespace, given: Collection[str], depth: int) -> list[Policy]:
-    """Full depth. `--exit` with the last block says the same and is no contradiction."""
+    """Return full depth. `--exit` with the last block says the same and is no contradiction."""
     if set(given) - {"exit"} or options.policy not in (None, "fixed"):
         raise ConfigError("--all-exits runs to full depth and takes no stopping policy")
     if options.exit not in (None, depth):
@@ -120,7 +120,7 @@ def _every_exit(options: argparse.Namespace, given: Collection[str], depth: int)
 
 
 def _belongs(owner: str, policy: str | None) -> bool:
-    """Whether a flag of `owner` may stand beside --policy.
+    """Say whether a flag of `owner` may stand beside --policy.
 
     Limits on depth compose with any policy but fixed. Convergence stands alone: beside it the gate's
     promise would not hold.

@@ -1,10 +1,8 @@
-"""edge-fiqa score: the main job."""
+"""edge-fiqa score: scores the faces in files and folders."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from edge_fiqa.calibration.audit import SHARE, Audit
 from edge_fiqa.calibration.monitor import Finding
 from edge_fiqa.cli import Terminated
 from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments, cores
+from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.errors import ConfigError
@@ -24,10 +23,9 @@ from edge_fiqa.faces.paths import PassedOver, expand
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
 from edge_fiqa.scoring.gate_service import GateService
-from edge_fiqa.scoring.output import STDOUT, StreamWriter, TableWriter, Writer, shown
+from edge_fiqa.scoring.output import Writer, shown
 from edge_fiqa.scoring.pipeline import TOGETHER, score_files
 from edge_fiqa.scoring.resume import ResumableFile
-from edge_fiqa.scoring.run_settings import settings_of
 from edge_fiqa.scoring.scorer import Scorer
 
 
@@ -107,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     reader = _face_reader(request)
     scorers, together = _scorers(request)
     workers, audit = _workers(request, scorers, together)
-    writer, done = _writer(request, workers[0])
+    writer, done = open_writer(request, workers[0])
     passed_over = PassedOver()
     summary = ScoreSummary(passed_over=passed_over.suffixes)
     images = _looked_up(expand(request.inputs, sys.stdin, passed_over), reader.landmarks)
@@ -157,7 +155,7 @@ def _face_reader(request: ScoreRequest) -> FaceReader:
 
 
 def _looked_up(images: Iterable[Path], landmarks: Landmarks | None) -> Iterator[Path]:
-    """The images, each looked up in the landmarks, those that are not scored again as well."""
+    """Yield the images. Look each up in the landmarks, also those that are not scored again."""
     for image in images:
         if landmarks is not None:
             landmarks.of(image)
@@ -165,7 +163,7 @@ def _looked_up(images: Iterable[Path], landmarks: Landmarks | None) -> Iterator[
 
 
 def _say_unmatched(landmarks: Landmarks) -> None:
-    """Raises ConfigError where no image of this run stands in the file."""
+    """Warn of names that match no image of this run. Raises ConfigError if no name matches."""
     unmatched = landmarks.unmatched()
     names = f"{len(unmatched)} of its {len(landmarks.faces)} names match no image of this run"
     example = f"for example {shown(unmatched[0])}" if unmatched else ""
@@ -179,7 +177,7 @@ def _say_unmatched(landmarks: Landmarks) -> None:
 
 
 def _scorers(request: ScoreRequest) -> tuple[list[Scorer], int]:
-    """Scorers, and how many files each takes at once.
+    """Open the scorers, and say how many files each takes at once.
 
     One thread per scorer and a scorer per core give the most faces/s. All cores on one face give the
     shortest answer, which is what a single file or a policy in ms asks for.
@@ -204,7 +202,7 @@ def _scorers(request: ScoreRequest) -> tuple[list[Scorer], int]:
 def _workers(
     request: ScoreRequest, scorers: Sequence[Scorer], together: int
 ) -> tuple[Sequence[Scorer | GateService], Audit | None]:
-    """What scores, warm; under the gate policy all share one audit."""
+    """Return what scores, warmed. Under the gate policy all share one audit."""
     workers: Sequence[Scorer | GateService] = scorers
     audit, gated = None, request.gate_policy
     if gated is not None:
@@ -215,48 +213,6 @@ def _workers(
     for worker in workers:  # an exit that does not exist is an error before the first file
         worker.prepare(request.policies, together)
     return workers, audit
-
-
-def _writer(request: ScoreRequest, worker: Scorer | GateService) -> tuple[Writer, Iterable[str]]:
-    """And the sources that need not be scored again."""
-    scorer = worker.scorer if isinstance(worker, GateService) else worker
-    output = request.output
-    if output.path is None:
-        return _to_standard_output(request, scorer.gate is not None), ()
-    if not _is_resumable(output.path):
-        return StreamWriter.at(output.path, output.file_form), ()
-    run_settings = settings_of(
-        scorer,
-        request.policies,
-        gate=worker.gate if isinstance(worker, GateService) else None,
-        audit_share=request.gate_policy.audit_share if request.gate_policy else None,
-        detector=request.faces.detector,
-        crops_pass=request.faces.crops_pass,
-        detection=request.faces.detection,
-        landmarks=request.faces.landmarks,
-        min_eye_px=request.faces.min_eye_px,
-    )
-    file = ResumableFile(output.path, output.file_form, run_settings, overwrite=output.overwrite)
-    return file, file.done
-
-
-def _to_standard_output(request: ScoreRequest, gate: bool) -> Writer:
-    if sys.stdout is None:
-        raise ConfigError(f"{STDOUT} is closed; give --output FILE")
-    if request.output.form == "table":
-        return TableWriter(sys.stdout, request.output.all_exits, gate)
-    return StreamWriter(sys.stdout.buffer, request.output.form, STDOUT)
-
-
-def _is_resumable(path: Path) -> bool:
-    """Not a pipe or a device, which have no end to go on from; nor a name for standard output."""
-    if path.absolute().parts[:2] in (("/", "dev"), ("/", "proc")):
-        return False
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116
-    except OSError:
-        return True
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def _not_done(images: Iterable[Path], done: Iterable[str], summary: ScoreSummary) -> Iterator[Path]:
@@ -286,7 +242,7 @@ def _say_findings(scorers: Sequence[Scorer], audit: Audit | None) -> None:
 
 
 def _findings(scorers: Sequence[Scorer]) -> list[Finding]:
-    """What is wrong with the faces of all workers together."""
+    """Return what is wrong with the faces of all workers together."""
     monitors = [scorer.monitor for scorer in scorers if scorer.monitor is not None]
     for other in monitors[1:]:
         monitors[0].merge(other)

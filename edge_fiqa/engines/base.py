@@ -168,8 +168,8 @@ class EngineBase:
         self.close()
 
 
-def behind(tokens: Tokens | None) -> Tokens:
-    """The tokens that the next segment takes. Raises EngineFailed after a tail, which has none."""
+def require_tokens(tokens: Tokens | None) -> Tokens:
+    """Return the tokens for the next segment. Raises EngineFailed after a tail, which has none."""
     if tokens is None:
         raise EngineFailed("no segment can follow a tail: it leaves no tokens")
     return tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_fiqa.engines.base import Engine, Tokens, behind
+from edge_fiqa.engines.base import Engine, Tokens, require_tokens
 from edge_fiqa.exits.route import route_to
 from edge_fiqa.types import IMAGE, Array, Bytes
 
@@ -28,5 +28,5 @@ def all_exits(engine: Engine, faces: Bytes) -> Array:
             for segment in steps:
                 tokens, trail[row : row + 1, segment.exits] = engine.run(segment, x)
                 if segment is not steps[-1]:
-                    x = behind(tokens)
+                    x = require_tokens(tokens)
     return trail

@@ -9,7 +9,7 @@ from functools import partial
 
 from edge_fiqa.bundle.manifest import Costs, SegmentCost
 from edge_fiqa.engines import LIBRARIES
-from edge_fiqa.engines.base import Engine, Tokens, behind
+from edge_fiqa.engines.base import Engine, Tokens, require_tokens
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.measurement.energy import Meter, energy_of, find_meter
@@ -69,7 +69,7 @@ def _energy(
             work = partial(engine.run, segment, x)
             mj[segment] = round(energy_of(meter, work, seconds=0.5).gross_mj, 4)
         if body is not bodies[-1]:
-            x = behind(engine.run(body, x)[0])
+            x = require_tokens(engine.run(body, x)[0])
     return mj
 
 
@@ -103,7 +103,9 @@ def _timed_pass(
             if segment.first == 1:  # a whole route: the face before it ran the same segment
                 engine.run(segment, x)
             _timed_run(engine, segment, x, times)
-        x = behind(_timed_run(engine, body, x, times) if body in timed else engine.run(body, x)[0])
+        x = require_tokens(
+            _timed_run(engine, body, x, times) if body in timed else engine.run(body, x)[0]
+        )
 
 
 def _timed_run(

@@ -84,12 +84,12 @@ class Gate:
         return cls(estimator, exits, fusion, gate, margin, promise.risk, promise.confidence, ranked)
 
     @property
-    def tau(self) -> float:
+    def threshold(self) -> float:
         """The gate on the scale of the full fused score."""
         return self.estimator.scale.score_of(self.gate)
 
     @property
-    def line(self) -> float:
+    def stop_threshold(self) -> float:
         """The higher of gate and `ranked`, on the scale of the full fused score."""
         return self.estimator.scale.score_of(max(self.gate, self.ranked or 0))
 
@@ -101,29 +101,32 @@ class Gate:
         newest = progress.estimates[:, -1]
         done = self._certain(newest, progress.depth)
         if self.ranked is not None:
-            done &= newest >= self.line
+            done &= newest >= self.stop_threshold
             done[done] = ~self._was_below(progress.estimates[done])
         return done
 
     def _certain(self, estimates: Array, depth: int) -> Mask:
         spreads = self.estimator.spread(estimates, depth)
-        return certain(estimates, spreads, self.line, self.margin)
+        return certain(estimates, spreads, self.stop_threshold, self.margin)
 
     def _was_below(self, estimates: Array) -> Mask:
-        """estimates (N, P): was the face certain to lie below the line at one of the P so far?"""
+        """Return (N,): was the face certain to lie below `stop_threshold` at an exit so far?
+
+        estimates: (N, P), at the first P exits.
+        """
         below = np.zeros(len(estimates), bool)
         for estimate, depth in zip(estimates.T, self.exits, strict=False):
-            below |= (estimate < self.line) & self._certain(estimate, depth)
+            below |= (estimate < self.stop_threshold) & self._certain(estimate, depth)
         return below
 
     def replay(self, trail: Array) -> Replay:
         """(N, E) complete trails -> the depth where each would have stopped, and its decision."""
         estimates, spreads = self.estimator.estimates_and_spreads(trail, self.exits, self.fusion)
-        stop = stops(estimates, spreads, self.line, self.margin)
-        accepted = estimates >= self.tau
+        stop = stops(estimates, spreads, self.stop_threshold, self.margin)
+        accepted = estimates >= self.threshold
         rows = np.arange(len(trail))
         if self.ranked is not None:
-            stop[estimates[rows, stop] < self.line] = len(self.exits) - 1
+            stop[estimates[rows, stop] < self.stop_threshold] = len(self.exits) - 1
         return Replay(np.array(self.exits)[stop], accepted[rows, stop], accepted[:, -1])
 
 

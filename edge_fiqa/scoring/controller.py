@@ -1,4 +1,4 @@
-"""The loop: run a segment, fuse, ask the policies, drop the finished faces, repeat."""
+"""Runs the loop: run a segment, fuse, ask the policies, drop the finished faces, repeat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.calibration.estimate import Estimator
-from edge_fiqa.engines.base import Engine, Tokens, behind
+from edge_fiqa.engines.base import Engine, Tokens, require_tokens
 from edge_fiqa.exits import route
 from edge_fiqa.exits.cost import CostTable, LoadFactor
 from edge_fiqa.exits.fusion import Fusion, check_weights, fuse
@@ -90,21 +90,21 @@ class Controller:
         }
 
     def ms_of(self, segment: Segment) -> float | None:
-        """Predicted for one face by the cost table; None where it was not measured."""
+        """Return the ms of one face by the cost table; None where it was not measured."""
         return self._cost_of_segment[segment][0]
 
     def route(self, depth: int, policies: Sequence[Policy]) -> Route:
-        """The segments to run to exit `depth` under these policies.
+        """Return the segments to run to exit `depth` under these policies.
 
-        In steps where something may stop before, and where a budget in ms may choose another exit
-        for the next face: then one set of loaded segments serves every depth.
+        Use one-step segments, each from one exit to the next, if (a) a policy may stop early, or (b) a
+        time limit may give the next face another exit. The same loaded segments then serve every depth.
         """
-        watched = any(policy.watches for policy in policies)
-        chosen_each_time = any(policy.needs_ms for policy in policies) and depth < self.exits[-1]
-        return self._routes[depth, watched or chosen_each_time]
+        may_stop_early = any(policy.watches for policy in policies)
+        depth_may_change = any(policy.needs_ms for policy in policies) and depth < self.exits[-1]
+        return self._routes[depth, may_stop_early or depth_may_change]
 
     def forecast(self, policies: Sequence[Policy] = ()) -> Forecast:
-        """Cost of stopping at each exit, at the present load."""
+        """Predict the cost of stopping at each exit, at the present load."""
         costs = [self._cost_of[self.route(depth, policies)] for depth in self.exits]
         ms = [ms * self.load.value for _, ms, _ in costs if ms is not None]
         mj = [mj for _, _, mj in costs if mj is not None]
@@ -116,7 +116,7 @@ class Controller:
         )
 
     def plan(self, policies: Sequence[Policy]) -> tuple[int, Reason]:
-        """The deepest exit that the policies allow, and the reason for stopping there.
+        """Return the deepest exit that the policies allow, and the reason for stopping there.
 
         Raises ConfigError if one of them asks for an exit that this bundle does not have.
         """
@@ -129,8 +129,8 @@ class Controller:
     def prepare(self, policies: Sequence[Policy] = (Fixed(),), batch: int = 1) -> None:
         """Load and warm every segment that these policies may run, so that no face pays for it.
 
-        A budget in ms may choose any exit, so all are warmed. Batches get smaller as faces stop:
-        those sizes are named to the engine and not run. The load factor starts anew.
+        A budget in ms may choose any exit, so all are warmed. Batches get smaller as faces stop: the
+        engine prepares for the smaller sizes, too, but runs only `batch`. The load factor starts anew.
         """
         batch = min(batch, self.engine.max_batch)
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
@@ -138,40 +138,43 @@ class Controller:
             routes = self.routes(policies)
             self.engine.prepare({s for steps in routes for s in steps}, range(1, batch + 1))
             for steps in routes:
-                _Run(self, batch, (), steps, self.clock()).batch(faces, np.arange(batch), "full")
+                _Run(self, batch, (), steps, self.clock()).assess_batch(
+                    faces, np.arange(batch), "full"
+                )
             self.load = LoadFactor()
 
     def routes(self, policies: Sequence[Policy]) -> set[Route]:
-        """Every route that these policies may choose for a face."""
+        """Return every route that these policies may choose for a face."""
         depths = self.exits if any(policy.needs_ms for policy in policies) else ()
         return {self.route(depth, policies) for depth in {*depths, self.plan(policies)[0]}}
 
     def assess(
         self, faces: Bytes, policies: Sequence[Policy] = (Fixed(),), begin: float | None = None
     ) -> Assessment:
-        """(N, 112, 112, 3) uint8 RGB -> Assessment. N may be 0, or more than the engine's batch.
+        """Assess faces (N, 112, 112, 3) uint8 RGB. N may be 0, or more than the engine's batch.
 
         begin: when the caller began to wait, by `clock`: deadlines count from there. None: now.
         """
         begin = self.clock() if begin is None else begin
         watching = [policy for policy in policies if policy.watches]
-        with self.engine.turn:  # of all segments: tokens lie in the engine's buffers between them
+        # Hold the engine for the whole call: between two segments its buffers hold our tokens.
+        with self.engine.turn:
             depth, reason = self.plan(policies)
             run = _Run(self, len(faces), watching, self.route(depth, policies), begin)
             for start in range(0, len(faces), self.engine.max_batch):
                 rows = np.arange(start, min(start + self.engine.max_batch, len(faces)))
-                run.batch(faces, rows, reason)
+                run.assess_batch(faces, rows, reason)
         score = fuse(run.trail, run.depth, self.fusion)
         ms, gflops, mj = run.spent.T
         return Assessment(run.trail, run.depth, score, run.reason, ms, gflops, mj, depth)
 
     def estimate(self, trail: Array, depth: int) -> Array:
-        """(N, depth) scores -> (N,) what policies see: the estimated full score, or the fused one."""
+        """Return (N,) what policies see of scores (N, depth): the estimated full or the fused score."""
         fused = fuse(trail, depth, self.fusion)
         return fused if self.estimator is None else self.estimator.estimate(fused, depth)
 
     def charge(self, segment: Segment, faces: int, ms: float) -> Spent:
-        """What a segment that took `ms` cost each of `faces`; the load factor learns from it."""
+        """Return what a segment that took `ms` cost each of `faces`; the load factor learns from it."""
         predicted, gflops, mj = self._cost_of_segment[segment]
         if predicted is not None:
             self.load.observe(predicted * faces, ms)
@@ -179,27 +182,29 @@ class Controller:
 
 
 class _Batch:
-    """The faces of one batch that are still running: N of them, some more may be carried along.
+    """The N faces of one batch that are still running.
 
-    rows: (N,) of these faces in the call. x: what the next segment takes. place: (N,) of each face in
-    x, where finished ones may be carried along. estimates: (N, steps), what policies saw after each.
-    spent: (3,) ms, GFLOPs and mJ of each face, the same for all: they came together.
+    rows: (N,) the row of each face among the faces of the call.
+    x: what the next segment takes. It may still hold faces that are finished.
+    row_in_x: (N,) the row of each face in x.
+    estimates: (N, steps), what policies saw after each step.
+    spent: (3,) ms, GFLOPs and mJ of each face, the same for all: they ran together.
     """
 
     def __init__(self, faces: Bytes, rows: Rows, steps: int) -> None:
-        self.rows, self.place = rows, np.arange(len(rows))
+        self.rows, self.row_in_x = rows, np.arange(len(rows))
         self.x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
         self.estimates: Array = np.empty((len(rows), steps), np.float32)
         self.spent = np.zeros(3)
 
     def keep(self, going_on: Rows, engine: Engine) -> None:
-        """Go on with these of the N faces; the others leave x where that saves the engine work."""
-        self.rows, self.place = self.rows[going_on], self.place[going_on]
+        """Go on with these of the N faces. Take the others out of x if that saves the engine work."""
+        self.rows, self.row_in_x = self.rows[going_on], self.row_in_x[going_on]
         self.estimates = self.estimates[going_on]
         if not isinstance(self.x, Tokens) or not going_on.size:
             return
         if engine.computed(len(going_on)) < engine.computed(self.x.faces):
-            self.x, self.place = engine.keep(self.x, self.place), np.arange(len(going_on))
+            self.x, self.row_in_x = engine.keep(self.x, self.row_in_x), np.arange(len(going_on))
 
 
 class _Run:
@@ -220,13 +225,13 @@ class _Run:
         self.reason: list[Reason] = ["full"] * faces
         self.spent = np.zeros((faces, 3))
 
-    def batch(self, faces: Bytes, rows: Rows, reason_at_end: Reason) -> None:
+    def assess_batch(self, faces: Bytes, rows: Rows, reason_at_end: Reason) -> None:
         """Run a segment, fuse the scores so far, ask the policies, drop the finished faces, go on."""
         batch = _Batch(faces, rows, len(self.steps))
         for number, segment in enumerate(self.steps[:-1]):
-            batch.x = behind(self._run_segment(segment, batch))
+            batch.x = require_tokens(self._run_segment(segment, batch))
             if not self.watching and np.isfinite(self.trail[batch.rows, segment.exits]).all():
-                continue  # in steps because those segments are loaded; no policy watches
+                continue  # no policy may stop a face here, and all scores are finite
             self._fuse(batch, number)
             reasons = self._ask(batch.estimates[:, : number + 1], number)
             if any(reasons):
@@ -244,7 +249,7 @@ class _Run:
         tokens, scores = self.controller.engine.run(segment, batch.x)
         ms = 1e3 * (clock() - start)
         batch.spent += self.controller.charge(segment, len(batch.rows), ms)
-        self.trail[batch.rows, segment.exits] = scores[batch.place]
+        self.trail[batch.rows, segment.exits] = scores[batch.row_in_x]
         return tokens
 
     def _fuse(self, batch: _Batch, number: int) -> None:
@@ -253,7 +258,7 @@ class _Run:
         batch.estimates[:, number] = fused
 
     def _ask(self, estimates: Array, number: int) -> list[Reason | None]:
-        """Why each face stops after step `number`, or None. estimates: (N, number + 1)."""
+        """Say why each face stops after step `number`, or None. estimates: (N, number + 1)."""
         faces, following = len(estimates), self.controller.ms_of(self.steps[number + 1])
         progress = Progress(
             estimates,
@@ -273,7 +278,7 @@ class _Run:
         return [reason if scores.all() else "not_finite" for scores in finite]
 
     def _finish(self, batch: _Batch, reasons: Sequence[Reason | None], depth: int) -> None:
-        """The faces that have a reason stop at `depth`."""
+        """Stop the faces that have a reason at `depth`."""
         for row, reason in zip(batch.rows, reasons, strict=True):
             if reason is not None:
                 self.reason[row], self.depth[row], self.spent[row] = reason, depth, batch.spent

@@ -1,9 +1,10 @@
-"""How records are written: a table for people, NDJSON or CSV for scripts."""
+"""Writes records: a table for people, NDJSON or CSV for scripts."""
 
 from __future__ import annotations
 
 import csv
 import io
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, TextIO
@@ -16,14 +17,16 @@ Format = Literal["table", "ndjson", "csv"]
 
 
 class Writer(Protocol):
+    """Where records go. Threads may share a writer: the records of one call stay together."""
+
     def write(self, records: Sequence[Record]) -> None:
-        """The records of one image. Raises ConfigError where they cannot be written."""
+        """Write the records of one image. Raises ConfigError where they cannot be written."""
 
     def close(self) -> None: ...
 
 
 def encode(records: Sequence[Record], form: FileFormat) -> bytes:
-    """The lines of a file, without a header. Always UTF-8 and ends of line as on Unix."""
+    """Return the lines of a file, without a header. Always UTF-8 and ends of line as on Unix."""
     if form == "ndjson":
         return b"".join(to_json(record) + b"\n" for record in records)
     return b"".join(_csv_line(list(flatten(record).values())) for record in records)
@@ -43,45 +46,47 @@ def _csv_line(cells: Sequence[object]) -> bytes:
 
 
 class StreamWriter:
-    """Into standard output, a pipe or a device: nothing is read, nothing can be resumed.
+    """Writes into standard output, a pipe or a device: nothing is read, nothing can be resumed.
 
-    name: for messages.
+    Threads may share it. name: for messages.
     """
 
     def __init__(self, out: BinaryIO, form: FileFormat, name: str) -> None:
         self.out, self.form, self.name = out, form, name
-        self._header = form == "csv"
+        self._lock, self._needs_header = threading.Lock(), form == "csv"
 
     @classmethod
     def at(cls, path: Path, form: FileFormat) -> StreamWriter:
-        """Raises ConfigError if it cannot be opened."""
+        """Open a file for appending. Raises ConfigError if it cannot be opened."""
         try:
             return cls(path.open("ab", buffering=0), form, str(path))
         except OSError as exc:
             raise cannot_be_written(path, exc) from exc
 
     def write(self, records: Sequence[Record]) -> None:
-        header = csv_header(records[0]) if self._header else b""
-        self._header = False
-        try:
-            write_all(self.out, header + encode(records, self.form))
-            self.out.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as exc:
-            raise cannot_be_written(self.name, exc) from exc
+        with self._lock:
+            header = csv_header(records[0]) if self._needs_header else b""
+            self._needs_header = False
+            try:
+                write_all(self.out, header + encode(records, self.form))
+                self.out.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as exc:
+                raise cannot_be_written(self.name, exc) from exc
 
     def close(self) -> None:
-        """Standard output stays open."""
-        if self.name != STDOUT:
-            self.out.close()
+        """Close the file. Standard output stays open."""
+        with self._lock:
+            if self.name != STDOUT:
+                self.out.close()
 
 
 STDOUT = "standard output"
 
 
 def write_all(out: BinaryIO, data: bytes) -> None:
-    """Also into an unbuffered file, which may take less than it is given."""
+    """Write all bytes, also into an unbuffered file, which may take fewer than it is given."""
     rest = memoryview(data)
     while rest:
         rest = rest[out.write(rest) :]
@@ -92,31 +97,36 @@ def cannot_be_written(name: object, exc: OSError) -> ConfigError:
 
 
 def shown(text: str) -> str:
-    """For a terminal: line ends and control characters of a file's name are escaped."""
+    """Escape line ends and control characters of a file's name, for a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class TableWriter:
-    """Quality, where the score came from and what it cost; one line per face."""
+    """Writes a line per face: quality, where the score came from and what it cost.
+
+    Threads may share it.
+    """
 
     def __init__(self, out: TextIO, all_exits: bool = False, gate: bool = False) -> None:
-        self.out, self.all_exits, self.gate, self.header = out, all_exits, gate, True
+        self.out, self.all_exits, self.gate = out, all_exits, gate
+        self._lock, self._needs_header = threading.Lock(), True
 
     def write(self, records: Sequence[Record]) -> None:
         lines = [shown(self._line(record)) for record in records]
-        if self.header:
-            lines.insert(0, self._header(records[0]))
-            self.header = False
-        try:
-            self.out.write("".join(f"{line}\n" for line in lines))
-            self.out.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as exc:
-            raise cannot_be_written(STDOUT, exc) from exc
+        with self._lock:
+            if self._needs_header:
+                lines.insert(0, self._header(records[0]))
+                self._needs_header = False
+            try:
+                self.out.write("".join(f"{line}\n" for line in lines))
+                self.out.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as exc:
+                raise cannot_be_written(STDOUT, exc) from exc
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: every line is already written."""
 
     def _header(self, record: Record) -> str:
         exits = (

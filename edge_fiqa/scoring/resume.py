@@ -1,9 +1,11 @@
 """A record file that the next run of the same command goes on filling.
 
-An image whose faces all have a score is done. One without a score is tried again, and so is one of
-which faces may be missing because a crash came between them: its new records replace the old ones,
-in their place. Records are appended; where some are replaced, the file is written anew beside itself
-and takes the old one's name, so that at any moment each face stands there once.
+An image whose faces all have a score is done. An image with a face without a score is scored again.
+An image is also scored again if a crash may have stopped it after some of its faces. Its new records
+then take the place of the old ones.
+
+Records of new images are appended. To replace records, the whole file is written anew beside the old
+one and then takes its name, so that at any moment each face stands there once.
 
 Beside `FILE` stand `FILE.run.json` (run_settings.py) and `.FILE.lock`, which is locked while a run
 writes.
@@ -16,6 +18,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -35,17 +38,18 @@ from edge_fiqa.scoring.output import (
 from edge_fiqa.scoring.run_settings import RunFile, RunSettings, read_run_file
 from edge_fiqa.scoring.stored_rows import StoredImages, read_header, read_images, read_rows
 
-HELD_BACK = 1000
-"""So many images that were tried again wait in memory before the file is written anew."""
+MOST_REPLACEMENTS = 1000
+"""With the new records of so many images in memory, the file is written anew."""
 REMEDY = "choose another --output or give --overwrite"
 logger = logging.getLogger("edge_fiqa.scoring")
 
 
 class ResumableFile:
-    """Locked and open for appending; `done` holds the sources that need not be scored again.
+    """A record file, locked against other runs and open for appending. Threads may share it.
 
-    Raises ConfigError if the file cannot be written, is something else, is being written by another
-    run, or holds scores that were made with other settings.
+    `done` holds the sources that need not be scored again. Raises ConfigError if the file cannot be
+    written, is something else, is being written by another run, or holds scores that were made with
+    other settings.
     """
 
     def __init__(
@@ -54,9 +58,10 @@ class ResumableFile:
         self.path = path
         self._file = path.resolve()  # a link stays a link when the file is written anew
         self._form, self._run = form, run
+        self._lock = threading.Lock()
         self._replacements: dict[str, bytes] = {}  # source -> its new lines
         try:
-            self._lock = _locked(self._file, path)
+            self._file_lock = _locked(self._file, path)
             try:
                 self._open(overwrite)
             except BaseException:
@@ -70,32 +75,34 @@ class ResumableFile:
         return self._stored.done
 
     def write(self, records: Sequence[Record]) -> None:
-        """The records of one image."""
-        self._check_columns(records[0])
-        try:
-            if records[0].source not in self._stored.again:
-                self._append(records)
-            else:
-                self._hold_back(records)
-        except OSError as exc:
-            raise cannot_be_written(self.path, exc) from exc
+        """Write the records of one image, or keep them to replace the old ones."""
+        with self._lock:
+            self._check_columns(records[0])
+            try:
+                if records[0].source not in self._stored.to_rescore:
+                    self._append(records)
+                else:
+                    self._replace_later(records)
+            except OSError as exc:
+                raise cannot_be_written(self.path, exc) from exc
 
     def close(self) -> None:
-        """What was held back is written. Raises ConfigError; the file then stays as it was."""
-        try:
-            if self._replacements:
-                self._replace()
-            os.fsync(self._out.fileno())
-            self._keep_settings()
-        except OSError as exc:
-            raise cannot_be_written(self.path, exc) from exc
-        finally:
-            self._out.close()
-            self._unlock()
+        """Write the replacements. Raises ConfigError if it fails; the file then stays as it was."""
+        with self._lock:
+            try:
+                if self._replacements:
+                    self._replace()
+                os.fsync(self._out.fileno())
+                self._write_run_file()
+            except OSError as exc:
+                raise cannot_be_written(self.path, exc) from exc
+            finally:
+                self._out.close()
+                self._unlock()
 
     def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+        if self._file_lock is not None:
+            self._file_lock.release()
 
     def _open(self, overwrite: bool) -> None:
         if overwrite:
@@ -103,14 +110,17 @@ class ResumableFile:
             self._file.write_bytes(b"")
         self._file.touch()
         self._stored = self._read()
-        kept = read_run_file(_run_file(self._file)) if self._stored.last else None
+        last_source = self._stored.last_source
+        kept = read_run_file(_run_file(self._file)) if last_source else None
         self._refuse_other_settings(kept)
         self._unfinished = set(kept.unfinished) if kept else set()
-        if self._stored.last and (kept is None or kept.size != self._file.stat().st_size):
-            self._unfinished.add(self._stored.last)
-        self._stored.try_again(self._unfinished)
-        self._open_for_appending(self._stored.end)
-        self._keep_settings()
+        # A run notes the size of the file when it closes it. With another size, or none, the last run
+        # may have crashed between two faces of its last image.
+        if last_source and (kept is None or kept.size != self._file.stat().st_size):
+            self._unfinished.add(last_source)
+        self._stored.rescore(self._unfinished)
+        self._open_for_appending(self._stored.whole_until)
+        self._write_run_file()
 
     def _read(self) -> StoredImages:
         try:
@@ -121,21 +131,28 @@ class ResumableFile:
             ) from exc
 
     def _open_for_appending(self, end: int | None = None) -> None:
-        """end: what follows was cut off by a crash, and goes."""
+        """Open the file at its end.
+
+        end: what follows it is removed first. It is a row that a crash cut off.
+        """
         self._out = self._file.open("r+b", buffering=0)
         if end is not None:
             self._out.truncate(end)
         self._out.seek(0, os.SEEK_END)
 
     def _refuse_other_settings(self, kept: RunFile | None) -> None:
-        """Only scores count: what has none is tried again with the settings of now."""
-        if not self._stored.kinds:
+        """Raise ConfigError if a score in the file was made with other settings than those of this run.
+
+        Rows without a score do not count: their images are scored again, with the settings of this run.
+        """
+        settings_seen = self._stored.settings_seen
+        if not settings_seen:
             return
-        differences = [self._run.other_scale(row) for row in self._stored.kinds]
+        differences = [self._run.scale_difference(row) for row in settings_seen]
         if kept is not None:
             differences.append(self._run.difference(kept.settings))
         else:
-            differences += [self._run.other_settings(row) for row in self._stored.kinds]
+            differences += [self._run.settings_difference(row) for row in settings_seen]
         if difference := next(filter(None, differences), None):
             raise ConfigError(
                 f"{self.path} was written with other settings: {difference}; {REMEDY}"
@@ -160,28 +177,31 @@ class ResumableFile:
                 self._out.truncate(size)
             raise
 
-    def _hold_back(self, records: Sequence[Record]) -> None:
-        """A score is not replaced by a failure: where an image had one and now has none, it stays."""
+    def _replace_later(self, records: Sequence[Record]) -> None:
+        """Keep the new records of an image in memory until the file is written anew.
+
+        If the image had a score and now has none, they are dropped: no failure replaces a score.
+        """
         source = records[0].source
         has_score = any(record.quality.code == "ok" for record in records)
-        if has_score or source not in self._stored.with_score:
+        if has_score or source not in self._stored.partly_scored:
             self._replacements[source] = encode(records, self._form)
-        if len(self._replacements) >= HELD_BACK:
+        if len(self._replacements) >= MOST_REPLACEMENTS:
             self._replace()
-            self._keep_settings()
+            self._write_run_file()
 
     def _replace(self) -> None:
-        """Write the file anew, with what was held back in the place of what it replaces."""
+        """Write the file anew, with the new records of each image in the place of its old ones."""
         with _written_anew(self._file) as new:
             for part in _with_replacements(self._file, self._form, self._replacements):
                 new.write(part)
-        self._stored.again -= self._replacements.keys()
+        self._stored.to_rescore -= self._replacements.keys()
         self._unfinished -= self._replacements.keys()
         self._replacements.clear()
         self._out.close()
         self._open_for_appending()
 
-    def _keep_settings(self) -> None:
+    def _write_run_file(self) -> None:
         run = RunFile(
             settings=dict(self._run.described),
             size=self._out.tell(),
@@ -194,7 +214,7 @@ class ResumableFile:
 def _with_replacements(
     file: Path, form: FileFormat, replacements: Mapping[str, bytes]
 ) -> Iterator[bytes]:
-    """The lines of a file, with the new ones of an image where its first row was."""
+    """Yield the lines of a file, with the new ones of an image where its first row was."""
     yield read_header(file, form)
     written: set[str] = set()
     with file.open("rb") as old:
@@ -211,7 +231,10 @@ def _run_file(file: Path) -> Path:
 
 
 def _locked(file: Path, name: Path) -> FileLock | None:
-    """None, with a warning, where the file system has no locks. name: for messages."""
+    """Lock the file. Returns None, with a warning, where the file system has no locks.
+
+    name: for messages.
+    """
     if not file.parent.is_dir():  # FileLock would make it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if file.is_dir():
@@ -231,7 +254,7 @@ def _locked(file: Path, name: Path) -> FileLock | None:
 
 @contextlib.contextmanager
 def _written_anew(file: Path) -> Iterator[BinaryIO]:
-    """A file beside it, which takes its name once it is whole and on disk."""
+    """Open a new file beside `file`. It takes its name once it is whole and on disk."""
     part = file.with_name(f".{file.name}.part")
     try:
         with part.open("wb") as new:

@@ -45,16 +45,16 @@ class RunSettings:
     landmarks: Path | None
     described: Mapping[str, str]
 
-    def other_scale(self, row: StoredRow) -> str | None:
-        """How a row's score is of another model, fusion or calibration; None if it is not."""
+    def scale_difference(self, row: StoredRow) -> str | None:
+        """Say how a row's score is of another model, fusion or calibration; None if it is not."""
         return _first_difference(
             ("model", row.fingerprint, self.fingerprint),
             ("fusion", row.fusion, self.fusion),
             ("calibration", row.calibration, self.calibration),
         )
 
-    def other_settings(self, row: StoredRow) -> str | None:
-        """How a row, as far as can be seen, was made with another gate, policy or face finding."""
+    def settings_difference(self, row: StoredRow) -> str | None:
+        """Say how a row, as far as it shows, was made with another gate, policy or face finding."""
         difference = _first_difference(
             ("gate", row.gate, self.gate),
             ("faces from", _faces_of(row), self._faces_like(row)),
@@ -70,7 +70,10 @@ class RunSettings:
         return _faces_of(row) if _faces_of(row) in self.faces else " or ".join(sorted(self.faces))
 
     def difference(self, kept: Mapping[str, str]) -> str | None:
-        """From what was kept beside a file. What only one of them names is not compared."""
+        """Say how these settings differ from those kept beside a file; None if they do not.
+
+        A setting that only one of them names is not compared.
+        """
         for name, value in self.described.items():
             before = kept.get(name, value)
             if before != value and not (name == LANDMARKS and self._has_grown(before)):

@@ -1,4 +1,4 @@
-"""What a record file already holds: its rows, each with its bytes."""
+"""Reads the rows of a record file, each with its bytes, and decides which images are scored again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from edge_fiqa.scoring.output import FileFormat
 
 
 class StoredRow(NamedTuple):
-    """line: its bytes; end: their place in the file. calibration: None in rows without a quality."""
+    """A row of a record file.
+
+    line: its bytes. end: offset in the file behind them. calibration: None in rows without a quality.
+    """
 
     line: bytes
     end: int
@@ -33,55 +36,58 @@ class StoredRow(NamedTuple):
 
     @property
     def settings(self) -> tuple[object, ...]:
-        """What the row shows of the settings that it was made with."""
+        """Return what the row shows of the settings that it was made with."""
         return self[self._fields.index("fingerprint") :]
 
 
 @dataclass
 class StoredImages:
-    """What a file holds. header: of a CSV. end: of its last whole row. last: that row's source.
+    """The images whose records a file holds, by source.
 
-    done: sources whose faces all have a score; again: those to try again; with_score: those of
-    `again` of which some face has a score. kinds: of the rows with a score, one for each kind of
-    settings.
+    header: of a CSV. whole_until: offset in the file behind its last whole row; what follows was cut
+    off. last_source: of that row, None in a file without rows.
+    done: images whose faces all have a score. to_rescore: images to be scored again. partly_scored:
+    those of `to_rescore` of which some face has a score.
+    settings_seen: of the rows with a score, the first row of each set of settings.
     """
 
     header: bytes
-    end: int = 0
-    last: str | None = None
+    whole_until: int = 0
+    last_source: str | None = None
     done: set[str] = field(default_factory=set)
-    again: set[str] = field(default_factory=set)
-    with_score: set[str] = field(default_factory=set)
-    kinds: list[StoredRow] = field(default_factory=list)
+    to_rescore: set[str] = field(default_factory=set)
+    partly_scored: set[str] = field(default_factory=set)
+    settings_seen: list[StoredRow] = field(default_factory=list)
 
-    def try_again(self, sources: set[str]) -> None:
-        self.with_score |= self.done & sources
+    def rescore(self, sources: set[str]) -> None:
+        """Take these images as not done."""
+        self.partly_scored |= self.done & sources
         self.done -= sources
-        self.again |= sources
+        self.to_rescore |= sources
 
 
 def read_images(path: Path, form: FileFormat) -> StoredImages:
-    """Raises ValueError, or msgspec's, as read_rows does."""
+    """Read which images a file holds. Raises ValueError, or msgspec's errors, as read_rows does."""
     images = StoredImages(read_header(path, form))
-    kinds: dict[tuple[object, ...], StoredRow] = {}
+    settings_seen: dict[tuple[object, ...], StoredRow] = {}
     ids: set[str] = set()
-    again: set[str] = set()
+    to_rescore: set[str] = set()
     with path.open("rb") as file:
         for row in read_rows(file, form):
-            images.end, images.last = row.end, row.source
+            images.whole_until, images.last_source = row.end, row.source
             if row.code == "ok":
-                kinds.setdefault(row.settings, row)
+                settings_seen.setdefault(row.settings, row)
                 images.done.add(row.source)
             if row.code != "ok" or row.id in ids:  # twice: two runs wrote at the same time
-                again.add(row.source)
+                to_rescore.add(row.source)
             ids.add(row.id)
-    images.try_again(again)
-    images.kinds = list(kinds.values())
+    images.rescore(to_rescore)
+    images.settings_seen = list(settings_seen.values())
     return images
 
 
 def read_header(path: Path, form: FileFormat) -> bytes:
-    """The first line of a CSV, empty where it was cut off."""
+    """Return the first line of a CSV; empty where it was cut off, and for NDJSON."""
     if form == "ndjson":
         return b""
     with path.open("rb") as file:
@@ -90,7 +96,7 @@ def read_header(path: Path, form: FileFormat) -> bytes:
 
 
 def read_rows(file: BinaryIO, form: FileFormat) -> Iterator[StoredRow]:
-    """The rows of a file open at its start, in order.
+    """Yield the rows of a file open at its start, in order.
 
     A last row that a crash cut off is not among them. Raises ValueError where the file, or a line
     of it, is something else.
@@ -103,7 +109,7 @@ BEGINNINGS = {"ndjson": b'{"schema":"edge-fiqa/', "csv": b"schema,id,source,"}
 
 
 def _check_beginning(file: BinaryIO, form: FileFormat) -> None:
-    """A file that is shorter, cut off in its first line, must begin as ours do."""
+    """Raise ValueError if the file does not begin as ours do. It may be cut off in its first line."""
     beginning = BEGINNINGS[form]
     head = file.read(2 * len(beginning))
     if form == "csv":
@@ -144,7 +150,7 @@ class _Row(Struct):
 
 
 def _ndjson_rows(file: BinaryIO) -> Iterator[StoredRow]:
-    """Each line is a record: JSON escapes line ends within names."""
+    """Yield a row for each line: JSON escapes line ends within names."""
     decoder = msgspec.json.Decoder(_Row)
     end = 0
     for line in file:
@@ -171,7 +177,7 @@ def _ndjson_rows(file: BinaryIO) -> Iterator[StoredRow]:
 
 
 class _CountedLines:
-    """The lines of a file for csv.reader, which takes no more of them than its next row needs."""
+    """Gives the lines of a file to csv.reader, which takes no more of them than its next row needs."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -214,7 +220,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[StoredRow]:
 
 
 def _csv_cells(file: BinaryIO) -> Iterator[tuple[bytes, int, list[str]]]:
-    """(bytes, end, cells) of each row, header included, but for a last one that was cut off."""
+    """Yield (bytes, end, cells) of the header and of each row, except a last row that was cut off."""
     lines = _CountedLines(file)
     reader = csv.reader(lines, strict=True)
     while True:

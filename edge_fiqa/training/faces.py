@@ -22,7 +22,7 @@ import numpy as np
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training.degradations import random_mixture
-from edge_fiqa.training.labelling import Labelling, label_faces
+from edge_fiqa.training.face_labels import Labelling, label_faces
 from edge_fiqa.training.labels import Bools, Ints
 from edge_fiqa.training.pictures import FaceList, PictureList, list_faces
 from edge_fiqa.training.recipe import TrainConfig

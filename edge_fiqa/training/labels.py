@@ -1,4 +1,6 @@
-"""Quality labels from a frozen recogniser: how safely a face is taken for its own person.
+"""Formulas of quality labels: how safely a frozen recogniser takes a face for its own person.
+
+They need embeddings only. face_labels.py applies them to the faces of a list.
 
 The certainty ratio of CR-FIQA (arXiv:2112.06592) is CCS / (NNCCS + 1): the cosine to the centre of
 the face's own class over the cosine to the nearest other class centre. There the centres are

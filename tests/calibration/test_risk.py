@@ -5,15 +5,15 @@ import pytest
 from scipy.stats import binom, t
 
 from edge_fiqa.calibration.risk import (
-    LAMBDAS,
+    MARGINS,
     FlipCounts,
     certain,
-    choose_lambdas,
+    choose_margins,
     count_flips,
     design_effect,
     faces_needed,
     fixed_sequence,
-    flips,
+    is_flip,
     p_value,
     stops,
     variance,
@@ -29,8 +29,8 @@ def made_up(faces, seed=0):
     return full + noise * spread, np.broadcast_to(spread, (faces, 6)).copy()
 
 
-def test_certain_is_further_from_the_line_than_the_margin():
-    """By hand, around a line of 0.5: distances 0.25, 0.5, 0.75 and 0.5 below; a margin of 2 spreads."""
+def test_certain_is_further_from_the_threshold_than_the_margin():
+    """By hand, around a threshold of 0.5: distances 0.25, 0.5, 0.75 and 0.5 below."""
     estimates = np.array([0.75, 1.0, 1.25, 0.0, np.nan])
     spreads = np.full(5, 0.25)
     assert certain(estimates, spreads, 0.5, 2.0).tolist() == [False, False, True, False, False]
@@ -46,7 +46,7 @@ def test_certain_is_the_same_alone_and_in_a_batch():
     rng = np.random.default_rng(3)
     estimates = rng.normal(size=(500, 6)).astype(np.float32)
     spreads = rng.random((500, 6)).astype(np.float32)
-    for margin in LAMBDAS[::9]:
+    for margin in MARGINS[::9]:
         spreads[:9] = np.abs(estimates[:9] - 0.3) / margin  # on the edge, or a last digit beside it
         together = certain(estimates, spreads, 0.3, margin)
         for point in range(6):
@@ -68,21 +68,21 @@ def test_stops_at_the_first_certain_point():
 
 def test_flips_are_those_of_stopping_there():
     estimates, spreads = made_up(300)
-    computed = flips(estimates, spreads, 0.3, LAMBDAS)
-    for position, lam in enumerate(LAMBDAS):
-        at = stops(estimates, spreads, 0.3, lam)
+    computed = is_flip(estimates, spreads, 0.3, MARGINS)
+    for position, margin in enumerate(MARGINS):
+        at = stops(estimates, spreads, 0.3, margin)
         early = estimates[np.arange(300), at] >= 0.3
         np.testing.assert_array_equal(computed[position], early != (estimates[:, -1] >= 0.3))
     assert computed[0].sum() < computed[-1].sum()
 
 
 def test_a_face_at_the_margin_or_at_the_gate():
-    """Exactly `lam` spreads away is not certain; exactly at the gate is accepted."""
+    """Exactly `margin` spreads away is not certain; exactly at the gate is accepted."""
     assert stops(np.array([[1.0, -1.0]]), np.array([[0.5, 0.0]]), 0.0, 2.0).tolist() == [1]
-    margin = flips(np.array([[1.0, -1.0]]), np.array([[0.5, 0.0]]), 0.0, (2.0, 1.5))
-    assert margin.tolist() == [[False], [True]]
-    gate = flips(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.full((2, 2), 0.5), 0.0, (1.0,))
-    assert gate.tolist() == [[False, True]]
+    by_margin = is_flip(np.array([[1.0, -1.0]]), np.array([[0.5, 0.0]]), 0.0, (2.0, 1.5))
+    assert by_margin.tolist() == [[False], [True]]
+    at_gate = is_flip(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.full((2, 2), 0.5), 0.0, (1.0,))
+    assert at_gate.tolist() == [[False, True]]
 
 
 def test_p_values_are_exact_binomial_tails():
@@ -100,15 +100,15 @@ def test_the_sequence_ends_before_its_first_failure():
 def test_faces_needed_is_where_no_flip_suffices():
     needed = faces_needed(0.01, 0.95)
     assert needed == 299  # 0.99 ** 299 < 0.05 < 0.99 ** 298
-    clean = np.zeros((1, len(LAMBDAS)))
-    assert choose_lambdas(FlipCounts(clean, clean + needed), 0.01, 0.95)[1] == LAMBDAS[-1]
-    assert choose_lambdas(FlipCounts(clean, clean + needed - 1), 0.01, 0.95) == ([None], None)
+    clean = np.zeros((1, len(MARGINS)))
+    assert choose_margins(FlipCounts(clean, clean + needed), 0.01, 0.95)[1] == MARGINS[-1]
+    assert choose_margins(FlipCounts(clean, clean + needed - 1), 0.01, 0.95) == ([None], None)
 
 
 def test_one_margin_for_all_gates_is_as_wide_as_the_widest():
     estimates, spreads = made_up(4000)
     counts = count_flips(estimates, spreads, np.linspace(-2, 2, 9), np.arange(4000), 0.95)
-    each, common = choose_lambdas(counts, 0.02, 0.95)
+    each, common = choose_margins(counts, 0.02, 0.95)
     assert common == max(each)
     assert min(each) < common
 
@@ -117,17 +117,19 @@ def test_one_margin_for_all_gates_is_as_wide_as_the_widest():
 def test_the_promise_is_kept_in_two_thousand_calibrations(risk):
     """Violations of P(flip) <= risk happen in at most 5 % of calibrations, per gate and for all."""
     estimates, spreads = made_up(200_000)
-    taus, faces, trials = np.array([-1.0, 0.0, 0.8]), 600, 2000
-    wrong = np.stack([flips(estimates, spreads, tau, LAMBDAS) for tau in taus])  # (G, L, N)
+    thresholds, faces, trials = np.array([-1.0, 0.0, 0.8]), 600, 2000
+    wrong = np.stack(
+        [is_flip(estimates, spreads, threshold, MARGINS) for threshold in thresholds]
+    )  # (G, L, N)
     truth = np.concatenate([wrong.mean(axis=2), np.zeros((3, 1))], axis=1)  # last: full depth
-    place = {lam: position for position, lam in enumerate(LAMBDAS)} | {None: len(LAMBDAS)}
+    place = {margin: position for position, margin in enumerate(MARGINS)} | {None: len(MARGINS)}
     rng = np.random.default_rng(1)
     violated, violated_by_any = np.zeros(3), 0
     for _ in range(trials):
         drawn = rng.integers(0, estimates.shape[0], faces)
-        errors = wrong[:, :, drawn].sum(axis=2, dtype=np.float64)
-        each, common = choose_lambdas(FlipCounts(errors, np.full(errors.shape, faces)), risk, 0.95)
-        violated += [truth[g, place[lam]] > risk for g, lam in enumerate(each)]
+        flips = wrong[:, :, drawn].sum(axis=2, dtype=np.float64)
+        each, common = choose_margins(FlipCounts(flips, np.full(flips.shape, faces)), risk, 0.95)
+        violated += [truth[g, place[margin]] > risk for g, margin in enumerate(each)]
         violated_by_any += bool((truth[:, place[common]] > risk).any())
     allowed = binom.ppf(0.999, trials, 0.05)
     assert violated.max() <= allowed
@@ -135,8 +137,8 @@ def test_the_promise_is_kept_in_two_thousand_calibrations(risk):
     assert violated.min() > 0  # the promise is not kept by being timid
 
 
-def effect(errors, sizes):
-    of = variance(np.asarray(errors, float)[None, None], sizes)
+def effect(flips, sizes):
+    of = variance(np.asarray(flips, float)[None, None], sizes)
     return design_effect(of, sizes, 0.95).item()
 
 
@@ -160,9 +162,9 @@ def test_few_groups_pay_the_square_of_students_quantile():
 
 def test_gates_without_flips_borrow_the_design_effect_of_those_with():
     sizes = np.full(200, 5.0)
-    errors = np.zeros((2, 1, 200))
-    errors[0, 0, ::2] = 5
-    computed = design_effect(variance(errors, sizes), sizes, 0.95)
+    flips = np.zeros((2, 1, 200))
+    flips[0, 0, ::2] = 5
+    computed = design_effect(variance(flips, sizes), sizes, 0.95)
     assert computed[1, 0] == pytest.approx(5, rel=0.02)
 
 
@@ -172,35 +174,35 @@ def test_nobody_counts_for_more_than_twenty_faces():
     spreads = np.array([[1.0, 0.0]] * 1180)
     groups = np.array([0] * 600 + list(range(1, 581)))
     counts = count_flips(estimates, spreads, [0.0], groups, 0.95)
-    assert counts.flips[0, -1] / counts.faces[0, -1] == pytest.approx(20 / 600)
-    assert counts.faces[0, -1] < 600
+    assert counts.effective_flips[0, -1] / counts.effective_faces[0, -1] == pytest.approx(20 / 600)
+    assert counts.effective_faces[0, -1] < 600
 
 
 def test_faces_that_are_alone_are_counted_one_by_one():
     estimates, spreads = made_up(500)
     counts = count_flips(estimates, spreads, [0.0], np.arange(500), 0.95)
-    plain = flips(estimates, spreads, 0.0, LAMBDAS).sum(axis=1)
-    np.testing.assert_allclose(counts.flips[0], plain, rtol=1e-6)
-    np.testing.assert_allclose(counts.faces[0], 500, rtol=1e-6)
+    plain = is_flip(estimates, spreads, 0.0, MARGINS).sum(axis=1)
+    np.testing.assert_allclose(counts.effective_flips[0], plain, rtol=1e-6)
+    np.testing.assert_allclose(counts.effective_faces[0], 500, rtol=1e-6)
 
 
 def test_the_promise_is_kept_where_persons_flip_together():
     """Twelve near-copies of each face: as if independent, the promise would break far too often."""
     base, spread = made_up(40_000)
     rng = np.random.default_rng(2)
-    wrong = flips(base, spread, 0.0, LAMBDAS)
+    wrong = is_flip(base, spread, 0.0, MARGINS)
     truth = np.append(wrong.mean(axis=1), 0.0)
-    place = {lam: position for position, lam in enumerate(LAMBDAS)} | {None: len(LAMBDAS)}
+    place = {margin: position for position, margin in enumerate(MARGINS)} | {None: len(MARGINS)}
     violated = {"by person": 0, "as if independent": 0}
     for _ in range(300):
         drawn = np.repeat(rng.integers(0, 40_000, 400), 12)
         estimates = base[drawn] + rng.normal(0, 1e-3, (len(drawn), 1))
         groups = {"by person": np.repeat(np.arange(400), 12), "as if independent": np.arange(4800)}
         for kind, numbers in groups.items():
-            (lam,), _ = choose_lambdas(
+            (margin,), _ = choose_margins(
                 count_flips(estimates, spread[drawn], [0.0], numbers, 0.95), 0.03, 0.95
             )
-            violated[kind] += truth[place[lam]] > 0.03
+            violated[kind] += truth[place[margin]] > 0.03
     assert violated["by person"] <= binom.ppf(0.999, 300, 0.06)
     assert violated["as if independent"] > binom.ppf(0.999, 300, 0.05)
 
@@ -209,17 +211,19 @@ def test_the_promise_is_kept_where_persons_flip_together():
 def test_few_persons_cannot_promise_however_many_their_faces(persons, each):
     """Counted without their persons, 10 of 60 near-copies broke their promise in 70 % of these."""
     base, spread = made_up(20_000)
-    rng, taus = np.random.default_rng(2), np.linspace(-2, 2, 9)
-    wrong = np.stack([flips(base, spread, tau, LAMBDAS).mean(axis=1) for tau in taus])
-    truth = np.concatenate([wrong, np.zeros((len(taus), 1))], axis=1)
-    place = {lam: position for position, lam in enumerate(LAMBDAS)} | {None: len(LAMBDAS)}
-    violated = np.zeros(len(taus))
+    rng, thresholds = np.random.default_rng(2), np.linspace(-2, 2, 9)
+    wrong = np.stack(
+        [is_flip(base, spread, threshold, MARGINS).mean(axis=1) for threshold in thresholds]
+    )
+    truth = np.concatenate([wrong, np.zeros((len(thresholds), 1))], axis=1)
+    place = {margin: position for position, margin in enumerate(MARGINS)} | {None: len(MARGINS)}
+    violated = np.zeros(len(thresholds))
     for _ in range(40):
         drawn = np.repeat(rng.integers(0, 20_000, persons), each)
         estimates = base[drawn] + rng.normal(0, 1e-3, (len(drawn), 1))
         numbers = np.repeat(np.arange(persons), each)
-        lambdas, _ = choose_lambdas(
-            count_flips(estimates, spread[drawn], taus, numbers, 0.95), 0.03, 0.95
+        margins, _ = choose_margins(
+            count_flips(estimates, spread[drawn], thresholds, numbers, 0.95), 0.03, 0.95
         )
-        violated += [truth[gate, place[lam]] > 0.03 for gate, lam in enumerate(lambdas)]
+        violated += [truth[gate, place[margin]] > 0.03 for gate, margin in enumerate(margins)]
     assert violated.max() <= binom.ppf(0.999, 40, 0.05)

@@ -95,9 +95,9 @@ def test_ranked_stops_at_its_own_margin_not_at_the_gates(calibration):
     ranked = Gate.of(calibration, 40, exits=exits, ranked=75)
     assert ranked.margin == 3
     assert Gate.of(calibration, 75, exits=exits, ranked=40).margin == 3  # the higher of the two
-    spread = ranked.estimator.spread(np.array([ranked.line]), 1)
+    spread = ranked.estimator.spread(np.array([ranked.stop_threshold]), 1)
     for spreads_above, stops in ((2, False), (4, True)):
-        estimates = (ranked.line + spreads_above * spread)[None].astype(np.float32)
+        estimates = (ranked.stop_threshold + spreads_above * spread)[None].astype(np.float32)
         assert ranked.stop(Progress(estimates, 1, 0.0, None)).tolist() == [stops]
 
 
@@ -113,17 +113,17 @@ def test_a_face_once_sure_to_be_rejected_does_not_stop_when_it_recovers(gate):
 
 @pytest.mark.parametrize("ranked", [None, 40, 60, 75])
 def test_the_policy_marks_who_is_certain_by_definition(gate, ranked):
-    """Face by face: beyond the margin now; with `ranked` above the line, and never certain below it."""
+    """Face by face: beyond the margin now; with `ranked` above it, and never certain below."""
     policy = replace(gate, ranked=ranked)
-    line = gate.estimator.scale.score_of(max(60, ranked or 0))
-    estimates = np.random.default_rng(8).normal(line, 1.5, (300, 3)).astype(np.float32)
+    threshold = gate.estimator.scale.score_of(max(60, ranked or 0))
+    estimates = np.random.default_rng(8).normal(threshold, 1.5, (300, 3)).astype(np.float32)
     expected = []
     for face in estimates:
         spreads = [
             gate.estimator.spread(e[None], k)[0] for e, k in zip(face, (1, 2, 3), strict=True)
         ]
-        away = [abs(e - line) > gate.margin * s for e, s in zip(face, spreads, strict=True)]
-        rejected = any(sure and e < line for sure, e in zip(away, face, strict=True))
+        away = [abs(e - threshold) > gate.margin * s for e, s in zip(face, spreads, strict=True)]
+        rejected = any(sure and e < threshold for sure, e in zip(away, face, strict=True))
         expected.append(away[-1] and not (ranked is not None and rejected))
     marked = policy.stop(Progress(estimates, 3, 0.0, None))
     np.testing.assert_array_equal(marked, expected)
@@ -188,9 +188,11 @@ def test_certain_is_more_than_the_margin_away_on_either_side():
     ]
 
 
-def test_ranked_asks_of_its_own_line_and_of_the_gate_if_that_is_higher():
-    assert (by_hand(40, ranked=75).line, by_hand(40, ranked=75).tau) == (74.5, 39.5)
-    assert (by_hand(75, ranked=40).line, by_hand(75, ranked=40).tau) == (74.5, 74.5)
+def test_ranked_asks_of_its_own_threshold_and_of_the_gate_if_that_is_higher():
+    gate = by_hand(40, ranked=75)
+    assert (gate.stop_threshold, gate.threshold) == (74.5, 39.5)
+    gate = by_hand(75, ranked=40)
+    assert (gate.stop_threshold, gate.threshold) == (74.5, 74.5)
     ranked = by_hand(40, ranked=75)
     assert stopped(ranked, 90)
     assert stopped(ranked, 70, 90)  # never certain to lie below 75

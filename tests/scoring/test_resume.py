@@ -100,7 +100,7 @@ def test_the_last_image_of_a_killed_run_may_lack_faces(tmp_path, form):
     killed.write([record("a")])
     killed.write([record("b")])
     killed._out.close()  # as the system does for a process that ends
-    killed._lock.release()
+    killed._file_lock.release()
     assert fill(path, form, [record("c")]) == {"a"}
     assert fill(path, form, [record("b"), record("b", 1)]) == {"a", "c"}
     assert [face for face, _ in rows(path, form)] == ["a#0", "b#0", "b#1", "c#0"]
@@ -167,7 +167,7 @@ def _full(descriptor):
 
 
 def test_many_that_are_tried_again_do_not_wait_for_the_end(tmp_path, form, monkeypatch):
-    monkeypatch.setattr(resume, "HELD_BACK", 2)
+    monkeypatch.setattr(resume, "MOST_REPLACEMENTS", 2)
     path = tmp_path / "out"
     fill(path, form, *([record(name, code="no_face")] for name in "abc"))
     file = ResumableFile(path, form, run_settings())

@@ -35,11 +35,11 @@ def test_a_policy_and_each_of_its_numbers_count(scorer):
         (Convergence(eps=0.04),),
         (Fixed(2), Convergence()),
     ]
-    found = [settings(scorer, *policy) for policy in policies]
-    for one, first in enumerate(found):
-        for other, second in enumerate(found):
+    all_settings = [settings(scorer, *policy) for policy in policies]
+    for i, first in enumerate(all_settings):
+        for k, second in enumerate(all_settings):
             difference = first.difference(second.described)
-            assert (difference is None) == (one == other), (policies[one], policies[other])
+            assert (difference is None) == (i == k), (policies[i], policies[k])
 
 
 def test_the_last_exit_is_full_depth(scorer):

@@ -7,8 +7,8 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training import faces as module
 from edge_fiqa.training import store
+from edge_fiqa.training.face_labels import Labelling
 from edge_fiqa.training.faces import Teachers, Versions, prepare
-from edge_fiqa.training.labelling import Labelling
 from edge_fiqa.training.labels import standardise
 from edge_fiqa.training.pictures import list_faces
 from edge_fiqa.training.recipe import FaceSource

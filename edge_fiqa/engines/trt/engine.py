@@ -188,12 +188,14 @@ class TensorRT(EngineBase):
 
     def _prepare(self, keys: PlanKeys) -> None:
         missing = [key for key in keys if key not in self._loaded]
-        with self._supply.series([(segment, self._size(batch)) for segment, batch in missing]):
+        with self._supply.numbered_builds(
+            [(segment, self._size(batch)) for segment, batch in missing]
+        ):
             for segment, batch in missing:
                 self._load(segment, batch)
 
     def _ahead(self) -> None:
-        """Build and file all plans now. They are loaded when needed, or now where none can be kept."""
+        """Build and save all plans now. They are loaded when needed, or now where none can be kept."""
         keys = [(s, batch) for batch in self.options.batches for s in sorted(self.segments)]
         if self._supply.store.keeps:
             self._supply.build([(segment, self._size(batch)) for segment, batch in keys])

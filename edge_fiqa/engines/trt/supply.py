@@ -1,4 +1,4 @@
-"""The plans of an engine: read from files where those fit, else built, with reports of progress."""
+"""Gives an engine its plans: read from a file that fits, else built and saved. Reports progress."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ LITTLE_MEMORY_MB = 4096
 
 
 class Supply:
-    """The plans of one bundle, for an engine on whose thread it is used.
+    """Gives an engine the plans of its bundle. Used on the engine's thread only.
 
-    cancelled: ends a build at its next step, and the series that it is part of.
+    cancelled: once set, the build that runs ends at its next step, and no other build starts.
     """
 
     def __init__(
@@ -47,25 +47,25 @@ class Supply:
         self._number = self._count = 0
 
     def take(self, segment: Segment, batch: int) -> bytes:
-        """The plan, from its file, or built now and filed."""
+        """Return the plan: read from its file, or built now and saved."""
         data, reason = self.store.load(segment, batch)
         if data is not None:
             return data
         if self._report is None:
-            with self.series([(segment, batch)]):
-                return self._built(segment, batch, reason)
-        return self._built(segment, batch, reason)
+            with self.numbered_builds([(segment, batch)]):
+                return self._build_and_report(segment, batch, reason)
+        return self._build_and_report(segment, batch, reason)
 
     def build(self, keys: PlanKeys) -> None:
-        """Build and file those of `keys` that are not there, or do not fit."""
+        """Build and save those plans of `keys` that are not there, or do not fit."""
         lacking = self._lacking(keys)
-        with self.series(lacking):
+        with self.numbered_builds(lacking):
             for segment, batch in lacking:
                 self.take(segment, batch)
 
     @contextmanager
-    def series(self, keys: PlanKeys) -> Iterator[None]:
-        """Builds within this context are reported as a part of those that `keys` needs."""
+    def numbered_builds(self, keys: PlanKeys) -> Iterator[None]:
+        """Report each build within this context as number i of the n builds that `keys` needs."""
         self._count, self._number = len(self._lacking(keys)), 0
         self._report = reporter()
         try:
@@ -78,7 +78,7 @@ class Supply:
     def _lacking(self, keys: PlanKeys) -> PlanKeys:
         return [key for key in dict.fromkeys(keys) if self.store.lacks(*key)]
 
-    def _built(self, segment: Segment, batch: int, reason: str) -> bytes:
+    def _build_and_report(self, segment: Segment, batch: int, reason: str) -> bytes:
         self._number += 1
         self._count = max(self._count, self._number)
         start_s = time.monotonic()
@@ -93,14 +93,14 @@ class Supply:
             report(phase=phase, share=share)
 
         try:
-            data = self._build(segment, batch, event, on_progress)
+            data = self._build_and_save(segment, batch, event, on_progress)
         except BaseException:
             report(state="failed")
             raise
         report(state="built", share=1.0)
         return data
 
-    def _build(
+    def _build_and_save(
         self, segment: Segment, batch: int, event: BuildProgress, on_progress: OnProgress
     ) -> bytes:
         self._check_not_cancelled()
@@ -127,7 +127,7 @@ class Supply:
         return build_plan(job, self._log, self._cancelled, on_progress)
 
     def _save(self, segment: Segment, batch: int, data: bytes, power_mode: str | None) -> None:
-        """power_mode: in which it was built. The store keeps plans of its own mode only."""
+        """Save a plan that was built in `power_mode`. The store keeps plans of its own mode only."""
         if power_mode == self.store.target.power_mode:
             self.store.save(segment, batch, data)
             return

@@ -1,8 +1,9 @@
-"""What was seen and scored becomes events, in one thread.
+"""Makes events of what was seen and scored, in one thread.
 
-Other threads call `frame_seen`, `track_ended`, `face_scored`, `face_lost` and `face_pushed`.
+Other threads call `frame_seen`, `person_left`, `face_scored`, `face_lost` and `face_pushed`.
 These only put a change into a queue; the builder's own thread applies it.
-A track ends once the last of its faces is scored or lost, so that its `end` has its best face.
+A person who left may have faces in the queue. The track ends once the last of them is scored or
+lost, so that its `end` event has the best face.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ from edge_fiqa.gateway.view import FaceView, TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.types import Box, Bytes
 
-ENDED_TRACKS = 200  # that can still be asked for
-LATENCIES = 4096  # of the latest events, of which percentiles are taken
+ENDED_TRACKS = 200  # so many of the latest ended tracks can still be asked for
+LATENCIES = 4096  # percentiles are taken of so many of the latest events
 WARNING_FACES = 5
-"""Faces of one person that the warnings see. More say little new, and would outvote other people."""
+"""The warnings get at most so many faces of one person.
+
+More faces of the same person say little new, and would count for more than those of other people.
+"""
 HEARTBEAT_S = 0.5
 
 StateChange = Callable[[], Sequence["OutgoingEvent"]]
@@ -78,9 +82,9 @@ class EventBuilder:
     def frame_seen(self, frame_faces: FrameFaces) -> None:
         self._changes.put(lambda: self._add_frame(frame_faces))
 
-    def track_ended(self, track: str, reason: EndReason) -> None:
-        """No frame shows this person any more; faces may still wait."""
-        self._changes.put(lambda: self._leave(track, reason))
+    def person_left(self, track: str, reason: EndReason) -> None:
+        """Note that no frame shows this person any more. Faces of theirs may still be in the queue."""
+        self._changes.put(lambda: self._note_left(track, reason))
 
     def face_scored(self, face: QueuedFace, record: Record, scored_at: float) -> None:
         """scored_at: monotonic seconds."""
@@ -92,14 +96,16 @@ class EventBuilder:
     def face_lost(self, face: QueuedFace, reason: SkipReason) -> None:
         if face.answer is not None:
             face.answer.set_exception(
-                EngineFailed("the engine failed; it is tried again")
+                EngineFailed(
+                    "the engine failed on this face; the engine is tried again with the next one"
+                )
                 if reason == "engine"
                 else Overloaded("the answer would come after its deadline")
             )
         self._changes.put(lambda: self._lose(face, reason))
 
     def face_pushed(self) -> None:
-        """One face that no camera detected."""
+        """Count a face that a client sent: no camera detected it."""
         self._changes.put(self._add_pushed)
 
     def start(self) -> None:
@@ -114,7 +120,7 @@ class EventBuilder:
     # What others read, from any thread.
 
     def totals(self) -> tuple[Counts, tuple[float, float] | None]:
-        """A copy of the counts, and p50 and p99 of the seconds from frame to event."""
+        """Return a copy of the counts, and p50 and p99 of the seconds from frame to event."""
         with self._lock:
             counts = self.counts.copy()
             recent = list(self._latencies)
@@ -124,7 +130,7 @@ class EventBuilder:
         return counts, (p50, p99)
 
     def tracks(self) -> list[TrackView]:
-        """Open ones and those ended lately, the newest first."""
+        """Return the open tracks, then those that ended lately, each with the newest first."""
         with self._lock:
             return [
                 *(track_view(person, True) for person in reversed(self._people.values())),
@@ -132,7 +138,7 @@ class EventBuilder:
             ]
 
     def faces(self, camera: str) -> list[FaceView]:
-        """Those in the camera's latest frame."""
+        """Return the faces in the camera's latest frame."""
         with self._lock:
             return [self._face_view(track, box) for track, box in self._faces.get(camera, ())]
 
@@ -142,7 +148,7 @@ class EventBuilder:
         return FaceView(track or "", box, quality, depth)
 
     def snapshot(self, track: str) -> bytes | None:
-        """The best face of a track as JPEG."""
+        """Return the best face of a track as JPEG."""
         with self._lock:
             ended = (person for person in self._ended if person.id == track)
             person = self._people.get(track) or next(ended, None)
@@ -180,7 +186,8 @@ class EventBuilder:
                 )
                 person.seen = frame.time
                 person.faces_seen += 1
-                person.pending += face.skip is None
+                if face.skip is None:
+                    person.pending += 1
         return ()
 
     def _add_pushed(self) -> Sequence[OutgoingEvent]:
@@ -229,7 +236,7 @@ class EventBuilder:
         person.pending -= 1
         return self._maybe_end(person)
 
-    def _leave(self, track: str, reason: EndReason) -> Sequence[OutgoingEvent]:
+    def _note_left(self, track: str, reason: EndReason) -> Sequence[OutgoingEvent]:
         person = self._people[track]
         person.end_reason = reason
         return self._maybe_end(person)
@@ -240,7 +247,7 @@ class EventBuilder:
         del self._people[person.id]
         self.good_tracks.discard(person.id)
         end = self._outgoing(person, "end", None)
-        jpeg_of(person)
+        jpeg_of(person)  # encode now, so that the large picture can be freed
         person.picture = None
         self._ended.append(person)
         return [end]

@@ -15,14 +15,14 @@ from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, picture_of
 from edge_fiqa.gateway.tracks.tracker import Tracker
 from edge_fiqa.gateway.video.camera import Camera, Frame
 
-CAMERA_CHECK_S = 0.1  # between two checks of the cameras that show nothing
+CAMERA_CHECK_S = 0.1  # time between two checks for cameras that show nothing
 
 EndReason = Literal["left", "camera_lost", "shutdown"]
 
 
 @dataclass(frozen=True)
 class WatchedCamera:
-    """A camera, the tracker of the people before it, and the time within which a face is answered."""
+    """A camera, the tracker of the people it sees, and the time within which a face is answered."""
 
     camera: Camera
     tracker: Tracker
@@ -39,9 +39,9 @@ class FrameFaces:
 
 
 class DetectorLoop:
-    """From the latest frames of cameras to faces in the queue.
+    """Takes the latest frames of cameras and puts their faces into the queue.
 
-    finder: may be exchanged at any time; with None, frames are passed over.
+    finder: may be exchanged at any time. With None, frames are thrown away.
     on_frame: called for every frame, before its faces are put into the queue.
     on_track_end: called for every track that ended.
     track_id: camera and number -> the id of the track.
@@ -69,14 +69,14 @@ class DetectorLoop:
         self._thread.start()
 
     def wake(self) -> None:
-        """A camera has a new frame."""
+        """Tell the thread that a camera has a new frame."""
         self._new_frame.set()
 
     def watch(self, watched: Mapping[str, WatchedCamera]) -> None:
-        """From now on these cameras. The tracks of one that is no longer there end."""
+        """Watch these cameras from now on. End the tracks of each camera that is not among them."""
         with self._lock:
-            before, self._watched = self._watched, dict(watched)
-            for name, old in before.items():
+            previous, self._watched = self._watched, dict(watched)
+            for name, old in previous.items():
                 if name not in watched or watched[name].tracker is not old.tracker:
                     self._end(name, old.tracker.end_all(), "camera_lost")
 
@@ -105,7 +105,7 @@ class DetectorLoop:
                 self._new_frame.wait(CAMERA_CHECK_S)
 
     def _oldest(self) -> str | None:
-        """The camera whose frame waits longest."""
+        """Return the camera whose frame waits longest, None if no frame waits."""
         waiting = {
             name: since
             for name, watched in self._watched.items()
@@ -127,12 +127,12 @@ class DetectorLoop:
         tracks = [None if n is None else self._track_id(frame.camera, n) for n in numbers]
         frame_faces = FrameFaces(frame, faces, tracks)
         self._on_frame(frame_faces)
-        for queued in _to_queue(frame_faces, watched.deadline_s):
+        for queued in _queued_faces(frame_faces, watched.deadline_s):
             self.queue.put(queued)
         self._end(frame.camera, ended, "left")
 
     def _check_cameras(self, now: float) -> None:
-        """End the tracks before cameras that show nothing.
+        """End the tracks of cameras that show nothing.
 
         Where frames come, the next frame shows who has left.
         """
@@ -152,8 +152,8 @@ class DetectorLoop:
             self._on_track_end(self._track_id(camera, number), reason)
 
 
-def _to_queue(frame_faces: FrameFaces, deadline_s: float) -> list[QueuedFace]:
-    """The faces that are worth scoring: followed, and with a crop."""
+def _queued_faces(frame_faces: FrameFaces, deadline_s: float) -> list[QueuedFace]:
+    """Return the faces that are worth scoring: those that are followed and have a crop."""
     frame, pairs = frame_faces.frame, zip(frame_faces.faces, frame_faces.tracks, strict=True)
     return [
         QueuedFace(

@@ -74,7 +74,7 @@ class Gateway:
         )
         self.workers = self.scoring.workers(queue, events)
         self._detector_loop = DetectorLoop(
-            self._find(config), queue, events.frame_seen, events.track_ended, self._track_id
+            self._find(config), queue, events.frame_seen, events.person_left, self._track_id
         )
         limits = config.faces.min_eye_px, config.schedule.deadline_s
         self._pushed = PushedFaces(queue, events, self._find(config), *limits)

@@ -24,7 +24,7 @@ def test_ahead_builds_every_plan_before_the_first_face(one_version, bundle, tmp_
     with reporting_to(reports.append), open_engine(every, "trt") as engine:
         assert world.events.count("build") == 2 * len(bundle.segments)
         assert "enqueue" not in world.events
-        assert engine._loaded == {}  # built and filed, not loaded: which are needed is not known
+        assert engine._loaded == {}  # built and saved, not loaded: which are needed is not known
     assert len(plans(cache)) == 2 * len(bundle.segments)
     built = [event for event in reports if event is not None and event.state == "built"]
     assert [event.number for event in built] == list(range(1, len(built) + 1))

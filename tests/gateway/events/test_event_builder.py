@@ -61,7 +61,7 @@ def test_new_update_end():
     for quality in (40, 43, 50):
         run.see("door/1/1")
         run.answer(quality)
-    run.builder.track_ended("door/1/1", "left")
+    run.builder.person_left("door/1/1", "left")
     assert run.end() == [("new", 0, None), ("update", 1, None), ("end", 2, "left")]
     first, second, end = run.sink.events
     assert (first.record.quality.scalar, second.record.quality.scalar) == (40, 50)
@@ -75,7 +75,7 @@ def test_the_end_waits_for_the_last_answer():
     run = Run()
     run.see("door/1/1")
     run.see("door/1/1")
-    run.builder.track_ended("door/1/1", "left")
+    run.builder.person_left("door/1/1", "left")
     run.answer(40)
     run.answer(90)
     assert [kind for kind, _, _ in run.end()] == ["new", "update", "end"]
@@ -84,7 +84,7 @@ def test_the_end_waits_for_the_last_answer():
 def test_the_end_waits_for_the_last_loss_as_well():
     run = Run()
     run.see("door/1/1")
-    run.builder.track_ended("door/1/1", "camera_lost")
+    run.builder.person_left("door/1/1", "camera_lost")
     run.builder.face_lost(run.face(), "overload")
     assert run.end() == [("end", 0, "camera_lost")]
     assert run.sink.events[0].record is None
@@ -94,7 +94,7 @@ def test_the_end_waits_for_the_last_loss_as_well():
 def test_a_person_of_whom_no_face_is_usable_has_an_end_alone():
     run = Run()
     run.see("door/1/1", skip="too_small")
-    run.builder.track_ended("door/1/1", "left")
+    run.builder.person_left("door/1/1", "left")
     assert run.end() == [("end", 0, "left")]
 
 
@@ -135,7 +135,7 @@ def test_good_shots_are_known_until_the_person_is_gone():
     run.answer(61)
     run.see("door/1/2")
     run.answer(59, "door/1/2")
-    run.builder.track_ended("door/1/2", "left")
+    run.builder.person_left("door/1/2", "left")
     run.builder.start()
     until(lambda: run.sink.of("end"))
     assert run.builder.good_tracks == {"door/1/1"}

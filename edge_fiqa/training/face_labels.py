@@ -1,4 +1,4 @@
-"""One label a face: of its identity where a name is known, of the critic, and of quality teachers."""
+"""Gives each face of a list its label: from its identity, the critic and the quality teachers."""
 
 from __future__ import annotations
 
