@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +76,28 @@ class YuNet:
     def _network(self) -> cv2.FaceDetectorYN:
         """This thread's. Two detections at a time would overwrite each other's input size."""
         if not hasattr(self._local, "network"):
-            self._local.network = cv2.FaceDetectorYN.create(
-                "onnx", self._weights, np.empty(0, np.uint8), (320, 320), self.min_score
-            )
+            with _without_opencv_warnings():
+                self._local.network = cv2.FaceDetectorYN.create(
+                    "onnx", self._weights, np.empty(0, np.uint8), (320, 320), self.min_score
+                )
         network: cv2.FaceDetectorYN = self._local.network
         return network
+
+
+@contextmanager
+def _without_opencv_warnings() -> Iterator[None]:
+    """OpenCV 5 prints a warning of its own for every network that it opens for the CPU."""
+    with _LOG_LEVEL:
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+
+
+_LOG_LEVEL = threading.Lock()
+"""The level is one for the whole process."""
 
 
 def _face(row: Array, back: Array) -> DetectedFace:

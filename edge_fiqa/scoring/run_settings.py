@@ -103,7 +103,8 @@ def settings_of(
     """gate: the gate policy, where it decides. audit_share: of its audits.
 
     crops_pass: aligned crops do not go to the detector, so that a file may hold faces from both, and
-    goes on when a detector has come. detection: the detector's settings in words.
+    goes on where only pictures without a face are to be tried again. detection: the detector's
+    settings in words.
     """
     algorithm = scorer.bundle.manifest
     faces: FacesFrom = "landmarks" if landmarks else "detector" if detector else "crops"
@@ -115,8 +116,7 @@ def settings_of(
         "gate": "none" if scorer.gate is None else str(scorer.gate),
         "policy": _policies_described(policies, gate, audit_share, scorer.controller.exits[-1]),
     }
-    if not (crops_pass and faces in CROPS_OR_DETECTOR):
-        described["faces from"] = faces
+    described["faces from"] = "crops or detector" if mixed else faces
     if detector is not None and landmarks is None:
         described["detector"] = f"sha256:{sha256(detector)}"
         described["detection"] = detection

@@ -44,7 +44,7 @@ def run_settings(described=DESCRIBED, **changes):
         "gate": None,
         "reasons": frozenset({"full"}),
         "depth": 1,
-        "faces": "crops",
+        "faces": frozenset({"crops"}),
         "landmarks": None,
     }
     return RunSettings(described=described, **{**settings, **changes})

@@ -226,7 +226,7 @@ def test_without_a_score_other_settings_are_welcome(tmp_path, form):
     """What failed without a detector is tried again with one."""
     path = tmp_path / "out"
     fill(path, form, [record("a", code="no_face", fingerprint="sha256:old")])
-    other = run_settings({**DESCRIBED, "faces from": "detector"}, faces="detector")
+    other = run_settings({**DESCRIBED, "faces from": "detector"}, faces=frozenset({"detector"}))
     assert fill(path, form, [record("a")], settings=other) == set()
     assert rows(path, form) == [("a#0", "ok")]
     with pytest.raises(ConfigError, match="faces from: detector there, crops now"):
@@ -238,7 +238,7 @@ def test_without_a_score_other_settings_are_welcome(tmp_path, form):
     [
         ({"depth": 2, "reasons": frozenset({"fixed", "full"})}, "exit: 1 there, 2 now"),
         ({"gate": 45}, "gate: None there, 45 now"),
-        ({"faces": "detector"}, "faces from: crops there, detector now"),
+        ({"faces": frozenset({"detector"})}, "faces from: crops there, detector now"),
         ({"depth": None, "reasons": frozenset({"gate"})}, "reason for stopping: full there"),
     ],
 )
