@@ -91,13 +91,14 @@ def printable(path: Path) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def decode(path: Path) -> Bytes:
+def decode(path: Path | str) -> Bytes:
     """(H, W, 3) uint8 RGB of an image file. Raises ImageRefused("unreadable") with the reason."""
     return read_picture(path).pixels
 
 
-def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """As `picture_of`, of a file. Raises ImageRefused("unreadable") with the reason."""
+    path = Path(path)
     name = printable(path)
     try:
         status = path.stat()

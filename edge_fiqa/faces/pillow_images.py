@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -71,8 +72,22 @@ def _opened(data: bytes, name: str) -> Image.Image:
     for form in OTHER_FORMATS:
         factory, accept = Image.OPEN.get(form, (None, None))
         if factory is not None and accept is not None and accept(data[:16]):
-            return factory(io.BytesIO(data), "")
+            return _by_plugin(factory, data, name)
     raise UnidentifiedImageError
+
+
+def _by_plugin(
+    factory: Callable[[io.BytesIO, str], Image.Image], data: bytes, name: str
+) -> Image.Image:
+    """Raises ImageRefused for pixels without a mode in Pillow: floats of three colours, for example."""
+    try:
+        return factory(io.BytesIO(data), "")
+    except SyntaxError as exc:
+        if "unknown pixel mode" not in str(exc):
+            raise
+        raise refused(
+            name, "its kind of pixels is not supported; save it with 8 or 16 bits a colour"
+        ) from exc
 
 
 def _check_whole(image: Image.Image, data: bytes, name: str) -> None:
