@@ -15,7 +15,7 @@ from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.container_checks import check_size, refused, too_large
 from edge_fiqa.faces.formats import is_avif, is_heif
 from edge_fiqa.faces.images import DecodedImage, opencv_decode, reduction, smaller_by, to_rgb
-from edge_fiqa.faces.tones import eight_bits, over_black, to_srgb
+from edge_fiqa.faces.tones import eight_bits, opaque_eight_bits, over_black, to_srgb
 from edge_fiqa.types import Bytes
 
 ANY_DEPTH = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
@@ -107,7 +107,10 @@ def _deep_colours(image: Image.Image) -> bool:
 
 def _deep_tiff(data: bytes, image: Image.Image, name: str) -> DecodedImage:
     reduced = reduction(*image.size)
-    pixels, warnings = eight_bits(opencv_decode(data, ANY_DEPTH, name))
+    if image.mode == "RGBA":
+        pixels, warnings = opaque_eight_bits(opencv_decode(data, cv2.IMREAD_UNCHANGED, name))
+    else:
+        pixels, warnings = eight_bits(opencv_decode(data, ANY_DEPTH, name))
     pixels, said = to_srgb(to_rgb(smaller_by(pixels, reduced)), image.info)
     return DecodedImage(pixels, reduced, (*warnings, *said))
 

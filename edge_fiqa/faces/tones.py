@@ -54,6 +54,14 @@ def _brightest(values: npt.NDArray[np.uint16]) -> int:
     return int(np.flatnonzero(at_least > OUTLIERS * values.size)[-1])
 
 
+def opaque_eight_bits(values: npt.NDArray[np.uint16]) -> tuple[Bytes, tuple[str, ...]]:
+    """(H, W, 4) of 0..65535, the last channel alpha -> (H, W, 3) of 0..255 laid over black."""
+    alpha = (values[..., 3] >> 8).astype(np.uint8)
+    colours, depth = eight_bits(values[..., :3])
+    laid, hidden = over_black(colours, alpha)
+    return laid, (*depth, *hidden)
+
+
 def over_black(colours: Bytes, alpha: Bytes) -> tuple[Bytes, tuple[str, ...]]:
     """(H, W, 3) with (H, W) of 0..255 laid over black; transparency that hides all is ignored.
 

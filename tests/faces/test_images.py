@@ -374,6 +374,31 @@ def test_a_hot_pixel_and_an_overshoot_leave_12_bits():
         assert picture.warnings == (only_bits(12, 12),)
 
 
+@pytest.mark.parametrize("form", [".png", ".tiff"])
+def test_transparency_in_16_bits(form):
+    values = np.full((40, 60, 4), 65535, np.uint16)
+    values[:, 40:, 3] = 0
+    picture = picture_of(cv2.imencode(form, values)[1].tobytes(), "a")
+    assert (picture.pixels[:, :40] == 255).all()
+    assert not picture.pixels[:, 40:].any()
+    assert picture.warnings == ("33% of it is transparent; taken as black",)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_rotation_of_a_png_of_16_bits(channels):
+    values = np.full((24, 48, channels), 65535, np.uint16)
+    values[:, 24:, :3] = 0  # right half black
+    data = cv2.imencode(".png", values)[1].tobytes()
+    exif = Image.Exif()
+    exif[0x112] = 6  # a quarter turn clockwise: the left half comes out on top
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    picture = picture_of(data[:33] + chunk + data[33:], "a")
+    assert picture.pixels.shape == (48, 24, 3)
+    assert (picture.pixels[:24] == 255).all()
+    assert not picture.pixels[24:].any()
+
+
 def test_all_16_bits_need_no_word():
     picture = picture_of(cv2.imencode(".png", ramp(65535))[1].tobytes(), "a")
     assert np.abs(picture.pixels - ramp(65535)[..., None] / 257).max() <= 1
