@@ -43,7 +43,9 @@ class ScoreSummary:
         if self.there_already:
             parts.append(f"{self.there_already} files were there already")
         if self.changed:
-            parts.append(f"{self.changed} files changed since and were scored again")
+            parts.append(
+                f"{self.changed} files scored again, as their picture or landmarks changed"
+            )
         if self.passed_over:
             parts.append(self.passed_over_line())
         return "; ".join(parts)

@@ -46,7 +46,7 @@ def score(bundle, shared, tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.combinations(SOURCES, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(SOURCES, 2)))
 def test_two_ways_to_the_faces_go_on_only_where_they_are_one(score, tmp_path, first, second):
     out = tmp_path / "out.csv"
     status, err = score(first, out)

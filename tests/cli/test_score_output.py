@@ -66,7 +66,10 @@ def test_a_picture_that_changed_is_scored_again(score, photos, tmp_path):
     status, _, err = score(photos, "--output", out)
     assert status == 0
     assert "1 faces written" in err
-    assert "2 files were there already; 1 files changed since and were scored again" in err
+    assert (
+        "2 files were there already; 1 files scored again, as their picture or landmarks changed"
+        in err
+    )
     after = out.read_bytes().splitlines()
     assert (after[:2], after[3]) == (before[:2], before[3])
     raw = [line.split(b",")[before[0].split(b",").index(b"quality.raw")] for line in after]
