@@ -105,11 +105,11 @@ def run(options: argparse.Namespace) -> int:
     reader = _face_reader(request)
     scorers, together = _scorers(request)
     workers, audit = _workers(request, scorers, together)
-    writer, done = open_writer(request, workers[0])
+    writer = open_writer(request, workers[0])
     passed_over = PassedOver()
     summary = ScoreSummary(passed_over=passed_over.suffixes)
-    images = _looked_up(expand(request.inputs, sys.stdin, passed_over), reader.landmarks)
-    paths = _with_progress(_not_done(images, done, summary), request)
+    images = expand(request.inputs, sys.stdin, passed_over)
+    paths = _with_progress(_to_score(images, reader.landmarks, writer, summary), request)
     try:
         for records in score_files(paths, reader.faces_of, workers, request.policies, together):
             writer.write(records)
@@ -152,14 +152,6 @@ def _face_reader(request: ScoreRequest) -> FaceReader:
     if landmarks is not None and not request.output.quiet:
         _say(f"{landmarks.file}: {landmarks.understood}")
     return reader
-
-
-def _looked_up(images: Iterable[Path], landmarks: Landmarks | None) -> Iterator[Path]:
-    """Yield the images. Look each up in the landmarks, also those that are not scored again."""
-    for image in images:
-        if landmarks is not None:
-            landmarks.of(image)
-        yield image
 
 
 def _say_unmatched(landmarks: Landmarks) -> None:
@@ -215,12 +207,20 @@ def _workers(
     return workers, audit
 
 
-def _not_done(images: Iterable[Path], done: Iterable[str], summary: ScoreSummary) -> Iterator[Path]:
+def _to_score(
+    images: Iterable[Path], landmarks: Landmarks | None, writer: Writer, summary: ScoreSummary
+) -> Iterator[Path]:
+    """Yield the images that are not done. Look each up in the landmarks, also those that are."""
     for path in images:
-        if printable(path) in done:
-            summary.there_already += 1
-        else:
-            yield path
+        faces = 0 if landmarks is None else len(landmarks.of(path))
+        if isinstance(writer, ResumableFile):
+            source = printable(path)
+            has_more = faces > 0 and writer.rescore_unless(source, faces)
+            if source in writer.done:
+                summary.there_already += 1
+                continue
+            summary.changed += has_more or source in writer.changed
+        yield path
 
 
 def _with_progress(paths: Iterable[Path], request: ScoreRequest) -> Iterator[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from edge_fiqa.cli.score_request import ScoreRequest
@@ -17,19 +16,17 @@ from edge_fiqa.scoring.run_settings import settings_of
 from edge_fiqa.scoring.scorer import Scorer
 
 
-def open_writer(
-    request: ScoreRequest, worker: Scorer | GateService
-) -> tuple[Writer, Iterable[str]]:
-    """Open the output. Returns its writer, and the sources that need not be scored again.
+def open_writer(request: ScoreRequest, worker: Scorer | GateService) -> Writer:
+    """Open the output.
 
     Raises ConfigError if it cannot be written, or holds scores that were made with other settings.
     """
     scorer = worker.scorer if isinstance(worker, GateService) else worker
     output = request.output
     if output.path is None:
-        return _to_standard_output(request, scorer.gate is not None), ()
+        return _to_standard_output(request, scorer.gate is not None)
     if not _is_resumable(output.path):
-        return StreamWriter.at(output.path, output.file_form), ()
+        return StreamWriter.at(output.path, output.file_form)
     run_settings = settings_of(
         scorer,
         request.policies,
@@ -41,8 +38,7 @@ def open_writer(
         crops_pass=request.faces.crops_pass,
         detection=request.faces.detection,
     )
-    file = ResumableFile(output.path, output.file_form, run_settings, overwrite=output.overwrite)
-    return file, file.done
+    return ResumableFile(output.path, output.file_form, run_settings, overwrite=output.overwrite)
 
 
 def _to_standard_output(request: ScoreRequest, gate: bool) -> Writer:

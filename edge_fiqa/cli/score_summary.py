@@ -12,12 +12,14 @@ from edge_fiqa.record import Record
 @dataclass
 class ScoreSummary:
     """faces: by the code of their record. there_already: files with scores in the output.
+    changed: files that are scored again, as their picture or the number of their faces changed.
 
     passed_over: files in folders that are no images, by their suffix.
     """
 
     faces: Counter[str] = field(default_factory=Counter)
     there_already: int = 0
+    changed: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def see(self, records: Sequence[Record]) -> None:
@@ -40,6 +42,10 @@ class ScoreSummary:
         ]
         if self.there_already:
             parts.append(f"{self.there_already} files were there already")
+        if self.changed:
+            parts.append(
+                f"{self.changed} files scored again, as their picture or landmarks changed"
+            )
         if self.passed_over:
             parts.append(self.passed_over_line())
         return "; ".join(parts)

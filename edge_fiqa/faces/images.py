@@ -43,6 +43,7 @@ REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_RED
 ORIENTATION = 0x0112  # the EXIF tag
 ANY_DEPTH = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
 
+ESCAPED = re.compile(r"\\(?:x5c|u(d[89a-f][0-9a-f]{2}))")
 LOOKS_ESCAPED = re.compile(r"\\(?=ud[89a-f][0-9a-f]{2}|x5c)")
 
 
@@ -90,6 +91,14 @@ def printable(path: Path) -> str:
         name = os.fsencode(path).decode("utf-8", "surrogateescape")
     name = LOOKS_ESCAPED.sub(r"\\x5c", name)
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def path_of(name: str) -> Path:
+    """The path that `printable` made this of."""
+    text = ESCAPED.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else "\\", name)
+    if sys.getfilesystemencoding() != "utf-8":
+        text = os.fsdecode(text.encode("utf-8", "surrogateescape"))
+    return Path(text)
 
 
 def decode(path: Path | str) -> Bytes:

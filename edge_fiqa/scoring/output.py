@@ -25,23 +25,23 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def encode(records: Sequence[Record], form: FileFormat) -> bytes:
-    """Return the lines of a file, without a header. Always UTF-8 and ends of line as on Unix."""
+def encode(records: Sequence[Record], form: FileFormat, line_end: str = "\n") -> bytes:
+    """Return the lines of a file, without a header. Always UTF-8. line_end: of a CSV."""
     if form == "ndjson":
         return b"".join(to_json(record) + b"\n" for record in records)
-    return b"".join(_csv_line(list(flatten(record).values())) for record in records)
+    return b"".join(_csv_line(list(flatten(record).values()), line_end) for record in records)
 
 
-def csv_header(record: Record) -> bytes:
-    return _csv_line(list(flatten(record)))
+def csv_header(record: Record, line_end: str = "\n") -> bytes:
+    return _csv_line(list(flatten(record)), line_end)
 
 
-def _csv_line(cells: Sequence[object]) -> bytes:
+def _csv_line(cells: Sequence[object], line_end: str = "\n") -> bytes:
     text = io.StringIO()
     # csv.writer leaves a lone \r bare, and its reader ends the row there.
     has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
     quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(cells)
+    csv.writer(text, lineterminator=line_end, quoting=quoting).writerow(cells)
     return text.getvalue().encode("utf-8")
 
 

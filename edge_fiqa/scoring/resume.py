@@ -1,8 +1,9 @@
 """A record file that the next run of the same command goes on filling.
 
 An image whose faces all have a score is done. An image with a face without a score is scored again.
-An image is also scored again if a crash may have stopped it after some of its faces. Its new records
-then take the place of the old ones.
+An image is also scored again if a crash may have stopped it after some of its faces, if its picture
+changed since, or if it has another number of faces now. Its new records then take the place of the
+old ones.
 
 Records of new images are appended. To replace records, the whole file is written anew beside the old
 one and then takes its name, so that at any moment each face stands there once.
@@ -19,6 +20,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +30,7 @@ from filelock import FileLock, Timeout
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.record import Record
+from edge_fiqa.scoring.changed_pictures import changed_pictures
 from edge_fiqa.scoring.output import (
     FileFormat,
     cannot_be_written,
@@ -36,7 +39,13 @@ from edge_fiqa.scoring.output import (
     write_all,
 )
 from edge_fiqa.scoring.run_settings import RunFile, RunSettings, read_run_file
-from edge_fiqa.scoring.stored_rows import StoredImages, read_header, read_images, read_rows
+from edge_fiqa.scoring.stored_rows import (
+    StoredImages,
+    columns_difference,
+    read_header,
+    read_images,
+    read_rows,
+)
 
 MOST_REPLACEMENTS = 1000
 """With the new records of so many images in memory, the file is written anew."""
@@ -73,6 +82,22 @@ class ResumableFile:
     @property
     def done(self) -> Collection[str]:
         return self._stored.done
+
+    @property
+    def changed(self) -> Collection[str]:
+        """Return the sources whose pictures changed since they were scored."""
+        return self._changed
+
+    def rescore_unless(self, source: str, faces: int) -> bool:
+        """Take a done image as not done unless it has a row for each of its faces.
+
+        faces: their number. Returns whether it is to be scored again.
+        """
+        with self._lock:
+            differs = source in self._stored.done and self._stored.faces[source] != faces
+            if differs:
+                self._stored.rescore({source})
+            return differs
 
     def write(self, records: Sequence[Record]) -> None:
         """Write the records of one image, or keep them to replace the old ones."""
@@ -118,7 +143,12 @@ class ResumableFile:
         # may have crashed between two faces of its last image.
         if last_source and (kept is None or kept.size != self._file.stat().st_size):
             self._unfinished.add(last_source)
-        self._stored.rescore(self._unfinished)
+        self._started_ns = time.time_ns()
+        self._changed = set(kept.changed) if kept else set()
+        if kept is not None and kept.started_ns is not None:
+            done = self._stored.done
+            self._changed |= changed_pictures(done, kept.started_ns, self._started_ns)
+        self._stored.rescore(self._unfinished | self._changed)
         self._open_for_appending(self._stored.whole_until)
         self._write_run_file()
 
@@ -127,7 +157,8 @@ class ResumableFile:
             return read_images(self._file, self._form)
         except (ValueError, msgspec.MsgspecError) as exc:
             raise ConfigError(
-                f"{self.path} exists and is not a {self._form} file of edge_fiqa ({exc}); {REMEDY}"
+                f"{self.path} exists and is not a {self._form} file of edge_fiqa, or was changed by "
+                f"another program ({exc}); {REMEDY}"
             ) from exc
 
     def _open_for_appending(self, end: int | None = None) -> None:
@@ -157,19 +188,23 @@ class ResumableFile:
             raise ConfigError(
                 f"{self.path} was written with other settings: {difference}; {REMEDY}"
             )
+        if kept is None:
+            logger.warning(
+                "%s has no %s beside it: settings are judged by its rows alone, and pictures that "
+                "changed since are not noticed",
+                self.path,
+                _run_file(self.path).name,
+            )
 
     def _check_columns(self, record: Record) -> None:
-        header = self._stored.header
-        if header and header.replace(b'"', b"") != csv_header(record):
-            raise ConfigError(
-                f"{self.path} has other columns, of a model with another number of exits; {REMEDY}"
-            )
+        if difference := columns_difference(self._stored.header, csv_header(record)):
+            raise ConfigError(f"{self.path} has other columns{difference}; {REMEDY}")
 
     def _append(self, records: Sequence[Record]) -> None:
         size = self._out.tell()
-        data = encode(records, self._form)
+        data = encode(records, self._form, self._stored.line_end)
         if size == 0 and self._form == "csv":
-            data = csv_header(records[0]) + data
+            data = csv_header(records[0], self._stored.line_end) + data
         try:
             write_all(self._out, data)
         except OSError:
@@ -180,12 +215,13 @@ class ResumableFile:
     def _replace_later(self, records: Sequence[Record]) -> None:
         """Keep the new records of an image in memory until the file is written anew.
 
-        If the image had a score and now has none, they are dropped: no failure replaces a score.
+        If the image had a score and now has none, they are dropped: no failure replaces a score,
+        unless that was of another picture.
         """
         source = records[0].source
         has_score = any(record.quality.code == "ok" for record in records)
-        if has_score or source not in self._stored.partly_scored:
-            self._replacements[source] = encode(records, self._form)
+        if has_score or source in self._changed or source not in self._stored.partly_scored:
+            self._replacements[source] = encode(records, self._form, self._stored.line_end)
         if len(self._replacements) >= MOST_REPLACEMENTS:
             self._replace()
             self._write_run_file()
@@ -197,6 +233,7 @@ class ResumableFile:
                 new.write(part)
         self._stored.to_rescore -= self._replacements.keys()
         self._unfinished -= self._replacements.keys()
+        self._changed -= self._replacements.keys()
         self._replacements.clear()
         self._out.close()
         self._open_for_appending()
@@ -206,6 +243,8 @@ class ResumableFile:
             settings=dict(self._run.described),
             size=self._out.tell(),
             unfinished=tuple(sorted(self._unfinished)),
+            started_ns=self._started_ns,
+            changed=tuple(sorted(self._changed)),
         )
         with _written_anew(_run_file(self._file)) as file:
             file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")

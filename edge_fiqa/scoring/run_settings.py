@@ -102,9 +102,9 @@ def settings_of(
 ) -> RunSettings:
     """gate: the gate policy, where it decides. audit_share: of its audits.
 
-    crops_pass: aligned crops do not go to the detector, so that a file may hold faces from both, and
-    goes on where only pictures without a face are to be tried again. detection: the detector's
-    settings in words.
+    crops_pass: aligned crops do not go to the detector, so that a file may hold faces from both. That
+    is another setting than crops alone, also where the detector came after the crops were scored.
+    detection: the detector's settings in words.
     """
     algorithm = scorer.bundle.manifest
     faces: FacesFrom = "landmarks" if landmarks else "detector" if detector else "crops"
@@ -193,12 +193,16 @@ class RunFile(Struct, frozen=True, kw_only=True):
 
     size: of the record file in bytes, when all its images were whole. unfinished: images of which
     faces may be missing there, because a crash came between them.
+    started_ns: of the last run, since 1970; None in files of older versions. changed: images whose
+    picture changed since it was scored, and that no run has scored again so far.
     """
 
     schema: Literal["edge-fiqa-run/1"] = "edge-fiqa-run/1"
     settings: dict[str, str]
     size: int
     unfinished: tuple[str, ...] = ()
+    started_ns: int | None = None
+    changed: tuple[str, ...] = ()
 
 
 def read_run_file(path: Path) -> RunFile | None:

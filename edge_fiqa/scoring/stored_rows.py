@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +49,7 @@ class StoredImages:
     header: of a CSV. whole_until: offset in the file behind its last whole row; what follows was cut
     off. last_source: of that row, None in a file without rows.
     done: images whose faces all have a score. to_rescore: images to be scored again. partly_scored:
-    those of `to_rescore` of which some face has a score.
+    those of `to_rescore` of which some face has a score. faces: number of rows of each image.
     settings_seen: of the rows with a score, the first row of each set of settings.
     """
 
@@ -58,6 +60,12 @@ class StoredImages:
     to_rescore: set[str] = field(default_factory=set)
     partly_scored: set[str] = field(default_factory=set)
     settings_seen: list[StoredRow] = field(default_factory=list)
+    faces: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def line_end(self) -> str:
+        """Return that of a CSV, which another program may have changed."""
+        return "\r\n" if self.header.endswith(b"\r\n") else "\n"
 
     def rescore(self, sources: set[str]) -> None:
         """Take these images as not done."""
@@ -75,6 +83,7 @@ def read_images(path: Path, form: FileFormat) -> StoredImages:
     with path.open("rb") as file:
         for row in read_rows(file, form):
             images.whole_until, images.last_source = row.end, row.source
+            images.faces[row.source] += 1
             if row.code == "ok":
                 settings_seen.setdefault(row.settings, row)
                 images.done.add(row.source)
@@ -95,10 +104,30 @@ def read_header(path: Path, form: FileFormat) -> bytes:
     return line if line.endswith(b"\n") else b""
 
 
+def columns_difference(header: bytes, expected: bytes) -> str | None:
+    """Say how the columns of a CSV differ from those of `expected`, a header; None if they do not."""
+    columns, expected_columns = _columns(header), _columns(expected)
+    if not header or columns == expected_columns:
+        return None
+    if _without_exits(columns) == _without_exits(expected_columns):
+        return ", of a model with another number of exits"
+    return ": it was changed by another program, or written by another version"
+
+
+def _columns(header: bytes) -> list[bytes]:
+    """Return the names; none holds a comma."""
+    return header.removeprefix(codecs.BOM_UTF8).replace(b'"', b"").rstrip(b"\r\n").split(b",")
+
+
+def _without_exits(columns: Sequence[bytes]) -> list[bytes]:
+    return [name for name in columns if not name.startswith(b"exit.scores.")]
+
+
 def read_rows(file: BinaryIO, form: FileFormat) -> Iterator[StoredRow]:
     """Yield the rows of a file open at its start, in order.
 
-    A last row that a crash cut off is not among them. Raises ValueError where the file, or a line
+    A last row that a crash cut off is not among them, nor are blank lines. A CSV may begin with a
+    byte order mark, and its lines may end as on Windows. Raises ValueError where the file, or a line
     of it, is something else.
     """
     _check_beginning(file, form)
@@ -113,7 +142,10 @@ def _check_beginning(file: BinaryIO, form: FileFormat) -> None:
     beginning = BEGINNINGS[form]
     head = file.read(2 * len(beginning))
     if form == "csv":
-        head = head.replace(b'"', b"")
+        head = head.removeprefix(codecs.BOM_UTF8).replace(b'"', b"")
+        for separator in (b";", b"\t"):
+            if head.startswith(beginning.replace(b",", separator)):
+                raise ValueError(f"its cells are separated by {separator.decode()!r}, not by ','")
     if not head.startswith(beginning) and not beginning.startswith(head):
         raise ValueError(f"it does not begin with {beginning.decode()}")
     file.seek(0)
@@ -157,6 +189,8 @@ def _ndjson_rows(file: BinaryIO) -> Iterator[StoredRow]:
         if not line.endswith(b"\n"):
             return
         end += len(line)
+        if not line.strip():
+            continue
         row = decoder.decode(line)
         quality, stop = row.quality, row.exit
         yield StoredRow(
@@ -187,8 +221,11 @@ class _CountedLines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._file:
+            is_first = not self.bytes_read
             self.bytes_read += len(line)
             self.taken.append(line)
+            if is_first:
+                line = line.removeprefix(codecs.BOM_UTF8)
             # A line without its end was cut off, maybe within a letter.
             yield line.decode("utf-8", "strict" if line.endswith(b"\n") else "replace")
         self.ended = True
@@ -214,6 +251,8 @@ def _csv_rows(file: BinaryIO) -> Iterator[StoredRow]:
     _, _, header = next(lines, (b"", 0, list(COLUMNS)))
     columns = [header.index(name) for name in COLUMNS]  # ValueError: another table
     for line, end, cells in lines:
+        if not cells:  # a blank line
+            continue
         if len(cells) != len(header):
             raise ValueError(f"a row has {len(cells)} cells, the header {len(header)}")
         yield _stored(line, end, [cells[column] for column in columns])

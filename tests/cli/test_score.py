@@ -281,20 +281,6 @@ def test_photos_and_crops_side_by_side_with_the_detector_that_there_is(
     assert "8 files were there already" in err
 
 
-@pytest.mark.parametrize("flags", [("--detector", "none"), ("--aligned",)])
-def test_scores_of_resized_pictures_and_of_detected_faces_do_not_mix(
-    score, photos, shared, monkeypatch, tmp_path, flags
-):
-    monkeypatch.setenv("EDGE_FIQA_DETECTOR", str(shared / "data/models/yunet_n_640_640.onnx"))
-    out = tmp_path / "o.csv"
-    assert score(photos, "--output", out, *flags)[0] == 0
-    before = out.read_bytes()
-    status, _, err = score(photos, PORTRAIT, "--output", out)
-    assert status == 2
-    assert "faces from: crops there, crops or detector now" in err
-    assert out.read_bytes() == before
-
-
 def test_what_is_passed_over_is_counted(score, photos, tmp_path):
     (tmp_path / "a.png").write_bytes((photos / "1.png").read_bytes())
     for name in ("b.txt", "c.txt", "d.mp4", ".e.png"):

@@ -63,6 +63,16 @@ def test_images_scored_before_are_matches_too(score, tmp_path):
         assert "match no image" not in err
 
 
+def test_a_second_face_of_a_scored_image_gets_its_row(score, tmp_path):
+    output = tmp_path / "out.ndjson"
+    for faces, written in ((1, 1), (2, 2), (2, 0)):
+        file = points_file(tmp_path, *[PORTRAIT] * faces)
+        status, _, err = score(PORTRAIT, "--landmarks", file, "--output", output)
+        assert (status, f"{written} faces written" in err) == (0, True)
+        rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+        assert [row["id"] for row in rows] == [f"{PORTRAIT}#{k}" for k in range(faces)]
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [

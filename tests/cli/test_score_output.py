@@ -58,6 +58,25 @@ def test_a_repaired_file_gets_its_score_in_its_place(score, photos, tmp_path):
     assert score(photos, "--output", out)[0] == 0
 
 
+def test_a_picture_that_changed_is_scored_again(score, photos, tmp_path):
+    out = tmp_path / "out.csv"
+    assert score(photos, "--output", out)[0] == 0
+    before = out.read_bytes().splitlines()
+    (photos / "1.png").write_bytes((photos / "2.png").read_bytes())
+    status, _, err = score(photos, "--output", out)
+    assert status == 0
+    assert "1 faces written" in err
+    assert (
+        "2 files were there already; 1 files scored again, as their picture or landmarks changed"
+        in err
+    )
+    after = out.read_bytes().splitlines()
+    assert (after[:2], after[3]) == (before[:2], before[3])
+    raw = [line.split(b",")[before[0].split(b",").index(b"quality.raw")] for line in after]
+    assert float(raw[2]) == pytest.approx(float(raw[3]), rel=1e-5)
+    assert "3 files were there already" in score(photos, "--output", out)[2]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
