@@ -1,6 +1,6 @@
 """Numbers that a caller hands in: what is none is refused in one sentence, where it was given.
 
-A text or a truth value that Python could compare or multiply would be an error later, or a wrong number.
+Passed on, a text would be some TypeError later, and True would be taken for 1.
 """
 
 from __future__ import annotations
