@@ -72,7 +72,7 @@ def test_without_any_answer_in_time_the_push_is_refused(gateway):
     body = cv2.imencode(".png", THREE)[1].tobytes()
     refused = client.post("/api/faces", content=body)
     assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
-    answered = client.post("/api/faces", content=body)
+    answered = client.post("/api/faces?deadline_ms=10000", content=body)
     assert [face["quality"]["code"] for face in answered.json()] == ["ok"] * 3
     until(lambda: gateway.view.totals().faces_scored == 3)
     assert gateway.view.totals().skipped == {"overload": 3}
