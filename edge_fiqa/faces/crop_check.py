@@ -24,6 +24,7 @@ COLOUR_GRID: Final = 7
 UNALIGNED: Final = "does not look like an aligned crop"
 FALSE_ALARMS: Final = 0.05
 """Share of a set of faces above which it is said to be unaligned: ten times that of aligned sets."""
+OTHER_SIZE: Final = "looks like an aligned crop of another size; --aligned takes it as such"
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 
 
