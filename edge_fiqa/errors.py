@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Literal
 
 FailureCode = Literal["unreadable", "no_face", "too_small", "not_finite", "timeout"]
+"""timeout: a face of a pushed picture, whose deadline passed while other faces of it were answered."""
 
 
 class EdgeFiqaError(Exception):

@@ -1,7 +1,7 @@
 """The record of one face, in the stable form that other programs read (edge-fiqa/1).
 
 A value that is not known is null. A face that could not be scored keeps its record, with
-`quality.scalar: null` and a code.
+`quality.scalar: null` and a code (`timeout`: only of pictures pushed to a gateway).
 """
 
 from __future__ import annotations

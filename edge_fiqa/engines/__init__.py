@@ -6,6 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from edge_fiqa.arguments import whole_number
 from edge_fiqa.errors import BackendMissing, ConfigError
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def open_engine(bundle: Bundle, backend: str | None = None, threads: int | None 
     name = backend or bundle.manifest.backend
     if name not in BACKENDS:
         raise ConfigError(f"backend {name!r} is not one of {', '.join(BACKENDS)}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, got {threads}")
+    if threads is not None:
+        threads = whole_number("threads", threads, 1)
     module, attribute = BACKENDS[name].split(":")
     try:
         engine: Engine = getattr(import_module(module), attribute)(bundle, threads)

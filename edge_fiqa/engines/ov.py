@@ -19,7 +19,7 @@ import numpy as np
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
-from edge_fiqa.engines.turn import in_turn
+from edge_fiqa.engines.turn import AFTER_FORK, in_turn
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.files import cache_folder, not_writable
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
@@ -56,6 +56,7 @@ class OpenVINO(EngineBase):
     backend = "ov"
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        _check_not_forked()
         super().__init__()
         self.bundle, self.config = bundle, bundle.config
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
@@ -110,6 +111,7 @@ class OpenVINO(EngineBase):
 
     def _load(self, segment: Segment, bucket: int) -> Any:
         path = self.bundle.file_of(segment)
+        _note_threads()
         try:
             model = self._core.read_model(path)
             shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
@@ -143,6 +145,25 @@ class OpenVINO(EngineBase):
         if not_writable(cache) is None:
             properties["CACHE_DIR"] = str(cache)
         return properties
+
+
+_threads_of: int | None = None
+"""The process in which OpenVINO started its threads, when it first compiled; None: in none so far."""
+
+
+def _note_threads() -> None:
+    global _threads_of
+    if _threads_of is None:
+        _threads_of = os.getpid()
+
+
+def _check_not_forked() -> None:
+    """Raises EngineFailed where OpenVINO would wait for ever, for threads that were not copied."""
+    if _threads_of not in (None, os.getpid()):
+        raise EngineFailed(
+            "OpenVINO was used before this process was forked, and its threads do not exist here; "
+            f"{AFTER_FORK}, or do not use OpenVINO before the fork"
+        )
 
 
 _engines: weakref.WeakSet[OpenVINO] = weakref.WeakSet()

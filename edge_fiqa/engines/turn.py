@@ -15,6 +15,11 @@ from typing import Any, TypeVar, cast
 
 from edge_fiqa.errors import EngineFailed
 
+AFTER_FORK = (
+    'start processes with multiprocessing.get_context("spawn"), and open one in each of them'
+)
+"""What to do instead. Opening one after the fork helps only where the library was not used before."""
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -63,7 +68,7 @@ class Turn:
         if os.getpid() != self._process:
             raise EngineFailed(
                 f"this {self.what} was opened before a fork, and its threads do not exist in the "
-                "child process; open one after the fork, or start processes with spawn"
+                f"child process; {AFTER_FORK}"
             )
 
     def _check_not_ended(self) -> None:

@@ -108,7 +108,7 @@ class View(Protocol):
         An aligned 112x112 crop is taken as it is.
         With landmarks (5 points) one face is aligned.
         Otherwise the detector searches the picture.
-        Blocks until scored.
+        Blocks until scored. Of several faces, one whose deadline passed has the code `timeout`.
         Raises ConfigError where the image cannot be used (no detector), Overloaded when the deadline
-        cannot be kept or the gateway is starting, EngineFailed.
+        of no face can be kept or the gateway is starting, EngineFailed.
         """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_fiqa.arguments import check_number, whole_number
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.risk import certain, stops
@@ -70,9 +71,11 @@ class Gate:
 
         Raises ConfigError if the calibration holds no such promise.
         """
-        check_gate(gate)
+        gate = check_gate(gate)
         if ranked is not None:
-            check_gate(ranked)
+            ranked = check_gate(ranked, "a quality to rank below")
+        if risk is not None:
+            check_number("a risk", risk)
         if exits != calibration.exits:
             raise ConfigError(
                 f"the calibration is for stopping at exits {_list(calibration.exits)}, this bundle "
@@ -140,10 +143,9 @@ def gate_alone(policies: Sequence[Policy]) -> Gate | None:
     return None if others else gate
 
 
-def check_gate(gate: int) -> None:
-    """Raises ConfigError if it is no quality."""
-    if not 0 <= gate <= 100:
-        raise ConfigError(f"a gate is a quality from 0 to 100, got {gate}")
+def check_gate(gate: int, name: str = "a gate") -> int:
+    """`gate` as an int. Raises ConfigError if it is no quality."""
+    return whole_number(name, gate, 0, 100)
 
 
 def _list(exits: tuple[int, ...]) -> str:

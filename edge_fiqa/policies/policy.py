@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from edge_fiqa.arguments import check_positive, whole_number
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Array, Mask
 
@@ -77,6 +78,10 @@ class Fixed(_Planned):
     depth: int | None = None
     needs_ms = False
 
+    def __post_init__(self) -> None:
+        if self.depth is not None:
+            whole_number("an exit", self.depth)
+
     @property
     def reason(self) -> Reason:
         return "full" if self.depth is None else "fixed"
@@ -105,8 +110,8 @@ class Budget(_Planned):
         if all(value is None for _, value in stated):
             raise ConfigError("a budget needs --budget-ms, --budget-gflops or --budget-mj")
         for name, value in stated:
-            if value is not None and not value > 0:
-                raise ConfigError(f"a budget in {name} must be positive, got {value}")
+            if value is not None:
+                check_positive(f"a budget in {name}", value)
 
     @property
     def needs_ms(self) -> bool:
@@ -147,8 +152,8 @@ class Convergence(_Watching):
     needs_ms = False
 
     def __post_init__(self) -> None:
-        if not self.eps > 0 or self.patience < 1:
-            raise ConfigError(f"convergence needs eps > 0 and patience >= 1, got {self}")
+        check_positive("eps of convergence", self.eps)
+        whole_number("patience of convergence", self.patience, 1)
 
     def stop(self, progress: Progress) -> Mask:
         if progress.estimates.shape[1] <= self.patience:
@@ -166,8 +171,7 @@ class Deadline(_Watching):
     needs_ms = True
 
     def __post_init__(self) -> None:
-        if not self.ms > 0:
-            raise ConfigError(f"a deadline in ms must be positive, got {self.ms}")
+        check_positive("a deadline in ms", self.ms)
 
     def stop(self, progress: Progress) -> Mask:
         late = progress.elapsed_ms + (progress.next_ms or 0.0) > self.ms

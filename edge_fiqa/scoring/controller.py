@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_fiqa.arguments import whole_number
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.engines.base import Engine, Tokens, require_tokens
 from edge_fiqa.exits import route
@@ -132,7 +133,7 @@ class Controller:
         A budget in ms may choose any exit, so all are warmed. Batches get smaller as faces stop: the
         engine prepares for the smaller sizes, too, but runs only `batch`. The load factor starts anew.
         """
-        batch = min(batch, self.engine.max_batch)
+        batch = min(whole_number("batch", batch, 1), self.engine.max_batch)
         faces = np.zeros((batch, IMAGE, IMAGE, 3), np.uint8)
         with self.engine.turn:
             routes = self.routes(policies)

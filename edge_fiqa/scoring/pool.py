@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from edge_fiqa.engines.turn import AFTER_FORK
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.scoring.controller import Controller
 
@@ -38,7 +39,7 @@ class ControllerPool:
         if os.getpid() != self._process:  # the lock may be another thread's, which is not here
             raise EngineFailed(
                 "this Scorer was opened before a fork, and its threads do not exist in the child "
-                "process; open one after the fork, or start processes with spawn"
+                f"process; {AFTER_FORK}"
             )
         if self._closed:
             raise EngineFailed("this Scorer is closed; open another one")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_fiqa.arguments import whole_number
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.estimate import Estimator, rule_name
@@ -83,7 +84,7 @@ class Scorer:
         calibration: Calibration | None = None,
     ) -> None:
         if gate is not None:
-            check_gate(gate)
+            gate = check_gate(gate)
         engines = engine if isinstance(engine, Sequence) else (engine,)
         self.bundle, self.engine, self.fusion = bundle, engines[0], rule_name(fusion)
         costs = bundle.costs
@@ -128,7 +129,7 @@ class Scorer:
     def set_gate(self, gate: int | None) -> None:
         """Go on with another gate, or the calibration's own. Raises ConfigError as `use` does."""
         if gate is not None:
-            check_gate(gate)
+            gate = check_gate(gate)
         with self._changing:
             self._take_up(self.calibration, gate)
             self._asked_gate = gate
@@ -178,8 +179,7 @@ class Scorer:
         workers: engines, and so faces that threads may have scored at the same time.
         Raises BundleError, BackendMissing, EngineFailed or ConfigError.
         """
-        if workers < 1:
-            raise ConfigError(f"workers must be at least 1, got {workers}")
+        workers = whole_number("workers", workers, 1)
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
         if isinstance(calibration, (str, Path)):

@@ -87,7 +87,8 @@ def test_early_exits_and_batches_beside_each_other(scorer):
 def test_a_forked_child_is_told_and_does_not_hang(scorer):
     said = in_fork(lambda: scorer.score_face(FACES[0]))
     assert "opened before a fork" in said
-    assert "after the fork" in said
+    assert 'get_context("spawn")' in said
+    assert "after the fork" not in said  # OpenVINO would wait there for ever
     assert in_fork(scorer.close) == "None"
     assert scorer.score_face(FACES[0]).quality.code == "ok"
 

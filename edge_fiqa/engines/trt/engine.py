@@ -28,6 +28,7 @@ from edge_fiqa.engines.trt.loaded_segment import LoadedSegment
 from edge_fiqa.engines.trt.plans import PlanStore, Target, plan_options
 from edge_fiqa.engines.trt.scratch import Scratch
 from edge_fiqa.engines.trt.supply import PlanKeys, Supply
+from edge_fiqa.engines.turn import AFTER_FORK
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 
@@ -230,7 +231,7 @@ class TensorRT(EngineBase):
         if self._closed:
             raise EngineFailed("this engine is closed")
         if os.getpid() != self._process:
-            raise EngineFailed("this engine was opened before a fork; open one in each process")
+            raise EngineFailed(f"this engine was opened before a fork; {AFTER_FORK}")
         try:
             return self._owner.call(call, *arguments)
         except DriverError as exc:

@@ -77,7 +77,13 @@ class Gateway:
             self._find(config), queue, events.frame_seen, events.person_left, self._track_id
         )
         limits = config.faces.min_eye_px, config.schedule.deadline_s
-        self._pushed = PushedFaces(queue, events, self._find(config), *limits)
+        self._pushed = PushedFaces(
+            queue,
+            events,
+            lambda face: first.scale.recorder.refused(face),  # with the gate of that moment
+            self._find(config),
+            *limits,
+        )
         self._watched: dict[str, WatchedCamera] = {}
         depth = first.bundle.config.depth
         self._parts = RunningParts(depth, queue, self.workers, events, monitors, self._pushed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
+
+import msgspec
 
 from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused, Overloaded
 from edge_fiqa.faces.align import align_given
@@ -19,25 +21,28 @@ from edge_fiqa.types import IMAGE, Bytes, Point
 
 GRACE_S = 1.0  # beyond its deadline, for a pushed face that is being scored
 SOURCE = "push"
+TOO_LATE = "the answer would come after its deadline"
 
 
 class PushedFaces:
     """Puts pushed faces into the queue and waits for their records. Thread-safe.
 
+    refused: the record of a face that is not scored.
     finder: for pictures that are no aligned crop and come without landmarks; None: they are refused.
     deadline_s: of a push that names none.
-    A reload replaces all three.
+    A reload replaces the last three.
     """
 
     def __init__(
         self,
         queue: FaceQueue,
         events: EventBuilder,
+        refused: Callable[[RefusedFace], Record],
         finder: FindFaces | None,
         min_eye_px: float,
         deadline_s: float,
     ) -> None:
-        self._queue, self._events = queue, events
+        self._queue, self._events, self._refused = queue, events, refused
         self.finder, self.min_eye_px, self.deadline_s = finder, min_eye_px, deadline_s
         self._finder_lock = threading.Lock()
 
@@ -54,7 +59,17 @@ class PushedFaces:
         for face in faces:
             self._events.face_pushed()
             self._queue.put(face)
-        return [_answer(face) for face in faces]
+        answers = [_answer(face) for face in faces]
+        if not any(answers):
+            raise Overloaded(TOO_LATE)
+        return [answer or self._too_late(face) for face, answer in zip(faces, answers, strict=True)]
+
+    def _too_late(self, face: QueuedFace) -> Record:
+        """The record of a face whose deadline passed, in a picture with others that were answered."""
+        late = face.input
+        if isinstance(late, FaceCrop):
+            late = RefusedFace(late.id, SOURCE, "timeout", TOO_LATE, late.box, late.landmarks)
+        return msgspec.structs.replace(self._refused(late), frame_time=face.time)
 
     def _faces(
         self, image: Bytes, landmarks: Sequence[Point] | None
@@ -93,10 +108,10 @@ def _to_score(name: str, face: SeenFace) -> FaceCrop | RefusedFace:
     return RefusedFace(name, SOURCE, code, reason, face.box, face.landmarks)
 
 
-def _answer(face: QueuedFace) -> Record:
-    """Wait for the record. Raises what the queue or the worker answers instead."""
+def _answer(face: QueuedFace) -> Record | None:
+    """Wait for the record; None: it does not come in time. Raises EngineFailed."""
     assert face.answer is not None
     try:
-        return face.answer.result(max(0.0, face.deadline - time.monotonic()) + GRACE_S)
-    except NotInTime:
-        raise Overloaded("the answer would come after its deadline") from None
+        return face.answer.result(max(0.0, face.deadline + GRACE_S - time.monotonic()))
+    except (NotInTime, Overloaded):
+        return None

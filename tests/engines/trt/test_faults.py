@@ -10,6 +10,7 @@ from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.owner import Owner
+from edge_fiqa.engines.turn import AFTER_FORK
 from edge_fiqa.errors import ConfigError, EdgeFiqaError, EngineFailed
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.types import Segment, VitConfig
@@ -178,6 +179,6 @@ def test_a_fork_is_told_to_open_its_own(gpu, bundle, faces, reference):
             except EdgeFiqaError as exc:
                 return exc
 
-        assert in_fork(use) == "this engine was opened before a fork; open one in each process"
+        assert in_fork(use) == f"this engine was opened before a fork; {AFTER_FORK}"
         assert in_fork(engine.close) == "None"  # and it does not touch the parent's
         np.testing.assert_allclose(engine.run(BODY, faces)[1][:, 0], reference[:, 0], atol=1e-5)

@@ -20,7 +20,7 @@ from edge_fiqa.gateway.outputs.auth import Guard
 from edge_fiqa.gateway.outputs.http import PUSHES_AT_ONCE, make_app
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from edge_fiqa.gateway.outputs.uploads import read_landmarks
-from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg, record
+from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -346,7 +346,7 @@ def test_infer_as_json_and_as_bytes():
 
 
 def test_infer_is_all_or_nothing():
-    view = FakeView(records=[record(code="timeout")])
+    view = FakeView(failure=Overloaded("the answer would come after its deadline"))
     answer = client_for(view).post("/v2/models/nano/infer", json=request_for(FACES))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert client_for().post("/v2/models/small/infer", json=request_for(FACES)).status_code == 404
