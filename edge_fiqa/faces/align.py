@@ -69,8 +69,8 @@ def align_given(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0
     """`align`, for landmarks that somebody else made: they may belong to another picture.
 
     Points of a picture of another size, of the stored picture before its EXIF rotation, from
-    another origin or in percent fit the template all the same. Where their crop does not look like a face, and such a reading of the
-    points gives one that does, ImageRefused("no_face") names it.
+    another origin or in percent fit the template all the same. Where their crop does not look like
+    a face, and such a reading of the points gives one that does, ImageRefused("no_face") names it.
     """
     try:
         crop = align(image, landmarks, min_eye_px)

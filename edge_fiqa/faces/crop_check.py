@@ -31,6 +31,7 @@ LEAST_CONTRAST: Final = 0.8
 eighth of their light reach down to 1.1."""
 LEAST_DETAIL: Final = 0.2
 """The same as a share of the standard deviation of all. Blurred test faces reach down to 0.38."""
+OTHER_SIZE: Final = "looks like an aligned crop of another size; --aligned takes it as such"
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 
 

@@ -40,9 +40,9 @@ class YuNet:
     """
 
     def __init__(
-        self, model: Path, min_score: float = MIN_SCORE, longest_side: int = LONGEST_SIDE
+        self, model: Path | str, min_score: float = MIN_SCORE, longest_side: int = LONGEST_SIDE
     ) -> None:
-        self.model, self.min_score, self.longest_side = model, min_score, longest_side
+        self.model, self.min_score, self.longest_side = Path(model), min_score, longest_side
         try:
             self._weights = np.fromfile(model, np.uint8)
         except OSError as exc:
@@ -55,7 +55,11 @@ class YuNet:
             raise ConfigError(f"detector {model} is not a YuNet ONNX model OpenCV can run") from exc
 
     def detect(self, image: Bytes) -> list[DetectedFace]:
-        """Faces in (H, W, 3) uint8 RGB, the largest first. Raises EngineFailed."""
+        """Faces in (H, W, 3) uint8 RGB, the largest first.
+
+        Raises ConfigError for anything else, and EngineFailed.
+        """
+        check_picture(image)
         height, width = image.shape[:2]
         scale = min(1.0, self.longest_side / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -82,6 +86,17 @@ class YuNet:
                 )
         network: cv2.FaceDetectorYN = self._local.network
         return network
+
+
+def check_picture(image: object) -> None:
+    """Raises ConfigError for what is not a picture of (H, W, 3) uint8."""
+    if not isinstance(image, np.ndarray):
+        given = f"a {type(image).__name__}"
+    elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+        return
+    else:
+        given = f"{image.shape} {image.dtype}"
+    raise ConfigError(f"a picture to detect faces in is (H, W, 3) uint8 RGB, not {given}")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from edge_fiqa.faces.container_checks import (
     check_png,
     refused,
 )
-from edge_fiqa.faces.tones import eight_bits, over_black, to_srgb
+from edge_fiqa.faces.tones import eight_bits, opaque_eight_bits, to_srgb
 from edge_fiqa.types import Array, Box, Bytes, Point
 
 MAX_PIXELS = 250_000_000
@@ -40,6 +40,7 @@ MAX_BYTES = 1_000_000_000
 
 REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
            8: cv2.IMREAD_REDUCED_COLOR_8}  # fmt: skip
+ORIENTATION = 0x0112  # the EXIF tag
 ANY_DEPTH = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
 
 LOOKS_ESCAPED = re.compile(r"\\(?=ud[89a-f][0-9a-f]{2}|x5c)")
@@ -91,13 +92,14 @@ def printable(path: Path) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def decode(path: Path) -> Bytes:
+def decode(path: Path | str) -> Bytes:
     """(H, W, 3) uint8 RGB of an image file. Raises ImageRefused("unreadable") with the reason."""
     return read_picture(path).pixels
 
 
-def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """As `picture_of`, of a file. Raises ImageRefused("unreadable") with the reason."""
+    path = Path(path)
     name = printable(path)
     try:
         status = path.stat()
@@ -160,11 +162,26 @@ def _transparent_png(data: bytes, header: PngHeader, name: str) -> DecodedImage:
     values = opencv_decode(data, cv2.IMREAD_UNCHANGED, name)
     if values.ndim != 3 or values.shape[2] != 4:  # one transparent colour
         return _png(data, header, name)
-    alpha = (values[..., 3] >> 8).astype(np.uint8)
-    image, warnings = eight_bits(values[..., :3])
-    image, hidden = over_black(image, alpha)
+    image, warnings = opaque_eight_bits(values)
     reduced = reduction(header.width, header.height)
-    return _with_colours(data, to_rgb(smaller_by(image, reduced)), reduced, (*warnings, *hidden))
+    pixels = _upright(data, to_rgb(smaller_by(image, reduced)))
+    return _with_colours(data, pixels, reduced, warnings)
+
+
+def _upright(data: bytes, pixels: Bytes) -> Bytes:
+    """Turned as the EXIF of an encoded image says: OpenCV does not where it keeps transparency."""
+    if b"eXIf" not in data:
+        return pixels
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as file:
+            turn = file.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises what its decoders raise; OpenCV has read the picture
+        return pixels
+    image = Image.fromarray(pixels)
+    image.getexif()[ORIENTATION] = turn
+    return np.array(ImageOps.exif_transpose(image))
 
 
 def _with_colours(

@@ -36,7 +36,8 @@ class Landmarks:
     """Faces by path as written in `file`.
 
     understood: how the file was read, in words. normalised: whether coordinates are shares of the
-    picture's width and height. centred: whether they run from -1 to 1, not from 0. used: names of the file that an image was looked up by.
+    picture's width and height. centred: whether they run from -1 to 1, not from 0.
+    used: names of the file that an image was looked up by.
     """
 
     file: Path

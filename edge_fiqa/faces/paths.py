@@ -78,7 +78,7 @@ def _images_under(
     try:
         status = path.stat()
         with os.scandir(path) as entries:
-            listed = sorted((e.name, e.is_dir()) for e in entries)
+            listed = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError:
         yield path  # unreadable folder: decoding it will say so in a record
         return
@@ -92,6 +92,14 @@ def _images_under(
             yield path / name
         elif not is_folder:
             passed_over.add(name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link that leads to itself is none: reading it as an image will say so in a record."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_image(path: Path) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE, DetectedFace, YuNet
+from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE, DetectedFace, YuNet, check_picture
 from edge_fiqa.types import Array, Bytes, Floats
 
 CANVAS = 320  # pixels a side of the crop for the second detection
@@ -42,7 +42,7 @@ class PhotoDetector:
 
     def __init__(
         self,
-        model: Path,
+        model: Path | str,
         min_score: float = MIN_SCORE,
         longest_side: int = LONGEST_SIDE,
         *,
@@ -52,7 +52,11 @@ class PhotoDetector:
         self._yunet = YuNet(model, min(CANDIDATE, min_score), longest_side)
 
     def detect(self, image: Bytes) -> list[DetectedFace]:
-        """Faces in (H, W, 3) uint8 RGB, the largest first. Raises EngineFailed."""
+        """Faces in (H, W, 3) uint8 RGB, the largest first.
+
+        Raises ConfigError for anything else, and EngineFailed.
+        """
+        check_picture(image)
         faces = self._confirmed(image, self._search(image))
         for turns in ((90, 180, 270), (45, 135, 225, 315)):
             if self.all_turns or not faces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.container_checks import check_size, refused, too_large
 from edge_fiqa.faces.formats import is_avif, is_heif
 from edge_fiqa.faces.images import DecodedImage, opencv_decode, reduction, smaller_by, to_rgb
-from edge_fiqa.faces.tones import eight_bits, over_black, to_srgb
+from edge_fiqa.faces.tones import eight_bits, opaque_eight_bits, over_black, to_srgb
 from edge_fiqa.types import Bytes
 
 ANY_DEPTH = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
@@ -71,8 +72,22 @@ def _opened(data: bytes, name: str) -> Image.Image:
     for form in OTHER_FORMATS:
         factory, accept = Image.OPEN.get(form, (None, None))
         if factory is not None and accept is not None and accept(data[:16]):
-            return factory(io.BytesIO(data), "")
+            return _by_plugin(factory, data, name)
     raise UnidentifiedImageError
+
+
+def _by_plugin(
+    factory: Callable[[io.BytesIO, str], Image.Image], data: bytes, name: str
+) -> Image.Image:
+    """Raises ImageRefused for pixels without a mode in Pillow: floats of three colours, for example."""
+    try:
+        return factory(io.BytesIO(data), "")
+    except SyntaxError as exc:
+        if "unknown pixel mode" not in str(exc):
+            raise
+        raise refused(
+            name, "its kind of pixels is not supported; save it with 8 or 16 bits a colour"
+        ) from exc
 
 
 def _check_whole(image: Image.Image, data: bytes, name: str) -> None:
@@ -92,7 +107,10 @@ def _deep_colours(image: Image.Image) -> bool:
 
 def _deep_tiff(data: bytes, image: Image.Image, name: str) -> DecodedImage:
     reduced = reduction(*image.size)
-    pixels, warnings = eight_bits(opencv_decode(data, ANY_DEPTH, name))
+    if image.mode == "RGBA":
+        pixels, warnings = opaque_eight_bits(opencv_decode(data, cv2.IMREAD_UNCHANGED, name))
+    else:
+        pixels, warnings = eight_bits(opencv_decode(data, ANY_DEPTH, name))
     pixels, said = to_srgb(to_rgb(smaller_by(pixels, reduced)), image.info)
     return DecodedImage(pixels, reduced, (*warnings, *said))
 

@@ -10,7 +10,7 @@ import cv2
 from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused
 from edge_fiqa.faces.align import align, align_given
 from edge_fiqa.faces.border import border_warnings
-from edge_fiqa.faces.crop_check import crop_warnings
+from edge_fiqa.faces.crop_check import OTHER_SIZE, crop_warnings, misaligned_by
 from edge_fiqa.faces.detector import NO_DETECTOR, DetectedFace
 from edge_fiqa.faces.images import MAX_PIXELS, DecodedImage, printable, read_picture
 from edge_fiqa.faces.landmark_fit import fit_warnings
@@ -19,6 +19,7 @@ from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.types import IMAGE, Box, Bytes, Point
 
 SMALLEST_SIDE = 80  # a square image from here on is taken for an aligned crop of another size
+MUCH_LARGER = 2  # times the detector's size: small faces may be missed
 SPHEREFACE_WIDTH = 96
 """Of the 96x112 crops of SphereFace and CosFace; ArcFace's template is theirs moved by 8 pixels."""
 
@@ -65,7 +66,7 @@ class FaceReader:
 
     def __init__(
         self,
-        detector: Path | PhotoDetector | None = None,
+        detector: Path | str | PhotoDetector | None = None,
         landmarks: Landmarks | None = None,
         min_eye_px: float = 10.0,
         *,
@@ -82,14 +83,23 @@ class FaceReader:
         given = [flag for flag, value in ways.items() if value]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} contradict each other; give one of them")
-        if isinstance(detector, Path):
+        if isinstance(detector, (Path, str)):
             detector = PhotoDetector(detector)
+        if detector is not None and not hasattr(detector, "detect"):
+            raise ConfigError(
+                f"a detector is the path of a YuNet or a PhotoDetector, not a {_kind(detector)}"
+            )
+        if landmarks is not None and not hasattr(landmarks, "in_picture"):
+            raise ConfigError(f"landmarks are what read_landmarks gives, not a {_kind(landmarks)}")
         self.detector = None if given and crops_pass else detector
         self.crops_pass, self.aligned, self.largest = crops_pass, aligned, largest
         self.landmarks, self.min_eye_px, self.max_pixels = landmarks, min_eye_px, max_pixels
 
-    def faces_of(self, path: Path) -> list[FaceCrop | RefusedFace]:
+    def faces_of(self, path: Path | str) -> list[FaceCrop | RefusedFace]:
         """Every face of one image; one refusal where there is none, or the image is unreadable."""
+        if not isinstance(path, (Path, str)):
+            raise ConfigError(f"an image is named by its path, not by a {_kind(path)}")
+        path = Path(path)
         name = printable(path)
         try:
             picture = read_picture(path, self.max_pixels)
@@ -118,7 +128,9 @@ class FaceReader:
     ) -> list[FaceCrop | RefusedFace]:
         faces: list[DetectedFace] = detector.detect(picture.pixels)
         if not faces:
-            raise ImageRefused("no_face", f"{source}: no face found")
+            raise ImageRefused("no_face", f"{source}: {_no_face(picture, detector)}")
+        if _is_crop_of_another_size(picture, faces[0]):
+            picture = replace(picture, warnings=(*picture.warnings, OTHER_SIZE))
         return [
             self._face(
                 picture,
@@ -150,9 +162,41 @@ class FaceReader:
         return FaceCrop(name, source, crop, box, points, (*picture.warnings, *cut))
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
 def _is_crop(picture: DecodedImage) -> bool:
     """Of the size of ours, or of SphereFace's (see as_crop)."""
     return picture.size in ((IMAGE, IMAGE), (SPHEREFACE_WIDTH, IMAGE))
+
+
+def _is_crop_of_another_size(picture: DecodedImage, largest: DetectedFace) -> bool:
+    """A square filled by its largest face that, resized to ours, passes the check of aligned crops."""
+    height, width = picture.pixels.shape[:2]
+    if width != height or height < SMALLEST_SIDE or height == IMAGE:
+        return False
+    if max(largest.box[2:]) < width / 2:
+        return False
+    return misaligned_by(_resized(picture.pixels)) <= 0
+
+
+def _no_face(picture: DecodedImage, detector: PhotoDetector) -> str:
+    """What is said of a picture without a face; how to search it for small ones."""
+    width, height = picture.size
+    if max(width, height) < MUCH_LARGER * detector.longest_side:
+        return "no face found"
+    return (
+        f"no face found in {width}x{height} pixels searched at {detector.longest_side}; "
+        "small faces need a larger --detector-size"
+    )
+
+
+def _resized(image: Bytes) -> Bytes:
+    """(112, 112, 3) of a square picture."""
+    method = cv2.INTER_AREA if len(image) > IMAGE else cv2.INTER_LINEAR
+    resized: Bytes = cv2.resize(image, (IMAGE, IMAGE), interpolation=method)
+    return resized
 
 
 def face_warnings(face: FaceCrop) -> tuple[str, ...]:
@@ -180,7 +224,6 @@ def as_crop(image: Bytes, name: str) -> FaceCrop:
             f"{NO_DETECTOR}, or give --landmarks FILE",
         )
     if height != IMAGE:
-        method = cv2.INTER_AREA if height > IMAGE else cv2.INTER_LINEAR
-        image = cv2.resize(image, (IMAGE, IMAGE), interpolation=method)
+        image = _resized(image)
         warnings = (f"resized from {width}x{height}",)
     return FaceCrop(f"{name}#0", name, image, warnings=warnings)

@@ -15,36 +15,71 @@ from edge_fiqa.types import Bytes
 if TYPE_CHECKING:
     from PIL import ImageCms
 
-WHITES = (1023, 4095)
-"""Of cameras with 10 and 12 bits, whose values are often stored with 16 as they are."""
+LEVELS = (8, 10, 12, 14)
+"""Bits of cameras and converters, whose values are often stored with 16 as they are."""
+OUTLIERS = 0.0005  # share of the values that hot pixels may take; they say nothing of the level
+OVERSHOOT = 1.05  # values above a level's white that sharpening and resizing leave
 SRGB_GAMMA = 1 / 2.2
 PIXELS_AT_ONCE = 16_000_000
-HIDDEN = 0.05  # share of transparent pixels that is worth a warning
+VALUES_AT_ONCE = 4_000_000
+CLEAR = 0.1  # root mean square of the transparency (0 to 1) that is worth a warning
 
 
 def eight_bits(values: npt.NDArray[np.uint16]) -> tuple[Bytes, tuple[str, ...]]:
-    """0..65535 -> 0..255, of any shape. Values that end at 10 or 12 bits have their white there."""
-    brightest = int(values.max())
-    white = next((white for white in WHITES if 255 < brightest <= white), 65535)
+    """0..65535 -> 0..255, of any shape. Values that end at 8, 10, 12 or 14 bits have their white there.
+
+    What uses fewer than 16 bits is said: it cannot be told from a dark scene.
+    """
+    brightest = _brightest(values)
+    taken = next((bits for bits in LEVELS if brightest <= (2**bits - 1) * OVERSHOOT), 16)
+    white, used = 2**taken - 1, min(taken, max(1, brightest.bit_length()))
     scaled = np.empty(values.shape, np.uint8)
     for row in range(len(values)):  # a picture of floats would take four times the memory
-        scaled[row] = np.rint(values[row].astype(np.float32) * (255 / white))
-    if white == 65535:
+        scaled[row] = np.minimum(np.rint(values[row].astype(np.float32) * (255 / white)), 255)
+    if used == 16:
         return scaled, ()
-    bits = white.bit_length()
-    return scaled, (f"16-bit values end at {brightest}: taken as {bits} bits, white is {white}",)
+    return scaled, (
+        f"16-bit picture uses only {used} bits: taken as {taken} bits, white is {white}; "
+        "a dark scene looks the same",
+    )
+
+
+def _brightest(values: npt.NDArray[np.uint16]) -> int:
+    """The largest value, once the few that may be hot pixels are set aside."""
+    counts = np.zeros(65536, np.int64)
+    rows = max(1, VALUES_AT_ONCE // (values.size // len(values)))
+    for first in range(0, len(values), rows):
+        counts += np.bincount(values[first : first + rows].ravel(), minlength=65536)
+    at_least = counts[::-1].cumsum()[::-1]
+    return int(np.flatnonzero(at_least > OUTLIERS * values.size)[-1])
+
+
+def opaque_eight_bits(values: npt.NDArray[np.uint16]) -> tuple[Bytes, tuple[str, ...]]:
+    """(H, W, 4) of 0..65535, the last channel alpha -> (H, W, 3) of 0..255 laid over black."""
+    alpha = (values[..., 3] >> 8).astype(np.uint8)
+    colours, depth = eight_bits(values[..., :3])
+    laid, hidden = over_black(colours, alpha)
+    return laid, (*depth, *hidden)
 
 
 def over_black(colours: Bytes, alpha: Bytes) -> tuple[Bytes, tuple[str, ...]]:
-    """(H, W, 3) with (H, W) of 0..255 laid over black; transparency that hides all is ignored."""
+    """(H, W, 3) with (H, W) of 0..255 laid over black; transparency that hides all is ignored.
+
+    A warning depends on how far alpha is from opaque: a little everywhere or much in one place.
+    """
     if not alpha.any():
         return colours, ("all of it is transparent; transparency ignored",)
     laid = np.empty_like(colours)
+    clear = squares = 0.0
     for row in range(len(colours)):
         product = colours[row].astype(np.uint16) * alpha[row][:, None]
         laid[row] = (product + 127) // 255
-    hidden = float((alpha < 128).mean())
-    return laid, (f"{hidden:.0%} of it is transparent; taken as black",) if hidden > HIDDEN else ()
+        transparency = 1 - alpha[row].astype(np.float64) / 255
+        clear += float(transparency.sum())
+        squares += float(transparency @ transparency)
+    if squares <= CLEAR**2 * alpha.size:
+        return laid, ()
+    return laid, (f"{clear / alpha.size:.0%} of it is transparent; taken as black",)
 
 
 def to_srgb(pixels: Bytes, information: Mapping[Any, Any]) -> tuple[Bytes, tuple[str, ...]]:

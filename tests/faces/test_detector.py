@@ -11,6 +11,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.align import align
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.faces.images import decode
+from edge_fiqa.faces.photo_detector import PhotoDetector
 
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
 
@@ -42,6 +43,25 @@ def test_the_largest_face_comes_first_and_size_does_not_matter(yunet):
 
 def test_nothing_there(yunet):
     assert yunet.detect(np.zeros((200, 300, 3), np.uint8)) == []
+
+
+NO_PICTURES = {
+    "empty": np.zeros((0, 10, 3), np.uint8),
+    "grey": np.zeros((64, 64), np.uint8),
+    "RGBA": np.zeros((64, 64, 4), np.uint8),
+    "float": np.zeros((64, 64, 3), np.float32),
+    "batch": np.zeros((1, 64, 64, 3), np.uint8),
+    "path": "photo.jpg",
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("kind", NO_PICTURES)
+def test_what_is_no_picture_is_refused_in_a_sentence(yunet, kind):
+    for detector in (yunet, PhotoDetector(str(yunet.model))):
+        with pytest.raises(ConfigError, match=r"is \(H, W, 3\) uint8 RGB, not .+") as caught:
+            detector.detect(NO_PICTURES[kind])
+        assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_no_detector(tmp_path):

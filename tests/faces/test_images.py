@@ -64,6 +64,29 @@ def test_transparency_is_laid_over_black():
     assert picture.warnings == ("50% of it is transparent; taken as black",)
 
 
+@pytest.mark.parametrize(
+    ("alpha", "said"), [(127, "50%"), (128, "50%"), (200, "22%"), (225, "12%"), (250, None)]
+)
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_a_veil_over_the_whole_picture_is_said_where_it_darkens(form, alpha, said):
+    veiled = Image.new("RGBA", (16, 16), (200, 200, 200, alpha))
+    picture = picture_of(encoded(veiled, form, **LOSSLESS[form]), "a")
+    assert np.abs(picture.pixels.astype(int) - 200 * alpha / 255).max() <= 1
+    expected = (f"{said} of it is transparent; taken as black",) if said else ()
+    assert picture.warnings == expected
+
+
+def test_a_small_hole_is_said_and_a_soft_edge_is_not():
+    alpha = np.full((100, 100), 255, np.uint8)
+    alpha[:, 0] = 250
+    opaque = Image.new("RGB", (100, 100), "white")
+    opaque.putalpha(Image.fromarray(alpha))
+    assert picture_of(encoded(opaque), "a").warnings == ()
+    alpha[40:60, 40:60] = 0
+    opaque.putalpha(Image.fromarray(alpha))
+    assert picture_of(encoded(opaque), "a").warnings == ("4% of it is transparent; taken as black",)
+
+
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
 def test_transparency_that_hides_everything_is_a_mistake_of_the_writer(form):
     picture = picture_of(
@@ -233,6 +256,14 @@ def test_postscript_is_not_run():
     assert "not an image that can be read; convert it" in refusal(encoded(RED, "EPS"))
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
+def test_colours_of_unknown_pixels_are_not_called_damaged(kind):
+    data = cv2.imencode(".tiff", np.ones((8, 8, 3), kind))[1].tobytes()
+    said = refusal(data)
+    assert "its kind of pixels is not supported; save it with 8 or 16 bits" in said
+    assert "damaged" not in said
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_values_without_a_known_white_are_refused(kind):
     values = (np.arange(64).reshape(8, 8) * 1_000_000).astype(kind)
@@ -304,7 +335,74 @@ def test_12_bits_in_16(form, channels):
     picture = picture_of(cv2.imencode(form, values)[1].tobytes(), "a")
     assert np.abs(picture.pixels[1:].astype(int) - 127.5).max() <= 1
     assert picture.pixels[0, 0].tolist() == [255, 255, 255]
-    assert picture.warnings == ("16-bit values end at 4095: taken as 12 bits, white is 4095",)
+    assert picture.warnings == (only_bits(12, 12),)
+
+
+def only_bits(used, taken):
+    return (
+        f"16-bit picture uses only {used} bits: taken as {taken} bits, white is {2**taken - 1}; "
+        "a dark scene looks the same"
+    )
+
+
+def ramp(white):
+    """(64, 64) of 0 to `white`, as 16 bits."""
+    return np.linspace(0, white, 64 * 64).round().astype(np.uint16).reshape(64, 64)
+
+
+@pytest.mark.parametrize("form", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("used", "taken"), [(8, 8), (9, 10), (10, 10), (11, 12), (12, 12), (13, 14), (14, 14), (15, 16)]
+)
+def test_every_depth_in_16_is_taken_as_the_next_of_cameras_and_said(form, channels, used, taken):
+    values = ramp(2**used - 1)
+    values = values if channels == 1 else np.repeat(values[..., None], 3, axis=2)
+    picture = picture_of(cv2.imencode(form, values)[1].tobytes(), "a")
+    expected = values.reshape(64, 64, -1) * (255 / (2**taken - 1))
+    assert np.abs(picture.pixels - expected).max() <= 1
+    assert picture.warnings == (only_bits(used, taken),)
+
+
+def test_a_hot_pixel_and_an_overshoot_leave_12_bits():
+    hot = ramp(4095)
+    hot[10, 10] = 65535
+    for values in (hot, ramp(4200)):
+        picture = picture_of(cv2.imencode(".png", values)[1].tobytes(), "a")
+        expected = np.minimum(values * (255 / 4095), 255)[..., None]
+        assert np.abs(picture.pixels - expected).max() <= 1
+        assert picture.warnings == (only_bits(12, 12),)
+
+
+@pytest.mark.parametrize("form", [".png", ".tiff"])
+def test_transparency_in_16_bits(form):
+    values = np.full((40, 60, 4), 65535, np.uint16)
+    values[:, 40:, 3] = 0
+    picture = picture_of(cv2.imencode(form, values)[1].tobytes(), "a")
+    assert (picture.pixels[:, :40] == 255).all()
+    assert not picture.pixels[:, 40:].any()
+    assert picture.warnings == ("33% of it is transparent; taken as black",)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_rotation_of_a_png_of_16_bits(channels):
+    values = np.full((24, 48, channels), 65535, np.uint16)
+    values[:, 24:, :3] = 0  # right half black
+    data = cv2.imencode(".png", values)[1].tobytes()
+    exif = Image.Exif()
+    exif[0x112] = 6  # a quarter turn clockwise: the left half comes out on top
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    picture = picture_of(data[:33] + chunk + data[33:], "a")
+    assert picture.pixels.shape == (48, 24, 3)
+    assert (picture.pixels[:24] == 255).all()
+    assert not picture.pixels[24:].any()
+
+
+def test_all_16_bits_need_no_word():
+    picture = picture_of(cv2.imencode(".png", ramp(65535))[1].tobytes(), "a")
+    assert np.abs(picture.pixels - ramp(65535)[..., None] / 257).max() <= 1
+    assert picture.warnings == ()
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from edge_fiqa.cli.demo import LANDMARKS
+from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.align import align
 from edge_fiqa.faces.landmarks import Landmarks
 from edge_fiqa.faces.paths import PassedOver, expand
@@ -59,6 +60,19 @@ def test_folders_that_lead_in_a_circle(tmp_path):
     save(tmp_path / "a.png")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert found(tmp_path) == [str(tmp_path / "a.png")]
+
+
+@pytest.mark.parametrize("name", ["loop.jpg", "loop"])
+def test_a_link_to_itself_costs_no_other_image(tmp_path, name):
+    save(tmp_path / "a.png")
+    save(tmp_path / "z.png")
+    (tmp_path / name).symlink_to(name)
+    others = [Path(path).name for path in found(tmp_path) if Path(path).stem != "loop"]
+    assert others == ["a.png", "z.png"]
+    if name == "loop.jpg":  # an image by its name: its record says what it is
+        assert str(tmp_path / name) in found(tmp_path)
+        (face,) = FaceReader().faces_of(tmp_path / name)
+        assert (face.code, "symbolic links" in face.reason) == ("unreadable", True)
 
 
 def test_linked_folders_are_followed_once(tmp_path):
@@ -112,6 +126,69 @@ def test_another_square_size_is_resized_and_says_so(tmp_path):
     (face,) = FaceReader().faces_of(save(tmp_path / "a.png", (224, 224)))
     assert face.crop.shape == (112, 112, 3)
     assert face.warnings == ("resized from 224x224",)
+
+
+def test_a_path_may_be_a_string(tmp_path):
+    path = save(tmp_path / "a.png")
+    (face,), (same,) = FaceReader().faces_of(str(path)), FaceReader().faces_of(path)
+    np.testing.assert_array_equal(face.crop, same.crop)
+    assert (face.id, face.source) == (same.id, same.source)
+    for other in (None, 3, np.zeros((112, 112, 3), np.uint8), b"a.png"):
+        with pytest.raises(ConfigError, match="named by its path, not by a"):
+            FaceReader().faces_of(other)
+
+
+def test_a_detector_may_be_a_string(shared):
+    portrait = str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg")
+    (face,) = FaceReader(str(shared / "data/models/yunet_n_640_640.onnx")).faces_of(portrait)
+    assert face.box is not None
+
+
+def test_what_is_no_detector_or_no_landmarks_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        FaceReader(str(tmp_path / "absent.onnx"))
+    with pytest.raises(ConfigError, match="path of a YuNet or a PhotoDetector, not a int"):
+        FaceReader(3)
+    with pytest.raises(ConfigError, match="what read_landmarks gives, not a str"):
+        FaceReader(landmarks="points.csv")
+
+
+class TestCropsOfAnotherSize:
+    """With a detector: a square that is an aligned crop already says so, a photograph does not."""
+
+    NOTE = "looks like an aligned crop of another size; --aligned takes it as such"
+
+    @pytest.mark.parametrize("side", [160, 224, 448])
+    def test_a_crop(self, shared, tmp_path, side):
+        portrait = Image.open(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg")
+        crop = Image.fromarray(align(np.asarray(portrait), LANDMARKS))
+        crop.resize((side, side), Image.Resampling.BICUBIC).save(tmp_path / "a.png")
+        reader = FaceReader(shared / "data/models/yunet_n_640_640.onnx", crops_pass=True)
+        (face,) = reader.faces_of(tmp_path / "a.png")
+        assert face.warnings == (self.NOTE,)
+        crop.save(tmp_path / "b.png")
+        (face,) = reader.faces_of(tmp_path / "b.png")
+        assert face.warnings == ()
+
+    @pytest.mark.parametrize("turn", [0, 30, 330])
+    def test_a_square_photograph(self, shared, tmp_path, turn):
+        portrait = Image.open(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg")
+        scene = Image.new("RGB", (800, 800), "grey")
+        scene.paste(portrait, (144, 100))
+        scene.rotate(turn).save(tmp_path / "a.png")
+        reader = FaceReader(shared / "data/models/yunet_n_640_640.onnx", crops_pass=True)
+        (face,) = reader.faces_of(tmp_path / "a.png")
+        assert face.warnings == ()
+
+
+def test_no_face_in_a_large_picture_names_the_size_of_the_detector(shared, tmp_path):
+    reader = FaceReader(shared / "data/models/yunet_n_640_640.onnx")
+    (large,) = reader.faces_of(save(tmp_path / "a.png", (2000, 1500), (128, 128, 128)))
+    (small,) = reader.faces_of(save(tmp_path / "b.png", (600, 500), (128, 128, 128)))
+    assert (large.code, small.code) == ("no_face", "no_face")
+    assert "2000x1500 pixels searched at 640" in large.reason
+    assert "--detector-size" in large.reason
+    assert "--detector-size" not in small.reason
 
 
 @pytest.mark.parametrize("size", [(640, 480), (79, 79), (112, 113), (1, 1)])
