@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,6 +151,8 @@ def _faces(options: argparse.Namespace) -> FaceRequest:
         raise ConfigError(f"--detector-size must be 64 to 4096, got {options.detector_size}")
     if not 0 < options.min_score < 1:
         raise ConfigError(f"--min-score must be above 0 and below 1, got {options.min_score:g}")
+    if not 0 <= options.min_eye_px < math.inf:
+        raise ConfigError(f"--min-eye-px must be a number from 0, got {options.min_eye_px:g}")
     if not 0 < options.max_megapixels <= MOST_MEGAPIXELS:
         raise ConfigError(
             f"--max-megapixels must be above 0 and at most {MOST_MEGAPIXELS}, "

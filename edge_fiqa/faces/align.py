@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.errors import ImageRefused
+from edge_fiqa.faces.border import outside_picture
 from edge_fiqa.faces.crop_check import misaligned_by
 from edge_fiqa.faces.landmark_fit import NO_FACE_PX, NORMALISED, misfit_px, probable_cause
 from edge_fiqa.faces.template import TEMPLATE, similarity
@@ -20,6 +21,15 @@ __all__ = ["TEMPLATE", "align", "align_given", "eye_distance", "similarity"]
 DOUBTFUL, CLEARER = -2.0, 4.0
 """Above the first, the check of a crop (`misaligned_by`) is a reason to try other readings of its
 points; one holds if its check is lower by the second."""
+FROM_CENTRE = (
+    "they look counted from the picture's centre; give pixels from its upper left corner: "
+    "add half its width and half its height"
+)
+PERCENT = (
+    "they look like percent of the picture's size; give pixels: "
+    "multiply x by its width / 100 and y by its height / 100"
+)
+FROM_MINUS_ONE = "they look like shares from -1 to 1 that were read as 0 to 1; give pixels"
 SIZES = (2.0, 4.0, 0.5, 0.25)
 """Of this picture, in sizes of the one that the points may belong to."""
 
@@ -36,7 +46,7 @@ def align(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> B
     A face more than twice the size of the crop is reduced by area averaging first, so that fine
     detail does not turn into noise. Raises ImageRefused("too_small") if the eyes are closer than
     `min_eye_px`, ("no_face") for points that cannot be a face, with the probable cause, and for a
-    face outside the picture.
+    face of which more than half lies outside the picture.
     """
     move = similarity(landmarks)
     _refuse_normalised(landmarks)
@@ -51,22 +61,21 @@ def align(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> B
             "too_small",
             f"the eyes are {distance:.1f} pixels apart, below the limit of {min_eye_px:g}",
         )
-    if _outside(move, image.shape[1], image.shape[0]):
-        raise ImageRefused("no_face", "the five landmarks lie outside the picture")
+    _refuse_outside(image, landmarks)
     return _crop(image, move)
 
 
 def align_given(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0) -> Bytes:
     """`align`, for landmarks that somebody else made: they may belong to another picture.
 
-    Points of a picture of another size, or of the stored picture before its EXIF rotation, fit the
-    template all the same. Where their crop does not look like a face, and such a reading of the
-    points gives one that does, ImageRefused("no_face") names it.
+    Points of a picture of another size, of the stored picture before its EXIF rotation, from
+    another origin or in percent fit the template all the same. Where their crop does not look like
+    a face, and such a reading of the points gives one that does, ImageRefused("no_face") names it.
     """
     try:
         crop = align(image, landmarks, min_eye_px)
     except ImageRefused as refusal:
-        if refusal.code == "too_small" and (cause := _other_picture(image, landmarks, 0.0)):
+        if cause := _other_picture(image, landmarks, 0.0):
             raise ImageRefused("no_face", f"{refusal}, and {cause}") from refusal
         raise
     misaligned = misaligned_by(crop)
@@ -84,7 +93,11 @@ def _other_picture(image: Bytes, landmarks: npt.ArrayLike, misaligned: float) ->
     points = np.asarray(landmarks, np.float64)
     x, y = points[:, 0], points[:, 1]
     stored = "they look like points of the stored picture; give those after its EXIF rotation"
+    size_of_picture = np.array([width, height])
     readings = [
+        (points + size_of_picture / 2, FROM_CENTRE),
+        (points / 100 * size_of_picture, PERCENT),
+        ((points + size_of_picture) / 2, FROM_MINUS_ONE),
         *((points * size, _of_size(1 / size)) for size in SIZES),
         (np.stack([width - 1 - y, x], axis=1), stored),
         (np.stack([y, height - 1 - x], axis=1), stored),
@@ -106,11 +119,27 @@ def _of_size(size: float) -> str:
 
 def _refuse_normalised(landmarks: npt.ArrayLike) -> None:
     points = np.asarray(landmarks, np.float64)
-    if (points >= 0).all() and (points <= NORMALISED).all():
+    if not (np.abs(points) <= NORMALISED).all():
+        return
+    if (points >= 0).all():
+        span, remedy = "0 to 1", "multiply x by the picture's width and y by its height"
+    else:
+        span, remedy = (
+            "-1 to 1",
+            "add 1, multiply x by half the picture's width, y by half its height",
+        )
+    raise ImageRefused(
+        "no_face", f"the five landmarks look normalised ({span}); give pixels: {remedy}"
+    )
+
+
+def _refuse_outside(image: Bytes, landmarks: npt.ArrayLike) -> None:
+    outside = outside_picture(landmarks, image.shape[1], image.shape[0])
+    if outside.too_much:
         raise ImageRefused(
             "no_face",
-            "the five landmarks look normalised (0 to 1); give pixels: "
-            "multiply x by the picture's width and y by its height",
+            f"{outside.points} of the five landmarks and {100 * outside.crop:.0f} % of the crop "
+            "lie outside the picture",
         )
 
 
@@ -124,10 +153,3 @@ def _crop(image: Bytes, move: Floats) -> Bytes:
         x, y = width / size[0], height / size[1]
         move = move @ np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
     return cv2.warpAffine(image, move, (IMAGE, IMAGE), flags=cv2.INTER_LINEAR)
-
-
-def _outside(move: Floats, width: int, height: int) -> bool:
-    """Whether the crop, whose place in the picture `move` (2, 3) gives, reads none of it."""
-    corners = np.array([[0, 0], [IMAGE, 0], [0, IMAGE], [IMAGE, IMAGE]]) - move[:, 2]
-    reached = corners @ np.linalg.inv(move[:, :2]).T
-    return bool((reached.max(0) < 0).any() or (reached.min(0) > (width, height)).any())

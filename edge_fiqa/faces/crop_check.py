@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from edge_fiqa.faces.border import FACE_CUT, FACE_WINDOW
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 CONSTANTS: Final = Path(__file__).with_name("crop_check.npz")
@@ -24,6 +25,12 @@ COLOUR_GRID: Final = 7
 UNALIGNED: Final = "does not look like an aligned crop"
 FALSE_ALARMS: Final = 0.05
 """Share of a set of faces above which it is said to be unaligned: ten times that of aligned sets."""
+FEATURELESS: Final = "shows no features of a face"
+LEAST_CONTRAST: Final = 0.8
+"""Standard deviation of the brightness, 0 to 255, less a surface of second degree. Test faces in an
+eighth of their light reach down to 1.1."""
+LEAST_DETAIL: Final = 0.2
+"""The same as a share of the standard deviation of all. Blurred test faces reach down to 0.38."""
 OTHER_SIZE: Final = "looks like an aligned crop of another size; --aligned takes it as such"
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 
@@ -31,11 +38,36 @@ SWAPPED: Final = "channels look swapped (BGR for RGB)"
 def crop_warnings(crop: Bytes) -> tuple[str, ...]:
     """What a record says of a crop (112, 112, 3) uint8 RGB that looks wrong; the texts are stable."""
     warnings = []
+    if is_featureless(crop):
+        return (FEATURELESS,)
+    if (plain := plain_share(crop)) > FACE_CUT:
+        warnings.append(f"{100 * plain:.0f} % of the face is one plain colour")
     if misaligned_by(crop) > 0:
         warnings.append(UNALIGNED)
     elif colour_margin(crop) < 0:  # only where the skin is where it should be
         warnings.append(SWAPPED)
     return tuple(warnings)
+
+
+def is_featureless(crop: Bytes) -> bool:
+    """Whether there is hardly any contrast where the face is, or nothing but a gradual change."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[7:26, 7:21]
+    y, x = np.mgrid[-1:1:19j, -1:1:14j].reshape(2, -1)
+    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    values = small.ravel().astype(np.float64)
+    coefficients = np.linalg.lstsq(surface, values, rcond=None)[0]
+    rest = float(np.std(values - surface @ coefficients))
+    return rest < LEAST_CONTRAST or rest < LEAST_DETAIL * float(values.std())
+
+
+def plain_share(crop: Bytes) -> float:
+    """Share of the face's window without any change around a pixel: blacked out, or never there."""
+    window = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[FACE_WINDOW]
+    limit = min(2, int(0.02 * np.ptp(window.astype(int))))
+    around = np.ones((5, 5), np.uint8)
+    change = cv2.subtract(cv2.dilate(crop, around), cv2.erode(crop, around)).max(axis=2)
+    return float((change[FACE_WINDOW] <= limit).mean())
 
 
 def unaligned_note(unaligned: int, faces: int) -> str | None:

@@ -146,7 +146,7 @@ def _of_header(file: Path, names: Sequence[str]) -> Layout:
     if (by_number := columns_of_numbers(names)) is not None:
         count = len(by_number) // 2
         columns = [(by_number[point, 0], by_number[point, 1]) for point in range(count)]
-        return Layout(path or 0, columns, _form(count))
+        return Layout(path or 0, columns, form_of(count))
     if len(names) <= 10:
         return Layout(0, (), IN_ORDER)
     raise ConfigError(
@@ -158,10 +158,11 @@ def _without_header(row: Sequence[str]) -> Layout:
     count, odd = divmod(len(row) - 1, 2)
     if odd or count not in (5, 68):
         raise ValueError
-    return Layout(0, [(1 + 2 * point, 2 + 2 * point) for point in range(count)], _form(count))
+    return Layout(0, [(1 + 2 * point, 2 + 2 * point) for point in range(count)], form_of(count))
 
 
-def _form(count: int) -> str:
+def form_of(count: int) -> str:
+    """How 5 or 68 points without names are read, in words."""
     return IN_ORDER if count == 5 else "five of the 68 points of iBUG 300-W and dlib"
 
 

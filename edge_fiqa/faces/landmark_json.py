@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.faces.landmark_csv import IN_ORDER, LandmarkRows
+from edge_fiqa.faces.landmark_csv import IN_ORDER, LandmarkRows, form_of
 from edge_fiqa.faces.point_names import PATHS, FivePoints, five_of, named_points, plain
 from edge_fiqa.types import Point
 
@@ -18,6 +18,7 @@ EXPECTED: Final = (
     '"right_eye": [x, y], "nose": [x, y], "mouth_left": [x, y], "mouth_right": [x, y]}}; '
     "a list of these for several faces"
 )
+NAMED: Final = "points by their names"
 HOLDERS: Final = frozenset(
     (
         "keypoints",
@@ -39,17 +40,18 @@ def faces_of_json(file: Path, text: str) -> LandmarkRows:
         tree = msgspec.json.decode(text)
     except msgspec.MsgspecError as exc:
         raise ConfigError(f"{file}: {exc}") from exc
-    names: list[bool] = []
+    forms: list[str] = []
     faces = []
     for path, value in _pictures(file, tree):
         try:
-            faces.append((path, _faces(value, names)))
+            faces.append((path, _faces(value, forms)))
         except (ValueError, TypeError) as exc:
-            raise ConfigError(f"{file}, {path!r}: {EXPECTED}") from exc
-    by_name = bool(names) and all(names)
-    if any(names) and not by_name:
+            cause = f"{exc}; " if str(exc) else ""
+            raise ConfigError(f"{file}, {path!r}: {cause}{EXPECTED}") from exc
+    if NAMED in forms and len(set(forms)) > 1:
         raise ConfigError(f"{file}: some points have names and some have none; {EXPECTED}")
-    return LandmarkRows(faces, "points by their names" if by_name else IN_ORDER, by_name)
+    form = " or ".join(dict.fromkeys(forms)) or IN_ORDER
+    return LandmarkRows(faces, form, NAMED in forms)
 
 
 def _pictures(file: Path, tree: Any) -> list[tuple[str, Any]]:
@@ -72,27 +74,27 @@ def _picture(file: Path, entry: dict[str, Any]) -> tuple[str, Any]:
     return entry[named], {key: value for key, value in entry.items() if key != named}
 
 
-def _faces(value: Any, names: list[bool]) -> list[FivePoints]:
-    """The faces in what a picture holds. names: gets, for each, whether its points have names."""
+def _faces(value: Any, forms: list[str]) -> list[FivePoints]:
+    """The faces in what a picture holds. forms: gets, for each, how it was read, in words."""
     if isinstance(value, dict):
-        return _faces_of_object(value, names)
+        return _faces_of_object(value, forms)
     if not isinstance(value, list):
         raise ValueError
     if value and (points := _points(value)) is not None:
-        names.append(False)
+        forms.append(form_of(len(points)))
         return [five_of(points)]
-    return [face for item in value for face in _faces(item, names)]
+    return [face for item in value for face in _faces(item, forms)]
 
 
-def _faces_of_object(value: dict[str, Any], names: list[bool]) -> list[FivePoints]:
+def _faces_of_object(value: dict[str, Any], forms: list[str]) -> list[FivePoints]:
     if (named := named_points(value)) is not None:
-        names.append(True)
+        forms.append(NAMED)
         return [five_of([_point(named[place]) for place in range(5)])]
     for key, item in value.items():
         if plain(key) in HOLDERS and item is not None:
-            return _faces(item, names)
+            return _faces(item, forms)
     if value and all(isinstance(item, dict) for item in value.values()):  # face_1, face_2, ...
-        return [face for item in value.values() for face in _faces(item, names)]
+        return [face for item in value.values() for face in _faces(item, forms)]
     raise ValueError
 
 

@@ -4,8 +4,8 @@
     JSON  {"path": [[x, y], ... 5], "other": [[[x, y], ... 5], ...]}
 
 Order: eye on the image's left, other eye, nose, mouth corner on the image's left, other corner.
-A header, or keys, that name the points may put them in another order. Points from 0 to 1 are taken
-as shares of the picture's size, 68 points as those of iBUG 300-W and dlib.
+A header, or keys, that name the points may put them in another order. Points from 0 to 1, or -1
+to 1, are taken as shares of the picture's size, 68 points as those of iBUG 300-W and dlib.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from edge_fiqa.faces.landmark_csv import rows_of_csv
 from edge_fiqa.faces.landmark_fit import NORMALISED, misfit_px
 from edge_fiqa.faces.landmark_json import faces_of_json
 from edge_fiqa.faces.point_names import FivePoints, exchanged
+from edge_fiqa.types import Array, Point
 
 MOST_COMPARED: Final = 200
 """Faces that decide whose left and right the file means."""
+CENTRED: Final = 0.1
+"""Share of normalised faces with a negative middle, above which 0 is the picture's middle."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,15 @@ class Landmarks:
     """Faces by path as written in `file`.
 
     understood: how the file was read, in words. normalised: whether coordinates are shares of the
-    picture's width and height. used: names of the file that an image was looked up by.
+    picture's width and height. centred: whether they run from -1 to 1, not from 0.
+    used: names of the file that an image was looked up by.
     """
 
     file: Path
     faces: Mapping[str, Sequence[FivePoints]]
     understood: str = ""
     normalised: bool = False
+    centred: bool = False
     used: set[str] = field(default_factory=set, compare=False)
 
     def of(self, path: Path) -> Sequence[FivePoints]:
@@ -55,7 +60,7 @@ class Landmarks:
         faces = self.of(path)
         if not self.normalised:
             return faces
-        return [_in_pixels(face, width, height) for face in faces]
+        return [_in_pixels(face, width, height, self.centred) for face in faces]
 
     def unmatched(self) -> list[str]:
         """Names of the file that no image asked for so far."""
@@ -93,9 +98,11 @@ def read_landmarks(file: Path) -> Landmarks:
     if read.by_name:
         faces, sides = _with_sides(faces)
         understood.append(sides)
-    if normalised := _normalised(faces):
-        understood.append("points look normalised (0 to 1), multiplied by the picture's size")
-    return Landmarks(file, faces, ", ".join(understood), normalised)
+    if _normalised(faces):
+        span = "-1 to 1" if (centred := _centred(faces)) else "0 to 1"
+        understood.append(f"points look normalised ({span}), multiplied by the picture's size")
+        return Landmarks(file, faces, ", ".join(understood), normalised=True, centred=centred)
+    return Landmarks(file, faces, ", ".join(understood))
 
 
 def _with_sides(
@@ -120,12 +127,29 @@ def _median_misfit(faces: Sequence[FivePoints]) -> float:
 
 
 def _normalised(faces: Mapping[str, Sequence[FivePoints]]) -> bool:
-    points = np.array([face for several in faces.values() for face in several]).reshape(-1, 2)
-    return bool(len(points) and (points > -NORMALISED / 3).all() and (points <= NORMALISED).all())
+    """Whether all coordinates are so small that no face could be, in pixels."""
+    points = _all_points(faces)
+    return bool(len(points) and (np.abs(points) <= NORMALISED).all())
 
 
-def _in_pixels(face: FivePoints, width: int, height: int) -> FivePoints:
-    a, b, c, d, e = ((x * width, y * height) for x, y in face)
+def _centred(faces: Mapping[str, Sequence[FivePoints]]) -> bool:
+    """Whether faces that lie around a negative place are more than exceptions."""
+    middles = _all_points(faces).mean(axis=1)
+    return bool((middles < 0).any(axis=1).mean() > CENTRED)
+
+
+def _all_points(faces: Mapping[str, Sequence[FivePoints]]) -> Array:
+    """(N, 5, 2)"""
+    return np.array([face for several in faces.values() for face in several]).reshape(-1, 5, 2)
+
+
+def _in_pixels(face: FivePoints, width: int, height: int, centred: bool) -> FivePoints:
+    def place(x: float, y: float) -> Point:
+        if centred:
+            x, y = (x + 1) / 2, (y + 1) / 2
+        return x * width, y * height
+
+    a, b, c, d, e = (place(x, y) for x, y in face)
     return (a, b, c, d, e)
 
 

@@ -23,6 +23,8 @@ PATHS: Final = (
 
 PLACES: Final = ("left eye", "right eye", "nose", "left mouth", "right mouth")
 OTHER_POINT: Final = re.compile("inner|outer|brow|top|bottom|upper|lower|bridge|ear|inside|outside")
+NOSE: Final = re.compile("(nose|nosetip|tipofnose|tipofthenose|nosecenter|nosecentre|nosepoint)")
+"""Not its root, its bridge, its wings or their edges."""
 INDEXED: Final = re.compile(r"(?:p|pt|point|lm|lmk|landmarks?|kps?|keypoints?)?(\d*)([xy])(\d*)")
 
 
@@ -37,7 +39,7 @@ def place_of(name: str) -> int | None:
     if OTHER_POINT.search(text):
         return None
     if "nose" in text:
-        return 2
+        return 2 if NOSE.fullmatch(text.replace("landmarks", "").replace("landmark", "")) else None
     part = re.search("eye|pupil|mouth|lip", text)
     if part is None:
         return None
@@ -112,10 +114,25 @@ def _mean(points: Sequence[Point]) -> Point:
 
 
 def named_points(value: dict[str, Any]) -> dict[int, Any] | None:
-    """{place: what its key holds} of an object that names all five parts of a face, else None."""
-    points: dict[int, Any] = {}
-    for key, item in value.items():
+    """{place: what its key holds} of an object that names all five parts of a face, else None.
+
+    Raises ValueError where several keys mean the same part and none is its plain name.
+    """
+    keys: dict[int, list[str]] = {}
+    for key in value:
         place = place_of(key)
         if place is not None:
-            points.setdefault(place, item)
-    return points if len(points) == 5 else None
+            keys.setdefault(place, []).append(key)
+    if len(keys) < 5:
+        return None
+    return {place: value[_preferred(names)] for place, names in keys.items()}
+
+
+def _preferred(names: Sequence[str]) -> str:
+    """Of several names of one part: the pupil before the eye, the tip of the nose before the nose."""
+    for word in ("pupil", "tip", "corner"):
+        if len(exact := [name for name in names if word in plain(name)]) == 1:
+            return exact[0]
+    if len(names) > 1:
+        raise ValueError(f"{' and '.join(map(repr, names))} mean the same point")
+    return names[0]

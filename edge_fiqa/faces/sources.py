@@ -9,6 +9,7 @@ import cv2
 
 from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused
 from edge_fiqa.faces.align import align, align_given
+from edge_fiqa.faces.border import border_warnings
 from edge_fiqa.faces.crop_check import OTHER_SIZE, crop_warnings, misaligned_by
 from edge_fiqa.faces.detector import NO_DETECTOR, DetectedFace
 from edge_fiqa.faces.images import MAX_PIXELS, DecodedImage, printable, read_picture
@@ -156,7 +157,9 @@ class FaceReader:
             crop = align_face(picture.pixels, picture.inside(points), least)
         except ImageRefused as refusal:
             return RefusedFace(name, source, refusal.code, f"{name}: {refusal}", box, points)
-        return FaceCrop(name, source, crop, box, points, picture.warnings)
+        height, width = picture.pixels.shape[:2]
+        cut = border_warnings(picture.inside(points), width, height)
+        return FaceCrop(name, source, crop, box, points, (*picture.warnings, *cut))
 
 
 def _kind(value: object) -> str:

@@ -125,4 +125,9 @@ def test_a_face_outside_the_picture_is_no_face(shift):
 
 
 def test_a_face_across_the_edge_is_aligned():
-    assert align(np.full((200, 200, 3), 9, np.uint8), ARCFACE - 60).any()
+    assert align(np.full((200, 200, 3), 9, np.uint8), ARCFACE - (0, 30)).any()
+
+
+def test_a_face_mostly_outside_the_picture_is_refused():
+    with pytest.raises(ImageRefused, match="lie outside the picture"):
+        align(np.full((200, 200, 3), 9, np.uint8), ARCFACE - 60)

@@ -10,6 +10,7 @@ from edge_fiqa.calibration.artefact import Depth, Rule
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.scale import Quantile
+from edge_fiqa.faces.crop_check import FEATURELESS
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit
 from edge_fiqa.scoring.controller import Assessment
@@ -58,7 +59,7 @@ def test_what_is_said_of_a_face():
     assert record.exit == Exit(2, "gate", (50.0, 60.0, None), "last")
     assert record.cost == Cost(0.123457, 1.2346, 3.0)
     assert record_of(50).cost.mj is None
-    assert record.warnings == ("dark",)
+    assert record.warnings == ("dark", FEATURELESS)
     assert record.decision == Decision(None, None, None, None)
 
 

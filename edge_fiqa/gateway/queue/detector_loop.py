@@ -163,6 +163,7 @@ def _queued_faces(frame_faces: FrameFaces, deadline_s: float) -> list[QueuedFace
                 face.crop,
                 face.box,
                 face.landmarks,
+                face.warnings,
                 person=track,
             ),
             frame.arrived,

@@ -12,6 +12,7 @@ import msgspec
 
 from edge_fiqa.errors import ConfigError, FailureCode, ImageRefused, Overloaded
 from edge_fiqa.faces.align import align_given
+from edge_fiqa.faces.border import border_warnings
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
@@ -86,7 +87,8 @@ class PushedFaces:
             crop = align_given(image, landmarks, self.min_eye_px)
         except ImageRefused as refusal:
             return RefusedFace(name, SOURCE, refusal.code, str(refusal), landmarks=landmarks)
-        return FaceCrop(name, SOURCE, crop, landmarks=landmarks)
+        cut = border_warnings(landmarks, image.shape[1], image.shape[0])
+        return FaceCrop(name, SOURCE, crop, landmarks=landmarks, warnings=cut)
 
     def _detected(self, image: Bytes) -> Sequence[FaceCrop | RefusedFace]:
         if self.finder is None:
@@ -102,7 +104,7 @@ class PushedFaces:
 
 def _to_score(name: str, face: SeenFace) -> FaceCrop | RefusedFace:
     if face.crop is not None:
-        return FaceCrop(name, SOURCE, face.crop, face.box, face.landmarks)
+        return FaceCrop(name, SOURCE, face.crop, face.box, face.landmarks, face.warnings)
     code: FailureCode = "too_small" if face.skip == "too_small" else "no_face"
     reason = f"not scored: {face.skip}"
     return RefusedFace(name, SOURCE, code, reason, face.box, face.landmarks)

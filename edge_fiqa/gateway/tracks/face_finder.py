@@ -22,6 +22,7 @@ import numpy as np
 
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.align import align, eye_distance
+from edge_fiqa.faces.border import border_warnings
 from edge_fiqa.faces.detector import DetectedFace, YuNet
 from edge_fiqa.gateway.config.gateway import DetectorConfig, FacesConfig
 from edge_fiqa.types import Box, Bytes, Point
@@ -54,6 +55,7 @@ class SeenFace:
     score: float
     crop: Bytes | None
     skip: SkipReason | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class FindFaces(Protocol):
@@ -78,12 +80,14 @@ class FaceFinder:
     def _seen_face(self, image: Bytes, face: DetectedFace) -> SeenFace:
         points = tuple((float(x), float(y)) for x, y in face.landmarks)
         skip, crop = skip_reason(points, self.limits), None
+        cut: tuple[str, ...] = ()
         if skip is None:
             try:
                 crop = align(image, face.landmarks, self.limits.min_eye_px)
+                cut = border_warnings(face.landmarks, image.shape[1], image.shape[0])
             except ImageRefused as refusal:
                 skip = "too_small" if refusal.code == "too_small" else "no_landmarks"
-        return SeenFace(face.box, points, face.score, crop, skip)
+        return SeenFace(face.box, points, face.score, crop, skip, cut)
 
 
 def skip_reason(landmarks: Sequence[Point], limits: FacesConfig) -> SkipReason | None:
