@@ -154,7 +154,8 @@ def test_a_gate_from_pairs_and_a_recogniser(run, persons, tmp_path, recogniser_f
     flags = ("--pairs", pairs, "--recogniser", recogniser_file, "--fmr", "0.9")
     output = tmp_path / "c.json"
     status, out, err = run("calibrate", persons, "-o", output, "--fnmr", "0.2", *flags)
-    assert (status, err) == (0, NOT_ALIGNED.format(295, 320))
+    assert status == 0
+    assert re.fullmatch(NOT_ALIGNED.format(r"\d+", 320), err)
     assert "<- stored" in out
     status, _, err = run("calibrate", persons, "-o", output, "--fnmr", "0", *flags)
     assert status == 2
