@@ -18,6 +18,7 @@ from edge_fiqa.exits.fusion import Fusion, parse_fusion
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.images import MAX_PIXELS
+from edge_fiqa.faces.sources import check_ways
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.output import FileFormat, Format, shown
 
@@ -139,14 +140,11 @@ def _check_flags(options: argparse.Namespace) -> None:
 
 def _faces(options: argparse.Namespace) -> FaceRequest:
     """Landmarks and `--aligned` need no detector, and none is searched for then."""
-    ways = {
-        "--aligned": options.aligned,
-        "--detector": options.detector not in (AUTO, NONE),
-        "--landmarks": options.landmarks is not None,
-    }
-    if sum(ways.values()) > 1:
-        names = " and ".join(flag for flag, given in ways.items() if given)
-        raise ConfigError(f"{names} contradict each other; give one of them")
+    check_ways(
+        aligned=options.aligned,
+        detector=options.detector not in (AUTO, NONE),
+        landmarks=options.landmarks is not None,
+    )
     if not 64 <= options.detector_size <= 4096:
         raise ConfigError(f"--detector-size must be 64 to 4096, got {options.detector_size}")
     if not 0 < options.min_score < 1:

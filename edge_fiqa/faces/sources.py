@@ -52,6 +52,15 @@ class RefusedFace:
     landmarks: tuple[Point, ...] | None = None
 
 
+def check_ways(*, aligned: bool, detector: bool, landmarks: bool) -> bool:
+    """Say whether one way to the faces was asked for. Raises ConfigError if several were."""
+    ways = {"--aligned": aligned, "--detector": detector, "--landmarks": landmarks}
+    given = [flag for flag, value in ways.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} contradict each other; give one of them")
+    return bool(given)
+
+
 class FaceReader:
     """Image file -> aligned faces: by landmarks, by a detector, or as the crop that it already is.
 
@@ -75,14 +84,11 @@ class FaceReader:
         largest: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        ways = {
-            "--aligned": aligned,
-            "--detector": detector is not None and not crops_pass,
-            "--landmarks": landmarks is not None,
-        }
-        given = [flag for flag, value in ways.items() if value]
-        if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} contradict each other; give one of them")
+        given = check_ways(
+            aligned=aligned,
+            detector=detector is not None and not crops_pass,
+            landmarks=landmarks is not None,
+        )
         if isinstance(detector, (Path, str)):
             detector = PhotoDetector(detector)
         if detector is not None and not hasattr(detector, "detect"):
