@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 # The CPU build of torch is enough for everything here; the default one brings gigabytes of CUDA.
 TORCH ?= torch==2.13.0
 JOBS ?= 2
+MODELS ?= nano small
+SHIPPED := edge_fiqa/models
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench models clean
 help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -35,6 +37,22 @@ bench: $(VENV)/dev.ok  ## measure this machine; results go to benchmarks/results
 	$(BIN)/edge-fiqa bench --bundle nano small --steps --output benchmarks/results/bench.json
 	$(BIN)/python benchmarks/cost_model.py
 	$(BIN)/python benchmarks/side_by_side.py
+
+# DATA: a folder with splits/calibration.csv and its faces. The shipped weights become the shipped bundles.
+FACES := build/calibration-faces
+models: $(VENV)/dev.ok  ## build the shipped bundles anew: make models DATA=FOLDER [MODELS=nano]
+	test -n "$(DATA)"
+	rm -rf $(FACES) && $(BIN)/python calibration/faces.py $(DATA)/splits/calibration.csv $(DATA) $(FACES)
+	for model in $(MODELS); do \
+	  $(BIN)/python -m edge_fiqa build $(SHIPPED)/$$model.safetensors -o $(SHIPPED)/$$model-int8 --force \
+	    --name edge-fiqa-$$model --recipe engines/recipes/ov/$$model-int8.yaml \
+	    --calibration-images $(FACES) --calibration-limit 4000 && \
+	  cp $(SHIPPED)/$$model-int8/calibration.json calibration/default/$$model.json && \
+	  $(BIN)/python -m edge_fiqa build $(SHIPPED)/$$model.safetensors -o $(SHIPPED)/$$model-fp32 --force \
+	    --name edge-fiqa-$$model --recipe engines/recipes/ov/$$model-fp32.yaml \
+	    --calibration calibration/default/$$model.json \
+	    --calibration-images $(FACES) --calibration-limit 500 || exit 1; \
+	done
 
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)

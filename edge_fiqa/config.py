@@ -69,6 +69,7 @@ class BuildRecipe(
     segments: how many equal ones, or their last blocks as in "3,6,9,12"; None is one per block.
     ranges, range_faces: how INT8 ranges are determined, and on how many calibration faces.
     float_layers: linear layers left in float32 by INT8: blocks (block1) or layers (block1/fc2, stem).
+    half_weights: an fp32 bundle stores weights as float16, in half the space; it computes in float32.
     least_spearman, least_agreement: what reduced precision must keep of float32 at every exit, where
     there are calibration faces; accept_imprecise builds whatever it loses. plans: for TensorRT.
     """
@@ -79,6 +80,7 @@ class BuildRecipe(
     ranges: RangeMethod = "minmax"
     range_faces: int = 128
     float_layers: tuple[str, ...] = ()
+    half_weights: bool = False
     least_spearman: float = 0.995
     least_agreement: float = 0.99
     accept_imprecise: bool = False

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from edge_fiqa import __version__
-from edge_fiqa.build.precision import check_precision, compare
+from edge_fiqa.build.precision import check_precision, compare, with_graph_difference
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import (
     FLOAT_WEIGHTS,
@@ -20,6 +20,7 @@ from edge_fiqa.bundle.manifest import (
     PLAN_OPTIONS,
     WEIGHTS,
     Costs,
+    ExitParity,
     Manifest,
     NetworkInfo,
     Parity,
@@ -32,6 +33,7 @@ from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
 from edge_fiqa.calibration.monitor import with_reference
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
+from edge_fiqa.engines.ort import OnnxRuntime
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.route import parse_boundaries, segments_for
 from edge_fiqa.files import sha256
@@ -43,6 +45,8 @@ from edge_fiqa.model.weight_store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights
 from edge_fiqa.types import Array, Bytes, FaceSet, Segment
 
+GRAPH_FACES = 256  # faces scored by an INT8 graph as it is written, which is slow
+
 
 def build_bundle(
     checkpoint: Path,
@@ -51,6 +55,7 @@ def build_bundle(
     *,
     heads: int | None = None,
     faces: FaceSet | None = None,
+    calibration: Calibration | None = None,
     force: bool = False,
     name: str | None = None,
 ) -> Bundle:
@@ -58,6 +63,8 @@ def build_bundle(
 
     faces: aligned calibration faces, for INT8 ranges, parity and the calibration; without them parity
     is measured on synthetic images, and fewer than 100 make no calibration.
+    calibration: the bundle's, instead of one fitted to its own scores. Forms of one model share it,
+    so that their qualities stand on one scale.
     Nothing appears at `target` unless everything went well. Raises ConfigError if it exists and
     `force` is not given, and if the recipe's precision loses more than it allows.
     """
@@ -67,7 +74,7 @@ def build_bundle(
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         _write(weights, folder, recipe, None if faces is None else faces.crops, name or target.name)
-        _measure(weights, folder, recipe, faces)
+        _measure(weights, folder, recipe, faces, calibration)
         check_precision(Bundle.open(folder).manifest, recipe)
         folder.chmod(0o755)
         _swap(folder, target)
@@ -148,22 +155,34 @@ def _graphs(
         )
     else:
         for segment in segments:
-            yield segment, segment_graph(weights, segment, recipe.precision)
+            yield (
+                segment,
+                segment_graph(weights, segment, recipe.precision, half_weights=recipe.half_weights),
+            )
 
 
-def _measure(weights: Weights, folder: Path, recipe: BuildRecipe, faces: FaceSet | None) -> None:
+def _measure(
+    weights: Weights,
+    folder: Path,
+    recipe: BuildRecipe,
+    faces: FaceSet | None,
+    calibration: Calibration | None,
+) -> None:
     """Measure scores and costs of the bundle in `folder`, calibrate it, and complete its manifest."""
     crops = synthetic_faces(16) if faces is None else faces.crops
     images = "synthetic images" if faces is None else faces.described
     reference = _reference(weights, recipe, crops)
     manifest = Bundle.open(folder).manifest
     trails, golden, costs = _scores_and_costs(folder, crops, recipe.threads)
-    files, calibration = dict(manifest.files), None
-    if faces is not None and len(crops) >= LEAST_FACES:
+    files = dict(manifest.files)
+    if calibration is None and faces is not None and len(crops) >= LEAST_FACES:
         calibration = _calibrate(trails, faces, manifest)
+    if calibration is not None:
         calibration.save(folder / CALIBRATION)
         files[CALIBRATION] = sha256(folder / CALIBRATION)
     exits = compare(trails, reference, calibration)
+    if recipe.precision == "int8":
+        exits, golden = _against_own_graph(folder, crops, trails, exits)
     parity = Parity("onnxruntime fp32", len(crops), images, exits)
     golden_rows = tuple(tuple(float(score) for score in row) for row in golden)
     changes = {"files": files, "parity": parity, "costs": costs, "golden": golden_rows}
@@ -179,6 +198,17 @@ def _scores_and_costs(
         trails = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
         return trails, golden, measured_costs(engine)
+
+
+def _against_own_graph(
+    folder: Path, crops: Bytes, trails: Array, exits: tuple[ExitParity, ...]
+) -> tuple[tuple[ExitParity, ...], Array]:
+    """The rows with what the engine's INT8 differs from the graph's by; the graph's golden scores."""
+    rows = np.linspace(0, len(crops) - 1, min(GRAPH_FACES, len(crops))).astype(int)
+    with OnnxRuntime(Bundle.open(folder), optimised=False) as engine:
+        literal = all_exits(engine, crops[rows])
+        golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
+    return with_graph_difference(exits, trails[rows] - literal), golden
 
 
 def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from edge_fiqa.bundle.manifest import ExitParity, Manifest
@@ -33,6 +34,18 @@ def compare(
             ExitParity(depth, float(np.abs(a - b).max()), _spearman(a, b), agreement, within)
         )
     return tuple(rows)
+
+
+def with_graph_difference(
+    exits: tuple[ExitParity, ...], differences: Array
+) -> tuple[ExitParity, ...]:
+    """Rows completed by differences (N, E) between an engine and the bundle's graph as written."""
+    rms = np.sqrt((differences.astype(np.float64) ** 2).mean(axis=0))
+    largest = np.abs(differences).max(axis=0)
+    return tuple(
+        msgspec.structs.replace(row, rms_to_graph=float(r), max_to_graph=float(top))
+        for row, r, top in zip(exits, rms, largest, strict=True)
+    )
 
 
 def check_precision(manifest: Manifest, recipe: BuildRecipe) -> None:

@@ -30,19 +30,25 @@ from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.errors import BundleError, ConfigError
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.files import sha256
-from edge_fiqa.types import Segment, VitConfig
+from edge_fiqa.types import Precision, Segment, VitConfig
 
-SHIPPED = {
-    name: Path(__file__).parents[1] / "models" / f"{name}-int8" for name in ("nano", "small")
+SHIPPED_FORMS: dict[str, dict[Precision, Path]] = {
+    name: {
+        form: Path(__file__).parents[1] / "models" / f"{name}-{form}" for form in ("int8", "fp32")
+    }
+    for name in ("nano", "small")
 }
-"""The models that come with the package, by the name under which they are opened."""
+"""The models that come with the package, by the name under which they are opened, in each precision."""
+SHIPPED = {name: forms["int8"] for name, forms in SHIPPED_FORMS.items()}
+"""The form of each that every part of the package can run."""
 
 
 class Bundle:
-    """An opened, verified bundle."""
+    """An opened, verified bundle. backend: that computes it where nobody names another."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
+        self.backend = manifest.backend
         network = manifest.network
         self.config = VitConfig(
             mode=network.mode,
@@ -74,6 +80,12 @@ class Bundle:
             return cls(folder, manifest)
         except ConfigError as exc:
             raise BundleError(f"{path}: {exc}; rebuild the bundle") from exc
+
+    def computed_by(self, backend: str) -> Bundle:
+        """The same bundle for another backend."""
+        bundle = Bundle(self.folder, self.manifest)
+        bundle.backend = backend
+        return bundle
 
     def file_of(self, segment: Segment) -> Path:
         """The ONNX file of one of its segments."""
@@ -116,7 +128,7 @@ class Bundle:
             save_manifest(manifest, self.folder)
         except OSError as exc:
             raise BundleError(f"{self.folder / MANIFEST}: {exc.strerror}") from exc
-        return Bundle(self.folder, manifest)
+        return Bundle(self.folder, manifest).computed_by(self.backend)
 
 
 def _verify(path: Path, digest: str) -> None:

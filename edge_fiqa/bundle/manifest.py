@@ -41,11 +41,13 @@ class SegmentFile(Struct, frozen=True, forbid_unknown_fields=True):
     file: FileName
 
 
-class ExitParity(Struct, frozen=True, forbid_unknown_fields=True):
+class ExitParity(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """This bundle against the float32 reference, at one exit.
 
     agreement: the share of faces with the same decision, at the worst of the gates 10, 20 ... 90.
     within_a_point: the share whose 0-100 quality differs by one at most. None without calibration.
+    rms_to_graph, max_to_graph: INT8 only, raw scores of the engine that measured against those of the
+    bundle's own graph computed as it is written. Values that lie between two steps round either way.
     """
 
     exit: int
@@ -53,6 +55,8 @@ class ExitParity(Struct, frozen=True, forbid_unknown_fields=True):
     spearman: float | None
     agreement: float | None
     within_a_point: float | None
+    rms_to_graph: float | None = None
+    max_to_graph: float | None = None
 
 
 class Parity(Struct, frozen=True, forbid_unknown_fields=True):

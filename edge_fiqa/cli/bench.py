@@ -27,8 +27,14 @@ from edge_fiqa.bench.run import BenchPlan, run_benchmark
 from edge_fiqa.bench.timing import QUICK, USUAL, Effort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.face_folder import read_faces
-from edge_fiqa.cli.options import add_policy_arguments, cores, policies_of
+from edge_fiqa.cli.options import (
+    add_policy_arguments,
+    add_precision_argument,
+    cores,
+    policies_of,
+)
 from edge_fiqa.engines import BACKENDS, open_engine
+from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import parse_fusion
 from edge_fiqa.files import write_whole
@@ -48,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", type=Path, metavar="DIR", help="aligned faces (synthetic ones)")
     parser.add_argument("--quick", action="store_true", help="a first look: few rounds")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the result")
+    add_precision_argument(parser)
     table = parser.add_argument_group("the table: exit x batch x bundle x backend")
     table.add_argument("--exits", metavar="K,K,...", help="default: all")
     table.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="faces (1)")
@@ -78,7 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     old = load_result(options.compare) if options.compare is not None else None
-    bundles = [Bundle.open(name) for name in options.bundle]
+    backend = options.backend[0] if len(options.backend) == 1 else None
+    bundles = [
+        open_form(name, threads=options.threads, precision=options.precision, backend=backend)
+        for name in options.bundle
+    ]
     faces = _faces(options)
     if options.update_costs:
         return _update(bundles, options)

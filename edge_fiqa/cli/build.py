@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.calibration.fit import LEAST_FACES
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.info import describe
@@ -30,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration-limit", type=int, default=512, metavar="N", help="of them (512)"
     )
     parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE.json",
+        help="of another form of this model: take it instead of fitting one",
+    )
+    parser.add_argument(
         "--recipe", type=Path, metavar="FILE.yaml", help="the same choices as a file"
     )
     parser.add_argument(
@@ -45,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     try:
         from edge_fiqa.build.builder import build_bundle
+        from edge_fiqa.model.weights import load_weights
     except ImportError as exc:
         raise BackendMissing(
             f"building needs {exc.name}; run pip install 'edge-fiqa[build]'"
@@ -58,12 +66,17 @@ def run(options: argparse.Namespace) -> int:
     faces = None
     if options.calibration_images is not None:
         faces = read_faces(options.calibration_images, options.calibration_limit, "build")
+    calibration = None
+    if options.calibration is not None:
+        fingerprint = load_weights(options.checkpoint, options.heads).fingerprint
+        calibration = load_calibration(options.calibration, fingerprint)
     bundle = build_bundle(
         options.checkpoint,
         options.output,
         recipe,
         heads=options.heads,
         faces=faces,
+        calibration=calibration,
         force=options.force,
         name=options.name,
     )

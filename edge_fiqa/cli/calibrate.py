@@ -23,6 +23,7 @@ from edge_fiqa.cli.options import add_engine_arguments
 from edge_fiqa.cli.pairs import read_pairs
 from edge_fiqa.config import CalibrationRecipe, load_recipe
 from edge_fiqa.engines import open_engine
+from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.evaluation.recognition import read_recogniser
@@ -30,7 +31,7 @@ from edge_fiqa.exits.fusion import RULES, Fusion, parse_fusion
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.policies.gate import check_gate
 from edge_fiqa.scoring.scorer import available_backend
-from edge_fiqa.types import Array, FaceSet
+from edge_fiqa.types import Array, FaceSet, Precision
 
 USUAL = CalibrationRecipe()
 
@@ -57,6 +58,7 @@ class CalibrateRequest:
     bundle: str
     backend: str | None
     threads: int | None
+    precision: Precision | None
     recipe: CalibrationRecipe
     fnmr_target: FnmrTarget | None
 
@@ -71,6 +73,7 @@ class CalibrateRequest:
             options.bundle,
             options.backend,
             options.threads,
+            options.precision,
             load_recipe(options.recipe, stated, CalibrationRecipe),
             _fnmr_target(options),
         )
@@ -128,7 +131,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     request = CalibrateRequest.of(options)
     recipe = request.recipe
-    bundle = Bundle.open(request.bundle)
+    bundle = open_form(
+        request.bundle,
+        threads=request.threads,
+        precision=request.precision,
+        backend=request.backend,
+    )
     faces = read_faces(request.faces, recipe.limit, "calibrate")
     fusions = request.fusions(bundle.config.depth)
     fusion: Fusion = "FW" if "FW" in fusions else fusions[0]

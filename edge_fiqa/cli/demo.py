@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         exits, engine = scorer.controller.exits, scorer.engine
         ms = [_ms_to(scorer, depth) for depth in exits]
         print(
-            f"edge-fiqa {__version__}: {scorer.bundle.manifest.name} on {engine.backend}, "
+            f"edge-fiqa {__version__}: {scorer.bundle.manifest.name} "
+            f"{scorer.bundle.manifest.precision} on {engine.backend}, "
             f"{engine.device.strip()}, {engine.threads} threads\n"
             f"{how}\n"
             "Grace Hopper's portrait, made worse step by step. Quality 0-100 if we stop at exit:\n"

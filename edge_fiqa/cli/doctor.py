@@ -10,14 +10,18 @@ import sys
 from pathlib import Path
 
 from edge_fiqa import __version__
-from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
+from edge_fiqa.cli.info import form_line
 from edge_fiqa.cli.options import cores
 from edge_fiqa.doctor.device_check import examine
 from edge_fiqa.doctor.engine_check import check_engine
 from edge_fiqa.engines import BACKENDS
+from edge_fiqa.engines.forms import keep_tuned, open_form
 from edge_fiqa.engines.machine import read_machine
+from edge_fiqa.engines.processor import described
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import write_whole
+from edge_fiqa.measurement.tuning import fastest_form
 
 PACKAGES = {
     "numpy": "needed",
@@ -35,6 +39,11 @@ PACKAGES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="nano", metavar="DIR")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="measure every form of the shipped models here, and take the fastest from now on",
+    )
     parser.add_argument(
         "--device",
         action="store_true",
@@ -54,7 +63,13 @@ def run(options: argparse.Namespace) -> int:
     print(f"{cores()} processors usable\n\npackages")
     for name, purpose in PACKAGES.items():
         print(f"  {name:<14} {_version(name):<16} {purpose}")
-    bundle = Bundle.open(options.bundle)
+    if options.tune:
+        return tune()
+    print("\nforms of the shipped models")
+    for model in SHIPPED_FORMS:
+        for threads in sorted({1, cores()}):
+            print(f"  {form_line(model, threads)}")
+    bundle = open_form(options.bundle)
     print(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
     if options.device:
         return _device(bundle, options.report)
@@ -67,6 +82,19 @@ def run(options: argparse.Namespace) -> int:
         print("\nno engine can score this bundle here", file=sys.stderr)
         return 2
     print(f"\nready: scoring works with {', '.join(usable)}")
+    return 0
+
+
+def tune() -> int:
+    """Measure every form of the shipped models, with one thread and with all, and keep the fastest."""
+    print(f"\nmeasuring on {described()}; nothing else should run")
+    for model in SHIPPED_FORMS:
+        for threads in sorted({1, cores()}):
+            form = fastest_form(model, threads)
+            path = keep_tuned(model, threads, form)
+            times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in form.ms.items())
+            print(f"  {model}, {threads} threads: {form.precision} on {form.backend}  ({times})")
+    print(f"kept in {path}; delete it to go back to the table of docs/forms.md")
     return 0
 
 

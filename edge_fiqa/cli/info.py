@@ -8,8 +8,10 @@ from typing import TextIO
 
 import msgspec
 
-from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
 from edge_fiqa.calibration.scale import form_of
+from edge_fiqa.cli.options import add_precision_argument, cores
+from edge_fiqa.engines.forms import chosen_form, open_form
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.exits.route import route_to
 
@@ -17,15 +19,30 @@ from edge_fiqa.exits.route import route_to
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", nargs="?", default="nano", metavar="DIR|nano|small")
     parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--threads", type=int, metavar="N", help="that it would compute with")
+    add_precision_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    bundle = Bundle.open(options.bundle)
+    bundle = open_form(
+        options.bundle, threads=options.threads, precision=options.precision, backend=None
+    )
     if options.format == "json":
         print(msgspec.json.encode(bundle.manifest).decode())
     else:
         describe(bundle, sys.stdout)
+        if options.bundle in SHIPPED_FORMS:
+            print(f"\n{form_line(options.bundle, options.threads)}")
     return 0
+
+
+def form_line(model: str, threads: int | None) -> str:
+    """Which form of a shipped model this machine takes by itself, and why."""
+    form, threads = chosen_form(model, threads=threads), threads or cores()
+    return (
+        f"{model} with {threads} threads here: {form.precision} on {form.backend}, as {form.why}; "
+        "--precision and --backend overrule it"
+    )
 
 
 def describe(bundle: Bundle, out: TextIO) -> None:
@@ -67,6 +84,8 @@ def _exit_table(bundle: Bundle) -> list[str]:
     table: CostTable = bundle.costs
     parity = {row.exit: row for row in bundle.manifest.parity.exits}
     lines = ["  exit  gflops      ms  max diff  spearman  decisions  +-1 point"]
+    quantised = bundle.manifest.precision == "int8"
+    lines[0] += "  rms to graph" if quantised else ""
     for depth in bundle.manifest.exits:
         steps = route_to(bundle.segments, depth)
         ms, row = table.ms_of(steps), parity.get(depth)
@@ -79,6 +98,9 @@ def _exit_table(bundle: Bundle) -> list[str]:
             _percent(row.agreement if row else None, 10),
             _percent(row.within_a_point if row else None, 10),
         ]
+        if quantised:
+            rms = None if row is None else row.rms_to_graph
+            cells.append(f"{'NA':>13}" if rms is None else f"{rms:13.1e}")
         lines.append(" ".join(cells))
     return lines
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.engines import cores as cores
+from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import RULES
 from edge_fiqa.policies.policy import Budget, Convergence, Deadline, Fixed, Policy
@@ -22,7 +23,16 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", choices=BACKENDS, help="library that computes (default: the bundle's)"
     )
+    add_precision_argument(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of one engine")
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=("int8", "fp32"),
+        help="of a shipped model (default: the one that is fastest on this processor)",
+    )
 
 
 def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,8 +75,14 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_bundle(options: argparse.Namespace) -> Bundle:
-    return Bundle.open(options.bundle)
+def open_bundle(options: argparse.Namespace, threads: int | None = None) -> Bundle:
+    """threads: of one engine, where the flags do not say it."""
+    return open_form(
+        options.bundle,
+        threads=options.threads or threads,
+        precision=options.precision,
+        backend=options.backend,
+    )
 
 
 def policies_of(options: argparse.Namespace, depth: int) -> list[Policy]:

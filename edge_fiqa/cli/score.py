@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_fiqa.calibration.audit import SHARE, Audit
 from edge_fiqa.calibration.monitor import Finding
 from edge_fiqa.cli import Terminated
-from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments, cores
+from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments
 from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
@@ -169,24 +169,18 @@ def _say_unmatched(landmarks: Landmarks) -> None:
 
 
 def _scorers(request: ScoreRequest) -> tuple[list[Scorer], int]:
-    """Open the scorers, and say how many files each takes at once.
-
-    One thread per scorer and a scorer per core give the most faces/s. All cores on one face give the
-    shortest answer, which is what a single file or a policy in ms asks for.
-    """
-    jobs = 1 if request.single else request.jobs or (1 if request.timed else cores())
+    """Open the scorers, and say how many files each takes at once."""
     together = 1 if request.single or request.timed else TOGETHER
-    threads = max(1, cores() // jobs) if request.threads is None else request.threads
     scorers = [
         Scorer.open(
             request.bundle,
             backend=request.backend,
-            threads=threads,
+            threads=request.threads,
             fusion=request.fusion,
             gate=request.gate,
             calibration=request.calibration,
         )
-        for _ in range(jobs)
+        for _ in range(request.jobs)
     ]
     return scorers, together
 

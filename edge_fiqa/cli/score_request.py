@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.audit import SHARE
-from edge_fiqa.cli.options import open_bundle, policies_of
+from edge_fiqa.cli.options import cores, open_bundle, policies_of
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import Fusion, parse_fusion
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
@@ -80,13 +80,13 @@ class OutputRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRequest:
-    """jobs: files scored side by side; threads: of one engine; None for what suits the work."""
+    """jobs: files scored side by side. threads: of one engine."""
 
     inputs: tuple[str, ...]
     bundle: Bundle
     backend: str | None
-    threads: int | None
-    jobs: int | None
+    threads: int
+    jobs: int
     fusion: Fusion
     calibration: Calibration | None
     gate: int | None
@@ -97,8 +97,7 @@ class ScoreRequest:
 
     @property
     def single(self) -> bool:
-        """One file, whose answer should come soon."""
-        return len(self.inputs) == 1 and Path(self.inputs[0]).is_file()
+        return _is_single(self.inputs)
 
     @property
     def timed(self) -> bool:
@@ -109,7 +108,9 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
     """Raises ConfigError for flags that contradict each other, and where no input exists."""
     _check_flags(options)
     _check_inputs(options.inputs)
-    bundle = open_bundle(options)
+    jobs = _jobs(options)
+    threads = max(1, cores() // jobs) if options.threads is None else options.threads
+    bundle = open_bundle(options, threads)
     calibration = None
     if options.calibration is not None:
         calibration = load_calibration(options.calibration, bundle.manifest.fingerprint)
@@ -117,8 +118,8 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
         inputs=tuple(options.inputs),
         bundle=bundle,
         backend=options.backend,
-        threads=options.threads,
-        jobs=options.jobs,
+        threads=threads,
+        jobs=jobs,
         fusion=parse_fusion(options.fusion, bundle.config.depth),
         calibration=calibration,
         gate=options.gate,
@@ -127,6 +128,23 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
         faces=_faces(options),
         output=_output(options),
     )
+
+
+def _is_single(inputs: Sequence[str]) -> bool:
+    """One file, whose answer should come soon."""
+    return len(inputs) == 1 and Path(inputs[0]).is_file()
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    """One thread per engine and an engine per core give the most faces/s.
+
+    All cores on one face give the shortest answer, which is what a single file or a policy in ms asks
+    for.
+    """
+    if _is_single(options.inputs):
+        return 1
+    timed = options.budget_ms is not None or options.deadline_ms is not None
+    return options.jobs or (1 if timed else cores())
 
 
 def _check_flags(options: argparse.Namespace) -> None:

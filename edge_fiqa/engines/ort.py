@@ -11,6 +11,7 @@ import onnxruntime as ort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.processor import described
 from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import BackendMissing, EngineFailed
 from edge_fiqa.types import Array, Bytes, Rows, Segment
@@ -19,7 +20,14 @@ from edge_fiqa.types import Array, Bytes, Rows, Segment
 class OnnxRuntime(EngineBase):
     backend = "ort"
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, *, optimised: bool = True
+    ) -> None:
+        """optimised: False computes the graphs node by node as they are written, slowly.
+
+        That is what an INT8 bundle's scores are defined by: every product in float32, of numbers
+        that were rounded where the graph says so. No instruction set changes it.
+        """
         if bundle.manifest.precision == "bf16":
             raise BackendMissing(
                 "ONNX Runtime has no bfloat16 kernels on CPU; "
@@ -29,7 +37,7 @@ class OnnxRuntime(EngineBase):
         self.bundle, self.config = bundle, bundle.config
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
-        self.device = "CPU"
+        self.device, self._optimised = described(), optimised
         self._sessions: dict[Segment, Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
 
@@ -80,6 +88,8 @@ class OnnxRuntime(EngineBase):
         options.log_severity_level = 3
         # Every session has its own threads: none may spin while another one works.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        if not self._optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         path = self.bundle.file_of(segment)
         try:
             session = ort.InferenceSession(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import sys
 import weakref
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
+from edge_fiqa.engines.processor import described
 from edge_fiqa.engines.turn import AFTER_FORK, in_turn
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.files import cache_folder, not_writable
@@ -48,9 +48,6 @@ def _without_telemetry() -> Any:
 
 ov = _without_telemetry()
 
-ATTENTION_ENTRY = re.compile(r"block\d+/[qkv]/biased")
-ATTENTION_EXIT = re.compile(r"block\d+/heads")
-
 
 class OpenVINO(EngineBase):
     backend = "ov"
@@ -62,9 +59,7 @@ class OpenVINO(EngineBase):
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
         self._core = ov.Core()
-        self.device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
-        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._half_attention = bundle.manifest.precision == "int8" and "BF16" in capabilities
+        self.device = described()
         self._requests: dict[tuple[Segment, int], Any] = {}
         self._sources: dict[tuple[Segment, int], Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
@@ -116,8 +111,6 @@ class OpenVINO(EngineBase):
             model = self._core.read_model(path)
             shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
             model.reshape({model.input(0): ov.PartialShape(shape)})
-            if self._half_attention:
-                attend_in_bf16(model)
             request = self._core.compile_model(
                 model, "CPU", self._properties()
             ).create_infer_request()
@@ -137,7 +130,7 @@ class OpenVINO(EngineBase):
         properties = {
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # precision is in the graph, but see attend_in_bf16
+            "INFERENCE_PRECISION_HINT": "f32",  # precision is in the graph
             # Pinned, every one-thread engine would sit on the same first core.
             "ENABLE_CPU_PINNING": False,
         }
@@ -180,26 +173,3 @@ def _never_free_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_never_free_in_child)
-
-
-def attend_in_bf16(model: Any) -> None:
-    """Let the attention of every block multiply bfloat16, in place; its softmax included.
-
-    For INT8 bundles on CPUs that multiply it natively: rounding queries, keys and values to 8 bits of
-    mantissa adds little to what INT8 layers around them lose. In the file it would be refused by
-    ONNX Runtime, and by GPUs before Ampere.
-    """
-    for node in model.get_ordered_ops():
-        name = node.get_friendly_name()
-        if ATTENTION_ENTRY.fullmatch(name):
-            _convert_output(node, ov.Type.bf16)
-        elif ATTENTION_EXIT.fullmatch(name):
-            _convert_output(node, ov.Type.f32)
-    model.validate_nodes_and_infer_types()
-
-
-def _convert_output(node: Any, to: Any) -> None:
-    readers = node.output(0).get_target_inputs()
-    converted = ov.opset13.convert(node, to)
-    for reader in readers:
-        reader.replace_source_output(converted.output(0))

@@ -27,6 +27,7 @@ from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import IMAGE, PATCH, Array, Precision, Segment, VitConfig
 
 OPSET, IR_VERSION = 17, 8
+FLOAT = TensorProto.FLOAT
 LN_EPS = 1e-5
 HALF: Mapping[Precision, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 LINEAR_LAYERS = ("stem", "q", "k", "v", "proj", "fc1", "fc2")
@@ -34,16 +35,22 @@ PIXELS = "stem/pixels"  # the one activation whose INT8 scale is known exactly: 
 
 
 def segment_graph(
-    weights: Weights, segment: Segment, precision: Precision = "fp32", batch: int | None = None
+    weights: Weights,
+    segment: Segment,
+    precision: Precision = "fp32",
+    batch: int | None = None,
+    *,
+    half_weights: bool = False,
 ) -> onnx.ModelProto:
     """The checked ONNX model of one segment. `batch` None leaves N dynamic.
 
+    half_weights: an fp32 graph stores weights as float16, half the size, and widens them on loading.
     "int8" is not made here but by `quantise.quantise_segment` from the fp32 graph.
     """
     check_segment(segment, weights.config)
     if precision == "int8":
         raise ConfigError("an int8 graph is made from the fp32 graph by quantise_segment")
-    return _SegmentBuilder(weights, segment, HALF.get(precision), batch).build()
+    return _SegmentBuilder(weights, segment, HALF.get(precision), batch, half_weights).build()
 
 
 def check_segment(segment: Segment, config: VitConfig) -> None:
@@ -55,10 +62,15 @@ def check_segment(segment: Segment, config: VitConfig) -> None:
 
 class _SegmentBuilder:
     def __init__(
-        self, weights: Weights, segment: Segment, half: int | None, batch: int | None
+        self,
+        weights: Weights,
+        segment: Segment,
+        half: int | None,
+        batch: int | None,
+        half_weights: bool,
     ) -> None:
         self.weights, self.config, self.segment = weights.arrays, weights.config, segment
-        self.half, self.batch = half, batch
+        self.half, self.batch, self.half_weights = half, batch, half_weights
         self.head = fold_head(weights.arrays, weights.config)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
@@ -208,13 +220,15 @@ class _SegmentBuilder:
     def _float(self, x: str, out: str) -> str:
         return x if self.half is None else self._add("Cast", [x], out, to=TensorProto.FLOAT)
 
-    def _constant(self, name: str, value: Array | np.float32) -> str:
+    def _constant(self, name: str, value: np.ndarray | np.float32) -> str:
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def _half(self, name: str, value: Array | float) -> str:
         """A constant in the graph's compute precision."""
+        if self.half is None and self.half_weights and name.endswith(".weight"):
+            return self._widened(name, value)
         if self.half is None:
             return self._constant(name, np.asarray(value, np.float32))
         name += "/half"
@@ -225,6 +239,11 @@ class _SegmentBuilder:
                 name, self.half, array.shape, array.tobytes(), raw=True
             )
         return name
+
+    def _widened(self, name: str, value: Array | float) -> str:
+        """A float32 constant that is stored as float16."""
+        stored = np.asarray(value).astype(np.float16)
+        return self._add("Cast", [self._constant(name, stored)], name + "/wide", to=FLOAT)
 
     def _ints(self, values: list[int]) -> str:
         return self._constant(f"ints/{','.join(map(str, values))}", np.array(values, np.int64))

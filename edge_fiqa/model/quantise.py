@@ -3,6 +3,9 @@
 onnxruntime's quantiser does the work. Only the inputs and weights of linear layers are rounded;
 their sums, attention products, normalisations, the residual stream and the scores stay float.
 Zero points are 0 so that TensorRT accepts the same file.
+
+Weights have 7 bits: processors without VNNI add two products of an unsigned and a signed byte in 16
+bits and cut off what does not fit. 2 * 255 * 64 = 32,640 does, so every processor gets the same sums.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from onnxruntime.quantization.calibrate import create_calibrator
 
 from edge_fiqa.config import RangeMethod
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.model.equalise import Ranges, equalise, equalised_values, expose
 from edge_fiqa.model.graph import LINEAR_LAYERS, PIXELS, segment_graph
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import Bytes, Segment
@@ -37,6 +41,7 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 ENTROPY_BINS = 1024
+LARGEST_WEIGHT = 64  # of an INT8 weight; reduce_range makes it so
 QDQ_OPTIONS = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
@@ -64,10 +69,11 @@ def quantised_segments(
     if not len(faces):
         raise ConfigError("INT8 needs calibration images: give --calibration-images DIR")
     inputs: Sequence[np.ndarray] = [face[None] for face in faces]
+    ranges = _channel_ranges(weights, inputs)
     first = 1
     while group := [segment for segment in segments if segment.first == first]:
         for segment in group:
-            graph = segment_graph(weights, segment)
+            graph = equalise(segment_graph(weights, segment), ranges)
             yield segment, quantise_segment(graph, inputs, method, float_layers)
         bodies = [segment for segment in group if not segment.tail]
         if not bodies:
@@ -75,6 +81,18 @@ def quantised_segments(
         body = min(bodies, key=lambda segment: segment.last)
         inputs = _tokens_after(segment_graph(weights, body), inputs)
         first = body.last + 1
+
+
+def _channel_ranges(weights: Weights, inputs: Sequence[np.ndarray]) -> Ranges:
+    """The largest absolute value of each channel that `equalise` may divide, over all faces."""
+    names = equalised_values(weights.config.depth)
+    session = _session(expose(segment_graph(weights, Segment(1, weights.config.depth)), names))
+    ranges: Ranges = {}
+    for image in inputs:
+        for name, value in zip(names, session.run(names, {"image": image}), strict=True):
+            top = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
+            ranges[name] = np.maximum(ranges.get(name, top), top)
+    return ranges
 
 
 def _tokens_after(body: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
@@ -110,6 +128,7 @@ def quantise_segment(
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            reduce_range=True,  # of weights only
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=linear,
             extra_options={**QDQ_OPTIONS, "TensorQuantOverrides": overrides},

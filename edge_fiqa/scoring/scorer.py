@@ -8,7 +8,6 @@ with Scorer.open() as scorer:                      # the default model
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from edge_fiqa.calibration.monitor import Monitor
 from edge_fiqa.calibration.scale import form_of
 from edge_fiqa.engines import cores, open_engine
 from edge_fiqa.engines.base import Engine
+from edge_fiqa.engines.forms import PORTABLE_BACKENDS, is_installed, open_form
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
@@ -45,9 +45,7 @@ from edge_fiqa.scoring.inputs import (
 )
 from edge_fiqa.scoring.pool import ControllerPool
 from edge_fiqa.scoring.recorder import Recorder
-from edge_fiqa.types import Bytes
-
-PORTABLE_BACKENDS = {"ov": "openvino", "ort": "onnxruntime"}
+from edge_fiqa.types import Bytes, Precision
 
 
 @dataclass(frozen=True)
@@ -166,6 +164,7 @@ class Scorer:
         cls,
         bundle: Bundle | Path | str = "nano",
         *,
+        precision: Precision | None = None,
         backend: str | None = None,
         threads: int | None = None,
         fusion: Fusion = "FW",
@@ -175,18 +174,19 @@ class Scorer:
     ) -> Scorer:
         """Open a bundle, or a shipped model by its name, on a backend.
 
+        Of a shipped model, the form that this machine computes fastest, if neither precision nor
+        backend says which.
         threads: that one face is computed with; None: all processors, shared between the workers.
         workers: engines, and so faces that threads may have scored at the same time.
         Raises BundleError, BackendMissing, EngineFailed or ConfigError.
         """
         workers = whole_number("workers", workers, 1)
-        if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle)
+        if workers > 1 and threads is None:
+            threads = max(1, cores() // workers)
+        bundle = open_form(bundle, threads=threads, precision=precision, backend=backend)
         if isinstance(calibration, (str, Path)):
             calibration = load_calibration(Path(calibration), bundle.manifest.fingerprint)
         name = backend or available_backend(bundle)
-        if workers > 1 and threads is None:
-            threads = max(1, cores() // workers)
         with ExitStack() as opened:
             engines = [
                 opened.enter_context(open_engine(bundle, name, threads)) for _ in range(workers)
@@ -294,9 +294,9 @@ class Scorer:
 
 def available_backend(bundle: Bundle) -> str:
     """The bundle's own backend; for portable bundles the other portable one where it is absent."""
-    wanted = bundle.manifest.backend
+    wanted = bundle.backend
     if wanted in PORTABLE_BACKENDS and bundle.manifest.precision != "bf16":
         for name in (wanted, *PORTABLE_BACKENDS):
-            if importlib.util.find_spec(PORTABLE_BACKENDS[name]) is not None:
+            if is_installed(name):
                 return name
     return wanted

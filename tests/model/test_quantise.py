@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.route import segments_for
 from edge_fiqa.model.graph import segment_graph
-from edge_fiqa.model.quantise import quantise_segment, quantised_segments
+from edge_fiqa.model.quantise import LARGEST_WEIGHT, quantise_segment, quantised_segments
 from edge_fiqa.types import Segment
 
 SEGMENT = Segment(1, 2)
@@ -39,6 +39,18 @@ def test_weights_have_a_scale_per_output_channel(model):
     assert constants[node.input[0]].shape == (32, 128)
     assert constants[node.input[1]].shape == (128,)
     assert next(a.i for a in node.attribute if a.name == "axis") == 1
+
+
+def test_two_products_never_leave_16_bits(model):
+    """Processors without VNNI add two products of an unsigned and a signed byte, saturating."""
+    assert np.iinfo(np.int16).max >= 2 * 255 * LARGEST_WEIGHT
+    weights = [
+        numpy_helper.to_array(t)
+        for t in model.graph.initializer
+        if t.name.endswith(".weight_quantized")
+    ]
+    assert len(weights) == 13
+    assert all(np.abs(w.astype(int)).max() == LARGEST_WEIGHT for w in weights)
 
 
 def test_only_the_linear_layers_are_quantised(model):

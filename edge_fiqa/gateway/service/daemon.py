@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
 
-from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines.build_progress import reporting_to
+from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.config.gateway import load_config
 from edge_fiqa.gateway.events.event import Sink
@@ -75,7 +75,7 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
     """
     config = load_config(file)
     check_outputs(mqtt=config.mqtt, http=config.http)
-    signals, bundle = Signals(stop_on), Bundle.open(config.model)
+    signals, bundle = Signals(stop_on), open_form(config.model, threads=config.threads)
     backend = config.backend or available_backend(bundle)
     view = LiveView(bundle.manifest.name, backend, BuildWatch())
     sinks = open_sinks(mqtt=config.mqtt, file=config.file, store=config.store)
