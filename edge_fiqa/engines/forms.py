@@ -34,7 +34,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Rule:
+class FormRule:
     """Holds where the processor has one of `any_of` (or there are none) and computes with few threads.
 
     measured: on which processor; None where it is only reasoned.
@@ -49,12 +49,12 @@ class Rule:
 
 
 RULES = (
-    Rule(("avx512_vnni",), None, "int8", "ov", "VNNI multiplies bytes", "AMD EPYC, Zen 4"),
-    Rule(("avx_vnni",), None, "int8", "ov", "VNNI multiplies bytes", None),
-    Rule(("asimddp", "i8mm"), None, "int8", "ov", "dot products of bytes", None),
-    Rule(("avx2",), 1, "int8", "ort", "no VNNI: ONNX Runtime's bytes lead", "AMD EPYC, Zen 3"),
-    Rule((), None, "fp32", "ov", "no products of bytes: float32 leads", "AMD EPYC, Zen 3"),
-    Rule((), None, "int8", "ort", "OpenVINO is not installed", None),
+    FormRule(("avx512_vnni",), None, "int8", "ov", "VNNI multiplies bytes", "AMD EPYC, Zen 4"),
+    FormRule(("avx_vnni",), None, "int8", "ov", "VNNI multiplies bytes", None),
+    FormRule(("asimddp", "i8mm"), None, "int8", "ov", "dot products of bytes", None),
+    FormRule(("avx2",), 1, "int8", "ort", "no VNNI: ONNX Runtime's bytes lead", "AMD EPYC, Zen 3"),
+    FormRule((), None, "fp32", "ov", "no products of bytes: float32 leads", "AMD EPYC, Zen 3"),
+    FormRule((), None, "int8", "ort", "OpenVINO is not installed", None),
 )
 """The first that holds, and whose library is installed, counts. BF16 and FP16 led nowhere so far."""
 
@@ -126,13 +126,13 @@ def chosen_form(
     return Form(precision or "int8", backend or _installed_backend(), "asked for")
 
 
-def _holds(rule: Rule, instructions: Sequence[str], threads: int) -> bool:
+def _holds(rule: FormRule, instructions: Sequence[str], threads: int) -> bool:
     return (not rule.any_of or any(name in instructions for name in rule.any_of)) and (
         rule.most_threads is None or threads <= rule.most_threads
     )
 
 
-def _allowed(form: Rule | TunedForm, precision: Precision | None, backend: str | None) -> bool:
+def _allowed(form: FormRule | TunedForm, precision: Precision | None, backend: str | None) -> bool:
     """Whether it is what was asked for, and its library is here."""
     return (
         precision in (None, form.precision)

@@ -116,3 +116,17 @@ def test_impossible_segments(tiny, tiny_c):
         segment_graph(tiny_c, Segment(1, 1, tail=True))
     with pytest.raises(ConfigError, match="int8"):
         segment_graph(tiny, Segment(1, 1), "int8")
+
+
+def test_half_weights_take_half_the_space_and_compute_in_float32(tiny, faces):
+    whole = segment_graph(tiny, Segment(1, 4, True))
+    half = segment_graph(tiny, Segment(1, 4, True), half_weights=True)
+    assert half.ByteSize() < 0.65 * whole.ByteSize()
+    expected, found = run(whole, faces)[0], run(half, faces)[0]
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    assert not np.array_equal(found, expected)
+    products = [
+        node.input for node in half.graph.node if node.op_type == "MatMul" and "dot" not in node.name
+    ]
+    stored = {t.name: t.data_type for t in half.graph.initializer}
+    assert not any(stored.get(name) == onnx.TensorProto.FLOAT16 for row in products for name in row)
