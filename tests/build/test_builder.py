@@ -8,8 +8,9 @@ from edge_fiqa.build import builder as build
 from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.config import BuildRecipe
+from edge_fiqa.engines.ort import OnnxRuntime
 from edge_fiqa.errors import CheckpointError, ConfigError
-from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 from edge_fiqa.types import FaceSet
 
 
@@ -100,3 +101,24 @@ def test_the_same_checkpoint_gives_the_same_files(checkpoint, tmp_path):
     faces = FaceSet(synthetic_faces(3), ("a", "b", "c"), "noise")
     one, two = (build_bundle(checkpoint, tmp_path / n, recipe, faces=faces) for n in "ab")
     assert one.manifest.files == two.manifest.files
+
+
+def test_int8_is_defined_by_its_graph_and_measured_against_it(checkpoint, tmp_path):
+    recipe = BuildRecipe(backend="ov", precision="int8", segments="2,4", accept_imprecise=True)
+    faces = FaceSet(synthetic_faces(3), ("a", "b", "c"), "noise")
+    built = build_bundle(checkpoint, tmp_path / "b", recipe, faces=faces)
+    with OnnxRuntime(built, optimised=False) as engine:
+        written = all_exits(engine, synthetic_faces(2))
+    np.testing.assert_allclose(np.array(built.manifest.golden), written, atol=1e-6)
+    assert all(row.max_to_graph < 0.05 for row in built.manifest.parity.exits)
+    plain = build_bundle(checkpoint, tmp_path / "plain", BuildRecipe(backend="ort"))
+    assert all(row.max_to_graph is None for row in plain.manifest.parity.exits)
+
+
+def test_forms_of_a_model_share_a_calibration(bundle, checkpoint, tmp_path):
+    recipe = BuildRecipe(backend="ort", half_weights=True)
+    half = build_bundle(checkpoint, tmp_path / "b", recipe, calibration=bundle.calibration)
+    assert half.calibration.id == bundle.calibration.id
+    assert (half.folder / "weights.bin").stat().st_size < (
+        0.6 * (bundle.folder / "weights.bin").stat().st_size
+    )

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_fiqa.build.precision import check_precision, compare
+from edge_fiqa.build.precision import check_precision, compare, with_graph_difference
 from edge_fiqa.calibration.fit import fit_calibration
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.errors import ConfigError
@@ -64,3 +64,13 @@ def test_without_calibration_there_are_no_decisions(reference):
     assert {(r.agreement, r.within_a_point) for r in compare(reference, reference, None)} == {
         (None, None)
     }
+
+
+def test_an_engine_is_held_against_its_own_graph(reference, calibration):
+    rows = compare(reference, reference, calibration)
+    differences = np.zeros((4, 3), np.float32)
+    differences[0, 1] = -0.2
+    zero, one, _ = with_graph_difference(rows, differences)
+    assert (zero.rms_to_graph, zero.max_to_graph) == (0, 0)
+    assert (one.rms_to_graph, one.max_to_graph) == pytest.approx((0.1, 0.2))
+    assert one.agreement == rows[1].agreement

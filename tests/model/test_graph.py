@@ -126,7 +126,9 @@ def test_half_weights_take_half_the_space_and_compute_in_float32(tiny, faces):
     np.testing.assert_allclose(found, expected, atol=5e-3)
     assert not np.array_equal(found, expected)
     products = [
-        node.input for node in half.graph.node if node.op_type == "MatMul" and "dot" not in node.name
+        node.input
+        for node in half.graph.node
+        if node.op_type == "MatMul" and "dot" not in node.name
     ]
     stored = {t.name: t.data_type for t in half.graph.initializer}
     assert not any(stored.get(name) == onnx.TensorProto.FLOAT16 for row in products for name in row)

@@ -8,10 +8,12 @@ import pytest
 
 from edge_fiqa import Budget, Fixed, Scorer
 from edge_fiqa.bundle.bundle import SHIPPED, Bundle
+from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import BundleError, ConfigError
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.measurement.all_exits import all_exits
+from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.types import Segment
 
@@ -99,6 +101,24 @@ def test_policies_in_ms_measure_an_engine_that_the_bundle_does_not_know(bundle, 
         assert scorer.score_face(faces[0], [Budget(ms=1e-6)]).exit.depth == 1
 
 
+@pytest.mark.parametrize("backend", ["ov", "ort"])
+def test_a_cost_table_of_another_processor_is_never_taken_for_this_ones(
+    bundle, backend, monkeypatch
+):
+    with open_engine(bundle, backend, threads=1) as engine:
+        costs = measured_costs(engine)
+    measured = Bundle(bundle.folder, msgspec.structs.replace(bundle.manifest, costs=costs))
+    with Scorer.open(measured, backend=backend, threads=1) as scorer:
+        before = scorer.controller.costs
+        scorer.prepare([Budget(ms=1000)])
+        assert scorer.controller.costs is before
+    monkeypatch.setattr(f"edge_fiqa.engines.{backend}.described", lambda: "AMD EPYC with avx2")
+    with Scorer.open(measured, backend=backend, threads=1) as scorer:
+        before = scorer.controller.costs
+        scorer.prepare([Budget(ms=1000)])
+        assert scorer.controller.costs is not before
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_models_are_there_and_know_faces_from_noise(name):
     from edge_fiqa.cli.demo import portrait
@@ -127,7 +147,8 @@ def test_a_portable_bundle_falls_back_to_the_engine_that_is_installed(bundle, mo
     def found(name):
         return None if name == "openvino" else object()
 
-    portable = type("B", (), {"manifest": type("M", (), {"backend": "ov", "precision": "int8"})})
+    manifest = type("M", (), {"backend": "ov", "precision": "int8"})
+    portable = type("B", (), {"backend": "ov", "manifest": manifest})
     assert available_backend(portable) == "ov"
     monkeypatch.setattr(importlib.util, "find_spec", found)
     assert available_backend(portable) == "ort"
