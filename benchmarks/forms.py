@@ -37,7 +37,8 @@ WAYS = {  # form, backend, largest instruction set that oneDNN may use
 def main() -> None:
     arguments = parser(__doc__)
     add_data(arguments)
-    arguments.add_argument("--limit", type=int, default=400, help="faces of the split (400)")
+    arguments.add_argument("--limit", type=int, default=200, help="faces of the split (200)")
+    arguments.add_argument("--models", nargs="+", default=list(SHIPPED_FORMS), help="both")
     arguments.add_argument("--child", nargs=5, help="used by the script itself")
     options = arguments.parse_args()
     if options.child:
@@ -49,7 +50,7 @@ def main() -> None:
     worse = [random_mixture(face, seed=number) for number, face in enumerate(clean)]
     faces = np.concatenate([clean, np.stack(worse)])
     result = new_result(__doc__) | {"faces": len(faces), "models": {}}
-    for model in SHIPPED_FORMS:
+    for model in options.models:
         trails = scores(options.data, model, faces)
         result["models"][model] = compared(model, trails)
     write_result(result, options.output)

@@ -2,7 +2,7 @@
 
 A table by instruction sets and threads decides, so that a machine always takes the same; what
 `edge-fiqa doctor --tune` measured here goes first. All forms share one calibration, and their
-qualities differ by a point at most (docs/forms.md).
+qualities differ by a point at most from exit 2 on (docs/forms.md).
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class FormRule:
     backend: str
     because: str
     measured: str | None
+
+    @property
+    def described(self) -> str:
+        known = f"measured on {self.measured}" if self.measured else "reasoned, not measured"
+        return f"{self.because} ({known})"
 
 
 RULES = (
@@ -118,11 +123,12 @@ def chosen_form(
     if instructions is None:
         instructions = instruction_sets()
         if (tuned := _tuned_form(model, threads)) and _allowed(tuned, precision, backend):
-            return Form(tuned.precision, tuned.backend, "measured here by doctor --tune")
+            why = "asked for" if precision or backend else "measured here by doctor --tune"
+            return Form(tuned.precision, tuned.backend, why)
     for rule in RULES:
         if _holds(rule, instructions, threads) and _allowed(rule, precision, backend):
-            where = f"measured on {rule.measured}" if rule.measured else "reasoned, not measured"
-            return Form(rule.precision, rule.backend, f"{rule.because} ({where})")
+            why = "asked for" if precision or backend else rule.described
+            return Form(rule.precision, rule.backend, why)
     return Form(precision or "int8", backend or _installed_backend(), "asked for")
 
 

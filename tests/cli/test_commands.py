@@ -12,6 +12,7 @@ from edge_fiqa import __version__
 from edge_fiqa.build.builder import synthetic_faces
 from edge_fiqa.bundle.manifest import Manifest
 from edge_fiqa.cli import COMMANDS, main
+from edge_fiqa.engines.forms import TunedForm
 
 
 def run(capsys, *arguments):
@@ -109,6 +110,26 @@ def test_doctor_on_a_sound_bundle(capsys, bundle):
         assert f"  {backend:<4} yes: every exit agrees with the golden scores" in out
     assert "numpy" in out
     assert "tensorrt" in out
+
+
+def test_doctor_and_info_say_which_form_is_taken_and_tuning_changes_it(
+    capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    form = TunedForm("fp32", "ort", {"fp32 ort": 2.0, "int8 ov": 3.5})
+    monkeypatch.setattr("edge_fiqa.cli.doctor.fastest_form", lambda model, threads: form)
+    status, out, _ = run(capsys, "doctor", "--tune")
+    assert status == 0
+    assert "nano, 1 threads: fp32 on ort  (fp32 ort 2.00 ms, int8 ov 3.50 ms)" in out
+    assert str(tmp_path) in out
+    assert "small, 1 threads: fp32 on ort" in out
+    out = run(capsys, "info", "nano", "--threads", 1)[1]
+    assert "nano with 1 threads here: fp32 on ort, as measured here by doctor --tune" in out
+    assert "nano-fp32" in out
+    assert "int8, 12 segments" in run(capsys, "info", "nano", "--precision", "int8")[1]
+    status, out, _ = run(capsys, "doctor")
+    assert status == 0
+    assert "nano with 1 threads here: fp32 on ort" in out
 
 
 def test_doctor_notices_an_engine_that_scores_wrongly(capsys, bundle, tmp_path):

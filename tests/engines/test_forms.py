@@ -108,7 +108,9 @@ def test_all_forms_are_one_model_on_one_scale(model):
     assert len({bundle.manifest.exits for bundle in bundles}) == 1
     for bundle in bundles:
         assert len(bundle.manifest.golden) == 2
-        assert min(row.within_a_point for row in bundle.manifest.parity.exits) >= 0.99
+        first, *deeper = (row.within_a_point for row in bundle.manifest.parity.exits)
+        assert first > 0.985  # of INT8: one block has rounded, and nothing is averaged yet
+        assert min(deeper) > 0.995
 
 
 @pytest.mark.parametrize("model", SHIPPED)
