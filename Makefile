@@ -51,7 +51,7 @@ models: $(VENV)/dev.ok  ## build the shipped bundles anew: make models DATA=FOLD
 	  $(BIN)/python -m edge_fiqa build $(SHIPPED)/$$model.safetensors -o $(SHIPPED)/$$model-fp32 --force \
 	    --name edge-fiqa-$$model --recipe engines/recipes/ov/$$model-fp32.yaml \
 	    --calibration calibration/default/$$model.json \
-	    --calibration-images $(FACES) --calibration-limit 500 || exit 1; \
+	    --calibration-images $(FACES) --calibration-limit 200 || exit 1; \
 	done
 
 clean:  ## remove the virtual environment
