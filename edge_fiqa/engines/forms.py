@@ -59,7 +59,7 @@ RULES = (
     FormRule(("asimddp", "i8mm"), None, "int8", "ov", "dot products of bytes", None),
     FormRule(("avx2",), 1, "int8", "ort", "no VNNI: ONNX Runtime's bytes lead", "AMD EPYC, Zen 3"),
     FormRule((), None, "fp32", "ov", "no products of bytes: float32 leads", "AMD EPYC, Zen 3"),
-    FormRule((), None, "int8", "ort", "OpenVINO is not installed", None),
+    FormRule((), None, "int8", "ort", "OpenVINO or the float form is missing", None),
 )
 """The first that holds, and whose library is installed, counts. BF16 and FP16 led nowhere so far."""
 
@@ -126,10 +126,15 @@ def chosen_form(
             why = "asked for" if precision or backend else "measured here by doctor --tune"
             return Form(tuned.precision, tuned.backend, why)
     for rule in RULES:
-        if _holds(rule, instructions, threads) and _allowed(rule, precision, backend):
+        if (
+            rule.precision in SHIPPED_FORMS[model]
+            and _holds(rule, instructions, threads)
+            and _allowed(rule, precision, backend)
+        ):
             why = "asked for" if precision or backend else rule.described
             return Form(rule.precision, rule.backend, why)
-    return Form(precision or "int8", backend or _installed_backend(), "asked for")
+    why = "asked for" if precision or backend else "no other form is here"
+    return Form(precision or "int8", backend or _installed_backend(), why)
 
 
 def _holds(rule: FormRule, instructions: Sequence[str], threads: int) -> bool:
