@@ -1,6 +1,6 @@
 """Learn the constants of the check for aligned crops (edge_fiqa/faces/crop_check.npz).
 
-    python calibration/crop_check.py DATA [--faces 400000] [--epochs 7] -o crop_check.npz
+    python calibration/crop_check.py DATA [--faces 260000] [--epochs 6] -o crop_check.npz
 
 Aligned crops of the train split and of DATA/more, and the same crops moved, stretched or uncut
 (crop_examples.py). One network says whether a crop is moved, whether it is stretched, and where its
@@ -27,9 +27,9 @@ MOVED_PASS, STRETCHED_PASS = 0.9975, 0.999
 """Shares of the aligned crops of each held-out set that must lie below the limit."""
 COLOUR_PASS = 0.9995  # share of crops in the right order above the limit
 COLOUR_SET = 4000  # faces that the colour sum is fitted to
-MAPS = (20, 40, 64)  # of the three convolutions
+MAPS = (16, 32, 64)  # of the three convolutions
 HIDDEN = 64
-BATCH = 256
+BATCH = 512
 CELEBA = ("celeba10k", "celeba5", "celebasingle")
 UPSIDE_DOWN = ("aflw",)  # some faces of these sets are no aligned crops
 
@@ -37,8 +37,8 @@ UPSIDE_DOWN = ("aflw",)  # some faces of these sets are no aligned crops
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--faces", type=int, default=400_000, help="examples")
-    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--faces", type=int, default=260_000, help="examples")
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -126,7 +126,7 @@ def learn(
     x, y = torch.from_numpy(inputs), torch.from_numpy(labels)
     steps = epochs * (len(x) // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     for step in range(steps):
         place = step % (len(x) // BATCH) * BATCH
         if place == 0:
@@ -138,7 +138,7 @@ def learn(
         loss.backward()
         optimiser.step()
         schedule.step()
-        if step % 400 == 0:
+        if step % 200 == 0:
             print(f"step {step} of {steps}: loss {loss.item():.3f}", flush=True)
     return network.eval()
 
