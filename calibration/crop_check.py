@@ -172,7 +172,11 @@ def constants_of(network: nn.Sequential) -> dict[str, np.ndarray]:
 
 def limits(network: nn.Sequential, held_out: dict[str, list[np.ndarray]]) -> np.ndarray:
     """(2,): of "moved" and of "stretched", so that no held-out set is blamed more often."""
-    sets = [[*held_out["celeba10k"], *held_out["celebasingle"]], held_out["celeba5"], held_out["lfw"]]
+    sets = [
+        [*held_out["celeba10k"], *held_out["celebasingle"]],
+        held_out["celeba5"],
+        held_out["lfw"],
+    ]
     largest = []
     for crops in sets:
         values = torch.from_numpy(np.stack([input_of(crop) for crop in crops]))[:, None]

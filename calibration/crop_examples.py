@@ -106,9 +106,7 @@ def stretched(face: np.ndarray, rng: np.random.Generator) -> Example:
     return Example(degrade_some(face, rng, 0.3), sure, 1, place.geometry)
 
 
-def misaligned(
-    face: np.ndarray, others: Sequence[np.ndarray], rng: np.random.Generator
-) -> Example:
+def misaligned(face: np.ndarray, others: Sequence[np.ndarray], rng: np.random.Generator) -> Example:
     """Shifted, scaled, turned, small over another picture, or several of these."""
     kind = rng.random()
     if kind < 0.24:
@@ -131,7 +129,9 @@ def moved_place(kind: float, rng: np.random.Generator) -> Place:
             direction = rng.choice([0, 0, 1, 2, 3, 4, 4, 5, 6, 7]) * np.pi / 4
         shift = (distance * np.cos(direction), distance * np.sin(direction))
     elif kind < 0.80:
-        zoom = np.exp(sign * (rng.uniform(0.17, 0.3) if rng.random() < 0.75 else rng.uniform(0.3, 0.7)))
+        zoom = np.exp(
+            sign * (rng.uniform(0.17, 0.3) if rng.random() < 0.75 else rng.uniform(0.3, 0.7))
+        )
     elif kind < 0.93:
         angle = sign * (rng.uniform(16, 25) if rng.random() < 0.7 else rng.uniform(25, 180))
     else:
@@ -167,10 +167,8 @@ def rotation(degrees: float) -> np.ndarray:
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
-def uncut(
-    face: np.ndarray, others: Sequence[np.ndarray], rng: np.random.Generator
-) -> Example:
-    """A face at 15 to 78 % of its size, over its own surroundings, another picture, or a made-up one."""
+def uncut(face: np.ndarray, others: Sequence[np.ndarray], rng: np.random.Generator) -> Example:
+    """A face at 15 to 78 % of its size, over its own surroundings or others, real or made up."""
     zoom = rng.uniform(0.15, 0.78) if rng.random() < 0.5 else rng.uniform(0.55, 0.78)
     free = (1 - zoom) * IMAGE / 2
     shift = pair(np.array([rng.uniform(-0.7, 0.7), rng.uniform(-0.9, 0.5)]) * free)

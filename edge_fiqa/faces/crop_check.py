@@ -66,6 +66,13 @@ def _place_warnings(check: AlignmentCheck) -> tuple[str, ...]:
 
 def is_featureless(crop: Bytes) -> bool:
     """Whether there is hardly any contrast where the face is, or nothing but a gradual change."""
+    contrast, detail = features_of(crop)
+    return contrast < LEAST_CONTRAST or detail < LEAST_DETAIL
+
+
+def features_of(crop: Bytes) -> tuple[float, float]:
+    """Standard deviation of the brightness (0 to 255) where the face is, less a surface of second
+    degree; and the same as a share of the standard deviation of all (0 for a plain crop)."""
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
     size = (DETAIL_SIDE, DETAIL_SIDE)
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)[7:26, 7:21]
@@ -73,8 +80,8 @@ def is_featureless(crop: Bytes) -> bool:
     surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
     values = small.ravel().astype(np.float64)
     coefficients = np.linalg.lstsq(surface, values, rcond=None)[0]
-    rest = float(np.std(values - surface @ coefficients))
-    return rest < LEAST_CONTRAST or rest < LEAST_DETAIL * float(values.std())
+    rest, whole = float(np.std(values - surface @ coefficients)), float(values.std())
+    return rest, rest / whole if whole > 0 else 0.0
 
 
 def plain_share(crop: Bytes) -> float:
@@ -128,7 +135,7 @@ class AlignmentCheck:
 
 
 def check_alignment(crop: Bytes) -> AlignmentCheck:
-    """Where the face of a crop (112, 112, 3) uint8 RGB lies. The mean of the crop and its mirror image."""
+    """Where the face of a crop (112, 112, 3) uint8 RGB lies: mean over it and its mirror image."""
     constants = _constants()
     values = alignment_input(crop)
     answers, mirrored = _network(np.stack([values, values[:, ::-1]]), constants)

@@ -28,7 +28,13 @@ from edge_fiqa.faces.container_checks import (
     check_png,
     refused,
 )
-from edge_fiqa.faces.tones import HEADER_BYTES, eight_bits, opaque_eight_bits, to_srgb, transfer_warnings
+from edge_fiqa.faces.tones import (
+    HEADER_BYTES,
+    eight_bits,
+    opaque_eight_bits,
+    to_srgb,
+    transfer_warnings,
+)
 from edge_fiqa.types import Array, Box, Bytes, Point
 
 MAX_PIXELS = 250_000_000

@@ -28,7 +28,9 @@ STILL = 10.0  # degrees off the upright that call for another detection
 CERTAIN = 0.9  # score of an upright detection that needs no other turn
 TURNS = (0.0, 45.0, -45.0, 90.0, -90.0, 180.0, 135.0, -135.0)
 LYING = (90.0, 270.0)  # turns in which faces are looked for beside upright ones
-LYING_SIZE = 0.5  # of the first pass's size: a third of its cost for both turns; small faces are missed
+LYING_SIZE = (
+    0.5  # of the first pass's size: a third of its cost for both turns; small faces are missed
+)
 CANDIDATE = 0.3  # score from which the first pass proposes a face; the second pass decides
 SMALL = 40  # pixels, in the picture as searched: below it, smaller faces may have been missed
 MOST_TILES = 40

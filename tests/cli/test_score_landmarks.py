@@ -46,7 +46,11 @@ def test_eyes_closer_than_the_limit_are_refused_with_both_numbers(score, tmp_pat
     distance = np.hypot(*np.subtract(GRACE[1], GRACE[0]))
     file = points_file(tmp_path, PORTRAIT)
     status, (record,), _ = score(PORTRAIT, "--landmarks", file, "--min-eye-px", "500")
-    assert (status, record["quality"]["code"], record["quality"]["scalar"]) == (1, "too_small", None)
+    assert (status, record["quality"]["code"], record["quality"]["scalar"]) == (
+        1,
+        "too_small",
+        None,
+    )
     (reason,) = record["warnings"]
     assert f"the eyes are {distance:.1f} pixels apart, below the limit of 500" in reason
     status, (record,), _ = score(PORTRAIT, "--landmarks", file, "--min-eye-px", f"{distance:.0f}")

@@ -144,5 +144,5 @@ def test_a_name_that_means_two_images_of_a_run_is_refused(tmp_path, monkeypatch)
     landmarks = read_landmarks(file)
     assert len(landmarks.of(Path("photos/a.jpg"))) == 1
     assert len(landmarks.of(tmp_path / "photos" / "a.jpg")) == 1
-    with pytest.raises(ConfigError, match="a.jpg may mean .*photos/a.jpg or .*absolute paths"):
+    with pytest.raises(ConfigError, match=r"a.jpg may mean .*photos/a.jpg or .*absolute paths"):
         landmarks.of(Path("a.jpg"))

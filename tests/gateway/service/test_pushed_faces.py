@@ -171,6 +171,8 @@ def test_a_pushed_face_that_the_border_cuts_says_so_in_its_record(gateway):
     (face,) = gateway.view.push(cut, points, 60.0)
     assert face.quality.code == "ok"
     assert any(said.startswith("face cut by the picture's border (") for said in face.warnings)
-    cut = np.ascontiguousarray(portrait[:, : right - 8])  # without an eye's centre and a mouth corner
+    cut = np.ascontiguousarray(
+        portrait[:, : right - 8]
+    )  # without an eye's centre and a mouth corner
     (face,) = gateway.view.push(cut, points, 60.0)
     assert any(said.startswith("face cut by the picture's border (") for said in face.warnings)
