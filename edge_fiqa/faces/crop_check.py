@@ -59,9 +59,11 @@ def crop_warnings(crop: Bytes) -> tuple[str, ...]:
 
 
 def _place_warnings(check: AlignmentCheck) -> tuple[str, ...]:
-    stretch = (TOO_WIDE,) if check.is_too_wide else (TOO_TALL,) if check.is_too_tall else ()
-    moved = check.moved > 0 or (check.stretched > 0 and not stretch)
-    return ((UNALIGNED,) if moved else ()) + stretch
+    stretch: tuple[str, ...] = ()
+    if check.is_stretched and max(check.width, 1 / check.width) > LEAST_STRETCH:
+        stretch = (TOO_WIDE if check.width > 1 else TOO_TALL,)
+    unaligned = check.moved > 0 or (check.stretched > 0 and not stretch)
+    return ((UNALIGNED,) if unaligned else ()) + stretch
 
 
 def is_featureless(crop: Bytes) -> bool:
@@ -126,12 +128,9 @@ class AlignmentCheck:
     width: float
 
     @property
-    def is_too_wide(self) -> bool:
-        return self.stretched > 0 and self.width > LEAST_STRETCH
-
-    @property
-    def is_too_tall(self) -> bool:
-        return self.stretched > 0 and self.width < 1 / LEAST_STRETCH
+    def is_stretched(self) -> bool:
+        """Rather than moved, whose estimates mean little."""
+        return self.stretched > max(0.0, self.moved)
 
 
 def check_alignment(crop: Bytes) -> AlignmentCheck:

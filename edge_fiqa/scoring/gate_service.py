@@ -154,7 +154,9 @@ class GateService:
         scores = record.exit.scores
         if isinstance(face, RefusedFace) or record.quality.code != "ok" or None in scores:
             return False
-        if gate is not self.gate:  # recalibrated meanwhile: its audit is of another gate's decisions
+        if (
+            gate is not self.gate
+        ):  # recalibrated meanwhile: its audit is of another gate's decisions
             return False
         trail = np.array([scores], np.float32)
         flipped = bool(gate.replay(trail).flipped[0])
