@@ -25,6 +25,9 @@ from edge_fiqa.faces.images import decode, decode_bytes
 
 MOVED_PASS, STRETCHED_PASS = 0.9975, 0.999
 """Shares of the aligned crops of each held-out set that must lie below the limit."""
+TOLERATED = 1.15
+"""Width over height, or the other way round, that is not blamed. Sets of pictures differ so much: of
+ORL's faces 95 % are estimated at 0.91 to 1.23 times the usual width, of other sets' at 0.94 to 1.07."""
 COLOUR_PASS = 0.9995  # share of crops in the right order above the limit
 COLOUR_SET = 4000  # faces that the colour sum is fitted to
 MAPS = (16, 32, 64)  # of the three convolutions
@@ -191,7 +194,8 @@ def load(network: nn.Sequential, file: Path) -> None:
 def limits(network: nn.Sequential, held_out: dict[str, list[np.ndarray]]) -> np.ndarray:
     """(2,): of "moved" and of "stretched", so that no held-out set is blamed more often.
 
-    All of them with black bands, as at the borders of tight pictures, count as one more set.
+    All of them with black bands, as at the borders of tight pictures, count as one more set. Crops
+    stretched by TOLERATED must not be called stretched.
     """
     sets = [
         [*held_out["celeba10k"], *held_out["celebasingle"]],
@@ -202,11 +206,18 @@ def limits(network: nn.Sequential, held_out: dict[str, list[np.ndarray]]) -> np.
     sets.append([crop_examples.banded(crop, rng) for crop in whole])
     largest = []
     for crops in sets:
-        answers = answers_to(network, crops)
-        shares = (MOVED_PASS, STRETCHED_PASS)
-        largest.append([np.quantile(answers[:, i], share) for i, share in enumerate(shares)])
-        print(f"{len(crops)} aligned crops: limits {np.round(largest[-1], 2)}")
+        moved = np.quantile(answers_to(network, crops)[:, 0], MOVED_PASS)
+        ways = [
+            [slightly_stretched(crop, way) for crop in crops] for way in (TOLERATED, 1 / TOLERATED)
+        ]
+        stretched = [np.quantile(answers_to(network, way)[:, 1], STRETCHED_PASS) for way in ways]
+        largest.append([moved, max(stretched)])
+        print(f"{len(crops)} aligned crops: limits {np.round(largest[-1], 2)}", flush=True)
     return np.max(largest, axis=0).astype(np.float32)
+
+
+def slightly_stretched(crop: np.ndarray, stretch: float) -> np.ndarray:
+    return crop_examples.move(crop, crop_examples.Place(stretch=stretch), cv2.BORDER_REPLICATE)
 
 
 def answers_to(network: nn.Sequential, crops: list[np.ndarray]) -> np.ndarray:

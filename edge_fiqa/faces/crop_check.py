@@ -40,7 +40,7 @@ LEAST_CONTRAST: Final = 0.8
 """Standard deviation of the brightness, 0 to 255, less a surface of second degree. Test faces in an
 eighth of their light reach down to 1.1."""
 LEAST_DETAIL: Final = 0.2
-"""The same as a share of the standard deviation of all. Blurred test faces reach down to 0.38."""
+"""The same as a share of the standard deviation of all. Blurred test faces reach down to 0.31."""
 OTHER_SIZE: Final = "looks like an aligned crop of another size; --aligned takes it as such"
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 

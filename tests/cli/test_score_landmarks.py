@@ -53,7 +53,7 @@ def test_eyes_closer_than_the_limit_are_refused_with_both_numbers(score, tmp_pat
     )
     (reason,) = record["warnings"]
     assert f"the eyes are {distance:.1f} pixels apart, below the limit of 500" in reason
-    status, (record,), _ = score(PORTRAIT, "--landmarks", file, "--min-eye-px", f"{distance:.0f}")
+    status, (record,), _ = score(PORTRAIT, "--landmarks", file, "--min-eye-px", str(int(distance)))
     assert (status, record["quality"]["code"]) == (0, "ok")
 
 
