@@ -86,7 +86,7 @@ class PlanStore:
     def __init__(self, bundle: Bundle, target: Target, options: PlanOptions) -> None:
         self.target, self.options = target, options
         self._files = bundle.manifest.files
-        self._names = {s: bundle.file_of(s).name for s in bundle.segments}
+        self._names = bundle.file_names
         caches = cache_folder("tensorrt")
         network = _digest(bundle.manifest.fingerprint, bundle.manifest.precision)[:12]
         name = f"{_plain(bundle.manifest.name)}-{network}"
