@@ -1,4 +1,4 @@
-"""The one door for files that a process keeps for the next one: compiled models, plans, arrays, checkpoints.
+"""The one door for files that a process keeps for the next one: compiled models, plans, arrays.
 
 A compiled model is code, and an array becomes a result. So such a file is used only where nobody else
 can have written it, and only with the SHA-256 that was taken when it was written. The digest stands at
@@ -27,7 +27,7 @@ MAKE_YOURS: Final = "make it yours alone (chown, chmod go-w)"
 
 
 def distrusted(path: Path) -> str | None:
-    """Why another user may have written this file or folder, or None. Raises OSError where it is absent.
+    """Why another user may have written this file or folder, or None. Raises OSError if it is absent.
 
     For a file, the folder that it lies in counts too. Root is trusted, and so is the user's own group,
     which on many systems has no other members. On Windows, access lists are the system's business.
@@ -78,14 +78,45 @@ def read_kept(path: Path, label: str) -> bytes:
         raise KeptFileRefused(f"{path} cannot be read ({exc.strerror})") from exc
     if distrust is not None:
         raise KeptFileRefused(distrust)
+    return unsealed(path, content, label)
+
+
+def unsealed(path: Path, content: bytes, label: str) -> bytes:
+    """The data in the bytes of a kept file, whoever may have written it.
+
+    For what the user names as an input. Raises KeptFileRefused.
+    """
     data = content[:-SEAL_BYTES]
     if content[-SEAL_BYTES:] != MARK + _digest(data, label):
         raise KeptFileRefused(f"{path} is damaged or was changed")
     return data
 
 
+def seal(path: Path, label: str) -> None:
+    """Puts the digest at the end of a file that is too large for memory. Raises OSError."""
+    digest = _digest_of_file(path, path.stat().st_size, label)
+    with path.open("ab") as file:
+        file.write(MARK + digest)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_sealed(path: Path, label: str) -> None:
+    """As `read_kept`, of a file that is too large for memory."""
+    if (distrust := distrusted(path)) is not None:
+        raise KeptFileRefused(distrust)
+    size = path.stat().st_size - SEAL_BYTES
+    if size < 0 or _end_of(path) != MARK + _digest_of_file(path, size, label):
+        raise KeptFileRefused(f"{path} is damaged or was changed")
+
+
+def has_seal(path: Path) -> bool:
+    """Whether the file ends as a kept one does. It may be damaged all the same. Raises OSError."""
+    return _end_of(path).startswith(MARK)
+
+
 def kept_or_none(path: Path, label: str) -> bytes | None:
-    """As `read_kept`; None where there is no such file, and with one line in the log where it is refused."""
+    """As `read_kept`; None if there is no such file, or with one line in the log if it is refused."""
     try:
         return read_kept(path, label)
     except FileNotFoundError:
@@ -93,11 +124,6 @@ def kept_or_none(path: Path, label: str) -> bytes | None:
     except KeptFileRefused as exc:
         log.warning("%s: it is not used and made again", exc)
         return None
-
-
-def is_sealed(content: bytes) -> bool:
-    """Whether these bytes end as a kept file does. They may be damaged all the same."""
-    return content[-SEAL_BYTES:].startswith(MARK)
 
 
 def check_hash(path: Path, digest: str) -> None:
@@ -109,6 +135,26 @@ def check_hash(path: Path, digest: str) -> None:
 
 
 def _digest(data: bytes, label: str) -> bytes:
-    digest = hashlib.sha256(label.encode("utf-8", "surrogateescape") + b"\0")
+    digest = _begun(label)
     digest.update(data)
     return digest.hexdigest().encode()
+
+
+def _digest_of_file(path: Path, size: int, label: str) -> bytes:
+    """Of its first `size` bytes."""
+    digest = _begun(label)
+    with path.open("rb") as file:
+        while size > 0 and (block := file.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    return digest.hexdigest().encode()
+
+
+def _begun(label: str) -> hashlib._Hash:
+    return hashlib.sha256(label.encode("utf-8", "surrogateescape") + b"\0")
+
+
+def _end_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - SEAL_BYTES))
+        return file.read(SEAL_BYTES)

@@ -30,7 +30,7 @@ LIBRARIES = {
         "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
-    "filelock": {"scoring/resume.py"},
+    "filelock": {"files.py"},
     "fastapi": {"gateway/outputs/http.py"},
     "jinja2": {"evaluation/report/page.py"},
     "kornia": {"training/degradations.py"},

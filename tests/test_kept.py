@@ -9,10 +9,12 @@ from edge_fiqa.errors import KeptFileRefused
 from edge_fiqa.kept import (
     SEAL_BYTES,
     check_hash,
+    check_sealed,
     distrusted,
-    is_sealed,
+    has_seal,
     kept_or_none,
     read_kept,
+    seal,
     why_not_kept,
     write_kept,
 )
@@ -27,8 +29,7 @@ def kept(tmp_path):
 
 def test_what_was_written_is_read(kept):
     assert read_kept(kept, "plan of body-01-01") == b"data" * 100
-    assert is_sealed(kept.read_bytes())
-    assert not is_sealed(b"data" * 100)
+    assert has_seal(kept)
     write_kept(kept, b"", "nothing")
     assert read_kept(kept, "nothing") == b""
 
@@ -55,6 +56,26 @@ def test_a_file_that_belongs_elsewhere_is_refused(kept):
         read_kept(kept, "plan of body-02-02")
 
 
+def test_a_large_file_is_sealed_in_the_same_form(tmp_path):
+    path = tmp_path / "table"
+    path.write_bytes(bytes(range(256)) * 10_000)
+    assert not has_seal(path)
+    seal(path, "table of faces")
+    assert has_seal(path)
+    check_sealed(path, "table of faces")
+    assert read_kept(path, "table of faces") == bytes(range(256)) * 10_000
+    with pytest.raises(KeptFileRefused, match="damaged or was changed"):
+        check_sealed(path, "another")
+    data = bytearray(path.read_bytes())
+    data[2_000_000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(KeptFileRefused, match="damaged or was changed"):
+        check_sealed(path, "table of faces")
+    path.write_bytes(b"short")
+    with pytest.raises(KeptFileRefused, match="damaged or was changed"):
+        check_sealed(path, "table of faces")
+
+
 @pytest.mark.parametrize("mode", [0o646, 0o666, 0o602])
 def test_a_file_that_everyone_may_write_is_refused(kept, mode):
     kept.chmod(mode)
@@ -63,7 +84,7 @@ def test_a_file_that_everyone_may_write_is_refused(kept, mode):
 
 
 def test_a_folder_that_everyone_may_write_is_refused(kept):
-    """Also where only the owner may rename, as in /tmp: another user may have put a file there first."""
+    """Also where only owners may rename, as in /tmp: another user may have put a file there first."""
     for mode in (0o777, 0o1777):
         kept.parent.chmod(mode)
         with pytest.raises(KeptFileRefused, match="everyone may write"):

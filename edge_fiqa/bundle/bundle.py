@@ -43,7 +43,7 @@ SHIPPED = {
 }
 """The models that come with the package, by the name under which they are opened."""
 CONSTANTS_FILE = re.compile(rb"\x0a\x08location\x12(.)", re.DOTALL)
-"""Where an ONNX graph names the file of its constants: the key, and the length of the name behind it."""
+"""Where an ONNX graph names the file of its constants: the key, and the length of that name."""
 Signature = tuple[int, ...]
 """Of a file, as the file system shows it: equal as long as nobody writes or replaces the file."""
 
@@ -65,9 +65,7 @@ class Bundle:
             heads=network.heads,
             mlp_ratio=network.mlp_ratio,
         )
-        self.file_names = {
-            Segment(s.first, s.last, s.tail): s.file for s in manifest.segments
-        }
+        self.file_names = {Segment(s.first, s.last, s.tail): s.file for s in manifest.segments}
         self.segments = tuple(self.file_names)
 
     @classmethod
@@ -102,7 +100,7 @@ class Bundle:
             raise BundleError(f"{path}: {exc}; rebuild the bundle") from exc
 
     def file_of(self, segment: Segment) -> Path:
-        """The ONNX file of one of its segments. Raises BundleError if it changed since it was opened."""
+        """The ONNX file of one of its segments. Raises BundleError if it changed after opening."""
         return self._unchanged(self.file_names[segment])
 
     def float_weights(self) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from edge_fiqa.calibration.fit import LEAST_FACES
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.info import describe
+from edge_fiqa.cli.printing import say
 from edge_fiqa.config import BuildRecipe, load_recipe
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.errors import BackendMissing
@@ -69,9 +70,9 @@ def run(options: argparse.Namespace) -> int:
     )
     describe(bundle, sys.stdout)
     if recipe.precision != "fp32" and bundle.calibration is None:
-        print(
+        say(
             f"edge-fiqa build: warning: what {recipe.precision} loses was not checked on faces; give "
             f"--calibration-images with {LEAST_FACES} of them or more",
-            file=sys.stderr,
+            error=True,
         )
     return 0

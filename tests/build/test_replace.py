@@ -48,7 +48,7 @@ def test_force_replaces_nothing_else(checkpoint, tmp_path, content):
 
 def test_a_bundle_with_something_else_in_it_stays(copy):
     (copy / "notes.txt").write_text("precious", encoding="utf-8")
-    with pytest.raises(ConfigError, match="holds notes.txt, which is no part of the bundle"):
+    with pytest.raises(ConfigError, match=r"holds notes\.txt, which is no part of the bundle"):
         check_replaceable(copy)
     (copy / "notes.txt").unlink()
     (copy / "faces").mkdir()
@@ -136,7 +136,9 @@ def test_killed_between_two_renames(copy, tmp_path, exchanges, at):
     command = [sys.executable, "-c", KILLED, str(copy), str(at), str(exchanges)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     if at == 2:
-        refused = pytest.raises(Exception, match="is missing: a build was stopped while it replaced")
+        refused = pytest.raises(
+            Exception, match="is missing: a build was stopped while it replaced"
+        )
         with refused:
             Bundle.open(copy)
         os.rename(tmp_path / ".copy.old", copy)  # noqa: PTH104, as the message says

@@ -39,9 +39,7 @@ def test_a_second_start_reads_what_the_first_wrote(bundle, faces, cache, monkeyp
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "another"])
-def test_a_changed_model_is_compiled_again_with_one_line(
-    bundle, faces, cache, caplog, damage
-):
+def test_a_changed_model_is_compiled_again_with_one_line(bundle, faces, cache, caplog, damage):
     """2,000 flipped bytes changed a quality from 86 to 55, without a word."""
     expected = scores(bundle, faces)
     (file,) = kept_files(cache)
