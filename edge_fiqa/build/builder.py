@@ -117,22 +117,22 @@ def _write_segments(
 ) -> tuple[SegmentFile, ...]:
     """One ONNX file for each segment, and the weights of all in one file."""
     files = []
-    store = WeightStore(folder, WEIGHTS)
-    for segment, model in graphs:
-        file = f"{segment.name}.onnx"
-        onnx.save(store.add(model), str(folder / file))
-        files.append(SegmentFile(segment.first, segment.last, segment.tail, file))
-    store.close()
+    with WeightStore(folder, WEIGHTS) as store:
+        for segment, model in graphs:
+            file = f"{segment.name}.onnx"
+            onnx.save(store.add(model), str(folder / file))
+            files.append(SegmentFile(segment.first, segment.last, segment.tail, file))
     return tuple(sorted(files, key=lambda file: (file.first, file.last, file.tail)))
 
 
 def _write_backend_files(weights: Weights, folder: Path, recipe: BuildRecipe) -> None:
     """What a backend needs besides the segments: float weights for torch, options for TensorRT."""
     if recipe.backend == "pt":
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         heads = str(weights.config.heads)
-        save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": heads})
+        data = save(dict(weights.arrays), {"heads": heads})
+        (folder / FLOAT_WEIGHTS).write_bytes(data)  # save_file has errors of its own
     if recipe.backend == "trt":
         (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
 

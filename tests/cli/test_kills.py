@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of commands that write for long: what was there stays, or is replaced whole.
+"""SIGKILL at random moments of commands that write for long: what was there stays, or a whole file.
 
 `EDGE_FIQA_KILLS=30 pytest tests/cli/test_kills.py` kills each command so often.
 """

@@ -2,11 +2,11 @@
 
 import io
 import pickle
-import resource
 import struct
 import subprocess
 import sys
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -83,10 +83,8 @@ def test_a_pickle_is_not_run(tmp_path, name):
         npy((1,), pickle.dumps([Trap()]), "|O") if name.endswith("npy") else pickle.dumps(Trap())
     )
     path = zipped(tmp_path / "trap.npz", content, name)
-    try:
+    with pytest.raises(ConfigError, match=r"trap\.npz") if name.endswith("npy") else nullcontext():
         read_npz(path)
-    except ConfigError as exc:
-        assert "trap.npz" in str(exc)
     assert not (tmp_path / "was_run").exists()
 
 
@@ -106,6 +104,6 @@ except ConfigError as exc:
     path = zipped(tmp_path / "large.npz", npy((1 << 29,), b"1234"))
     done = subprocess.run(
         [sys.executable, "-c", code, str(path), str(2 * GB)],
-        capture_output=True, text=True, check=False, preexec_fn=resource.getpagesize,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip().endswith("its arrays do not fit into memory"), done.stderr
