@@ -130,17 +130,15 @@ def sources(file):
     return [json.loads(line)["source"] for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("command", ["explain", "demo", "edc", "bench"])
+@pytest.mark.parametrize("command", ["explain", "edc"])
 def test_pictures_and_results(command, bundle, faces, disk, run, tmp_path):
-    target = disk / ("out.json" if command == "bench" else "out.png")
+    target = disk / "out.png"
     pairs = tmp_path / "pairs.csv"
     rows = (f"{0.5 + 0.4 * (k % 2) + k / 1000},{k % 2},{k % 50}" for k in range(200))
     pairs.write_text("similarity,same,pair_quality\n" + "\n".join(rows) + "\n", encoding="utf-8")
     ways = {
         "explain": [faces, "-o", target, "--model", bundle.folder, "--limit", 4],
-        "demo": ["--output", target],
         "edc": [pairs, "--fmr", "0.1", "--plot", target],
-        "bench": ["--bundle", bundle.folder, "--quick", "--output", target],
     }
     fill(disk, spare=0)
     status, error = run(command, *ways[command])
