@@ -77,7 +77,11 @@ def checked(out: Path, form: str, count: int) -> dict[str, object]:
 
     with out.open("rb") as file:
         sources = [row.source for row in read_rows(file, "csv" if form == "csv" else "ndjson")]
-    return {"rows": len(sources), "each_once_in_order": sources == sorted(set(sources)), "of": count}
+    return {
+        "rows": len(sources),
+        "each_once_in_order": sources == sorted(set(sources)),
+        "of": count,
+    }
 
 
 def lives(count: int) -> dict[str, object]:

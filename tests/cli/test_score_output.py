@@ -172,6 +172,15 @@ def test_a_list_with_a_byte_order_mark(score, photos, monkeypatch):
     assert (status, len(text.splitlines())) == (0, 2)
 
 
+def test_a_list_with_nuls_is_one_line(score, photos, monkeypatch):
+    """Of `find -print0`. All names would be one, which Python 3.10 cannot read from a CSV again."""
+    listed = f"{photos}/0.png\0{photos}/1.png\0".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    status, _, error = score("-")
+    assert status == 2
+    assert "has NULs (find -print0); give a name a line" in error
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
 def test_names_that_differ_in_bytes_differ_in_their_records(score, photos, tmp_path):
     data = (photos / "0.png").read_bytes()
