@@ -9,6 +9,7 @@ loads whatever lies in its folder.
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import re
 import sys
@@ -147,7 +148,9 @@ class OpenVINO(EngineBase):
             attend_in_bf16(model)
         compiled = self._core.compile_model(model, "CPU", self._properties())
         if self._compiled.keeps:
-            self._compiled.write(key, compiled.export_model().getvalue())
+            data = io.BytesIO()
+            compiled.export_model(data)
+            self._compiled.write(key, data.getvalue())
         return compiled
 
     def _settings(self) -> dict[str, Any]:

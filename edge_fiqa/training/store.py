@@ -122,8 +122,9 @@ def _allocated(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Any:
     """
     table = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     try:
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as exc:
         path.unlink()
         raise ConfigError(
