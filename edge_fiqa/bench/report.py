@@ -11,6 +11,7 @@ from edge_fiqa.bench.compare import Comparison
 from edge_fiqa.bench.loadgen import ScenarioResult
 from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.files import write_figure
 
 SHOWN = ("cpu", "board", "cores", "governor", "power_mode", "load")
 
@@ -94,7 +95,7 @@ def plot(result: BenchResult, target: Path) -> None:
     machine = result.environment
     figure.suptitle(f"{machine.get('cpu')}, {machine.get('cores')} cores", fontsize=10)
     try:
-        figure.savefig(target, dpi=130)
+        write_figure(figure, target, dpi=130)
     except (OSError, ValueError) as exc:
         raise ConfigError(f"{target}: {exc}") from exc
 

@@ -33,6 +33,7 @@ from edge_fiqa.cli.options import (
     cores,
     policies_of,
 )
+from edge_fiqa.cli.printing import say
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import ConfigError
@@ -41,6 +42,7 @@ from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.policies.policy import Policy
+from edge_fiqa.record import escape_json
 from edge_fiqa.scoring.scorer import Scorer, available_backend
 from edge_fiqa.types import FaceSet
 
@@ -98,11 +100,11 @@ def run(options: argparse.Namespace) -> int:
     if (flag := _policy_flag(options)) is not None:
         raise ConfigError(f"{flag} is about --scenario; the table takes --exits")
     result = run_benchmark(bundles, _plan(options), faces)
-    print("\n".join(report.table(result)))
+    say("\n".join(report.table(result)))
     if options.plot is not None:
         report.plot(result, options.plot)
     if old is not None:
-        print("", *report.comparison(compare(old, result)), sep="\n")
+        say("", *report.comparison(compare(old, result)))
     _finish(msgspec.json.encode(result), options)
     return 0
 
@@ -146,7 +148,7 @@ def _update(bundles: Sequence[Bundle], options: argparse.Namespace) -> int:
             costs = measured_costs(engine)
         bundle.with_costs(costs)
         with_energy = any(row.mj is not None for row in costs.segments)
-        print(
+        say(
             f"{bundle.folder}: costs of {len(costs.segments)} segments on {costs.device.strip()}, "
             f"{costs.backend}, {costs.threads} threads; {'with' if with_energy else 'no'} energy"
         )
@@ -171,7 +173,7 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
         result = run_scenario(scorers, policies, faces, load, options.logs or Path(folder))
     for scorer in scorers:
         scorer.close()
-    print("\n".join(report.scenario(result)))
+    say("\n".join(report.scenario(result)))
     _finish(msgspec.json.encode(result), options)
     return 0 if result.valid else 1
 
@@ -216,4 +218,4 @@ def _finish(text: bytes, options: argparse.Namespace) -> None:
             write_whole(options.output, msgspec.json.format(text, indent=1) + b"\n")
         except OSError as exc:
             raise ConfigError(f"{options.output}: {exc.strerror}") from exc
-    print(text.decode())
+    say(escape_json(text).decode())

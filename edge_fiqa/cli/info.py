@@ -11,9 +11,11 @@ import msgspec
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
 from edge_fiqa.calibration.scale import form_of
 from edge_fiqa.cli.options import add_precision_argument, cores
+from edge_fiqa.cli.printing import say
 from edge_fiqa.engines.forms import chosen_form, open_form
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.exits.route import route_to
+from edge_fiqa.record import escape_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +30,11 @@ def run(options: argparse.Namespace) -> int:
         options.bundle, threads=options.threads, precision=options.precision, backend=None
     )
     if options.format == "json":
-        print(msgspec.json.encode(bundle.manifest).decode())
+        say(escape_json(msgspec.json.encode(bundle.manifest)).decode())
     else:
         describe(bundle, sys.stdout)
         if options.bundle in SHIPPED_FORMS:
-            print(f"\n{form_line(options.bundle, options.threads)}")
+            say(f"\n{form_line(options.bundle, options.threads)}")
     return 0
 
 
@@ -64,7 +66,7 @@ def describe(bundle: Bundle, out: TextIO) -> None:
         f"  parity      against {parity.reference}, {parity.faces} {parity.images}",
     ]
     lines += [f"  calibration {_calibration(bundle)}", "", *_exit_table(bundle)]
-    out.write("\n".join(lines) + "\n")
+    say(*lines, out=out)
 
 
 def _calibration(bundle: Bundle) -> str:
