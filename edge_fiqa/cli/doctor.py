@@ -12,10 +12,12 @@ from pathlib import Path
 from edge_fiqa import __version__
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.options import cores
+from edge_fiqa.doctor.checks import processor_warnings
 from edge_fiqa.doctor.device_check import examine
 from edge_fiqa.doctor.engine_check import check_engine
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.engines.machine import read_machine
+from edge_fiqa.engines.processor import read_processor
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import write_whole
 
@@ -51,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     print(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"{cores()} processors usable\n\npackages")
+    processor = read_processor()
+    print(f"{cores()} processors usable: {processor.name}")
+    print(f"instruction sets: {', '.join(processor.instructions) or 'unknown'}")
+    for warning in processor_warnings(processor):
+        print(f"warning: {warning}")
+    print("\npackages")
     for name, purpose in PACKAGES.items():
         print(f"  {name:<14} {_version(name):<16} {purpose}")
     bundle = Bundle.open(options.bundle)

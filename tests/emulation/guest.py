@@ -20,7 +20,9 @@ from edge_fiqa.exits.route import route_to
 from edge_fiqa.faces.align import align
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 
-SHIPPED = sorted(path.parent for path in Path(edge_fiqa.__file__).parent.glob("models/*/manifest.json"))
+SHIPPED = sorted(
+    path.parent for path in Path(edge_fiqa.__file__).parent.glob("models/*/manifest.json")
+)
 
 
 def scores_of(bundle, backend, faces):
