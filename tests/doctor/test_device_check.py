@@ -77,7 +77,8 @@ def test_a_jetpack_that_is_too_old(bare, tmp_path, l4t):
 def test_a_jetpack_that_is_newer_than_this(bare, tmp_path):
     checked = named(checks.checks(Machine(l4t="41.1.0"), tmp_path))
     assert checked["jetpack"].ok is None
-    assert "newer than what is known here (6.1, 6.2, 7.0, 7.1, 7.2)" in checked["jetpack"].found
+    known = "(6.1, 6.2, 6.2.1, 6.2.2, 7.0, 7.1, 7.2)"
+    assert f"newer than what is known here {known}" in checked["jetpack"].found
     assert checked["pycuda"].remedy.endswith(" cuda-toolkit")
 
 
