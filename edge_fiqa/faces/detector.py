@@ -103,14 +103,16 @@ def check_picture(image: object) -> None:
 def _without_opencv_warnings() -> Iterator[None]:
     """OpenCV 5 prints a warning of its own for every network that it opens for the CPU."""
     with _LOG_LEVEL:
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        level = _LOG.getLogLevel()
+        _LOG.setLogLevel(2)  # LOG_LEVEL_ERROR
         try:
             yield
         finally:
-            cv2.utils.logging.setLogLevel(level)
+            _LOG.setLogLevel(level)
 
 
+_LOG = getattr(cv2.utils, "logging", cv2)
+"""Where these functions stand: in cv2 itself in 4.11 and 4.13, in cv2.utils.logging in 4.12 and 5.0."""
 _LOG_LEVEL = threading.Lock()
 """The level is one for the whole process."""
 
