@@ -74,8 +74,9 @@ class YuNet:
         if rows is None:
             return []
         back = np.array([width / size[0], height / size[1]], np.float32)
-        rows = sorted(rows, key=lambda row: -row[2] * row[3])
-        return [_face(row, back) for row in rows if np.isfinite(row).all()]
+        # OpenCV 4.11 gives boxes without an area, and numbers that are none, for a strip of 1 pixel.
+        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]
+        return [_face(row, back) for row in sorted(rows, key=lambda row: -row[2] * row[3])]
 
     def _network(self) -> cv2.FaceDetectorYN:
         """This thread's. Two detections at a time would overwrite each other's input size."""
