@@ -7,6 +7,7 @@ EdgeFiqaError
 ├── BackendMissing         the library or the hardware a backend needs is not here
 ├── EngineFailed           a backend accepted the work and could not do it
 ├── Overloaded             the answer would come after its deadline; ask again later
+├── KeptFileRefused        a cache or checkpoint that is damaged, or that others may have written
 └── ImageRefused(code)     one image that cannot be scored; becomes a record, never ends a run
 """
 
@@ -44,6 +45,10 @@ class EngineFailed(EdgeFiqaError):
 
 class Overloaded(EdgeFiqaError):
     """More is asked than can be answered in time."""
+
+
+class KeptFileRefused(EdgeFiqaError):
+    """A file that a process kept for the next one cannot be used."""
 
 
 class ImageRefused(EdgeFiqaError):

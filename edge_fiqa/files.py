@@ -1,14 +1,24 @@
-"""Files and folders: a file written whole, its SHA-256, and where the user's caches and state lie."""
+"""Files and folders: one written whole, locks, SHA-256, and where the user's caches and state lie."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
 import os
 import secrets
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import platformdirs
+from filelock import FileLock, Timeout
+
+from edge_fiqa.errors import ConfigError
+
+log = logging.getLogger("edge_fiqa.files")
 
 PARTIAL = ".part"
 """Ends the name of a file that is being written, or that a killed process left unfinished."""
@@ -70,10 +80,104 @@ def _folder_of_user(folder_for: Callable[..., str], name: str) -> Path | None:
 def not_writable(folder: Path) -> str | None:
     """Makes the folder. Why nothing can be written there, or None."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask
     except OSError as exc:
         return str(exc.strerror)
     return None if os.access(folder, os.W_OK) else "it may not be written"
+
+
+def write_figure(figure: Any, path: Path, **options: object) -> None:
+    """A figure of matplotlib, whole or not at all, in the format of the file's suffix, or as PNG.
+
+    options: of its `savefig`. Raises OSError, and ValueError for a format that it does not know.
+    """
+    data = io.BytesIO()
+    figure.savefig(data, format=path.suffix[1:].lower() or "png", **options)
+    write_whole(path, data.getvalue())
+
+
+def open_lines(path: Path) -> BinaryIO:
+    """A file of lines, unbuffered and at its end. A last line that a crash cut off is removed.
+
+    Raises OSError. Whoever writes there should hold its lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    file = os.fdopen(descriptor, "r+b", buffering=0)
+    end = file.seek(0, os.SEEK_END)
+    whole = end
+    while whole and (block := _block_before(file, whole)):
+        if (newline := block.rfind(b"\n")) >= 0:
+            whole -= len(block) - newline - 1
+            break
+        whole -= len(block)
+    file.truncate(whole)
+    file.seek(whole)
+    return file
+
+
+def _block_before(file: BinaryIO, end: int) -> bytes:
+    start = max(0, end - (1 << 16))
+    file.seek(start)
+    return file.read(end - start)
+
+
+def write_all(out: BinaryIO, data: bytes) -> None:
+    """Write all bytes, also into an unbuffered file, which may take fewer than it is given."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[out.write(rest) :]
+
+
+def shown(text: str) -> str:
+    """Escape line ends, control characters and marks of direction in a name, for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def locked(file: Path, busy: str) -> Iterator[bool]:
+    """Holds a lock that other processes respect. file: of the lock alone, made where it is absent.
+
+    busy: what ConfigError says where another process holds it. False, with one line in the log, where
+    the file system has no locks. Raises OSError if the file cannot be made.
+    """
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(busy) from None
+    except NotImplementedError:
+        log.warning("%s: this file system has no locks; let one process write at a time", file)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def lock_of(file: Path) -> Path:
+    """Of which file the lock is taken by whoever writes `file`."""
+    return file.with_name(f".{file.name}.lock")
+
+
+LARGEST_UNPACKED: Final = 1 << 30  # bytes; larger ones must not be compressed much
+MOST_COMPRESSED: Final = 100
+
+
+def unpacking_bomb(path: Path) -> str | None:
+    """Why a ZIP, as .npz and .pth files are, must not be unpacked, or None; None for other files.
+
+    A small file may hold many GB of zeros, or the same GB under many names. Raises OSError.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+    packed = path.stat().st_size
+    if unpacked <= max(LARGEST_UNPACKED, MOST_COMPRESSED * packed):
+        return None
+    return f"{packed / 1e6:.1f} MB would become {unpacked / 1e9:.1f} GB in memory"
 
 
 def sha256(path: Path) -> str:

@@ -77,7 +77,24 @@ _encoder = msgspec.json.Encoder()
 
 def to_json(record: Record) -> bytes:
     """One NDJSON line, without the newline."""
-    return _encoder.encode(record)
+    return escape_json(_encoder.encode(record))
+
+
+def escape_json(data: bytes) -> bytes:
+    """JSON on one line that means the same, without characters that steer a terminal.
+
+    JSON itself escapes those below 0x20 alone. Marks of direction and the like can only stand in
+    strings, where \\u says the same.
+    """
+    text = data.decode()
+    if text.isprintable():
+        return data
+    return "".join(c if c.isprintable() else _json_escape(c) for c in text).encode()
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def flatten(record: Record) -> dict[str, Any]:

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import cache_folder, not_writable, sha256, state_folder, write_whole
+from edge_fiqa.files import (
+    cache_folder,
+    lock_of,
+    locked,
+    not_writable,
+    open_lines,
+    sha256,
+    state_folder,
+    write_all,
+    write_figure,
+    write_whole,
+)
 from edge_fiqa.gateway.config import outputs
 from edge_fiqa.gateway.config.outputs import MqttConfig
 
@@ -223,3 +234,39 @@ def test_an_older_platformdirs_returns_the_path_with_its_tilde(monkeypatch):
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
+
+
+@pytest.mark.parametrize("tail", [b"", b"cut", b"cut" * 100_000])
+def test_lines_are_appended_behind_the_last_whole_one(tmp_path, tail):
+    path = tmp_path / "log"
+    for whole in (b"", b"one\ntwo\n"):
+        path.write_bytes(whole + tail)
+        with open_lines(path) as file:
+            write_all(file, b"three\n")
+        assert path.read_bytes() == whole + b"three\n"
+    path.unlink()
+    open_lines(path).close()
+    assert path.read_bytes() == b""
+
+
+def test_a_lock_is_held_by_one_process(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from edge_fiqa.files import locked\n"
+        "with locked(Path(sys.argv[1]), 'busy') as has_lock: print(has_lock)"
+    )
+    with locked(lock_of(tmp_path / "log"), "busy") as has_lock:
+        assert has_lock
+        assert "ConfigError: busy" in run_python(code, lock_of(tmp_path / "log")).stderr
+    assert run_python(code, lock_of(tmp_path / "log")).stdout == "True\n"
+
+
+def test_a_figure_is_written_whole(tmp_path, monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib.figure")
+    figure = matplotlib.Figure()
+    for name in ("a.png", "a.svg", "a"):
+        write_figure(figure, tmp_path / name)
+    assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert (tmp_path / "a").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="nothing"):
+        write_figure(figure, tmp_path / "a.nothing")
+    assert names_in(tmp_path) == ["a", "a.png", "a.svg"]

@@ -11,7 +11,7 @@ import edge_fiqa
 PACKAGE = Path(edge_fiqa.__file__).parent
 
 ROOMS = [
-    "errors", "arguments", "types", "record", "config", "files",
+    "errors", "arguments", "types", "record", "config", "files", "kept",
     "faces", "exits", "calibration", "policies", "model", "bundle", "engines", "measurement", "build",
     "scoring", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",
@@ -30,7 +30,7 @@ LIBRARIES = {
         "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
-    "filelock": {"scoring/resume.py"},
+    "filelock": {"files.py"},
     "fastapi": {"gateway/outputs/http.py"},
     "jinja2": {"evaluation/report/page.py"},
     "kornia": {"training/degradations.py"},

@@ -12,6 +12,7 @@ from edge_fiqa.bench.endurance import EnduranceResult
 from edge_fiqa.bench.loadgen import ScenarioResult
 from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.files import write_figure
 
 SHOWN = (
     *("cpu", "board", "cores", "cores_off", "governor", "power_mode", "cpu_mhz", "gpu_mhz"),
@@ -127,7 +128,7 @@ def new_figure(inches: tuple[float, float]) -> Any:
 def save_figure(figure: Any, target: Path) -> None:
     """Raises ConfigError where `target` cannot be written."""
     try:
-        figure.savefig(target, dpi=130)
+        write_figure(figure, target, dpi=130)
     except (OSError, ValueError) as exc:
         raise ConfigError(f"{target}: {exc}") from exc
 

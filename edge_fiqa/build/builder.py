@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnx
 
 from edge_fiqa import __version__
 from edge_fiqa.build.precision import check_precision, compare
+from edge_fiqa.build.replace import check_replaceable, folder_beside, put_in_place
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import (
     FLOAT_WEIGHTS,
@@ -59,27 +59,27 @@ def build_bundle(
     faces: aligned calibration faces, for INT8 ranges, parity and the calibration; without them parity
     is measured on synthetic images, and fewer than 100 make no calibration.
     Nothing appears at `target` unless everything went well. Raises ConfigError if it exists and
-    `force` is not given, and if the recipe's precision loses more than it allows.
+    `force` is not given, if it is there and no bundle, and if the recipe's precision loses more than it
+    allows.
     """
     _check_request(target, recipe, faces, force)
     weights = load_weights(checkpoint, heads)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    target = target.resolve()  # a link stays a link
+    with folder_beside(target) as folder:
         _write(weights, folder, recipe, None if faces is None else faces.crops, name or target.name)
         _measure(weights, folder, recipe, faces)
         check_precision(Bundle.open(folder).manifest, recipe)
         folder.chmod(0o755)
-        _swap(folder, target)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        _check_request(target, recipe, faces, force)
+        put_in_place(folder, target)
     return Bundle.open(target)
 
 
 def _check_request(target: Path, recipe: BuildRecipe, faces: FaceSet | None, force: bool) -> None:
-    if target.exists() and not force:
-        raise ConfigError(f"{target} exists; give --force to replace it")
+    if target.exists():
+        if not force:
+            raise ConfigError(f"{target} exists; give --force to replace it")
+        check_replaceable(target)
     if recipe.precision == "int8" and (faces is None or not len(faces.crops)):
         raise ConfigError("INT8 needs real faces for its ranges: give --calibration-images DIR")
 
@@ -117,22 +117,22 @@ def _write_segments(
 ) -> tuple[SegmentFile, ...]:
     """One ONNX file for each segment, and the weights of all in one file."""
     files = []
-    store = WeightStore(folder, WEIGHTS)
-    for segment, model in graphs:
-        file = f"{segment.name}.onnx"
-        onnx.save(store.add(model), str(folder / file))
-        files.append(SegmentFile(segment.first, segment.last, segment.tail, file))
-    store.close()
+    with WeightStore(folder, WEIGHTS) as store:
+        for segment, model in graphs:
+            file = f"{segment.name}.onnx"
+            onnx.save(store.add(model), str(folder / file))
+            files.append(SegmentFile(segment.first, segment.last, segment.tail, file))
     return tuple(sorted(files, key=lambda file: (file.first, file.last, file.tail)))
 
 
 def _write_backend_files(weights: Weights, folder: Path, recipe: BuildRecipe) -> None:
     """What a backend needs besides the segments: float weights for torch, options for TensorRT."""
     if recipe.backend == "pt":
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         heads = str(weights.config.heads)
-        save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": heads})
+        data = save(dict(weights.arrays), {"heads": heads})
+        (folder / FLOAT_WEIGHTS).write_bytes(data)  # save_file has errors of its own
     if recipe.backend == "trt":
         (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
 
@@ -201,14 +201,3 @@ def _reference(weights: Weights, recipe: BuildRecipe, faces: Bytes) -> Array:
         _write(weights, folder, plain, None, "reference")
         with open_engine(Bundle.open(folder), "ort") as engine:
             return all_exits(engine, faces)
-
-
-def _swap(folder: Path, target: Path) -> None:
-    """Rename `folder` to `target`. An old bundle there is removed after the new one has its name."""
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        target.rename(old / "bundle")
-        folder.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(target)

@@ -7,11 +7,15 @@
     calibration.json       what makes its scores comparable, if it was built on real faces
     tensorrt.json          how its TensorRT plans are built, if it was built for TensorRT
 
-Opening verifies the schema and every hash before anything is handed to a backend.
+Opening verifies the schema and every hash before anything is handed to a backend, and refuses a graph
+whose constants lie in a file without a hash. A backend may read a file much later: one that is another
+by then is refused too, since segments of two builds would mix.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -20,8 +24,10 @@ import msgspec
 from edge_fiqa.bundle.manifest import (
     FLOAT_WEIGHTS,
     MANIFEST,
+    WEIGHTS,
     Costs,
     Manifest,
+    old_place,
     read_manifest,
     save_manifest,
 )
@@ -36,13 +42,21 @@ SHIPPED = {
     name: Path(__file__).parents[1] / "models" / f"{name}-int8" for name in ("nano", "small")
 }
 """The models that come with the package, by the name under which they are opened."""
+CONSTANTS_FILE = re.compile(rb"\x0a\x08location\x12(.)", re.DOTALL)
+"""Where an ONNX graph names the file of its constants: the key, and the length of that name."""
+Signature = tuple[int, ...]
+"""Of a file, as the file system shows it: equal as long as nobody writes or replaces the file."""
 
 
 class Bundle:
     """An opened, verified bundle."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, signatures: Mapping[str, Signature] | None = None
+    ) -> None:
+        """signatures: of the files that are verified, by name."""
         self.folder, self.manifest = folder, manifest
+        self._signatures = dict(signatures or {})
         network = manifest.network
         self.config = VitConfig(
             mode=network.mode,
@@ -51,8 +65,8 @@ class Bundle:
             heads=network.heads,
             mlp_ratio=network.mlp_ratio,
         )
-        self._files = {Segment(s.first, s.last, s.tail): s.file for s in manifest.segments}
-        self.segments = tuple(self._files)
+        self.file_names = {Segment(s.first, s.last, s.tail): s.file for s in manifest.segments}
+        self.segments = tuple(self.file_names)
 
     @classmethod
     def open(cls, bundle: Path | str = "nano") -> Bundle:
@@ -64,20 +78,30 @@ class Bundle:
         if not folder.is_dir():
             folder = SHIPPED.get(str(bundle), folder)
         path = folder / MANIFEST
+        if not folder.is_dir() and old_place(folder).is_dir():
+            raise BundleError(
+                f"{folder} is missing: a build was stopped while it replaced it; build it again, or "
+                f"rename {old_place(folder)} to {folder.name}"
+            )
         manifest = read_manifest(path)
-        for name, digest in manifest.files.items():
-            _verify(folder / name, digest)
-        segment_files = {segment.file for segment in manifest.segments}
-        if missing := segment_files - manifest.files.keys():
-            raise BundleError(f"{path}: {min(missing)} is a segment but has no hash; rebuild it")
+        signatures = {
+            name: _verify(folder / name, digest) for name, digest in manifest.files.items()
+        }
+        needed = {segment.file for segment in manifest.segments}
+        for name in sorted(needed & manifest.files.keys()):
+            needed |= _constants_files(folder / name)
+        if missing := needed - manifest.files.keys():
+            raise BundleError(
+                f"{path}: {min(missing)} belongs to a segment but has no hash; rebuild the bundle"
+            )
         try:
-            return cls(folder, manifest)
+            return cls(folder, manifest, signatures)
         except ConfigError as exc:
             raise BundleError(f"{path}: {exc}; rebuild the bundle") from exc
 
     def file_of(self, segment: Segment) -> Path:
-        """The ONNX file of one of its segments."""
-        return self.folder / self._files[segment]
+        """The ONNX file of one of its segments. Raises BundleError if it changed after opening."""
+        return self._unchanged(self.file_names[segment])
 
     def float_weights(self) -> Path:
         """The float weights. Raises BundleError if this bundle was built without them."""
@@ -86,7 +110,24 @@ class Bundle:
                 f"{self.folder} carries no float weights, which the torch engine needs; "
                 "build it with --backend pt"
             )
-        return self.folder / FLOAT_WEIGHTS
+        return self._unchanged(FLOAT_WEIGHTS)
+
+    def _unchanged(self, name: str) -> Path:
+        """The file, after checking that it and the constants still are what the manifest says.
+
+        They are read again only if the file system shows that they may be others.
+        """
+        for checked in sorted({name, WEIGHTS} & self.manifest.files.keys()):
+            path = self.folder / checked
+            try:
+                if _signature(path) != self._signatures.get(checked):
+                    self._signatures[checked] = _verify(path, self.manifest.files[checked])
+            except (OSError, BundleError) as exc:
+                raise BundleError(
+                    f"{path} changed or vanished after the bundle was opened; open the bundle again "
+                    "(a service: start it again)"
+                ) from exc
+        return self.folder / name
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -116,11 +157,13 @@ class Bundle:
             save_manifest(manifest, self.folder)
         except OSError as exc:
             raise BundleError(f"{self.folder / MANIFEST}: {exc.strerror}") from exc
-        return Bundle(self.folder, manifest)
+        return Bundle(self.folder, manifest, self._signatures)
 
 
-def _verify(path: Path, digest: str) -> None:
+def _verify(path: Path, digest: str) -> Signature:
+    """Raises BundleError for a file that is not the one of which the manifest has the hash."""
     try:
+        signature = _signature(path)
         actual = sha256(path)
     except OSError as exc:
         raise BundleError(
@@ -131,3 +174,18 @@ def _verify(path: Path, digest: str) -> None:
             f"{path} is damaged or was changed: SHA-256 {actual[:12]}..., "
             f"manifest says {digest[:12]}..."
         )
+    return signature
+
+
+def _signature(path: Path) -> Signature:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _constants_files(graph: Path) -> set[str]:
+    """The files that an ONNX graph reads its large constants from."""
+    data = graph.read_bytes()
+    return {
+        data[match.end() : match.end() + match[1][0]].decode("utf-8", "replace")
+        for match in CONSTANTS_FILE.finditer(data)
+    }

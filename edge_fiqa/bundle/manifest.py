@@ -122,6 +122,11 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{path} is damaged: {exc}; rebuild the bundle") from exc
 
 
+def old_place(folder: Path) -> Path:
+    """Where the bundle of that folder lies while another takes its place."""
+    return folder.with_name(f".{folder.name}.old")
+
+
 def _check_schema(path: Path, text: bytes) -> None:
     try:
         schema = msgspec.json.decode(text, type=_SchemaOnly).schema

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -77,6 +77,8 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     gate: QualityBound | None  # recommended
     rules: dict[str, Rule]
     reference: Reference | None = None
+    sha256: str | None = None
+    """In the file: of all else in it. None in memory, and in files of older versions."""
 
     def __post_init__(self) -> None:
         if any(len(rule.depths) != self.exits[-1] for rule in self.rules.values()):
@@ -85,11 +87,12 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     @property
     def id(self) -> str:
         """Eight digits by which records name it."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:8]
+        return hashlib.sha256(msgspec.json.encode(_tree(self))).hexdigest()[:8]
 
     def save(self, path: Path) -> None:
         """Whole or not at all. Raises ConfigError if the file cannot be written."""
-        text = msgspec.json.encode(self)
+        tree = _tree(self)
+        text = msgspec.json.encode({**tree, "sha256": _digest(tree)})
         try:
             write_whole(path, msgspec.json.format(text, indent=0) + b"\n")
         except OSError as exc:
@@ -99,11 +102,14 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 def load_calibration(path: Path, fingerprint: str | None = None) -> Calibration:
     """Reads and checks. Raises ConfigError if the file is damaged, foreign, or of another model."""
     try:
-        calibration = msgspec.json.decode(path.read_bytes(), type=Calibration)
+        text = path.read_bytes()
+        calibration = msgspec.json.decode(text, type=Calibration)
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
     except msgspec.MsgspecError as exc:
         raise ConfigError(f"{path} is not a calibration ({SCHEMA}): {exc}") from exc
+    _check_digest(text, calibration.sha256, path)
+    calibration = msgspec.structs.replace(calibration, sha256=None)
     if fingerprint is not None and calibration.fingerprint != fingerprint:
         raise ConfigError(
             f"{path} was made for another model ({calibration.model}, "
@@ -111,3 +117,35 @@ def load_calibration(path: Path, fingerprint: str | None = None) -> Calibration:
             "run edge-fiqa calibrate with this bundle"
         )
     return calibration
+
+
+def is_calibration(path: Path) -> bool:
+    """Whether a file says that it is one, of any version and however damaged its values are."""
+    try:
+        tree = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return False
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    return str(schema).startswith(SCHEMA.rpartition("/")[0])
+
+
+def _tree(calibration: Calibration) -> dict[str, Any]:
+    """What its digest and its id are of."""
+    tree: dict[str, Any] = msgspec.to_builtins(calibration)
+    del tree["sha256"]
+    return tree
+
+
+def _digest(tree: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(tree, order="sorted")).hexdigest()
+
+
+def _check_digest(text: bytes, stated: str | None, path: Path) -> None:
+    """Raises ConfigError if the file states another digest than its content has."""
+    tree = msgspec.json.decode(text)
+    tree.pop("sha256", None)
+    if stated not in (None, _digest(tree)):
+        raise ConfigError(
+            f"{path} is damaged or was changed: its content and its sha256 differ; run edge-fiqa "
+            "calibrate again, or delete its sha256 if you changed it on purpose"
+        )

@@ -7,7 +7,6 @@ Ctrl-C, 143 by SIGTERM; 141 the reader of the output went away.
 
 from __future__ import annotations
 
-import argparse
 import errno
 import io
 import logging
@@ -22,6 +21,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from edge_fiqa import __version__
+from edge_fiqa.cli.printing import EscapingParser, log_to_stderr, say
 from edge_fiqa.errors import EdgeFiqaError
 
 COMMANDS = {
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What libraries have to say of a bad file is in its record.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     warnings.filterwarnings("ignore", module="PIL")
-    parser = argparse.ArgumentParser(
+    parser = EscapingParser(
         prog="edge-fiqa", description="Face image quality with early exits.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"edge-fiqa {__version__}")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no é shows \\xe9
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    log_to_stderr(logging.WARNING, "%(message)s")
     logging.getLogger("edge_fiqa.plans").setLevel(logging.INFO)  # minutes, and no terminal: lines
     try:
         with _stoppable():
@@ -69,11 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()  # what cannot be written is an error here, not at the exit
             return status
     except EdgeFiqaError as exc:
-        print(f"edge-fiqa {options.command}: {exc}", file=sys.stderr)
+        say(f"edge-fiqa {options.command}: {exc}", error=True)
         _discard_output()
         return 2
     except KeyboardInterrupt as stop:
-        print(f"edge-fiqa {options.command}: stopped", file=sys.stderr)
+        say(f"edge-fiqa {options.command}: stopped", error=True)
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         _discard_output()
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as exc:
         if exc.errno not in CANNOT_BE_WRITTEN:
             raise
-        print(f"edge-fiqa {options.command}: {exc.strerror}", file=sys.stderr)
+        say(f"edge-fiqa {options.command}: {exc.strerror}", error=True)
         _discard_output()
         return 2
 

@@ -31,6 +31,7 @@ from edge_fiqa.bench.timing import QUICK, USUAL, Effort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.options import add_policy_arguments, cores, policies_of
+from edge_fiqa.cli.printing import say
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import parse_fusion
@@ -38,6 +39,7 @@ from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.policies.policy import Policy
+from edge_fiqa.record import escape_json
 from edge_fiqa.scoring.scorer import Scorer, available_backend
 from edge_fiqa.types import FaceSet
 
@@ -103,11 +105,11 @@ def run(options: argparse.Namespace) -> int:
     if options.minutes is not None:
         return _endurance(bundles, faces, options)
     result = run_benchmark(bundles, _plan(options), faces)
-    print("\n".join(report.table(result)))
+    say("\n".join(report.table(result)))
     if options.plot is not None:
         report.plot(result, options.plot)
     if old is not None:
-        print("", *report.comparison(compare(old, result)), sep="\n")
+        say("", *report.comparison(compare(old, result)))
     _finish(msgspec.json.encode(result), options)
     return 0
 
@@ -151,7 +153,7 @@ def _update(bundles: Sequence[Bundle], options: argparse.Namespace) -> int:
             costs = measured_costs(engine)
         bundle.with_costs(costs)
         with_energy = any(row.mj is not None for row in costs.segments)
-        print(
+        say(
             f"{bundle.folder}: costs of {len(costs.segments)} segments on {costs.device.strip()}, "
             f"{costs.backend}, {costs.threads} threads; {'with' if with_energy else 'no'} energy"
         )
@@ -197,7 +199,7 @@ def _scenario(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Names
         result = run_scenario(scorers, policies, faces, load, options.logs or Path(folder))
     for scorer in scorers:
         scorer.close()
-    print("\n".join(report.scenario(result)))
+    say("\n".join(report.scenario(result)))
     _finish(msgspec.json.encode(result), options)
     return 0 if result.valid else 1
 
@@ -242,4 +244,4 @@ def _finish(text: bytes, options: argparse.Namespace) -> None:
             write_whole(options.output, msgspec.json.format(text, indent=1) + b"\n")
         except OSError as exc:
             raise ConfigError(f"{options.output}: {exc.strerror}") from exc
-    print(text.decode())
+    say(escape_json(text).decode())

@@ -10,9 +10,10 @@ from typing import Any
 from edge_fiqa.calibration.fit import LEAST_FACES
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.info import describe
+from edge_fiqa.cli.printing import say
 from edge_fiqa.config import BuildRecipe, load_recipe
 from edge_fiqa.engines import BACKENDS
-from edge_fiqa.errors import BackendMissing
+from edge_fiqa.errors import BackendMissing, ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,20 +59,23 @@ def run(options: argparse.Namespace) -> int:
     faces = None
     if options.calibration_images is not None:
         faces = read_faces(options.calibration_images, options.calibration_limit, "build")
-    bundle = build_bundle(
-        options.checkpoint,
-        options.output,
-        recipe,
-        heads=options.heads,
-        faces=faces,
-        force=options.force,
-        name=options.name,
-    )
+    try:
+        bundle = build_bundle(
+            options.checkpoint,
+            options.output,
+            recipe,
+            heads=options.heads,
+            faces=faces,
+            force=options.force,
+            name=options.name,
+        )
+    except OSError as exc:
+        raise ConfigError(f"{options.output} cannot be written: {exc.strerror or exc}") from exc
     describe(bundle, sys.stdout)
     if recipe.precision != "fp32" and bundle.calibration is None:
-        print(
+        say(
             f"edge-fiqa build: warning: what {recipe.precision} loses was not checked on faces; give "
             f"--calibration-images with {LEAST_FACES} of them or more",
-            file=sys.stderr,
+            error=True,
         )
     return 0

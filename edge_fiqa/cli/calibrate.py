@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.artefact import Calibration, is_calibration
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.monitor import with_reference
@@ -21,6 +20,7 @@ from edge_fiqa.cli.calibration_report import problems_of, report
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.options import add_engine_arguments
 from edge_fiqa.cli.pairs import read_pairs
+from edge_fiqa.cli.printing import say
 from edge_fiqa.config import CalibrationRecipe, load_recipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import ConfigError
@@ -139,11 +139,11 @@ def run(options: argparse.Namespace) -> int:
     calibration = with_reference(calibration, trail, faces.crops)
     calibration.save(request.output)
     held_out = trail[~fitted_on(trail, faces.groups, recipe.seed)]
-    print("\n".join(report(calibration, bundle, fusion, held_out)))
-    print(f"\nwritten to {request.output}; use it with edge-fiqa score --calibration")
+    say("\n".join(report(calibration, bundle, fusion, held_out)))
+    say(f"\nwritten to {request.output}; use it with edge-fiqa score --calibration")
     problems = problems_of(calibration, fusion, trail, faces)
     for problem in problems:
-        print(f"edge-fiqa calibrate: {problem.text}", file=sys.stderr)
+        say(f"edge-fiqa calibrate: {problem.text}", error=True)
     return 1 if any(problem.fatal for problem in problems) else 0
 
 
@@ -175,6 +175,10 @@ def _check_scale_and_seed(recipe: CalibrationRecipe) -> None:
 def _check_output(path: Path) -> None:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(f"{path} cannot be written: give a file in a folder that exists")
+    if path.is_file() and path.stat().st_size and not is_calibration(path):
+        raise ConfigError(
+            f"{path} is not a calibration: it is not replaced; choose another --output or remove it"
+        )
 
 
 def _all_scores(bundle: Bundle, request: CalibrateRequest, faces: FaceSet) -> Array:

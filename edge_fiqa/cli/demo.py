@@ -13,12 +13,14 @@ import numpy as np
 from edge_fiqa import __version__
 from edge_fiqa.cli.effects import EFFECTS
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
+from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.faces.align import align
 from edge_fiqa.faces.detector_file import find_detector
 from edge_fiqa.faces.images import decode
 from edge_fiqa.faces.photo_detector import PhotoDetector
+from edge_fiqa.files import write_figure
 from edge_fiqa.policies.policy import Fixed
 from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Bytes
@@ -56,19 +58,19 @@ def run(options: argparse.Namespace) -> int:
         took = 1e3 * (time.perf_counter() - started)
         exits, engine = scorer.controller.exits, scorer.engine
         ms = [_ms_to(scorer, depth) for depth in exits]
-        print(
+        say(
             f"edge-fiqa {__version__}: {scorer.bundle.manifest.name} on {engine.backend}, "
             f"{engine.device.strip()}, {engine.threads} threads\n"
             f"{how}\n"
             "Grace Hopper's portrait, made worse step by step. Quality 0-100 if we stop at exit:\n"
         )
         _print_table(versions, ms, exits)
-    print(f"\n{len(versions)} faces, every exit of each: {took:.0f} ms of computing")
+    say(f"\n{len(versions)} faces, every exit of each: {took:.0f} ms of computing")
     try:
         plot(versions, options.output)
     except OSError as exc:
         raise ConfigError(f"{options.output} cannot be written: {exc.strerror}") from exc
-    print(f"plot: {options.output}   next: edge-fiqa score FOLDER")
+    say(f"plot: {options.output}   next: edge-fiqa score FOLDER")
     return 0
 
 
@@ -127,10 +129,10 @@ def _ms_to(scorer: Scorer, depth: int) -> float:
 
 
 def _print_table(versions: list[Version], ms: list[float], exits: tuple[int, ...]) -> None:
-    print(f"{'exit':<16}" + "".join(f"{k:>5}" for k in exits))
+    say(f"{'exit':<16}" + "".join(f"{k:>5}" for k in exits))
     for version in versions:
-        print(f"{version.name:<16}" + "".join(f"{q:>5}" for q in version.quality))
-    print(f"{'ms to stop there':<16}" + "".join(f"{t:>5.1f}" for t in ms))
+        say(f"{version.name:<16}" + "".join(f"{q:>5}" for q in version.quality))
+    say(f"{'ms to stop there':<16}" + "".join(f"{t:>5.1f}" for t in ms))
 
 
 def plot(versions: list[Version], target: Path) -> None:
@@ -164,5 +166,5 @@ def plot(versions: list[Version], target: Path) -> None:
         column.suptitle(kind, fontsize=13)
         if kind == next(iter(SHOWN)):
             axis.set_ylabel("quality, 0-100")
-    figure.savefig(target, dpi=110)
+    write_figure(figure, target, dpi=110)
     pyplot.close(figure)

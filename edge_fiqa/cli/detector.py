@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import URL, URL_VARIABLE, download_detector, find_detector
@@ -25,13 +26,13 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--url is about --download, which is not given")
     if options.download:
         path = download_detector(options.url or os.environ.get(URL_VARIABLE) or URL)
-        print(f"downloaded, SHA-256 checked: {path}")
+        say(f"downloaded, SHA-256 checked: {path}")
     detector = find_detector()
     if detector is None:
-        print(f"no detector: aligned 112x112 crops can be scored, photographs not; {NO_DETECTOR}")
+        say(f"no detector: aligned 112x112 crops can be scored, photographs not; {NO_DETECTOR}")
         return 1
     PhotoDetector(detector.path)  # a file that OpenCV cannot run is an error here
-    print(
+    say(
         f"detector: {detector.path}\nfrom:     {detector.source}\nSHA-256:  {sha256(detector.path)}"
     )
     return 0

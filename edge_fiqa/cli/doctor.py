@@ -6,12 +6,12 @@ import argparse
 import importlib.metadata
 import json
 import platform
-import sys
 from pathlib import Path
 
 from edge_fiqa import __version__
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.options import cores
+from edge_fiqa.cli.printing import say
 from edge_fiqa.doctor.checks import processor_warnings
 from edge_fiqa.doctor.device_check import examine
 from edge_fiqa.doctor.engine_check import check_engine
@@ -52,45 +52,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    print(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    say(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
     processor = read_processor()
-    print(f"{cores()} processors usable: {processor.name}")
-    print(f"instruction sets: {', '.join(processor.instructions) or 'unknown'}")
+    say(f"{cores()} processors usable: {processor.name}")
+    say(f"instruction sets: {', '.join(processor.instructions) or 'unknown'}")
     for warning in processor_warnings(processor):
-        print(f"warning: {warning}")
-    print("\npackages")
+        say(f"warning: {warning}")
+    say("\npackages")
     for name, purpose in PACKAGES.items():
-        print(f"  {name:<14} {_version(name):<16} {purpose}")
+        say(f"  {name:<14} {_version(name):<16} {purpose}")
     bundle = Bundle.open(options.bundle)
-    print(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
+    say(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
     if options.device:
         return _device(bundle, options.report)
-    print("\nengines")
+    say("\nengines")
     checked = {name: check_engine(name, bundle) for name in BACKENDS}
     for name, check in checked.items():
-        print(f"  {name:<4} {check.text}")
+        say(f"  {name:<4} {check.text}")
     usable = [name for name, check in checked.items() if check.usable]
     if not usable:
-        print("\nno engine can score this bundle here", file=sys.stderr)
+        say("\nno engine can score this bundle here", error=True)
         return 2
-    print(f"\nready: scoring works with {', '.join(usable)}")
+    say(f"\nready: scoring works with {', '.join(usable)}")
     return 0
 
 
 def _device(bundle: Bundle, report: Path) -> int:
-    print("\ndevice")
+    say("\ndevice")
     result = {
         "edge_fiqa": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        **examine(bundle, read_machine(), print, Path("/")),
+        **examine(bundle, read_machine(), say, Path("/")),
     }
     try:
         write_whole(report, json.dumps(result, indent=2).encode() + b"\n")
     except OSError as exc:
         raise ConfigError(f"--report {report}: {exc.strerror}") from exc
-    print(f"\n{'ready' if result['ready'] else 'NOT ready'}; everything found is in {report}")
+    say(f"\n{'ready' if result['ready'] else 'NOT ready'}; everything found is in {report}")
     return 0 if result["ready"] else 2
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.evaluation.bootstrap import identity_weights, interval, weighted_pauc
 from edge_fiqa.evaluation.crfiqa import DISCARDS, MovingThreshold, edc_crfiqa
@@ -25,6 +26,7 @@ from edge_fiqa.evaluation.edc import (
     threshold_at_fnmr,
 )
 from edge_fiqa.evaluation.scored_pairs import COLUMNS, ScoredPairs, Undefined, read_scored
+from edge_fiqa.files import write_figure
 
 USUAL_LIMIT = {"fixed": 0.3, "crfiqa": 0.95}
 SHOWN: tuple[float, ...] = (0.0, 0.01, 0.02, *np.arange(0.05, 1, 0.05).round(2).tolist())
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     pairs.need_enough(str(request.pairs))
     check_similarity(pairs, request.distance, str(request.pairs))
     result = (_fixed if request.protocol == "fixed" else _crfiqa)(pairs, request)
-    print(json.dumps(result) if options.format == "json" else "\n".join(_table(result)))
+    say(json.dumps(result) if options.format == "json" else "\n".join(_table(result)))
     if options.plot is not None:
         _plot(result, options.plot)
     return 0
@@ -313,7 +315,7 @@ def _plot(result: dict[str, Any], target: Path) -> None:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     _draw(figure.subplots(), result)
     try:
-        figure.savefig(target, dpi=130)
+        write_figure(figure, target, dpi=130)
     except (OSError, ValueError) as exc:
         raise ConfigError(f"{target}: {exc}") from exc
 

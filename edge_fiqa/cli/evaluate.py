@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_fiqa import __version__
+from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.report.page import summary, write_report
 from edge_fiqa.evaluation.report.plan import load_plan
@@ -35,6 +36,6 @@ def run(options: argparse.Namespace) -> int:
         write_report(evaluation, plan, root, options.output)
     except OSError as exc:
         raise ConfigError(f"{options.output}: {exc.strerror or exc}") from exc
-    print("\n".join(summary(evaluation)))
-    print(f"\n{options.output / 'report.html'}   (and results.json, results.csv, *.png)")
+    say("\n".join(summary(evaluation)))
+    say(f"\n{options.output / 'report.html'}   (and results.json, results.csv, *.png)")
     return 0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from edge_fiqa.cli.face_folder import read_faces
+from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.report.figures import attention_figure, to_png
 from edge_fiqa.evaluation.report.mean_attention import float_weights
+from edge_fiqa.files import write_whole
 from edge_fiqa.model.attention import attention_maps
 
 
@@ -48,10 +51,13 @@ def run(options: argparse.Namespace) -> int:
             options.output,
         )
         if options.npz is not None:
-            np.savez_compressed(options.npz, maps=maps, names=np.array(faces.names))
+            data = io.BytesIO()
+            np.savez_compressed(data, maps=maps, names=np.array(faces.names))
+            write_whole(options.npz, data.getvalue())
     except OSError as exc:
-        raise ConfigError(f"{exc.filename}: {exc.strerror}") from exc
+        name = exc.filename or f"{options.output} or {options.npz}"
+        raise ConfigError(f"{name}: {exc.strerror}") from exc
     has_token = weights.config.mode != "crfiqa"
     kind = "attention of the quality token" if has_token else "mean attention of all patches"
-    print(f"{kind}, {len(maps)} faces, {maps.shape[1]} exits: {options.output}")
+    say(f"{kind}, {len(maps)} faces, {maps.shape[1]} exits: {options.output}")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
 from edge_fiqa.faces.paths import expand
@@ -41,7 +42,7 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
     if not crops:
         raise ConfigError(f"{folder}: no aligned 112x112 faces in it ({refused} files refused)")
     if refused:
-        print(f"edge-fiqa {command}: {refused} unusable images left out", file=sys.stderr)
+        say(f"edge-fiqa {command}: {refused} unusable images left out", error=True)
     _say_of_crops(command, changed, unaligned_note(unaligned, len(crops)))
     return FaceSet(
         np.stack(crops), tuple(groups), f"faces of {folder.resolve().name}", tuple(names)
@@ -50,6 +51,6 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
 
 def _say_of_crops(command: str, changed: Counter[str], unaligned: str | None) -> None:
     for change, count in changed.items():
-        print(f"edge-fiqa {command}: {count} faces {change}", file=sys.stderr)
+        say(f"edge-fiqa {command}: {count} faces {change}", error=True)
     if unaligned is not None:
-        print(f"edge-fiqa {command}: warning: {unaligned}", file=sys.stderr)
+        say(f"edge-fiqa {command}: warning: {unaligned}", error=True)

@@ -6,9 +6,9 @@ import argparse
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
+from edge_fiqa.cli.printing import log_to_stderr, say
 from edge_fiqa.errors import BackendMissing
 
 
@@ -29,14 +29,11 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[gateway]'") from exc
 
-    logging.basicConfig(
-        level=logging.WARNING if options.quiet else logging.INFO,
-        format="%(levelname)s %(message)s",
-        stream=sys.stderr,
-        force=True,
+    log_to_stderr(
+        logging.WARNING if options.quiet else logging.INFO, "%(levelname)s %(message)s", again=True
     )
     logging.getLogger("edge_fiqa.plans").setLevel(logging.NOTSET)
     if options.check:
-        print(check(options.config))
+        say(check(options.config))
         return 0
     return serve_until_stopped(options.config, {signal.SIGTERM, signal.SIGINT})

@@ -10,8 +10,10 @@ import msgspec
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.scale import form_of
+from edge_fiqa.cli.printing import say
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.exits.route import route_to
+from edge_fiqa.record import escape_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     bundle = Bundle.open(options.bundle)
     if options.format == "json":
-        print(msgspec.json.encode(bundle.manifest).decode())
+        say(escape_json(msgspec.json.encode(bundle.manifest)).decode())
     else:
         describe(bundle, sys.stdout)
     return 0
@@ -47,7 +49,7 @@ def describe(bundle: Bundle, out: TextIO) -> None:
         f"  parity      against {parity.reference}, {parity.faces} {parity.images}",
     ]
     lines += [f"  calibration {_calibration(bundle)}", "", *_exit_table(bundle)]
-    out.write("\n".join(lines) + "\n")
+    say(*lines, out=out)
 
 
 def _calibration(bundle: Bundle) -> str:

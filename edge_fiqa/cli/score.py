@@ -11,6 +11,7 @@ from edge_fiqa.calibration.audit import SHARE, Audit
 from edge_fiqa.calibration.monitor import Finding
 from edge_fiqa.cli import Terminated
 from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments, cores
+from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
@@ -22,8 +23,9 @@ from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
 from edge_fiqa.faces.paths import PassedOver, expand
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
+from edge_fiqa.files import shown
 from edge_fiqa.scoring.gate_service import GateService
-from edge_fiqa.scoring.output import Writer, shown
+from edge_fiqa.scoring.output import Writer
 from edge_fiqa.scoring.pipeline import TOGETHER, score_files
 from edge_fiqa.scoring.resume import ResumableFile
 from edge_fiqa.scoring.scorer import Scorer
@@ -127,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
         rest = f"; {summary.passed_over_line()}" if summary.passed_over else ""
         raise ConfigError(f"no images in {' '.join(request.inputs)}{rest}")
     if request.output.path is not None and not request.output.quiet:
-        print(summary.line(str(request.output.path)), file=sys.stderr)
+        say(summary.line(str(request.output.path)), error=True)
     elif summary.passed_over and not request.output.quiet:
         _say(summary.passed_over_line())
     return 1 if summary.failed else 0
@@ -257,4 +259,4 @@ def _how_to_go_on(writer: Writer) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"edge-fiqa score: {text}", file=sys.stderr)
+    say(f"edge-fiqa score: {text}", error=True)

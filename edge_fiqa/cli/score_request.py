@@ -19,8 +19,9 @@ from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.images import MAX_PIXELS
 from edge_fiqa.faces.sources import check_ways
+from edge_fiqa.files import shown
 from edge_fiqa.policies.policy import Policy
-from edge_fiqa.scoring.output import FileFormat, Format, shown
+from edge_fiqa.scoring.output import FileFormat, Format
 
 MOST_MEGAPIXELS = 1000  # OpenCV decodes no more
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import BackendMissing
 
 
@@ -56,11 +57,11 @@ def run(options: argparse.Namespace) -> int:
     root: Path = options.data
     faces = prepare_run(config, root, options.cache or options.output / "cache", options.threads)
     if options.prepare_only:
-        print(f"{len(faces.images)} images are ready; run the same without --prepare-only")
+        say(f"{len(faces.images)} images are ready; run the same without --prepare-only")
         return 0
     start = root / config.start if config.start else None
     trainer = Trainer(config.model.config(), config.schedule, faces, options.output, start=start)
     weights = trainer.run()
     curve = plot_curve(options.output / "log.ndjson")
-    print(f"{weights}\n{curve}\nnext: edge-fiqa build {weights} -o BUNDLE --precision int8 ...")
+    say(f"{weights}\n{curve}\nnext: edge-fiqa build {weights} -o BUNDLE --precision int8 ...")
     return 0

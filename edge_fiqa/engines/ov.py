@@ -1,17 +1,20 @@
 """OpenVINO: the default engine on CPU.
 
 Tokens stay in the output tensor of the request that made them; the next request reads it in place.
-Models are specialised per batch bucket and compiled on first use; compiled forms are cached on disk
-(`EDGE_FIQA_CACHE`, else the user's cache directory), so that a second start only reads them.
+Models are specialised per batch bucket and compiled on first use; compiled forms are kept on disk
+(see compiled_models), so that a second start only reads them. OpenVINO's own cache is not used: it
+loads whatever lies in its folder.
 """
 
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import re
 import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +22,9 @@ import numpy as np
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
+from edge_fiqa.engines.compiled_models import CompiledModel, CompiledModels
 from edge_fiqa.engines.turn import AFTER_FORK, in_turn
 from edge_fiqa.errors import EngineFailed
-from edge_fiqa.files import cache_folder, not_writable
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 
 
@@ -65,6 +68,8 @@ class OpenVINO(EngineBase):
         self.device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._half_attention = bundle.manifest.precision == "int8" and "BF16" in capabilities
+        self._capabilities = sorted(capabilities)
+        self._compiled = CompiledModels(bundle, f"openvino-{ov.__version__.split('-')[0]}")
         self._requests: dict[tuple[Segment, int], Any] = {}
         self._sources: dict[tuple[Segment, int], Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
@@ -112,15 +117,11 @@ class OpenVINO(EngineBase):
     def _load(self, segment: Segment, bucket: int) -> Any:
         path = self.bundle.file_of(segment)
         _note_threads()
+        shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
+        key = CompiledModel(segment, bucket, self._settings())
         try:
-            model = self._core.read_model(path)
-            shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
-            model.reshape({model.input(0): ov.PartialShape(shape)})
-            if self._half_attention:
-                attend_in_bf16(model)
-            request = self._core.compile_model(
-                model, "CPU", self._properties()
-            ).create_infer_request()
+            model = self._kept(key) or self._compile(path, key, shape)
+            request = model.create_infer_request()
         except RuntimeError as exc:
             raise EngineFailed(f"OpenVINO cannot load {path}: {exc}") from exc
         if segment.first == 1:
@@ -130,21 +131,50 @@ class OpenVINO(EngineBase):
         self._requests[segment, bucket] = request
         return request
 
+    def _kept(self, key: CompiledModel) -> Any:
+        """The model as an earlier process compiled it, or None."""
+        if (data := self._compiled.read(key)) is None:
+            return None
+        try:
+            return self._core.import_model(data, "CPU", self._properties())
+        except RuntimeError as exc:
+            self._compiled.refuse(key, exc)
+            return None
+
+    def _compile(self, path: Path, key: CompiledModel, shape: list[int]) -> Any:
+        model = self._core.read_model(path)
+        model.reshape({model.input(0): ov.PartialShape(shape)})
+        if self._half_attention:
+            attend_in_bf16(model)
+        compiled = self._core.compile_model(model, "CPU", self._properties())
+        if self._compiled.keeps:
+            data = io.BytesIO()
+            compiled.export_model(data)
+            self._compiled.write(key, data.getvalue())
+        return compiled
+
+    def _settings(self) -> dict[str, Any]:
+        """All that a compiled model depends on beside its graph: one that was made with others is
+        never loaded."""
+        return {
+            **self._properties(),
+            "version": ov.__version__,
+            "device": self.device,
+            "capabilities": self._capabilities,
+            "half attention": self._half_attention,
+        }
+
     def _token_shape(self, bucket: int) -> list[int]:
         return [bucket, self.config.tokens, self.config.width]
 
     def _properties(self) -> dict[str, Any]:
-        properties = {
+        return {
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.threads,
             "INFERENCE_PRECISION_HINT": "f32",  # precision is in the graph, but see attend_in_bf16
             # Pinned, every one-thread engine would sit on the same first core.
             "ENABLE_CPU_PINNING": False,
         }
-        cache = cache_folder(f"openvino-{ov.__version__.split('-')[0]}")
-        if not_writable(cache) is None:
-            properties["CACHE_DIR"] = str(cache)
-        return properties
 
 
 _threads_of: int | None = None

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Final
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, KeptFileRefused
 from edge_fiqa.faces.detector import NO_DETECTOR
-from edge_fiqa.files import cache_folder, not_writable, sha256
+from edge_fiqa.files import cache_folder, not_writable, write_whole
+from edge_fiqa.kept import OTHERS_CANNOT_WRITE, check_hash, why_not_kept
 
 VARIABLE: Final = "EDGE_FIQA_DETECTOR"
 URL_VARIABLE: Final = "EDGE_FIQA_DETECTOR_URL"
@@ -87,17 +87,18 @@ def _packaged() -> DetectorFile | None:
 
 
 def _check(path: Path, expected: str, remedy: str) -> None:
-    if (actual := sha256(path)) != expected:
+    try:
+        check_hash(path, expected)
+    except KeptFileRefused as exc:
         raise ConfigError(
-            f"detector {path} has SHA-256 {actual[:12]}..., not {expected[:12]}...: it is not used; "
-            f"{remedy}, or give --detector FILE or none"
-        )
+            f"detector: {exc}: it is not used; {remedy}, or give --detector FILE or none"
+        ) from exc
 
 
 def download_detector(url: str) -> Path:
     """OpenCV Zoo's file into the cache, once its SHA-256 is right. Raises ConfigError."""
     folder = cache_folder("detector")
-    if (reason := not_writable(folder)) is not None:
+    if (reason := not_writable(folder) or why_not_kept(folder)) is not None:
         raise ConfigError(f"{folder}: {reason}; set EDGE_FIQA_CACHE to a folder of yours")
     data = _fetch(url)
     actual = hashlib.sha256(data).hexdigest()
@@ -106,7 +107,11 @@ def download_detector(url: str) -> Path:
             f"{url} gave {len(data)} bytes with SHA-256 {actual}, expected {FILE_SHA256}; "
             "nothing was kept: give --url with another copy of OpenCV Zoo's " + FILE
         )
-    return _write_whole(folder / FILE, data)
+    try:
+        write_whole(folder / FILE, data, OTHERS_CANNOT_WRITE)
+    except OSError as exc:
+        raise ConfigError(f"{folder / FILE} cannot be written: {exc.strerror}") from exc
+    return folder / FILE
 
 
 def _fetch(url: str) -> bytes:
@@ -121,14 +126,3 @@ def _fetch(url: str) -> bytes:
             f"here by hand and set {VARIABLE} to it"
         ) from exc
     return data
-
-
-def _write_whole(path: Path, data: bytes) -> Path:
-    """Another process sees the old file or the new one, never a part."""
-    try:
-        with NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
-            part.write(data)
-        Path(part.name).chmod(0o644)
-        return Path(part.name).replace(path)
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc

@@ -64,6 +64,10 @@ def _lines(stdin: TextIO) -> Iterator[str]:
         name = line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
         if number == 0 and name.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise ConfigError("the list on standard input is UTF-16; save it as UTF-8")
+        if b"\0" in name:
+            raise ConfigError(
+                "the list on standard input has NULs (find -print0); give a name a line"
+            )
         if name := name.rstrip(b"\r\n"):
             yield os.fsdecode(name)
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import onnx
 from onnx import external_data_helper
 
+from edge_fiqa.files import write_all
+
 ALIGNMENT = 4096  # so that backends can map the file
 SMALLEST = 512  # bytes; smaller constants stay in the graph
 
 
 class WeightStore:
-    """Writes `folder/name`; `add` moves a graph's large constants there."""
+    """Writes `folder/name` as a context; `add` moves a graph's large constants there."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
-        self._file = (folder / name).open("wb")
+        self._file = (folder / name).open("wb", buffering=0)  # one error, not another on closing
         self._known: dict[bytes, tuple[int, int]] = {}
 
     def add(self, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -32,10 +34,14 @@ class WeightStore:
     def _place(self, data: bytes) -> tuple[int, int]:
         key = hashlib.sha256(data).digest()
         if key not in self._known:
-            self._file.write(bytes(-self._file.tell() % ALIGNMENT))
+            write_all(self._file, bytes(-self._file.tell() % ALIGNMENT))
             self._known[key] = (self._file.tell(), len(data))
-            self._file.write(data)
+            write_all(self._file, data)
         return self._known[key]
 
-    def close(self) -> None:
+    def __enter__(self) -> WeightStore:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Raises OSError where the last of it cannot be written."""
         self._file.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.errors import BackendMissing, CheckpointError, ConfigError
+from edge_fiqa.files import unpacking_bomb
 from edge_fiqa.types import PATCH, PATCHES, Array, VitConfig
 
 UNUSED = re.compile(r"mask_token$|early_norms\.|\.num_batches_tracked$|^num_batches_tracked$")
@@ -185,6 +186,8 @@ def _read_torch(path: Path) -> dict[str, Array]:
         raise BackendMissing(f"{path}: reading it needs torch ({exc}); pip install torch") from exc
     # A damaged or hostile file makes torch's reader fail in any way whatever (KeyError, IndexError,
     # AttributeError, ...), so everything it raises means the same: this is not a checkpoint.
+    if (reason := unpacking_bomb(path)) is not None:
+        raise CheckpointError(f"{path}: {reason}: it is not read")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:
@@ -195,9 +198,22 @@ def _read_torch(path: Path) -> dict[str, Array]:
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise CheckpointError(f"{path}: expected a dictionary of tensors")
+    _check_size(path, sum(value.numel() for value in state.values()))
     arrays: dict[str, Array] = {}
     for key, value in state.items():
         if value.layout is not torch.strided or value.is_complex() or value.is_meta:
             raise CheckpointError(f"{path}: {key} is not a dense tensor of real numbers")
         arrays[str(key)] = value.detach().float().numpy()
     return arrays
+
+
+def _check_size(path: Path, numbers: int) -> None:
+    """Raises CheckpointError where a few numbers in the file are stretched to many in memory.
+
+    Of each number there is a byte at least in the file.
+    """
+    if numbers > path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: tensors of {4 * numbers / 1e9:.1f} GB in a file of "
+            f"{path.stat().st_size / 1e6:.1f} MB: it is not read"
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, TextIO
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import shown, write_all
 from edge_fiqa.record import Record, flatten, to_json
 
 FileFormat = Literal["ndjson", "csv"]
@@ -36,7 +38,24 @@ def csv_header(record: Record, line_end: str = "\n") -> bytes:
     return _csv_line(list(flatten(record)), line_end)
 
 
+FORMULA = re.compile(r"(?=[=+\-@\t\r])")
+"""How a text begins that a spreadsheet computes, which may read files or start programs."""
+HERE = "./"
+
+
+def safe_cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: `./` before it is the same path."""
+    return f"{HERE}{text}" if FORMULA.match(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """What `safe_cell` made this of. A path never begins with `./`, since it is normalised before."""
+    text = cell.removeprefix(HERE)
+    return text if FORMULA.match(text) else cell
+
+
 def _csv_line(cells: Sequence[object], line_end: str = "\n") -> bytes:
+    cells = [safe_cell(cell) if isinstance(cell, str) else cell for cell in cells]
     text = io.StringIO()
     # csv.writer leaves a lone \r bare, and its reader ends the row there.
     has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
@@ -54,6 +73,7 @@ class StreamWriter:
     def __init__(self, out: BinaryIO, form: FileFormat, name: str) -> None:
         self.out, self.form, self.name = out, form, name
         self._lock, self._needs_header = threading.Lock(), form == "csv"
+        self._escapes = form == "csv" and out.isatty()
 
     @classmethod
     def at(cls, path: Path, form: FileFormat) -> StreamWriter:
@@ -68,7 +88,8 @@ class StreamWriter:
             header = csv_header(records[0]) if self._needs_header else b""
             self._needs_header = False
             try:
-                write_all(self.out, header + encode(records, self.form))
+                data = header + encode(records, self.form)
+                write_all(self.out, _for_terminal(data) if self._escapes else data)
                 self.out.flush()
             except BrokenPipeError:
                 raise
@@ -82,23 +103,16 @@ class StreamWriter:
                 self.out.close()
 
 
+def _for_terminal(data: bytes) -> bytes:
+    """Without control characters other than line ends. JSON has none (see record.to_json)."""
+    return b"\n".join(shown(line.decode()).encode() for line in data.split(b"\n"))
+
+
 STDOUT = "standard output"
-
-
-def write_all(out: BinaryIO, data: bytes) -> None:
-    """Write all bytes, also into an unbuffered file, which may take fewer than it is given."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[out.write(rest) :]
 
 
 def cannot_be_written(name: object, exc: OSError) -> ConfigError:
     return ConfigError(f"{name} cannot be written: {exc.strerror or exc}")
-
-
-def shown(text: str) -> str:
-    """Escape line ends and control characters of a file's name, for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class TableWriter:

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import lock_of, locked, write_all
 from edge_fiqa.record import Record
 from edge_fiqa.scoring.changed_pictures import changed_pictures
 from edge_fiqa.scoring.output import (
@@ -36,11 +36,11 @@ from edge_fiqa.scoring.output import (
     cannot_be_written,
     csv_header,
     encode,
-    write_all,
 )
 from edge_fiqa.scoring.run_settings import RunFile, RunSettings, read_run_file
 from edge_fiqa.scoring.stored_rows import (
     StoredImages,
+    begins_as_records,
     columns_difference,
     read_header,
     read_images,
@@ -126,11 +126,11 @@ class ResumableFile:
                 self._unlock()
 
     def _unlock(self) -> None:
-        if self._file_lock is not None:
-            self._file_lock.release()
+        self._file_lock.close()
 
     def _open(self, overwrite: bool) -> None:
         if overwrite:
+            self._check_ours()
             _run_file(self._file).unlink(missing_ok=True)
             self._file.write_bytes(b"")
         self._file.touch()
@@ -151,6 +151,14 @@ class ResumableFile:
         self._stored.rescore(self._unfinished | self._changed)
         self._open_for_appending(self._stored.whole_until)
         self._write_run_file()
+
+    def _check_ours(self) -> None:
+        """Raises ConfigError for a file that is no record file, whatever its form and its damage."""
+        if self._file.exists() and not begins_as_records(self._file):
+            raise ConfigError(
+                f"{self.path} is not a record file of edge_fiqa: it is not overwritten; choose another "
+                "--output or remove it"
+            )
 
     def _read(self) -> StoredImages:
         try:
@@ -269,34 +277,25 @@ def _run_file(file: Path) -> Path:
     return file.with_name(f"{file.name}.run.json")
 
 
-def _locked(file: Path, name: Path) -> FileLock | None:
-    """Lock the file. Returns None, with a warning, where the file system has no locks.
-
-    name: for messages.
-    """
+def _locked(file: Path, name: Path) -> contextlib.ExitStack:
+    """Lock the file. name: for messages."""
     if not file.parent.is_dir():  # FileLock would make it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(
-            f"{name} is being written by another run; wait for its end or choose another --output"
-        ) from None
-    except NotImplementedError:
-        logger.warning("%s: this file system has no locks; write it with one run at a time", name)
-        return None
-    return lock
+    held = contextlib.ExitStack()
+    busy = f"{name} is being written by another run; wait for its end or choose another --output"
+    held.enter_context(locked(lock_of(file), busy))
+    return held
 
 
 @contextlib.contextmanager
 def _written_anew(file: Path) -> Iterator[BinaryIO]:
     """Open a new file beside `file`. It takes its name once it is whole and on disk."""
     part = file.with_name(f".{file.name}.part")
+    part.unlink(missing_ok=True)  # of a killed run: the lock is ours
     try:
-        with part.open("wb") as new:
+        with part.open("xb") as new:  # never through a link
             yield new
             new.flush()
             os.fsync(new.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from edge_fiqa.scoring.output import FileFormat
+from edge_fiqa.scoring.output import FileFormat, text_of_cell
 
 
 class StoredRow(NamedTuple):
@@ -134,7 +134,10 @@ def read_rows(file: BinaryIO, form: FileFormat) -> Iterator[StoredRow]:
     return _csv_rows(file) if form == "csv" else _ndjson_rows(file)
 
 
-BEGINNINGS = {"ndjson": b'{"schema":"edge-fiqa/', "csv": b"schema,id,source,"}
+BEGINNINGS: Mapping[FileFormat, bytes] = {
+    "ndjson": b'{"schema":"edge-fiqa/',
+    "csv": b"schema,id,source,",
+}
 
 
 def _check_beginning(file: BinaryIO, form: FileFormat) -> None:
@@ -149,6 +152,19 @@ def _check_beginning(file: BinaryIO, form: FileFormat) -> None:
     if not head.startswith(beginning) and not beginning.startswith(head):
         raise ValueError(f"it does not begin with {beginning.decode()}")
     file.seek(0)
+
+
+def begins_as_records(path: Path) -> bool:
+    """Whether a file is empty or begins as a record file of any form. Raises OSError."""
+    with path.open("rb") as file:
+        for form in BEGINNINGS:
+            file.seek(0)
+            try:
+                _check_beginning(file, form)
+            except ValueError:
+                continue
+            return True
+    return False
 
 
 class _Algorithm(Struct):
@@ -281,8 +297,8 @@ def _stored(line: bytes, end: int, cells: Sequence[str]) -> StoredRow:
     return StoredRow(
         line,
         end,
-        name,
-        source,
+        text_of_cell(name),
+        text_of_cell(source),
         code,
         fingerprint,
         fusion,

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edge_fiqa.files import write_figure
+
 
 def read_log(log: Path) -> list[dict[str, Any]]:
     """Rows of a run's log.ndjson; a resumed run's repeated steps count once, the last time."""
@@ -35,5 +37,5 @@ def plot_curve(log: Path) -> Path:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
     target = log.with_name("curve.png")
-    figure.savefig(target, dpi=120)
+    write_figure(figure, target, dpi=120)
     return target

@@ -9,11 +9,11 @@ list, seed or teacher never meets stale files.
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
+import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ import numpy as np
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
+from edge_fiqa.files import locked, write_whole
+from edge_fiqa.kept import kept_or_none, why_not_kept, write_kept
 from edge_fiqa.training.degradations import random_mixture
 from edge_fiqa.training.face_labels import Labelling, label_faces
 from edge_fiqa.training.labels import Bools, Ints
@@ -118,14 +120,14 @@ def prepare(
     maps = [seen.get(("map", _stem(t, inner))) for t, inner in teachers.recognisers]
     scores = [seen["embedding", _stem(teacher, None)] for teacher in teachers.scores]
     target = cache / f"labels-{_label_name(faces, teachers, versions, labelling, lost)}.npy"
-    if not target.exists():
+    data = kept_or_none(target, target.name)
+    if data is None:
         quality = label_faces(faces, rows, ~lost[rows], embeddings, maps, scores, labelling)
-        partial = target.with_suffix(".partial.npy")
-        np.save(partial, quality)
-        partial.replace(target)
+        data = _npy(quality)
+        write_kept(target, data, target.name)
     return TrainingFaces(
         seen["images", ""],
-        np.load(target),
+        np.load(io.BytesIO(data)),
         faces.identity[rows],
         np.arange(len(rows)) < len(faces),
         ~lost[rows],
@@ -134,13 +136,20 @@ def prepare(
     )
 
 
+def _npy(values: Array) -> bytes:
+    data = io.BytesIO()
+    np.save(data, values)
+    return data.getvalue()
+
+
 def _version(
     one: PictureList, folder: Path, teachers: Teachers, versions: Versions, version: int
 ) -> Iterator[tuple[tuple[str, str], Table]]:
     """Tables of one version of one source, by kind and teacher."""
     name = f"mixed{versions.mixed}-seed{versions.seed}-{version}" if version else "clean"
     place, label = folder / name, f"{one.source.parent.name}/{one.source.name} {name}"
-    place.mkdir(parents=True, exist_ok=True)
+    if (reason := why_not_kept(place)) is not None:
+        raise ConfigError(f"{place}: {reason}; or name another folder with --cache")
     with _alone(place):
         clean = _clean_images(one, folder, f"{label}: read")
         images = clean if not version else _degraded(clean, place, versions, version, label)
@@ -153,15 +162,9 @@ def _version(
                 yield ("map", stem), outputs[1]
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> AbstractContextManager[object]:
     """Two runs must not fill one folder. Raises ConfigError if another does."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise ConfigError(f"{folder}: another run is preparing it; wait for that one") from exc
-        yield
+    return locked(folder / "lock", f"{folder}: another run is preparing it; wait for that one")
 
 
 def _clean_images(one: PictureList, folder: Path, label: str) -> Bytes:
@@ -194,10 +197,11 @@ def _write_lost(target: Path, lost: dict[int, str], one: PictureList) -> None:
             f"{LOST_SHARE:.0%}; the first is {picture.name} ({picture.path}): {why}; mend the source "
             "or take them out of its list"
         )
-    with target.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("row", "name", "reason"))
-        rows.writerows((row, one.pictures[row].name, why) for row, why in lost.items())
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(("row", "name", "reason"))
+    rows.writerows((row, one.pictures[row].name, why) for row, why in lost.items())
+    write_whole(target, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _lost(path: Path) -> dict[int, str]:

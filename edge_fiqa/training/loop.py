@@ -8,9 +8,12 @@ signal: one scalar a face teaches little about faces.
 
 from __future__ import annotations
 
+import io
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,10 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from edge_fiqa.errors import CheckpointError
+from edge_fiqa.errors import CheckpointError, ConfigError, KeptFileRefused
 from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.files import lock_of, locked, open_lines, unpacking_bomb, write_all, write_whole
+from edge_fiqa.kept import has_seal, unsealed, write_kept
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
@@ -33,7 +38,10 @@ from edge_fiqa.training.student import Student, widen
 from edge_fiqa.types import Array, Bytes, VitConfig
 
 LOG_EVERY = 20  # steps
-STABLE = "stable.pt"  # the checkpoint before the rate falls
+LATEST, STABLE = "latest.pt", "stable.pt"  # the second one from before the rate falls
+LOG = "log.ndjson"
+MODEL = "model.safetensors"
+SCHEMA = "edge-fiqa-training/1"
 
 
 class Trainer:
@@ -70,14 +78,25 @@ class Trainer:
         self.optimiser = self._optimiser()
         self.step, self.best, self.unimproved = 0, -1.0, 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (latest := self.folder / "latest.pt").exists():
+        if (latest := self.folder / LATEST).exists():
             self._resume(latest)
+        elif (self.folder / MODEL).exists():
+            raise ConfigError(
+                f"{self.folder} holds a {MODEL} and no {LATEST}: it would be replaced; name another "
+                "folder"
+            )
 
     def run(self) -> Path:
         """Train to the end; returns the averaged weights, in float16, as a safetensors file."""
+        busy = f"{self.folder}: another run trains there; wait for its end or name another folder"
+        with locked(lock_of(self.folder / LOG), busy):
+            self._train()
+            return self._export()
+
+    def _train(self) -> None:
         start, first = time.monotonic(), self.step
         bar = tqdm(total=self.schedule.steps, initial=self.step, unit="step", mininterval=5)
-        with (self.folder / "log.ndjson").open("a", encoding="utf-8") as log:
+        with open_lines(self.folder / LOG) as log:
             while self.step < self.schedule.steps and not self._given_up:
                 row: dict[str, Any] = self._one_step()
                 bar.update()
@@ -89,13 +108,12 @@ class Trainer:
                 if self.step % self.schedule.validate_every == 0 or ends:
                     row["validation"] = self._validate()
                 if self.step % LOG_EVERY == 0 or "validation" in row:
-                    log.write(json.dumps(row) + "\n")
-                    log.flush()
+                    with _written(self.folder / LOG):
+                        write_all(log, json.dumps(row).encode() + b"\n")
                 if self.step % self.checkpoint_every == 0 or ends or self._given_up:
-                    self._checkpoint("latest.pt")
+                    self._checkpoint(LATEST)
                 if self.schedule.decay_steps and self.step == self.schedule.decay_step:
                     self._checkpoint(STABLE)
-        return self._export()
 
     @property
     def _given_up(self) -> bool:
@@ -217,13 +235,23 @@ class Trainer:
 
     def _load(self, path: Path) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            if (reason := unpacking_bomb(path)) is not None:
+                raise CheckpointError(f"{path}: {reason}: it is not read")
+            data: Path | io.BytesIO = path  # one of an older version has no digest
+            if has_seal(path):
+                data = io.BytesIO(unsealed(path, path.read_bytes(), SCHEMA))
+            state: dict[str, Any] = torch.load(data, map_location=self.device, weights_only=True)
+        except KeptFileRefused as exc:
+            raise CheckpointError(
+                f"{exc}; delete it to train from the beginning, or put a copy in its place"
+            ) from exc
+        except CheckpointError:
+            raise
         except Exception as exc:  # torch's reader raises anything on a damaged file
             raise CheckpointError(f"{path}: not a readable training checkpoint: {exc}") from exc
         return state
 
     def _checkpoint(self, name: str) -> None:
-        partial = self.folder / "partial.pt"
         state = {
             "student": self.student.state_dict(),
             "average": self.average,
@@ -233,8 +261,10 @@ class Trainer:
             "unimproved": self.unimproved,
             "schedule": msgspec.to_builtins(self.schedule),
         }
-        torch.save(state, partial)
-        partial.replace(self.folder / name)
+        data = io.BytesIO()
+        torch.save(state, data)
+        with _written(self.folder / name):
+            write_kept(self.folder / name, data.getvalue(), SCHEMA)
 
     def _resume(self, path: Path) -> None:
         state = self._load(path)
@@ -261,17 +291,30 @@ class Trainer:
         return own == other and ends[0] != ends[1] and all(decay for _, decay in ends)
 
     def _export(self) -> Path:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         weights = {
             key.removeprefix("vit."): value.half().contiguous().cpu()
             for key, value in self.average.items()
             if key.startswith("vit.") and value.is_floating_point()
         }
-        target = self.folder / "model.safetensors"
+        target = self.folder / MODEL
         heads = str(self.student.vit.config.heads)
-        save_file(weights, target, metadata={"heads": heads})
+        with _written(target):
+            write_whole(target, save(weights, metadata={"heads": heads}))
         return target
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raises ConfigError where a file of the run cannot be written, as on a full disk."""
+    try:
+        yield
+    except OSError as exc:
+        raise ConfigError(
+            f"{path} cannot be written: {exc.strerror}; the same command goes on from the last "
+            "checkpoint"
+        ) from exc
 
 
 def _falling(state: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edge_fiqa.bundle.bundle import SHIPPED, Bundle
-from edge_fiqa.calibration.artefact import FILE, load_calibration
+from edge_fiqa.calibration.artefact import FILE, is_calibration, load_calibration
 from edge_fiqa.errors import ConfigError
 
 HOSTILE = {
@@ -58,3 +58,36 @@ def test_the_shipped_ones_are_read():
         shipped = load_calibration(folder / FILE, manifest.fingerprint)
         assert shipped.exits == manifest.exits
         assert "FW" in shipped.rules
+
+
+def test_a_changed_number_is_noticed(tmp_path):
+    """A digit that flips is a calibration too, and would move every quality."""
+    calibration = Bundle.open("nano").calibration
+    path = tmp_path / "c.json"
+    calibration.save(path)
+    assert load_calibration(path) == calibration
+    assert load_calibration(path).id == calibration.id
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text)
+    content["rules"]["FW"]["depths"][3]["low"] += 0.125
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"c\.json is damaged or was changed.* delete its sha256"):
+        load_calibration(path)
+    del content["sha256"]  # changed on purpose, and files of older versions
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert (
+        load_calibration(path).rules["FW"].depths[3].low
+        == content["rules"]["FW"]["depths"][3]["low"]
+    )
+    path.write_text(json.dumps(json.loads(text), indent=8, sort_keys=True), encoding="utf-8")
+    assert load_calibration(path) == calibration  # the same content in another form
+
+
+def test_what_a_calibration_may_replace(tmp_path):
+    path = tmp_path / "c.json"
+    for content, ours in [(b"\xff\xd8photo", False), (b"[]", False), (b'{"schema": "x/1"}', False)]:
+        path.write_bytes(content)
+        assert is_calibration(path) == ours
+    Bundle.open("nano").calibration.save(path)
+    assert is_calibration(path)
+    assert not is_calibration(tmp_path / "absent")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from edge_fiqa.build.builder import synthetic_faces
 from edge_fiqa.cli import main
+from edge_fiqa.faces import images, sources
 
 
 @pytest.fixture
@@ -171,6 +172,15 @@ def test_a_list_with_a_byte_order_mark(score, photos, monkeypatch):
     assert (status, len(text.splitlines())) == (0, 2)
 
 
+def test_a_list_with_nuls_is_one_line(score, photos, monkeypatch):
+    """Of `find -print0`. All names would be one, which Python 3.10 cannot read from a CSV again."""
+    listed = f"{photos}/0.png\0{photos}/1.png\0".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    status, _, error = score("-")
+    assert status == 2
+    assert "has NULs (find -print0); give a name a line" in error
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
 def test_names_that_differ_in_bytes_differ_in_their_records(score, photos, tmp_path):
     data = (photos / "0.png").read_bytes()
@@ -187,3 +197,50 @@ def test_names_that_differ_in_bytes_differ_in_their_records(score, photos, tmp_p
     assert "4 files were there already" in err
     status, text, _ = score(folder, "--format", "ndjson")
     assert len({json.loads(line)["source"] for line in text.splitlines()}) == 4
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "notes.csv", "notes.ndjson"])
+def test_overwrite_empties_record_files_alone(score, photos, tmp_path, name):
+    out = tmp_path / name
+    out.write_bytes(b"precious")
+    status, _, err = score(photos, "--output", out, "--overwrite")
+    assert status == 2
+    assert "is not a record file of edge_fiqa: it is not overwritten" in err
+    assert out.read_bytes() == b"precious"
+    out.write_bytes(b"schema,id,sou")  # one of ours, cut off; of another form even
+    assert score(photos, "--output", out, "--overwrite")[0] == 0
+    assert out.stat().st_size > 1000
+
+
+def test_pictures_that_vanish_or_change_during_a_run(bundle, photos, tmp_path, monkeypatch):
+    """Each has one record: of the picture as it was read, or `unreadable` with the reason."""
+    out = tmp_path / "out.ndjson"
+    whole, read, seen = (photos / "0.png").read_bytes(), images.read_picture, []
+
+    def while_others_write(path, *more):
+        seen.append(Path(path))
+        if len(seen) == 1:
+            (photos / "1.png").unlink()
+            (photos / "2.png").write_bytes(whole[:300])
+        return read(path, *more)
+
+    for module in (images, sources):
+        monkeypatch.setattr(module, "read_picture", while_others_write)
+    command = [
+        "score",
+        "--bundle",
+        str(bundle.folder),
+        "--jobs",
+        "1",
+        str(photos),
+        "--output",
+        str(out),
+    ]
+    assert main(command) == 1
+    assert [r["quality"]["code"] for r in records(out)] == ["ok", "unreadable", "unreadable"]
+    assert "No such file" in records(out)[1]["warnings"][0]
+    monkeypatch.undo()
+    for name in ("1.png", "2.png"):
+        (photos / name).write_bytes(whole)
+    assert main(command) == 0
+    assert [r["quality"]["code"] for r in records(out)] == ["ok"] * 3

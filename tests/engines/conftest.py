@@ -110,6 +110,16 @@ def with_options(bundle, folder, **options):
     return Bundle.open(copy)
 
 
+def with_garbage(bundle, segment):
+    """The bundle, in which one graph is none; its manifest has the hash of that."""
+    path = bundle.file_of(segment)
+    path.write_bytes(b"garbage")
+    manifest = json.loads((bundle.folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["files"][path.name] = sha256(path)
+    (bundle.folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return Bundle.open(bundle.folder)
+
+
 SITE = """
 import importlib.util, sys, types
 def load(name, path):

@@ -95,10 +95,9 @@ def test_bodies_tails_and_the_whole_share_their_weights_on_disk(tiny, tmp_path, 
     def size_of(segments):
         folder = tmp_path / str(len(segments))
         folder.mkdir()
-        store = WeightStore(folder, "weights.bin")
-        for segment in segments:
-            onnx.save(store.add(segment_graph(tiny, segment)), str(folder / segment.name))
-        store.close()
+        with WeightStore(folder, "weights.bin") as store:
+            for segment in segments:
+                onnx.save(store.add(segment_graph(tiny, segment)), str(folder / segment.name))
         return (folder / "weights.bin").stat().st_size
 
     bodies = [Segment(k, k) for k in range(1, 5)]

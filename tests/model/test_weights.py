@@ -1,5 +1,8 @@
 """Checkpoints: official names load unchanged, everything else is refused by name."""
 
+import struct
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -177,3 +180,31 @@ def test_strange_torch_files_are_refused_by_name(tmp_path, state):
     torch.save(state, tmp_path / "strange.pt")
     with pytest.raises(CheckpointError, match="strange"):
         load_weights(tmp_path / "strange.pt")
+
+
+def test_a_compressed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", bytes(1 << 20))
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = struct.pack("<I", (1 << 32) - 16)
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"would become 4\.3 GB in memory: it is not read"):
+        load_weights(path)
+
+
+def test_a_number_stretched_to_terabytes_is_refused(tmp_path):
+    """A tensor may repeat one number by strides of 0: 1 kB would be copied to 4 TB."""
+    width = 1 << 20
+    state = {
+        "pos_embed": torch.ones(1).expand(1, 145, width),
+        "patch_embed.proj.weight": torch.ones(1).expand(width, 3, 9, 9),
+        "blocks.0.mlp.fc1.weight": torch.ones(1).expand(4 * width, width),
+    }
+    torch.save(state, tmp_path / "stretched.pt")
+    assert (tmp_path / "stretched.pt").stat().st_size < 10_000
+    with pytest.raises(
+        CheckpointError, match=r"stretched\.pt: tensors of .* GB in a file of 0\.0 MB"
+    ):
+        load_weights(tmp_path / "stretched.pt", heads=8)

@@ -100,7 +100,7 @@ def test_the_last_image_of_a_killed_run_may_lack_faces(tmp_path, form):
     killed.write([record("a")])
     killed.write([record("b")])
     killed._out.close()  # as the system does for a process that ends
-    killed._file_lock.release()
+    killed._file_lock.close()
     assert fill(path, form, [record("c")]) == {"a"}
     assert fill(path, form, [record("b"), record("b", 1)]) == {"a", "c"}
     assert [face for face, _ in rows(path, form)] == ["a#0", "b#0", "b#1", "c#0"]

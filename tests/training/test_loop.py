@@ -1,11 +1,16 @@
 """The loop: a kill changes nothing, seeds repeat, every exit learns, early stopping stops."""
 
+import errno
+import os
+
 import msgspec
 import numpy as np
 import pytest
 import torch
 
-from edge_fiqa.errors import CheckpointError
+from edge_fiqa.errors import CheckpointError, ConfigError
+from edge_fiqa.files import lock_of, locked
+from edge_fiqa.kept import SEAL_BYTES
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training.curve import plot_curve, read_log
 from edge_fiqa.training.faces import TrainingFaces
@@ -182,3 +187,57 @@ def test_every_exit_learns(faces, tmp_path):
     trainer.run()
     trail = trainer.trail(faces.images)
     assert (trail[::2].mean(0) > trail[1::2].mean(0) + 0.5).all()
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoint_stays(faces, tmp_path, monkeypatch):
+    trainer = Trainer(CONFIG, SCHEDULE, faces, tmp_path, checkpoint_every=1)
+    trainer._checkpoint("latest.pt")
+    before = (tmp_path / "latest.pt").read_bytes()
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=r"latest\.pt cannot be written: No space left"):
+        trainer.run()
+    assert (tmp_path / "latest.pt").read_bytes() == before
+    assert not (tmp_path / "model.safetensors").exists()
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+def test_a_damaged_checkpoint_is_refused_and_an_older_one_read(faces, tmp_path):
+    trainer = Trainer(CONFIG, SCHEDULE, faces, tmp_path)
+    trainer._checkpoint("latest.pt")
+    path = tmp_path / "latest.pt"
+    data = path.read_bytes()
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1  # within the weights: torch would read it without a word
+    path.write_bytes(changed)
+    with pytest.raises(CheckpointError, match="damaged or was changed; delete it to train"):
+        Trainer(CONFIG, SCHEDULE, faces, tmp_path)
+    path.write_bytes(data[:-SEAL_BYTES])  # as older versions wrote them
+    assert Trainer(CONFIG, SCHEDULE, faces, tmp_path).step == trainer.step
+
+
+def test_two_runs_do_not_train_in_one_folder(faces, tmp_path):
+    first, second = (Trainer(CONFIG, SCHEDULE, faces, tmp_path) for _ in range(2))
+    busy = pytest.raises(ConfigError, match="another run trains there")
+    with locked(lock_of(tmp_path / "log.ndjson"), "busy"), busy:
+        second.run()
+    first.run()
+
+
+def test_a_model_of_somebody_else_is_not_replaced(faces, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"precious")
+    with pytest.raises(ConfigError, match=r"holds a model\.safetensors and no latest\.pt"):
+        Trainer(CONFIG, SCHEDULE, faces, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
+
+
+def test_a_log_line_that_a_kill_cut_short_is_removed(faces, tmp_path):
+    (tmp_path / "log.ndjson").write_bytes(b'{"step": 1, "quality": 2.0}\n{"step": 2, "qua')
+    Trainer(CONFIG, SCHEDULE, faces, tmp_path).run()
+    steps = [row["step"] for row in read_log(tmp_path / "log.ndjson")]
+    assert steps[0] == 1
+    assert steps == sorted(set(steps))
+    plot_curve(tmp_path / "log.ndjson")

@@ -1,5 +1,9 @@
 """Tables on disk: filled once, resumed after a kill, never half believed."""
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -58,6 +62,67 @@ def test_a_damaged_or_foreign_table_is_made_again(tmp_path, damage):
     assert calls == [0]
     np.testing.assert_array_equal(a, TRUTH)
     np.testing.assert_array_equal(b, TRUTH[:, :1])
+
+
+def test_a_changed_number_is_noticed_and_made_again(tmp_path, caplog):
+    fill(targets(tmp_path), 10, source([]), "rows")
+    victim = tmp_path / "a.npy"
+    data = bytearray(victim.read_bytes())
+    data[140] ^= 1  # behind the header of 128 bytes
+    victim.write_bytes(data)
+    calls = []
+    a, _ = fill(targets(tmp_path), 10, source(calls), "rows")
+    assert calls == [0]
+    np.testing.assert_array_equal(a, TRUTH)
+    assert caplog.messages == [f"{victim} is damaged or was changed: it is not used and made again"]
+
+
+def test_a_table_of_an_older_version_gets_its_digest(tmp_path, caplog):
+    np.save(tmp_path / "a.npy", TRUTH)
+    np.save(tmp_path / "b.npy", TRUTH[:, :1])
+    calls = []
+    for _ in range(2):
+        a, _ = fill(targets(tmp_path), 10, source(calls), "rows")
+        np.testing.assert_array_equal(a, TRUTH)
+    assert calls == []
+    assert len(caplog.messages) == 2  # once each
+
+
+@pytest.mark.parametrize("killed_at", [1, 2])
+def test_a_kill_between_the_renames_costs_nothing(tmp_path, monkeypatch, killed_at):
+    names, replace = [], Path.replace
+
+    def killed(path, target):
+        names.append(target)
+        if len(names) == killed_at:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fill(targets(tmp_path), 10, source([]), "rows")
+    monkeypatch.undo()
+    calls = []
+    a, b = fill(targets(tmp_path), 10, source(calls), "rows")
+    assert calls == []
+    np.testing.assert_array_equal(a, TRUTH)
+    np.testing.assert_array_equal(b, TRUTH[:, :1])
+    fill(targets(tmp_path), 10, source(calls), "rows")
+    assert calls == []
+
+
+def test_room_on_the_disk_is_taken_at_the_start(tmp_path, monkeypatch):
+    """A memory map on a full disk kills the process with SIGBUS, without a word."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        ConfigError, match=r"cannot be written .No space left on device.; name another"
+    ):
+        fill(targets(tmp_path), 10, source([]), "rows")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mark", ["many", "-3", "11", ""])

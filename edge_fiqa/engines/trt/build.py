@@ -17,7 +17,7 @@ from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines.build_progress import BuildPhases
 from edge_fiqa.engines.trt.api import CAN_BUILD, VERSION, Log, logger, make, need, trt
 from edge_fiqa.errors import EngineFailed
-from edge_fiqa.files import write_whole
+from edge_fiqa.kept import kept_or_none, write_kept
 
 OnProgress = Callable[[str, float], None]
 """Called with the builder's phase, and with the share of its steps that is done, 0 to 1."""
@@ -139,10 +139,7 @@ def _fix_batch(builder: Any, network: Any, config: Any, job: PlanJob, log: Log) 
 
 def _timing_cache(config: Any, path: Path) -> Any:
     """The cache that all segments share, so that equal blocks are timed once. None without one."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        data = b""
+    data = kept_or_none(path, path.name) or b""
     for content in (data, b""):  # a foreign or damaged file is dropped
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, False):
@@ -157,7 +154,7 @@ def _save_timings(path: Path, config: Any) -> None:
     if data is None:
         return
     try:
-        write_whole(path, bytes(data))
+        write_kept(path, bytes(data), path.name)
     except OSError as exc:
         logger.warning("%s: %s; timings are not kept, later builds take longer", path, exc.strerror)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -32,6 +31,7 @@ from edge_fiqa.bundle.manifest import PLAN_OPTIONS, WEIGHTS
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.errors import BundleError, EngineFailed
 from edge_fiqa.files import cache_folder, not_writable, write_whole
+from edge_fiqa.kept import OTHERS_CANNOT_WRITE, distrusted
 from edge_fiqa.types import Segment
 
 log = logging.getLogger("edge_fiqa.plans")
@@ -86,7 +86,7 @@ class PlanStore:
     def __init__(self, bundle: Bundle, target: Target, options: PlanOptions) -> None:
         self.target, self.options = target, options
         self._files = bundle.manifest.files
-        self._names = {s: bundle.file_of(s).name for s in bundle.segments}
+        self._names = bundle.file_names
         caches = cache_folder("tensorrt")
         network = _digest(bundle.manifest.fingerprint, bundle.manifest.precision)[:12]
         name = f"{_plain(bundle.manifest.name)}-{network}"
@@ -157,8 +157,8 @@ class PlanStore:
         )
         text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
         try:
-            write_whole(path, data)
-            write_whole(_manifest_of(path), text)
+            write_whole(path, data, OTHERS_CANNOT_WRITE)
+            write_whole(_manifest_of(path), text, OTHERS_CANNOT_WRITE)
         except OSError as exc:
             log.warning("%s: %s; the plan is used and not kept", path, exc.strerror)
 
@@ -187,11 +187,11 @@ class PlanStore:
     def _fits(self, path: Path, segment: Segment, batch: int) -> tuple[str, PlanManifest | None]:
         """(why it does not fit what runs here, None) or ("", its manifest)."""
         try:
-            distrust = _foreign(path)
+            distrust = distrusted(path)
         except OSError:  # no such file, or a folder that this user may not read
             return NEVER_BUILT, None
         if distrust is not None:
-            return distrust, None
+            return f"{distrust}, and a plan is code", None
         try:
             manifest = msgspec.json.decode(_manifest_of(path).read_bytes(), type=PlanManifest)
         except OSError as exc:
@@ -258,17 +258,6 @@ def _sweep(folder: Path) -> None:
     """Remove what a killed build wrote in part. Nobody else is writing: the lock is held."""
     for partial in folder.glob(".*.plan*.*"):
         partial.unlink(missing_ok=True)
-
-
-def _foreign(path: Path) -> str | None:
-    """Why this file cannot be trusted, if it cannot."""
-    for checked in (path, path.parent):
-        status = checked.stat()
-        if status.st_uid not in (os.getuid(), 0):
-            return f"{checked} belongs to another user, and a plan is code"
-        if status.st_mode & 0o002:
-            return f"everyone may write {checked}, and a plan is code"
-    return None
 
 
 def _digest(*parts: str) -> str:

@@ -2,7 +2,7 @@
 
 A folder is named after a digest of faces, weights and feeding. So changed inputs never meet old
 numbers. A chunk's file appears by renaming: it is whole, or not there. So a run that was stopped goes
-on with the first missing chunk.
+on with the first missing chunk. A chunk that was changed is extracted again (see kept).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from edge_fiqa.errors import ConfigError, ImageRefused
 from edge_fiqa.evaluation.datasets.face_files import Faces
 from edge_fiqa.evaluation.report.extractors import FeatureExtractor
 from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
-from edge_fiqa.files import write_whole
+from edge_fiqa.kept import kept_or_none, why_not_kept, write_kept
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 CHUNK = 256  # faces: what an interruption costs at most
+FORM = "npy with digest"
 STATUS = "read and checked"
 """Kept like features: RESIZED and UNALIGNED added up, NaN for an unreadable face."""
 RESIZED, UNALIGNED = 1, 2
@@ -34,8 +35,10 @@ def extract_features(
     """Extractor's name -> (N, F), NaN for faces that cannot be read; and notes on unusual faces.
 
     Every face is decoded once for all extractors, and not at all if all its features are kept.
-    Raises ConfigError if no face can be read, or if `folder` cannot be written.
+    Raises ConfigError if no face can be read, or if `folder` cannot be written or others can.
     """
+    if (reason := why_not_kept(folder)) is not None:
+        raise ConfigError(f"{folder}: {reason}; or choose another --cache")
     try:
         features = _all_chunks(faces, extractors, folder, name)
     except OSError as exc:
@@ -115,19 +118,29 @@ def _decode(faces: Faces, rows: range) -> tuple[Bytes, Array]:
 
 
 def _chunk_folder(cache: Path, faces: Faces, key: str) -> Path:
-    folder = cache / hashlib.sha256(f"{faces.digest} {key} {CHUNK}".encode()).hexdigest()[:24]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = (
+        cache / hashlib.sha256(f"{faces.digest} {key} {CHUNK} {FORM}".encode()).hexdigest()[:24]
+    )
+    folder.mkdir(mode=0o755, exist_ok=True)
     return folder
 
 
 def _load(folder: Path, start: int) -> Array | None:
-    try:
-        return np.asarray(np.load(folder / f"{start:08d}.npy", allow_pickle=False), np.float32)
-    except (FileNotFoundError, ValueError, EOFError):
-        return None
+    path = _file(folder, start)
+    data = kept_or_none(path, _label(path))
+    return None if data is None else np.asarray(np.load(io.BytesIO(data)), np.float32)
 
 
 def _save(folder: Path, start: int, values: Array) -> None:
-    data = io.BytesIO()
+    data, path = io.BytesIO(), _file(folder, start)
     np.save(data, values)
-    write_whole(folder / f"{start:08d}.npy", data.getvalue())
+    write_kept(path, data.getvalue(), _label(path))
+
+
+def _file(folder: Path, start: int) -> Path:
+    return folder / f"{start:08d}.npy"
+
+
+def _label(path: Path) -> str:
+    """Of the folder too: a chunk of another extractor is whole, but not this one."""
+    return f"{path.parent.name}/{path.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from edge_fiqa.errors import BackendMissing
 from edge_fiqa.evaluation.report.evaluated_bundle import BundleInfo
 from edge_fiqa.evaluation.report.rows import GRID, Cell
 from edge_fiqa.evaluation.report.run import Evaluation
+from edge_fiqa.files import write_figure
 from edge_fiqa.types import IMAGE, PATCH, Array, Bytes
 
 if TYPE_CHECKING:
@@ -55,8 +57,9 @@ def to_svg(figure: Figure, label: str) -> str:
     return f'{start} role="img" aria-label="{label}"{svg[svg.index(">") :]}'
 
 
-def to_png(figure: Figure, target: Any) -> None:
-    figure.savefig(target, format="png", dpi=110, facecolor="white")
+def to_png(figure: Figure, target: Path) -> None:
+    """Raises OSError; the file is then as it was."""
+    write_figure(figure, target, dpi=110, facecolor="white")
 
 
 def line_styles(evaluation: Evaluation, names: Iterable[str]) -> dict[str, tuple[str, str]]:

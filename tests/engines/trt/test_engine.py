@@ -10,9 +10,9 @@ import pytest
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import open_engine
-from edge_fiqa.errors import BackendMissing, EngineFailed
+from edge_fiqa.errors import BackendMissing, BundleError, EngineFailed
 from edge_fiqa.types import Segment
-from tests.engines.conftest import with_options
+from tests.engines.conftest import with_garbage, with_options
 
 BODIES = [Segment(1, 1), Segment(2, 2), Segment(3, 3)]
 TAIL = Segment(4, 4, tail=True)
@@ -174,12 +174,11 @@ def test_version_compatible_plans_run_later(one_version, bundle, faces, referenc
 def test_what_the_parser_says_reaches_the_message(one_version, bundle, faces, tmp_path):
     one_version()
     copy = Bundle.open(shutil.copytree(bundle.folder, tmp_path / "copy"))
-    copy.file_of(BODIES[0]).write_bytes(b"garbage")  # after it was verified
-    with open_engine(copy, "trt") as engine:
+    with open_engine(with_garbage(copy, BODIES[0]), "trt") as engine:
         with pytest.raises(EngineFailed, match=r"cannot parse .*body-01-01\.onnx: cannot read"):
             engine.run(BODIES[0], faces)
         (copy.folder / "weights.bin").unlink()
-        with pytest.raises(EngineFailed, match="cannot parse"):
+        with pytest.raises(BundleError, match=r"weights\.bin changed or vanished"):
             engine.run(Segment(1, 2, tail=True), faces)
 
 

@@ -12,7 +12,7 @@ from edge_fiqa.engines.build_progress import reporting_to
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.types import Segment
-from tests.engines.conftest import with_options
+from tests.engines.conftest import with_garbage, with_options
 from tests.engines.trt.conftest import plans
 
 # ---- ahead
@@ -81,7 +81,7 @@ def test_what_is_loaded_is_not_counted_again(one_version, bundle, cache):
 def test_a_failing_plan_ends_the_opening(one_version, bundle, tmp_path):
     world, reports = one_version(), []
     every = with_options(bundle, tmp_path, ahead=True, batches=(1,))
-    every.file_of(sorted(every.segments)[1]).write_bytes(b"garbage")
+    every = with_garbage(every, sorted(every.segments)[1])
     with reporting_to(reports.append), pytest.raises(EngineFailed, match="cannot parse"):
         open_engine(every, "trt")
     assert [e.state for e in reports if e is not None][-1] == "failed"

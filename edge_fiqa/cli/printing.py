@@ -1,0 +1,42 @@
+"""The one way in which a command prints: names of files, bundles and persons steer no terminal."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import NoReturn, TextIO
+
+from edge_fiqa.files import shown
+
+
+def say(*lines: str, error: bool = False, out: TextIO | None = None) -> None:
+    """Print lines, on standard error if `error`. Control characters in them are escaped."""
+    target = out or (sys.stderr if error else sys.stdout)
+    print(*(escaped(line) for line in lines or ("",)), sep="\n", file=target)
+
+
+def escaped(text: str) -> str:
+    """Text of several lines, in which only its line ends control the terminal."""
+    return "\n".join(shown(line) for line in text.split("\n"))
+
+
+class EscapingFormatter(logging.Formatter):
+    """Of log lines on a terminal; tracebacks stay as they are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, its name
+        return escaped(super().formatMessage(record))
+
+
+class EscapingParser(argparse.ArgumentParser):
+    """Its errors repeat arguments, which may be names of files."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
+
+
+def log_to_stderr(level: int, form: str, *, again: bool = False) -> None:
+    """again: also where a handler is set already."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EscapingFormatter(form))
+    logging.basicConfig(level=level, handlers=[handler], force=again)
