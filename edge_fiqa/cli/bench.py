@@ -174,7 +174,7 @@ def _endurance(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Name
         FaceSet(faces.crops[:batch], faces.groups[:batch], faces.described),
         60 * options.minutes,
     )
-    print("\n".join(report.endurance(result)))
+    say(*report.endurance(result))
     if options.plot is not None:
         plot_endurance(result, options.plot)
     _finish(msgspec.json.encode(result), options)
