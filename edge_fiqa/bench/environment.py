@@ -9,33 +9,32 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edge_fiqa.bench.conditions import read_conditions
 from edge_fiqa.engines.machine import read_machine
+from edge_fiqa.engines.processor import read_processor
 
 PACKAGES = ("edge-fiqa", "openvino", "onnxruntime", "torch", "tensorrt", "numpy")
-INSTRUCTIONS = (
-    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
-    *("asimddp", "i8mm", "bf16"),
-)
 
 
 def environment(root: Path = Path("/")) -> dict[str, Any]:
-    """CPU, board, governor, power mode, load and the versions that compute; None where unknown."""
-    lines = (_read(root / "proc/cpuinfo") or "").splitlines()
-    fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
-    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    """CPU, board, governor, power mode, clocks, temperature and load as the run begins, and the
+    versions that compute; None where unknown."""
+    processor = read_processor(root)
     machine = read_machine(root)
     policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "cpu": fields.get("model name") or platform.processor() or platform.machine(),
+        "cpu": processor.name,
         "board": machine.model,
-        "instructions": [flag for flag in INSTRUCTIONS if flag in flags],
+        "instructions": list(processor.instructions),
         "cores": cores,
+        "cores_off": processor.cores_off,
         "governor": _read(policy / "scaling_governor"),
         "max_khz": _read(policy / "scaling_max_freq"),
         # Of a Jetson, as plans know it; else the firmware's profile.
         "power_mode": machine.power_mode or _read(root / "sys/firmware/acpi/platform_profile"),
+        **read_conditions(root).described(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from edge_fiqa.bench.compare import Comparison
+from edge_fiqa.bench.endurance import EnduranceResult
 from edge_fiqa.bench.loadgen import ScenarioResult
 from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.errors import BackendMissing, ConfigError
 from edge_fiqa.files import write_figure
 
-SHOWN = ("cpu", "board", "cores", "governor", "power_mode", "load")
+SHOWN = (
+    *("cpu", "board", "cores", "cores_off", "governor", "power_mode", "cpu_mhz", "gpu_mhz"),
+    *("temperature_c", "load"),
+)
 
 
 def table(result: BenchResult) -> Iterator[str]:
@@ -72,18 +76,33 @@ def scenario(result: ScenarioResult) -> Iterator[str]:
     yield result.summary.split("=" * 48)[2].strip()
 
 
+def endurance(result: EnduranceResult) -> Iterator[str]:
+    """Six lines of the series, and whether the machine became slower."""
+    shown = [(name, result.environment.get(name)) for name in SHOWN]
+    yield ", ".join(f"{name} {value}" for name, value in shown if value is not None)
+    yield (
+        f"{result.bundle}, {result.backend} {result.precision}, {result.threads} threads, "
+        f"exit {result.exit}, batch {result.batch}, without a pause"
+    )
+    yield f"{'minute':>7} {'p50 ms':>8} {'p99 ms':>8} {'CPU MHz':>8} {'GPU MHz':>8} {'deg C':>6}"
+    step = max(1, len(result.intervals) // 10)
+    for row in result.intervals[step - 1 :: step]:
+        yield (
+            f"{row.at_s / 60:7.1f} {row.p50_ms:8.3f} {row.p99_ms:8.3f} {_or_na(row.cpu_mhz, '8.0f')}"
+            f" {_or_na(row.gpu_mhz, '8.0f')} {_or_na(row.temperature_c, '6.1f')}"
+        )
+    verdict = "it THROTTLES" if result.throttled else "no throttling seen"
+    yield f"the last tenth took {result.slowdown:.3f} times the ms of the first: {verdict}"
+
+
 def plot(result: BenchResult, target: Path) -> None:
     """ms against exit, and faces/s against batch at the deepest exit where there are several.
 
     Raises BackendMissing without matplotlib, ConfigError where `target` cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise BackendMissing("--plot needs matplotlib; pip install 'edge-fiqa[bench]'") from exc
     batches = sorted({row.batch for row in result.rows})
     panels = 1 + (len(batches) > 1)
-    figure = Figure(figsize=(7.5 if panels == 1 else 12, 4.4), layout="constrained")
+    figure = new_figure((7.5 if panels == 1 else 12, 4.4))
     axes = figure.subplots(1, panels, squeeze=False)[0]
     _plot_exits(axes[0], result, batches[0])
     if panels > 1:
@@ -94,6 +113,20 @@ def plot(result: BenchResult, target: Path) -> None:
     axes[0].legend(fontsize=8)
     machine = result.environment
     figure.suptitle(f"{machine.get('cpu')}, {machine.get('cores')} cores", fontsize=10)
+    save_figure(figure, target)
+
+
+def new_figure(inches: tuple[float, float]) -> Any:
+    """Raises BackendMissing without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as exc:
+        raise BackendMissing("--plot needs matplotlib; pip install 'edge-fiqa[bench]'") from exc
+    return Figure(figsize=inches, layout="constrained")
+
+
+def save_figure(figure: Any, target: Path) -> None:
+    """Raises ConfigError where `target` cannot be written."""
     try:
         write_figure(figure, target, dpi=130)
     except (OSError, ValueError) as exc:

@@ -10,7 +10,10 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from edge_fiqa.bench import report
-from edge_fiqa.bench.compare import compare
+from edge_fiqa.bench.compare import check_same_processor, compare
+from edge_fiqa.bench.endurance import plot as plot_endurance
+from edge_fiqa.bench.endurance import run_endurance
+from edge_fiqa.bench.environment import environment
 from edge_fiqa.bench.loadgen import (
     FULL_QUERIES,
     FULL_S,
@@ -70,9 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", type=Path, metavar="OLD.json", help="faster or slower than then"
     )
     table.add_argument(
+        "--other-processor", action="store_true", help="--compare, although the processors differ"
+    )
+    table.add_argument(
         "--update-costs",
         action="store_true",
         help="write this engine's times, and energy where there is a meter, into the bundle",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="score at the deepest of --exits without a pause: does it throttle? (10 shows it)",
     )
     load = parser.add_argument_group("MLPerf LoadGen, under the policy that the last group states")
     load.add_argument("--scenario", choices=SCENARIOS)
@@ -87,6 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     old = load_result(options.compare) if options.compare is not None else None
+    if old is not None and not options.other_processor:
+        check_same_processor(old.environment, environment())
     backend = options.backend[0] if len(options.backend) == 1 else None
     bundles = [
         open_form(name, threads=options.threads, precision=options.precision, backend=backend)
@@ -99,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
         return _scenario(bundles, faces, options)
     if (flag := _policy_flag(options)) is not None:
         raise ConfigError(f"{flag} is about --scenario; the table takes --exits")
+    if options.minutes is not None:
+        return _endurance(bundles, faces, options)
     result = run_benchmark(bundles, _plan(options), faces)
     say("\n".join(report.table(result)))
     if options.plot is not None:
@@ -152,6 +168,27 @@ def _update(bundles: Sequence[Bundle], options: argparse.Namespace) -> int:
             f"{bundle.folder}: costs of {len(costs.segments)} segments on {costs.device.strip()}, "
             f"{costs.backend}, {costs.threads} threads; {'with' if with_energy else 'no'} energy"
         )
+    return 0
+
+
+def _endurance(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Namespace) -> int:
+    if len(bundles) > 1 or len(options.backend) > 1 or len(options.batch) > 1:
+        raise ConfigError("--minutes takes one bundle, one backend and one batch size")
+    (bundle,), (batch,), plan = bundles, options.batch, _plan(options)
+    if not 1 <= batch <= len(faces.crops):
+        raise ConfigError(f"--batch {batch}: there are {len(faces.crops)} faces")
+    result = run_endurance(
+        bundle,
+        options.backend[0] if options.backend else available_backend(bundle),
+        plan.threads,
+        max(plan.exits or (bundle.config.depth,)),
+        FaceSet(faces.crops[:batch], faces.groups[:batch], faces.described),
+        60 * options.minutes,
+    )
+    say(*report.endurance(result))
+    if options.plot is not None:
+        plot_endurance(result, options.plot)
+    _finish(msgspec.json.encode(result), options)
     return 0
 
 

@@ -13,12 +13,13 @@ from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
 from edge_fiqa.cli.info import form_line
 from edge_fiqa.cli.options import cores
 from edge_fiqa.cli.printing import say
+from edge_fiqa.doctor.checks import processor_warnings
 from edge_fiqa.doctor.device_check import examine
 from edge_fiqa.doctor.engine_check import check_engine
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.engines.forms import keep_tuned, open_form
 from edge_fiqa.engines.machine import read_machine
-from edge_fiqa.engines.processor import described
+from edge_fiqa.engines.processor import read_processor, this_processor
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.tuning import fastest_form
@@ -60,7 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     say(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    say(f"{cores()} processors usable\n\npackages")
+    processor = read_processor()
+    say(f"{cores()} processors usable: {processor.name}")
+    say(f"instruction sets: {', '.join(processor.instructions) or 'unknown'}")
+    for warning in processor_warnings(processor):
+        say(f"warning: {warning}")
+    say("\npackages")
     for name, purpose in PACKAGES.items():
         say(f"  {name:<14} {_version(name):<16} {purpose}")
     if options.tune:
@@ -87,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 def tune() -> int:
     """Measure every form of the shipped models, with one thread and with all, and keep the fastest."""
-    say(f"\nmeasuring on {described()}; nothing else should run")
+    say(f"\nmeasuring on {this_processor()}; nothing else should run")
     for model in SHIPPED_FORMS:
         for threads in sorted({1, cores()}):
             form = fastest_form(model, threads)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_fiqa.engines.jetpack import DRIVER_PACKAGE, JETPACKS, TENSORRT_PACKAGE, numbers, too_old
 from edge_fiqa.engines.machine import Machine
+from edge_fiqa.engines.processor import Processor
 from edge_fiqa.engines.trt.graphs import driver_found
 
 LEAST_MB = 1024
@@ -41,6 +42,23 @@ def checks(machine: Machine, root: Path = Path("/")) -> list[Check]:
         _clocks(machine),
         _memory(machine),
     ]
+
+
+def processor_warnings(processor: Processor) -> list[str]:
+    """What this processor, in the state it is in, is known to do to the engines."""
+    warnings = []
+    if processor.cores_off is not None:
+        warnings.append(
+            f"cores {processor.cores_off} are switched off, as low power modes do: ONNX Runtime may "
+            "crash then (microsoft/onnxruntime#24092), and it builds bundles; build in a mode with "
+            "all cores, or score with another engine"
+        )
+    if "sme" in processor.instructions:
+        warnings.append(
+            "OpenVINO is known to compute INT8 wrong on processors with SME (openvino#34673): trust "
+            "an engine only if it agrees with the golden scores below"
+        )
+    return warnings
 
 
 def _release(machine: Machine) -> Check:
@@ -106,6 +124,14 @@ def _pycuda(machine: Machine) -> Check:
 def _permissions(root: Path) -> Check:
     present = [root / node for node in NODES if (root / node).exists()]
     closed = [path for path in present if not os.access(path, os.R_OK | os.W_OK)]
+    if closed and os.access(closed[0], os.R_OK):
+        # cr--r----- root:video on some releases: being in the group is not enough.
+        rule = f'KERNEL=="{closed[0].name}", GROUP="video", MODE="0660"'
+        remedy = (
+            f"echo '{rule}' | sudo tee /etc/udev/rules.d/99-edge-fiqa.rules, then restart; "
+            "in a container the host's rule counts"
+        )
+        return Check("permissions", False, f"{closed[0]} may be read but not written", remedy)
     if closed:
         remedy = "sudo usermod -aG video,render $USER, then log in again"
         return Check("permissions", False, f"{closed[0]} may not be opened", remedy)

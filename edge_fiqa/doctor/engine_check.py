@@ -1,17 +1,26 @@
-"""Does an engine run here, and does it give the bundle's golden scores?"""
+"""Does an engine run here, and does it give the bundle's golden scores?
+
+Each is tried in a process of its own: a library made for another processor dies of SIGILL when it is
+imported, and one that waits for a device may never come back.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import GOLDEN_FACES
 from edge_fiqa.doctor.device_check import TOLERANCE
+from edge_fiqa.doctor.own_process import Died, in_own_process
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
+
+TIMEOUT_S = {"trt": 3600.0}
+"""Seconds, where it is not 600: TensorRT may have to build plans."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,18 @@ class EngineCheck:
 
 
 def check_engine(backend: str, bundle: Bundle) -> EngineCheck:
+    """`compare_with_golden` in a process of its own, whose death is a verdict as well."""
+    try:
+        return in_own_process(
+            compare_with_golden, backend, bundle.folder, timeout_s=TIMEOUT_S.get(backend, 600.0)
+        )
+    except Died as exc:
+        return EngineCheck(False, f"no: its library {exc}")
+
+
+def compare_with_golden(backend: str, folder: Path) -> EngineCheck:
     """Opens the engine with one thread, and compares every exit with the golden scores."""
+    bundle = Bundle.open(folder)
     try:
         with open_engine(bundle, backend, threads=1) as engine:
             scores = all_exits(engine, synthetic_faces(GOLDEN_FACES))

@@ -16,7 +16,7 @@ import msgspec
 
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
 from edge_fiqa.engines import cores
-from edge_fiqa.engines.processor import instruction_sets, processor_name
+from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import state_folder, write_whole
 from edge_fiqa.types import Precision
@@ -54,6 +54,7 @@ class FormRule:
 
 
 RULES = (
+    FormRule(("sme",), None, "fp32", "ov", "OpenVINO's INT8 is wrong with SME", "emulated SME"),
     FormRule(("avx512_vnni",), None, "int8", "ov", "VNNI multiplies bytes", "AMD EPYC, Zen 4"),
     FormRule(("avx_vnni",), None, "int8", "ov", "VNNI multiplies bytes", None),
     FormRule(("asimddp", "i8mm"), None, "int8", "ov", "dot products of bytes", None),
@@ -121,7 +122,7 @@ def chosen_form(
         raise ConfigError(f"{model} comes as {forms}, not {precision}; build it from its weights")
     threads = threads or cores()
     if instructions is None:
-        instructions = instruction_sets()
+        instructions = this_processor().instructions
         if (tuned := _tuned_form(model, threads)) and _allowed(tuned, precision, backend):
             why = "asked for" if precision or backend else "measured here by doctor --tune"
             return Form(tuned.precision, tuned.backend, why)
@@ -168,7 +169,9 @@ def tuned_file() -> Path | None:
 
 def _processor() -> str:
     """What measurements belong to: name, instruction sets and number of processors."""
-    return f"{processor_name()}, {' '.join(instruction_sets())}, {cores()} processors"
+    return (
+        f"{this_processor().name}, {' '.join(this_processor().instructions)}, {cores()} processors"
+    )
 
 
 def read_tuned() -> Tuned:

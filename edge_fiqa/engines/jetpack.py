@@ -1,7 +1,9 @@
 """Which JetPack a Jetson Linux release belongs to, what it holds, and what its packages are called.
 
 Sources: NVIDIA's JetPack archive pages (7.0: Jetson Linux 38.2, 7.1: 38.4; CUDA 13.0), its JetPack 6.1
-notes (CUDA 12.6, TensorRT 10.3), and for 7.2 reports from boards (39.2: CUDA 13.2, TensorRT 10.16).
+notes (CUDA 12.6, TensorRT 10.3), jetson_stats' table of releases (6.2.1: 36.4.4, 6.2.2: 36.5.0,
+7.2: 39.0 early and 39.2), and for 7.2 a report from an Orin (39.2.0: CUDA 13.2.1, TensorRT 10.16.2;
+NVIDIA-ISAAC-ROS/isaac-ros-cli#22).
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ class JetPack:
 JETPACKS = (
     JetPack("6.1", (36, 4, 0), "12.6", "10.3", "3.10"),
     JetPack("6.2", (36, 4, 3), "12.6", "10.3", "3.10"),
+    JetPack("6.2.1", (36, 4, 4), "12.6", "10.3", "3.10"),
+    JetPack("6.2.2", (36, 5, 0), "12.6", "10.3", "3.10"),
     JetPack("7.0", (38, 2, 0), "13.0", "10.13", "3.12"),
     JetPack("7.1", (38, 4, 0), "13.0", "10.13", "3.12"),
     JetPack("7.2", (39, 0, 0), "13.2", "10.16", "3.12"),

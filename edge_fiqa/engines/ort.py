@@ -11,7 +11,7 @@ import onnxruntime as ort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens
-from edge_fiqa.engines.processor import described
+from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import BackendMissing, EngineFailed
 from edge_fiqa.types import Array, Bytes, Rows, Segment
@@ -37,7 +37,7 @@ class OnnxRuntime(EngineBase):
         self.bundle, self.config = bundle, bundle.config
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
-        self.device, self._optimised = described(), optimised
+        self.device, self._optimised = str(this_processor()), optimised
         self._sessions: dict[Segment, Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
 

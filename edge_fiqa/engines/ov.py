@@ -22,7 +22,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
 from edge_fiqa.engines.compiled_models import CompiledModel, CompiledModels
-from edge_fiqa.engines.processor import described
+from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.engines.turn import AFTER_FORK, in_turn
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
@@ -57,12 +57,13 @@ class OpenVINO(EngineBase):
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         _check_not_forked()
+        _check_bytes_are_computed_right(bundle)
         super().__init__()
         self.bundle, self.config = bundle, bundle.config
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
         self._core = ov.Core()
-        self.device = described()
+        self.device = str(this_processor())
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._capabilities = sorted(capabilities)
         self._compiled = CompiledModels(bundle, f"openvino-{ov.__version__.split('-')[0]}")
@@ -168,6 +169,16 @@ class OpenVINO(EngineBase):
             # Pinned, every one-thread engine would sit on the same first core.
             "ENABLE_CPU_PINNING": False,
         }
+
+
+def _check_bytes_are_computed_right(bundle: Bundle) -> None:
+    """Raises EngineFailed for INT8 on a processor with SME: scores are wrong by 0.7 to 1.5 there
+    (OpenVINO 2026.3 on an emulated one; openvino#34673 for Apple M4)."""
+    if bundle.manifest.precision == "int8" and "sme" in this_processor().instructions:
+        raise EngineFailed(
+            "OpenVINO computes INT8 wrongly on processors with SME (openvino#34673): take the model in "
+            "FP32 (--precision fp32), or another engine (--backend ort)"
+        )
 
 
 _threads_of: int | None = None

@@ -74,8 +74,9 @@ class YuNet:
         if rows is None:
             return []
         back = np.array([width / size[0], height / size[1]], np.float32)
-        rows = sorted(rows, key=lambda row: -row[2] * row[3])
-        return [_face(row, back) for row in rows if np.isfinite(row).all()]
+        # OpenCV 4.11 gives boxes without an area, and numbers that are none, for a strip of 1 pixel.
+        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]
+        return [_face(row, back) for row in sorted(rows, key=lambda row: -row[2] * row[3])]
 
     def _network(self) -> cv2.FaceDetectorYN:
         """This thread's. Two detections at a time would overwrite each other's input size."""
@@ -103,14 +104,16 @@ def check_picture(image: object) -> None:
 def _without_opencv_warnings() -> Iterator[None]:
     """OpenCV 5 prints a warning of its own for every network that it opens for the CPU."""
     with _LOG_LEVEL:
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        level = _LOG.getLogLevel()
+        _LOG.setLogLevel(2)  # LOG_LEVEL_ERROR
         try:
             yield
         finally:
-            cv2.utils.logging.setLogLevel(level)
+            _LOG.setLogLevel(level)
 
 
+_LOG = getattr(cv2.utils, "logging", cv2)
+"""Where these functions stand: in cv2 itself in 4.11 and 4.13, in cv2.utils.logging in 4.12 and 5.0."""
 _LOG_LEVEL = threading.Lock()
 """The level is one for the whole process."""
 

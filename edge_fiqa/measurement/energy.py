@@ -1,6 +1,7 @@
 """Energy meters: how many joules the machine uses, and what a piece of work costs by them.
 
-    ina3221   Jetson boards: volts and amperes of the board's input, through hwmon
+    ina238    Jetson Thor: watts of the board's input, through hwmon
+    ina3221   other Jetsons: volts and amperes of the board's input, or of its parts
     nvml      NVIDIA cards: the driver's energy counter
     rapl      x86 packages: energy counters through powercap (root, or readable energy_uj)
 
@@ -22,6 +23,8 @@ from typing import Any, Protocol
 from edge_fiqa.errors import BackendMissing
 
 SAMPLE_S = 0.005  # between two readings of a power sensor
+INPUT_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
+"""Rails that hold all others, so that nothing is to be added to them."""
 HWMON, POWERCAP = Path("/sys/class/hwmon"), Path("/sys/class/powercap")
 
 
@@ -94,12 +97,26 @@ class Sampled:
             self.joules()
 
 
+def ina238(root: Path = HWMON) -> Sampled:
+    """The board power of a Thor: its input has a sensor of its own (rbonghi/jetson_stats#900).
+
+    The INA3221 of that board only sees parts, which would be summed without the losses before them.
+    """
+    chips = [folder for folder in sorted(root.glob("hwmon*")) if _label(folder) == "ina238"]
+    power = next(
+        (chip / "power1_input" for chip in chips if (chip / "power1_input").exists()), None
+    )
+    if power is None:
+        raise BackendMissing("INA238: no such sensor in hwmon (not a Thor)")
+    return Sampled("ina238 (VIN)", lambda: 1e-6 * int(_read(power, "INA238")))  # microwatts
+
+
 def ina3221(root: Path = HWMON) -> Sampled:
     """A Jetson's board power: its input rail where one is measured, else the sum of all rails."""
     rails = _ina3221_rails(root)
     if not rails:
         raise BackendMissing("INA3221: no such sensor in hwmon (not a Jetson)")
-    input_rails: list[str] = [name for name in ("VDD_IN", "POM_5V_IN") if name in rails]
+    input_rails: list[str] = [name for name in INPUT_RAILS if name in rails]
     chosen: list[str] = input_rails[:1] or sorted(rails)
 
     def watts() -> float:
@@ -109,14 +126,19 @@ def ina3221(root: Path = HWMON) -> Sampled:
 
 
 def _ina3221_rails(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Name of each rail -> its files of mV and of mA, without sums of several rails."""
+    """Name of each rail -> its files of mV and of mA, without sums, and without channels that are
+    not connected (`NC`, on an AGX Orin), whose readings mean nothing."""
     rails: dict[str, tuple[Path, Path]] = {}
     for chip in (folder for folder in sorted(root.glob("hwmon*")) if _label(folder) == "ina3221"):
         for label in sorted(chip.glob("in*_label")):
             number = label.name.removeprefix("in").removesuffix("_label")
             name = label.read_text(encoding="utf-8").strip()
             files = chip / f"in{number}_input", chip / f"curr{number}_input"
-            if "sum of" not in name and all(file.exists() for file in files):
+            if (
+                "sum of" not in name
+                and "NC" not in name.split("_")
+                and all(file.exists() for file in files)
+            ):
                 rails[name] = files
     return rails
 
@@ -159,7 +181,7 @@ def find_meter(device: str = "CPU") -> tuple[Meter | None, str]:
     """
     reasons = []
     on_gpu = device.lower().startswith(("cuda", "gpu", "nvidia"))
-    for opened in (ina3221, _nvml if on_gpu else Rapl):
+    for opened in (ina238, ina3221, _nvml if on_gpu else Rapl):
         try:
             return opened(), ""
         except BackendMissing as exc:

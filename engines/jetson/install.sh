@@ -139,6 +139,11 @@ if [ "$(($(kib MemAvailable) + $(kib SwapFree)))" -lt 3000000 ] && [ -r "$root/p
     say "warning: less than 3 GB of memory and swap are free; compiling PyCUDA takes 1.2 GB, building plans more."
     say "         sudo fallocate -l 8G /swap && sudo chmod 600 /swap && sudo mkswap /swap && sudo swapon /swap"
 fi
+if [ -s "$root/sys/devices/system/cpu/offline" ] && read -r cores_off < "$root/sys/devices/system/cpu/offline" \
+    && [ -n "$cores_off" ]; then
+    say "warning: cores $cores_off are switched off by this power mode; ONNX Runtime, which builds bundles, may crash:"
+    say "         build in a mode with all cores (sudo nvpmodel -p --verbose), then come back to this one"
+fi
 user=${SUDO_USER:-$(id -un)}
 if [ "$user" != root ]; then
     for group in video render; do

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_fiqa.bench.compare import compare
+from edge_fiqa.bench.compare import check_same_processor, compare
 from edge_fiqa.bench.result import BenchResult, BenchRow, Peak, Power, load_result
 from edge_fiqa.errors import ConfigError
 
@@ -67,6 +67,28 @@ def test_what_makes_a_comparison_doubtful_is_said():
     text = "\n".join(compare(old, new).warnings)
     for part in ("cpu was x, is y", "governor was None", "load 7.0", "no row in common", "1 rows"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ({"cpu": "x"}, {"cpu": "y"}, r"another processor \(cpu x, here y\)"),
+        ({"cpu": "x", "board": "Pi 5"}, {"cpu": "x", "board": "Pi 4"}, "board Pi 5, here Pi 4"),
+        (
+            {"cpu": "AMD EPYC", "instructions": ["avx2"]},
+            {"cpu": "AMD EPYC", "instructions": ["avx2", "avx512f", "avx512_vnni"]},
+            "also called AMD EPYC: only one has avx512_vnni, avx512f",
+        ),
+    ],
+)
+def test_two_processors_are_refused(old, new, message):
+    with pytest.raises(ConfigError, match=message):
+        check_same_processor(old, new)
+
+
+def test_one_processor_is_not_refused():
+    old = {"cpu": "x", "instructions": ["avx2"], "governor": "powersave"}
+    check_same_processor(old, {"cpu": "x", "instructions": ["sse4_2", "avx2"]})  # a longer list
 
 
 def test_results_are_read_back_or_refused_in_one_line(tmp_path):

@@ -39,6 +39,30 @@ def test_table_json_and_comparison(bench, tmp_path):
     assert json.loads(out.splitlines()[-1])["schema"] == "edge-fiqa-bench/1"
 
 
+def test_another_processors_result_is_refused_before_anything_is_measured(bench, tmp_path):
+    old = tmp_path / "old.json"
+    bench(*QUICK, "--exits", "4", "--output", old)
+    result = json.loads(old.read_text(encoding="utf-8"))
+    result["environment"]["cpu"] = "Pentium"
+    old.write_text(json.dumps(result), encoding="utf-8")
+    status, out, err = bench(*QUICK, "--exits", "4", "--compare", old)
+    assert (status, out) == (2, "")
+    assert "cpu Pentium, here" in err
+    status, out, _ = bench(*QUICK, "--exits", "4", "--compare", old, "--other-processor")
+    assert status == 0
+    assert "warning: cpu was Pentium" in out
+
+
+def test_minutes_without_a_pause(bench, tmp_path):
+    flags = ("--minutes", "0.005", "--exits", "1,4", "--batch", "2", "--threads", "1")
+    status, out, _ = bench(*flags, "--plot", tmp_path / "p.png")
+    assert status == 0
+    last = json.loads(out.splitlines()[-1])
+    assert (last["schema"], last["exit"], last["batch"]) == ("edge-fiqa-endurance/1", 4, 2)
+    assert len(last["intervals"]) == 60
+    assert (tmp_path / "p.png").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -53,6 +77,8 @@ def test_table_json_and_comparison(bench, tmp_path):
         (("--scenario", "server", "--backend", "ov", "ort"), "one bundle and one backend"),
         (("--scenario", "singlestream", "--jobs", "2"), "answered by one engine"),
         (("--update-costs", "--backend", "ov", "ort"), "give one --backend"),
+        (("--minutes", "0"), "0 seconds measures nothing"),
+        (("--minutes", "1", "--batch", "1", "2"), "one bundle, one backend and one batch"),
     ],
 )
 def test_what_cannot_be_is_one_line_with_status_2(bench, tmp_path, flags, message):

@@ -1,6 +1,7 @@
 """doctor --device: what it finds, what it says to do, and what it writes down."""
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -12,6 +13,7 @@ from edge_fiqa.cli import main
 from edge_fiqa.doctor import checks
 from edge_fiqa.doctor import device_check as device
 from edge_fiqa.engines.machine import Machine
+from edge_fiqa.engines.processor import Processor
 
 ORIN = Machine("Orin Nano", "36.4.3", "15W", (306, 306, 624), 5000, 7619, 3809)
 THOR = Machine("Thor", "38.2.0", "MAXN", (1000, 1000, 1000), 90000, 125000, 0)
@@ -34,7 +36,7 @@ def named(checked):
 JETPACKS = [  # Jetson Linux, JetPack, its toolkit, its Python
     ("36.4.0", "6.1", "cuda-toolkit-12-6", "3.10"),
     ("36.4.3", "6.2", "cuda-toolkit-12-6", "3.10"),
-    ("36.5.0", "6.2", "cuda-toolkit-12-6", "3.10"),
+    ("36.5.0", "6.2.2", "cuda-toolkit-12-6", "3.10"),
     ("38.2.1", "7.0", "cuda-toolkit-13-0", "3.12"),
     ("38.4.0", "7.1", "cuda-toolkit-13-0", "3.12"),
     ("39.2.1", "7.2", "cuda-toolkit-13-2", "3.12"),
@@ -75,7 +77,8 @@ def test_a_jetpack_that_is_too_old(bare, tmp_path, l4t):
 def test_a_jetpack_that_is_newer_than_this(bare, tmp_path):
     checked = named(checks.checks(Machine(l4t="41.1.0"), tmp_path))
     assert checked["jetpack"].ok is None
-    assert "newer than what is known here (6.1, 6.2, 7.0, 7.1, 7.2)" in checked["jetpack"].found
+    known = "(6.1, 6.2, 6.2.1, 6.2.2, 7.0, 7.1, 7.2)"
+    assert f"newer than what is known here {known}" in checked["jetpack"].found
     assert checked["pycuda"].remedy.endswith(" cuda-toolkit")
 
 
@@ -124,6 +127,19 @@ def test_a_device_file_that_may_not_be_opened(tmp_path, monkeypatch):
     closed = named(checks.checks(ORIN, tmp_path))["permissions"]
     assert closed.ok is False
     assert "usermod -aG video,render" in closed.remedy
+    # NemoClaw#7762: readable for its group, and no more.
+    monkeypatch.setattr(checks.os, "access", lambda path, mode: mode == os.R_OK)
+    read_only = named(checks.checks(ORIN, tmp_path))["permissions"]
+    assert (read_only.ok, "may be read but not written" in read_only.found) == (False, True)
+    assert 'KERNEL=="nvmap", GROUP="video", MODE="0660"' in read_only.remedy
+
+
+def test_a_processor_that_engines_have_trouble_with():
+    assert checks.processor_warnings(Processor("p", ("asimd",))) == []
+    (cores,) = checks.processor_warnings(Processor("p", (), cores_off="4-7"))
+    assert "cores 4-7 are switched off" in cores
+    (sme,) = checks.processor_warnings(Processor("p", ("asimd", "sme")))
+    assert "INT8 wrong" in sme
 
 
 @pytest.mark.slow

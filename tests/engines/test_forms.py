@@ -9,6 +9,7 @@ import pytest
 from edge_fiqa.bundle.bundle import SHIPPED, SHIPPED_FORMS, Bundle
 from edge_fiqa.engines import forms
 from edge_fiqa.engines.forms import TunedForm, chosen_form, keep_tuned, open_form
+from edge_fiqa.engines.processor import Processor
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.scoring.scorer import Scorer
 
@@ -90,8 +91,15 @@ def test_a_folder_is_opened_as_it_is(bundle):
         open_form(bundle.folder, precision="int8")
 
 
+def test_where_openvino_computes_int8_wrongly_it_does_not_compute_it():
+    """With SME its INT8 is off by a whole score (openvino#34673), FP32 is exact."""
+    assert (
+        chosen_form("nano", threads=2, instructions=("asimddp", "i8mm", "sme")).precision == "fp32"
+    )
+
+
 def test_a_scorer_takes_the_form_of_its_machine(monkeypatch):
-    monkeypatch.setattr(forms, "instruction_sets", lambda: ZEN_3)
+    monkeypatch.setattr(forms, "this_processor", lambda: Processor("Zen 3", ZEN_3))
     for threads, expected in ((1, ("int8", "ort")), (2, ("fp32", "ov"))):
         with Scorer.open("nano", threads=threads) as scorer:
             assert (scorer.bundle.manifest.precision, scorer.engine.backend) == expected

@@ -10,6 +10,7 @@ from edge_fiqa.measurement.energy import (
     energy_of,
     find_meter,
     idle_watts,
+    ina238,
     ina3221,
 )
 
@@ -82,6 +83,8 @@ def jetson(root, rails):
             "ina3221 (CPU, GPU)",
             6.0,
         ),
+        ([("GPU", 5000, 1000), ("NC", 5000, 900)], "ina3221 (GPU)", 5.0),
+        ([("VIN", 5000, 1000), ("VDD_GPU", 5000, 300)], "ina3221 (VIN)", 5.0),
     ],
 )
 def test_a_jetson_counts_its_input_or_all_rails(tmp_path, rails, name, watts):
@@ -91,7 +94,18 @@ def test_a_jetson_counts_its_input_or_all_rails(tmp_path, rails, name, watts):
     meter.close()
 
 
+def test_a_thor_counts_its_input(tmp_path):
+    """The INA3221 beside it sees parts of the same energy: they are not added."""
+    jetson(tmp_path, [("VDD_GPU", 5000, 1000), ("VDD_CPU_SOC_MSS", 5000, 300)])
+    meter = ina238(tree(tmp_path, {"hwmon2/name": "ina238", "hwmon2/power1_input": 40_000_000}))
+    assert meter.name == "ina238 (VIN)"
+    assert idle_watts(meter, 0.05) == pytest.approx(40.0, rel=0.1)
+    meter.close()
+
+
 def test_no_jetson(tmp_path):
+    with pytest.raises(BackendMissing, match="not a Thor"):
+        ina238(jetson(tmp_path, []))
     with pytest.raises(BackendMissing, match="not a Jetson"):
         ina3221(jetson(tmp_path, []))
 
