@@ -26,7 +26,7 @@ from edge_fiqa.gateway.outputs import kserve
 from edge_fiqa.gateway.outputs.auth import Guard
 from edge_fiqa.gateway.outputs.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
 from edge_fiqa.gateway.outputs.metrics import registry_for
-from edge_fiqa.gateway.outputs.uploads import read_deadline_s, read_image, read_landmarks
+from edge_fiqa.gateway.outputs.uploads import Decode, decode_here, read_deadline_s, read_landmarks
 from edge_fiqa.gateway.view import View
 
 BODY_TIMEOUT_S = 20.0
@@ -77,8 +77,17 @@ class UploadLimiter:
             self._slots.release()
 
 
-def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str | None) -> FastAPI:
-    """The whole application, guarded. Raises nothing: `config` has been checked."""
+def make_app(
+    view: View,
+    config: HttpConfig,
+    sinks: Sequence[Sink],
+    token: str | None,
+    decode: Decode = decode_here,
+) -> FastAPI:
+    """The whole application, guarded. Raises nothing: `config` has been checked.
+
+    decode: of untrusted pictures. The server gives one that can be ended.
+    """
     app = FastAPI(
         title="edge_fiqa gateway",
         version=__version__,
@@ -92,7 +101,7 @@ def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str |
     _add_status(app, view, config, sinks)
     _add_cameras(app, view, config)
     _add_tracks(app, view)
-    _add_push(app, view, config, uploads)
+    _add_push(app, view, config, uploads, decode)
     _add_kserve(app, view, uploads)
     _add_errors(app)
     app.add_middleware(
@@ -200,7 +209,9 @@ def _add_tracks(app: FastAPI, view: View) -> None:
         return _jpeg(view.snapshot(track), "no such track, or no picture of it")
 
 
-def _add_push(app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimiter) -> None:
+def _add_push(
+    app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimiter, decode: Decode
+) -> None:
     @app.post("/api/faces")
     async def push(request: Request) -> Response:
         """An image as the body -> an array of edge-fiqa/1 records, one for every face in it."""
@@ -208,7 +219,7 @@ def _add_push(app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimit
         deadline_s = read_deadline_s(request.query_params.get("deadline_ms"))
 
         def score(body: bytes) -> Response:
-            image = read_image(body, int(config.max_megapixels * 1e6))
+            image = decode(body, int(config.max_megapixels * 1e6))
             return _json(view.push(image, points, deadline_s))
 
         return await uploads.run(request, score)
