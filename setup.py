@@ -24,6 +24,7 @@ EXTRAS = {
     "bench": ["matplotlib>=3.8", "mlcommons-loadgen>=5", "nvidia-ml-py>=12", "onnx>=1.17"],
     "gateway": [
         "fastapi>=0.115",
+        "h11>=0.14",
         "paho-mqtt>=2.0",
         "prometheus-client>=0.20",
         "pydantic>=2.7",

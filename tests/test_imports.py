@@ -32,6 +32,7 @@ LIBRARIES = {
     },
     "filelock": {"scoring/resume.py"},
     "fastapi": {"gateway/outputs/http.py"},
+    "h11": {"gateway/outputs/server.py"},
     "jinja2": {"evaluation/report/page.py"},
     "kornia": {"training/degradations.py"},
     "matplotlib": {

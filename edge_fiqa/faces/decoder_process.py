@@ -16,6 +16,8 @@ import struct
 import sys
 import time
 
+import numpy as np
+
 REQUEST, ANSWER = struct.Struct("<QQd"), struct.Struct("<II")
 """Bytes of the picture, most pixels, seconds; height and width, or 0 and the bytes of the reason."""
 SPARE_BYTES, BYTES_PER_PIXEL = 512_000_000, 32
@@ -80,7 +82,7 @@ def _answer(channel: socket.socket, data: bytes, max_pixels: int) -> None:
         reason = b"the upload: it takes too much memory to decode; save it as JPEG or PNG"
     else:
         channel.sendall(ANSWER.pack(*pixels.shape[:2]))
-        channel.sendall(memoryview(pixels).cast("B"))
+        channel.sendall(np.ascontiguousarray(pixels).data.cast("B"))
         return
     channel.sendall(ANSWER.pack(0, len(reason)) + reason)
 
@@ -90,5 +92,3 @@ def command() -> list[str]:
     code = "import sys; sys.path[:] = sys.argv[1:]; "
     code += f"from {__name__} import serve; serve()"
     return [sys.executable, "-c", code, *(path for path in sys.path if path)]
-
-

@@ -120,7 +120,7 @@ class _Decoder:
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # libjpeg writes a line for every flaw
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},

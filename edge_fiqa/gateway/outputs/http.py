@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from edge_fiqa import __version__
 from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused, Overloaded
@@ -262,6 +263,10 @@ def _add_kserve(app: FastAPI, view: View, uploads: UploadLimiter) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, exc: ClientDisconnect) -> Response:
+        return _error(499, "the client went away")  # nobody gets it
+
     @app.exception_handler(Busy)
     async def busy(request: Request, exc: Busy) -> Response:
         return _error(exc.status, str(exc), retry_after(exc.seconds))
