@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -81,15 +82,23 @@ class Guard:
                 await self.app(scope, receive, send)
             return  # no WebSockets here
 
+        started = False
+
         async def guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message["headers"] = [*message.get("headers", ()), *self.headers]
             await send(message)
 
         if refusal := self._refusal(scope):
             await _answer(guarded, *refusal)
-        else:
+            return
+        try:
             await self.app(scope, receive, guarded)
+        except asyncio.CancelledError:  # the server stops, and will not wait longer
+            if not started:
+                await _answer(guarded, 503, "the gateway is stopping", {"connection": "close"})
 
     def _refusal(self, scope: Message) -> tuple[int, str, dict[str, str]] | None:
         """Status, message and headers; None if the request may pass."""

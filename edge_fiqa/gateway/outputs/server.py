@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -11,7 +12,6 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import h11
 import uvicorn
@@ -38,7 +38,7 @@ HEADER_BYTES, HEADER_S = 32_768, 10.0
 """Of a request's head; for a TLS handshake, and for the next request of a connection."""
 WRITE_S = 20.0
 """A client that takes nothing of an answer for so long is cut off."""
-START_S, DRAIN_S = 10.0, 3
+START_S, DRAIN_S = 10.0, 3.0
 ACCEPTED_AT_ONCE = 16
 
 
@@ -111,6 +111,7 @@ class HttpServer:
         token = config.token()
         check_certificate(config)
         self._tls = config.tls
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = _bind(config)
         port = self._socket.getsockname()[1]
         shown = f"[{config.host}]" if ":" in config.host else config.host
@@ -128,7 +129,6 @@ class HttpServer:
                 proxy_headers=False,
                 backlog=ACCEPTED_AT_ONCE,
                 h11_max_incomplete_event_size=HEADER_BYTES,
-                timeout_graceful_shutdown=DRAIN_S,
                 ssl_certfile=config.tls_cert,
                 ssl_keyfile=config.tls_key,
             )
@@ -141,10 +141,11 @@ class HttpServer:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        self._loop = loop = asyncio.get_running_loop()
         if self._tls:  # uvicorn leaves both at a minute and half a minute
-            loop: Any = asyncio.get_running_loop()
             more = {"ssl_shutdown_timeout": WRITE_S} if sys.version_info >= (3, 11) else {}
-            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEADER_S, **more)
+            with_limits = partial(loop.create_server, ssl_handshake_timeout=HEADER_S, **more)
+            loop.create_server = with_limits  # type: ignore[method-assign]
         await self._server.serve(sockets=[self._socket])
 
     def _wait_until_started(self) -> None:
@@ -159,8 +160,17 @@ class HttpServer:
         self._server.should_exit = True
         self._thread.join(min(DRAIN_S, timeout_s))
         self._decoders.close()
+        if self._thread.is_alive() and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop just ended
+                self._loop.call_soon_threadsafe(self._give_up)
         self._thread.join(max(0.0, timeout_s - DRAIN_S))
         self._socket.close()
+
+    def _give_up(self) -> None:
+        """Have what is still in hand answered 503; then wait for nobody."""
+        for task in list(self._server.server_state.tasks):
+            task.cancel()
+        self._server.force_exit = True
 
 
 def _bind(config: HttpConfig) -> ListeningSocket:
