@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
+
+A_LIBRARY_OPENS = 8
+"""Files at a time, to open one video or model; some may be free again when its error is read."""
 
 PARTIAL = ".part"
 """Ends the name of a file that is being written, or that a killed process left unfinished."""
@@ -74,6 +78,21 @@ def not_writable(folder: Path) -> str | None:
     except OSError as exc:
         return str(exc.strerror)
     return None if os.access(folder, os.W_OK) else "it may not be written"
+
+
+def no_descriptors() -> str | None:
+    """Why a library can open nothing, or None. It would take that for a bad file, or for no answer."""
+    opened = []
+    try:
+        for _ in range(A_LIBRARY_OPENS):
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as exc:
+        if exc.errno in (errno.EMFILE, errno.ENFILE):
+            return f"{exc.strerror}: raise the limit (ulimit -n, or LimitNOFILE= of the service)"
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return None
 
 
 def sha256(path: Path) -> str:

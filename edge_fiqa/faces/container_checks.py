@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 
 from edge_fiqa.errors import ImageRefused
+from edge_fiqa.files import no_descriptors
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -31,7 +32,7 @@ MAX_CHUNKS = 200_000
 
 
 def refused(name: str, reason: str) -> ImageRefused:
-    return ImageRefused("unreadable", f"{name}: {reason}")
+    return ImageRefused("unreadable", f"{name}: {no_descriptors() or reason}")
 
 
 def check_size(width: int, height: int, name: str, max_pixels: int) -> None:

@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.config.outputs import MqttConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.homeassistant import discovery
@@ -123,7 +124,7 @@ class MqttSink(QueuedSink):
         self._poke()
 
     def _on_connect_fail(self, client: Client, data: Any) -> None:
-        self._connection_problem = "the broker cannot be reached"
+        self._connection_problem = no_descriptors() or "the broker cannot be reached"
 
     def _on_disconnect(
         self,

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.events.event import Event
 
 log = logging.getLogger(__name__)
@@ -160,4 +161,4 @@ def reason(exc: OSError | sqlite3.Error) -> str:
     """What went wrong, without the path that an OSError carries."""
     if isinstance(exc, OSError):
         return exc.strerror or type(exc).__name__
-    return " ".join(str(exc).split()) or type(exc).__name__
+    return no_descriptors() or " ".join(str(exc).split()) or type(exc).__name__

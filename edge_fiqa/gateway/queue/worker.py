@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop
+from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
 from edge_fiqa.gateway.queue.schedule import Speed, exits_to_load
 from edge_fiqa.gateway.tracks.face_finder import SkipReason
@@ -82,7 +83,7 @@ class Worker:
             inputs = [face.input for face in batch]
             records = self.scores.score(inputs, [GrantedDepth(exit), *self.policies])
         except EdgeFiqaError as exc:
-            self.problem = str(exc)
+            self.problem = no_descriptors() or str(exc)
             for face in batch:
                 self._on_lost(face, "engine")
             time.sleep(AFTER_FAILURE_S)
