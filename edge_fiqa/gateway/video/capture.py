@@ -64,12 +64,12 @@ class Video:
         except cv2.error as exc:
             raise SourceLost(no_descriptors() or "the source could not be opened") from exc
         if not self._video.isOpened():
-            raise SourceLost(
-                no_descriptors()
-                or "no answer, or not a video: look at address, password and network"
+            guess = (
+                "no answer, or not a video: look at address, password and network"
                 if self.live
                 else "no such file, or not a video that OpenCV can read"
             )
+            raise SourceLost(no_descriptors() or guess)
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
         self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()
