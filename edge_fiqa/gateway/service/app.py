@@ -85,8 +85,10 @@ class Gateway:
             *limits,
         )
         self._watched: dict[str, WatchedCamera] = {}
-        depth = first.bundle.config.depth
-        self._parts = RunningParts(depth, queue, self.workers, events, monitors, self._pushed)
+        depth, detector = first.bundle.config.depth, self._detector_loop.health
+        self._parts = RunningParts(
+            depth, detector, queue, self.workers, events, monitors, self._pushed
+        )
 
     def start(self) -> None:
         """Returns at once; cameras connect in their own time."""
