@@ -93,10 +93,12 @@ class QueuedSink:
         while not self._finished():
             self._wait()
             try:
-                if self._take():
-                    self._deliver(self._batch)
-                    self._batch = []
-                self._idle()
+                try:
+                    if self._take():
+                        self._deliver(self._batch)
+                        self._batch = []
+                finally:
+                    self._idle()
                 pause, self._problem = FIRST_PAUSE_S, None
             except (OSError, sqlite3.Error) as exc:
                 self._set_problem(reason(exc))
@@ -148,7 +150,7 @@ class QueuedSink:
         raise NotImplementedError
 
     def _idle(self) -> None:
-        """After every batch and poke, and at least every `_idle_every_s`."""
+        """After every batch and poke, and at least every `_idle_every_s`; also while batches fail."""
 
     def _idle_every_s(self) -> float | None:
         return None
