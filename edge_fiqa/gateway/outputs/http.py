@@ -25,6 +25,7 @@ from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.outputs import kserve
 from edge_fiqa.gateway.outputs.auth import Guard
+from edge_fiqa.gateway.outputs.description import describe
 from edge_fiqa.gateway.outputs.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
 from edge_fiqa.gateway.outputs.metrics import registry_for
 from edge_fiqa.gateway.outputs.uploads import Decode, decode_here, read_deadline_s, read_landmarks
@@ -105,6 +106,7 @@ def make_app(
     _add_push(app, view, config, uploads, decode)
     _add_kserve(app, view, uploads)
     _add_errors(app)
+    describe(app)
     app.add_middleware(
         Guard,
         token=token,

@@ -50,7 +50,7 @@ class OutputTensor(Struct):
     name: str
     datatype: str
     shape: tuple[int]
-    data: Sequence[int] | Sequence[float] | Sequence[str]
+    data: Sequence[int | float | str]
 
 
 class InferResponse(Struct, omit_defaults=True):
