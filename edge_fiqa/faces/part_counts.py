@@ -30,8 +30,10 @@ def check_parts(data: bytes, name: str) -> None:
         _check_tiff(data, name)
     elif data[:2] in PLAIN_PPM and data.count(b"#") > MAX_COMMENTS:
         raise too_many("PPM", "comments", MAX_COMMENTS, name)
-    elif (at := data.find(SIZE_OF_IMAGE, 0, 1 << 20)) >= 0 and data[4:8] in (b"jP  ", b"\xff\x51"):
-        _check_jpeg2000(data, at, name)
+    elif data.startswith(SIZE_OF_IMAGE) or data[4:8] == b"jP  ":
+        at = data.find(SIZE_OF_IMAGE, 0, 1 << 20)
+        if at >= 0:
+            _check_jpeg2000(data, at, name)
 
 
 def _check_tiff(data: bytes, name: str) -> None:
