@@ -6,7 +6,6 @@ Clients keep their connections. A push is a JPEG crop of 112x112 pixels. The gat
 with limits that let the flood through to the queue. Load at the side is asked for with /healthz.
 """
 
-import argparse
 import http.client
 import io
 import json
@@ -21,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from common import new_result, parser, write_result
 from PIL import Image
 
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -29,15 +29,15 @@ CLIENTS = 24
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rate", type=float, default=500, help="pushes a second")
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--output", type=Path, help="a JSON file for the result")
-    options = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--rate", type=float, default=500, help="pushes a second")
+    options.add_argument("--seconds", type=float, default=30)
+    options = options.parse_args()
+    result = new_result("a flood of pushes: what is answered, and what it costs the gateway")
     with tempfile.TemporaryDirectory() as folder:
         gateway, port = start(Path(folder))
         try:
-            result = flood(gateway.pid, port, options.rate, options.seconds)
+            result |= flood(gateway.pid, port, options.rate, options.seconds)
         finally:
             began = time.monotonic()
             gateway.send_signal(signal.SIGTERM)
@@ -46,8 +46,7 @@ def main():
         log = (Path(folder) / "log").read_text(encoding="utf-8")
         result["errors_in_log"] = log.count("ERROR") + log.count("Traceback")
     print(json.dumps(result, indent=1))
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.output)
 
 
 def start(folder):
