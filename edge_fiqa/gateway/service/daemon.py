@@ -52,13 +52,14 @@ class Signals:
     """Signals since `__init__`, one after the other. Until `ready`, a stop raises KeyboardInterrupt."""
 
     def __init__(self, stop_on: Collection[signal.Signals]) -> None:
-        self.stop_on, self.ready = stop_on, False
+        self.stop_on, self.ready, self.stopped = stop_on, False, False
         self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in (*stop_on, signal.SIGHUP):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if not self.ready and number in self.stop_on:
+            self.stopped = True
             raise KeyboardInterrupt  # ends whatever takes so long
         self._received.put(number)
 
@@ -89,7 +90,9 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
                     server = serve(view, config.http, sinks)
                 gateway = Gateway(config, sinks, view=view, open_tracks=open_tracks)
                 signals.ready = True
-            except KeyboardInterrupt:
+            except BaseException:
+                if not signals.stopped:
+                    raise  # else whatever was loading may say of it what it likes
                 log.info("stopped before it was ready; plans that were built are kept")
                 return 0
             return _run(gateway, file, signals, sinks)

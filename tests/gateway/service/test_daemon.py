@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import cv2
 import httpx2
 import numpy as np
 import pytest
 
+from edge_fiqa.errors import BackendMissing
+from edge_fiqa.gateway.service import daemon
 from edge_fiqa.gateway.service.notify import notify, watchdog_s
 from tests.waiting import until
 
@@ -186,6 +189,30 @@ def test_sigterm_waits_for_no_picture(run):
     log = process.stderr.read()
     assert "Traceback" not in log
     assert "ERROR" not in log
+
+
+def test_a_stop_while_a_library_loads_is_a_stop(tmp_path, monkeypatch):
+    """OpenVINO's import makes an ImportError of it, which looked like a missing library."""
+    (tmp_path / "gateway.yaml").write_text("http: {port: 0}\n", encoding="utf-8")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def stopped_or_broken(*arguments, stop, **more):
+        try:
+            if stop:
+                signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            pass
+        raise BackendMissing("backend 'ov': initialization failed")
+
+    try:
+        monkeypatch.setattr(daemon, "Gateway", partial(stopped_or_broken, stop=True))
+        assert daemon.serve_until_stopped(tmp_path / "gateway.yaml", {signal.SIGTERM}) == 0
+        monkeypatch.setattr(daemon, "Gateway", partial(stopped_or_broken, stop=False))
+        with pytest.raises(BackendMissing):
+            daemon.serve_until_stopped(tmp_path / "gateway.yaml", {signal.SIGTERM})
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _portrait():
