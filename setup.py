@@ -65,6 +65,7 @@ EXTRAS["dev"] = sorted(
         "pytest>=8",
         "pytest-xdist>=3.6",
         "ruff>=0.9",
+        "schemathesis>=4",
         # Names and signatures of the real bindings; the library itself is not needed for that.
         "tensorrt-cu13-bindings>=11.4; sys_platform == 'linux' and platform_machine == 'x86_64'",
         "types-PyYAML",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import logging
@@ -19,6 +20,9 @@ from filelock import FileLock, Timeout
 from edge_fiqa.errors import ConfigError
 
 log = logging.getLogger("edge_fiqa.files")
+
+A_LIBRARY_OPENS = 8
+"""Files at a time, to open one video or model; some may be free again when its error is read."""
 
 PARTIAL = ".part"
 """Ends the name of a file that is being written, or that a killed process left unfinished."""
@@ -178,6 +182,21 @@ def unpacking_bomb(path: Path) -> str | None:
     if unpacked <= max(LARGEST_UNPACKED, MOST_COMPRESSED * packed):
         return None
     return f"{packed / 1e6:.1f} MB would become {unpacked / 1e9:.1f} GB in memory"
+
+
+def no_descriptors() -> str | None:
+    """Why a library can open nothing, or None. It would take that for a bad file, or for no answer."""
+    opened = []
+    try:
+        for _ in range(A_LIBRARY_OPENS):
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as exc:
+        if exc.errno in (errno.EMFILE, errno.ENFILE):
+            return f"{exc.strerror}: raise the limit (ulimit -n, or LimitNOFILE= of the service)"
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return None
 
 
 def sha256(path: Path) -> str:

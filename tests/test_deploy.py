@@ -52,6 +52,9 @@ def test_the_unit_is_told_and_watched_and_closed():
         "ProtectSystem": "strict",
         "UMask": "0077",
         "LimitCORE": "0",
+        "LimitNOFILE": "4096",
+        "TasksMax": "512",
+        "MemoryMax": "75%",
         "CapabilityBoundingSet": "",
     }
     assert {key: service[key] for key in expected} == expected

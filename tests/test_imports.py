@@ -31,7 +31,8 @@ LIBRARIES = {
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
-    "fastapi": {"gateway/outputs/http.py"},
+    "fastapi": {"gateway/outputs/description.py", "gateway/outputs/http.py"},
+    "h11": {"gateway/outputs/server.py"},
     "jinja2": {"evaluation/report/page.py"},
     "kornia": {"training/degradations.py"},
     "matplotlib": {

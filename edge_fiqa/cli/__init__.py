@@ -23,6 +23,7 @@ from typing import NoReturn
 from edge_fiqa import __version__
 from edge_fiqa.cli.printing import EscapingParser, log_to_stderr, say
 from edge_fiqa.errors import EdgeFiqaError
+from edge_fiqa.files import no_descriptors
 
 COMMANDS = {
     "score": "quality of faces: files, folders, or a list on standard input",
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()  # what cannot be written is an error here, not at the exit
             return status
     except EdgeFiqaError as exc:
-        say(f"edge-fiqa {options.command}: {exc}", error=True)
+        reason = no_descriptors()  # without them, what is said of a file is a wrong guess
+        say(f"edge-fiqa {options.command}: {reason or exc}", error=True)
         _discard_output()
         return 2
     except KeyboardInterrupt as stop:
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-CANNOT_BE_WRITTEN = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT}
+CANNOT_BE_WRITTEN = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT}
 
 
 def _discard_output() -> None:

@@ -1,5 +1,7 @@
-"""JPEG and PNG files as containers: size, kind, and whether the picture is there to its end.
+"""JPEG and PNG files as containers: size, kind, cost, and whether the picture is there to its end.
 
+A decoder's work grows with the parts of a file as well as with its pixels: both are bounded here,
+before anything is decoded (docs/decisions/0037).
 OpenCV fills what is missing with grey and says nothing. Not noticed here: a JPEG that lacks bytes in
 its middle but has its end.
 """
@@ -11,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 
 from edge_fiqa.errors import ImageRefused
+from edge_fiqa.files import no_descriptors
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -20,9 +23,16 @@ AFTER_SCAN = re.compile(
 )  # in a scan: FF00 and restarts only
 PALETTE, GREY_ALPHA, RGB_ALPHA = 3, 4, 6  # PNG colour types
 
+MAX_SCANS = 64
+"""Of a JPEG: a decoder passes over all pixels once for each. Encoders write up to about 20."""
+MAX_SEGMENTS = 10_000
+"""Of a JPEG; each may hold 65 kB."""
+MAX_CHUNKS = 200_000
+"""Of a PNG; the largest file allowed has 122,000, in the usual chunks of 8 kB."""
+
 
 def refused(name: str, reason: str) -> ImageRefused:
-    return ImageRefused("unreadable", f"{name}: {reason}")
+    return ImageRefused("unreadable", f"{name}: {no_descriptors() or reason}")
 
 
 def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
@@ -61,33 +71,48 @@ class JpegHeader:
 
 
 def check_jpeg(data: bytes, name: str, max_pixels: int) -> JpegHeader:
-    """The header, once the size is allowed and the picture is there to its end.
+    """The header, once the size and the scans are allowed and the picture is there to its end.
 
     Walks the markers of the first picture (ITU-T T.81 B.1.1), so that neither a thumbnail before it
     nor whatever a camera appends to it (a film, a depth map) is taken for its end.
     """
-    at, header = 2, None
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+    at, header, scans = 2, None, 0
+    for _ in range(MAX_SEGMENTS):
+        marker = data[at + 1] if at + 4 <= len(data) and data[at] == 0xFF else END_OF_IMAGE
         if marker == END_OF_IMAGE:
             break
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
         if marker in START_OF_FRAME and at + 10 <= len(data):
             height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (5, 7))
             check_size(width, height, name, max_pixels)
             header = JpegHeader(width, height, data[at + 9])
-        has_body = marker != 0x01 and not 0xD0 <= marker <= 0xD8
-        at += 2 + (int.from_bytes(data[at + 2 : at + 4], "big") if has_body else 0)
-        if marker == START_OF_SCAN:
-            following = AFTER_SCAN.search(data, at)
-            at = following.start() if following else len(data)
+        scans += marker == START_OF_SCAN
+        at = _after_segment(data, at, marker)
+    else:
+        raise too_many("JPEG", "segments", MAX_SEGMENTS, name)
+    if scans > MAX_SCANS:
+        raise too_many("JPEG", "scans", MAX_SCANS, name)
     if header is None:
         raise refused(name, "the JPEG has no readable header; copy it again")
     if data[at : at + 2] != b"\xff\xd9":
         raise refused(name, "the JPEG is cut short or damaged; copy it again")
     return header
+
+
+def _after_segment(data: bytes, at: int, marker: int) -> int:
+    """Where the marker after the one at `at` is; after a scan, behind its data."""
+    if marker == 0xFF:  # fill byte
+        return at + 1
+    if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without a body
+        return at + 2
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    if marker != START_OF_SCAN:
+        return end
+    following = AFTER_SCAN.search(data, end)
+    return following.start() if following else len(data)
+
+
+def too_many(kind: str, parts: str, limit: int, name: str) -> ImageRefused:
+    return refused(name, f"the {kind} has more than {limit} {parts}; save it again")
 
 
 @dataclass(frozen=True)
@@ -102,7 +127,7 @@ class PngHeader:
 
 
 def check_png(data: bytes, name: str, max_pixels: int) -> PngHeader:
-    """The header, once the size is allowed and the chunks are whole.
+    """The header, once size and number of chunks are allowed and the chunks are whole.
 
     Critical chunks (capital first letter) must match their CRC, as the PNG specification asks (5.4).
     """
@@ -112,7 +137,9 @@ def check_png(data: bytes, name: str, max_pixels: int) -> PngHeader:
     check_size(width, height, name, max_pixels)
     palette, transparent = data[25] == PALETTE, data[25] in (GREY_ALPHA, RGB_ALPHA)
     view, at = memoryview(data), len(PNG)
-    while at + 12 <= len(data):
+    for _ in range(MAX_CHUNKS):
+        if at + 12 > len(data):
+            break
         kind, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
         if end + 4 > len(data):
             break
@@ -123,4 +150,6 @@ def check_png(data: bytes, name: str, max_pixels: int) -> PngHeader:
         if kind == b"IEND":
             return PngHeader(width, height, data[24], palette, transparent)
         at = end + 4
+    else:
+        raise too_many("PNG", "chunks", MAX_CHUNKS, name)
     raise refused(name, "the PNG is cut short; copy it again")

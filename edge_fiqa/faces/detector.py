@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.files import no_descriptors
 from edge_fiqa.types import Array, Box, Bytes
 
 LONGEST_SIDE = 640
@@ -46,13 +47,16 @@ class YuNet:
         try:
             self._weights = np.fromfile(model, np.uint8)
         except OSError as exc:
+            if (reason := no_descriptors()) is not None:
+                raise ConfigError(f"detector {model}: {reason}") from exc
             reason = "no such file" if isinstance(exc, FileNotFoundError) else exc.strerror
             raise ConfigError(f"detector {model}: {reason}; {NO_DETECTOR}") from exc
         self._local = threading.local()
         try:
             self.detect(np.zeros((64, 64, 3), np.uint8))
         except (cv2.error, EngineFailed) as exc:
-            raise ConfigError(f"detector {model} is not a YuNet ONNX model OpenCV can run") from exc
+            reason = no_descriptors() or "it is not a YuNet ONNX model OpenCV can run"
+            raise ConfigError(f"detector {model}: {reason}") from exc
 
     def detect(self, image: Bytes) -> list[DetectedFace]:
         """Faces in (H, W, 3) uint8 RGB, the largest first.

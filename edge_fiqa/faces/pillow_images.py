@@ -16,6 +16,7 @@ from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.container_checks import check_size, refused, too_large
 from edge_fiqa.faces.formats import is_avif, is_heif
 from edge_fiqa.faces.images import DecodedImage, opencv_decode, reduction, smaller_by, to_rgb
+from edge_fiqa.faces.part_counts import check_parts
 from edge_fiqa.faces.tones import eight_bits, opaque_eight_bits, over_black, to_srgb
 from edge_fiqa.types import Bytes
 
@@ -28,6 +29,7 @@ TIFF_KIND, TIFF_BITS, TIFF_SAMPLES, DNG_VERSION = 254, 258, 277, 50706
 
 def decode_with_pillow(data: bytes, name: str, max_pixels: int) -> DecodedImage:
     """As `picture_of`, of the uncommon kinds. Raises ImageRefused("unreadable")."""
+    check_parts(data, name)
     try:
         image = _opened(data, name)
         check_size(*image.size, name, max_pixels)

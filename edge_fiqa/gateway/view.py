@@ -64,6 +64,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     skipped: faces not scored, by reason (`SkipReason` of tracks/face_finder.py).
     depths[k-1]: faces stopped at exit k; empty while the gateway starts.
     misses: faces answered after their deadline.
+    detector_failures: frames in which no face could be detected, since the detector failed.
     load: demand at full depth over capacity.
     latency_s: p50 and p99 of frame to event; None without events.
     """
@@ -74,6 +75,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     skipped: Mapping[str, int] = {}
     depths: Sequence[int] = ()
     misses: int = 0
+    detector_failures: int = 0
     events: Mapping[str, int] = {}
     load: float = 0.0
     latency_s: tuple[float, float] | None = None

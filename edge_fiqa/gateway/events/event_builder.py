@@ -8,6 +8,7 @@ lost, so that its `end` event has the best face.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from edge_fiqa.errors import EngineFailed, Overloaded
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.config.gateway import BestShotConfig
 from edge_fiqa.gateway.events.event import Event, EventType, Sink
+from edge_fiqa.gateway.events.open_tracks import OpenTracks
 from edge_fiqa.gateway.events.person import Counts, Person, jpeg_of, track_view
 from edge_fiqa.gateway.queue.detector_loop import EndReason, FrameFaces
 from edge_fiqa.gateway.queue.face_queue import QueuedFace
@@ -29,6 +31,8 @@ from edge_fiqa.gateway.tracks.face_finder import SkipReason
 from edge_fiqa.gateway.view import FaceView, TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.types import Box, Bytes
+
+log = logging.getLogger("edge_fiqa.gateway")
 
 ENDED_TRACKS = 200  # so many of the latest ended tracks can still be asked for
 LATENCIES = 4096  # percentiles are taken of so many of the latest events
@@ -56,6 +60,7 @@ class EventBuilder:
 
     see_face: called with the first crops of every person, for the warnings.
     good_tracks: the tracks that have a good shot.
+    open_tracks: where open tracks are noted; None: a kill leaves them without their `end`.
     heartbeat: monotonic time of the last sign of life.
     """
 
@@ -64,6 +69,7 @@ class EventBuilder:
         best_shot: BestShotConfig,
         sinks: Sequence[Sink],
         see_face: SeeFace = lambda camera, crop, record: None,
+        open_tracks: OpenTracks | None = None,
     ) -> None:
         self.best_shot, self.sinks, self._see_face = best_shot, sinks, see_face
         self.good_tracks: set[str] = set()
@@ -75,6 +81,7 @@ class EventBuilder:
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._changes: SimpleQueue[StateChange | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._open_tracks = open_tracks
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     # What happened, from any thread.
@@ -109,6 +116,8 @@ class EventBuilder:
         self._changes.put(self._add_pushed)
 
     def start(self) -> None:
+        """First come the ends that an earlier process, which was killed, left out."""
+        self._changes.put(self._missing_ends)
         self._thread.start()
 
     def finish(self, timeout_s: float) -> None:
@@ -168,8 +177,23 @@ class EventBuilder:
             with self._lock:
                 events = change()
             for outgoing in events:  # outside the lock: a sink may read the state
-                for sink in self.sinks:
-                    sink.publish(outgoing.event, outgoing.snapshot)
+                self._publish(outgoing)
+
+    def _publish(self, outgoing: OutgoingEvent) -> None:
+        event, noted = outgoing.event, self._open_tracks
+        if noted is not None and event.type != "end":
+            noted.note(event)
+        for sink in self.sinks:
+            sink.publish(event, outgoing.snapshot)
+        if noted is not None and event.type == "end":
+            noted.note(event)
+
+    def _missing_ends(self) -> Sequence[OutgoingEvent]:
+        ends = [] if self._open_tracks is None else self._open_tracks.missing_ends()
+        self.counts.events["end"] += len(ends)
+        if ends:
+            log.info("%d tracks that were open when the gateway was killed are ended", len(ends))
+        return [OutgoingEvent(event, None) for event in ends]
 
     def _add_frame(self, frame_faces: FrameFaces) -> Sequence[OutgoingEvent]:
         frame, faces, tracks = frame_faces.frame, frame_faces.faces, frame_faces.tracks

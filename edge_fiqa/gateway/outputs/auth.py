@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import hmac
 import ipaddress
 import json
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from edge_fiqa.gateway.outputs.limits import Buckets
+from edge_fiqa.gateway.outputs.limits import CLIENTS, Buckets
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -22,7 +25,7 @@ OPEN = HEALTH | PAGE
 """Paths that need no token: health, and the page that asks for the token."""
 
 FAILURES_PER_S, FAILURES = 0.2, 10
-"""Wrong tokens that a client may send: ten at once, then one in five seconds."""
+"""Different wrong tokens of an address that are answered 401: ten at once, then one in five seconds."""
 
 POLICY = "; ".join(
     [
@@ -47,8 +50,15 @@ HEADERS = (
 )
 
 
+def security_headers(tls: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Of every answer."""
+    return (*HEADERS, (b"strict-transport-security", b"max-age=31536000")) if tls else HEADERS
+
+
 class Guard:
     """ASGI middleware. A request that fails a check is answered here, its body unread.
+
+    A request that states its length twice is refused (RFC 9112, 6.1): a proxy may read it otherwise.
 
     The Host header must be an IP address, localhost or an allowed name.
     This stops DNS rebinding: a page elsewhere whose name resolves to this machine sends that name.
@@ -62,10 +72,9 @@ class Guard:
         self.app = app
         self.token = None if token is None else token.encode()
         self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
-        self.headers: tuple[tuple[bytes, bytes], ...] = HEADERS
-        if tls:
-            self.headers = (*HEADERS, (b"strict-transport-security", b"max-age=31536000"))
+        self.headers = security_headers(tls)
         self._failures = Buckets(FAILURES_PER_S, FAILURES)
+        self._wrong: OrderedDict[bytes, None] = OrderedDict()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,19 +82,33 @@ class Guard:
                 await self.app(scope, receive, send)
             return  # no WebSockets here
 
+        started = False
+
         async def guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message["headers"] = [*message.get("headers", ()), *self.headers]
             await send(message)
 
         if refusal := self._refusal(scope):
             await _answer(guarded, *refusal)
-        else:
+            return
+        try:
             await self.app(scope, receive, guarded)
+        except asyncio.CancelledError:  # the server stops, and will not wait longer
+            if not started:
+                await _answer(guarded, 503, "the gateway is stopping", {"connection": "close"})
 
     def _refusal(self, scope: Message) -> tuple[int, str, dict[str, str]] | None:
         """Status, message and headers; None if the request may pass."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        if b"transfer-encoding" in headers and b"content-length" in headers:
+            return (
+                400,
+                "give content-length or transfer-encoding, not both",
+                {"connection": "close"},
+            )
         host = headers.get(b"host", "")
         if not self._host_allowed(host):
             return 421, "this host name is not one of http.allowed_hosts", {}
@@ -100,15 +123,25 @@ class Guard:
     def _token_refusal(
         self, client: str, authorization: str, token: bytes
     ) -> tuple[int, str, dict[str, str]] | None:
-        if not self._failures.remaining(client):
-            return 429, "too many wrong tokens", {"retry-after": "5"}
+        """The right token always passes: others behind its address must not lock it out."""
         scheme, _, value = authorization.partition(" ")
         same = hmac.compare_digest(value.strip().encode("latin-1", "replace"), token)
         if same and scheme.lower() == "bearer":
             return None
-        if authorization:
-            self._failures.take(client)
+        if authorization and self._too_many_wrong(client, authorization):
+            return 429, "too many wrong tokens", {"retry-after": "5"}
         return 401, "a bearer token is needed", {"www-authenticate": 'Bearer realm="edge-fiqa"'}
+
+    def _too_many_wrong(self, client: str, authorization: str) -> bool:
+        """Counts each wrong token of an address once: a client that was not given the new one, and
+        asks every second, takes no tries from a person who mistypes it."""
+        digest = hashlib.sha256(f"{client} {authorization}".encode()).digest()
+        known = digest in self._wrong
+        self._wrong[digest] = None
+        self._wrong.move_to_end(digest)
+        if len(self._wrong) > CLIENTS:
+            self._wrong.popitem(last=False)
+        return not known and self._failures.take(client) is not None
 
     def _host_allowed(self, host: str) -> bool:
         name = _name_of(f"//{host}")

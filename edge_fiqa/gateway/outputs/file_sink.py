@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
@@ -13,6 +13,7 @@ from edge_fiqa.gateway.config.outputs import FileConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
 
+FORM = "%Y%m%dT%H%M%S.%fZ"
 STAMP = r"\d{8}T\d{6}\.\d{6}Z"
 
 
@@ -74,7 +75,8 @@ class FileSink(QueuedSink):
     def _rename(self) -> None:
         self._shut()
         path = self.config.path
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        old = sorted(renamed_files(path))
+        stamp = _stamp_after(None if not old else _stamp_of(path, old[-1]))
         path.rename(path.with_name(f"{path.stem}.{stamp}{path.suffix}"))
         old = sorted(renamed_files(path))
         for file in old[: max(0, len(old) - self.config.keep)]:
@@ -94,6 +96,17 @@ def _is_open_file(file: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _stamp_of(path: Path, renamed: Path) -> datetime:
+    text = renamed.name[len(path.stem) + 1 : len(renamed.name) - len(path.suffix)]
+    return datetime.strptime(text, FORM).replace(tzinfo=timezone.utc)
+
+
+def _stamp_after(latest: datetime | None) -> str:
+    """Now, but later than `latest`: the oldest are deleted by it, and clocks are set back."""
+    now = datetime.now(timezone.utc)
+    return (now if latest is None else max(now, latest + timedelta(microseconds=1))).strftime(FORM)
 
 
 def renamed_files(path: Path) -> list[Path]:

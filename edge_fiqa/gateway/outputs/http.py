@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from edge_fiqa import __version__
 from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused, Overloaded
@@ -24,9 +25,10 @@ from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.outputs import kserve
 from edge_fiqa.gateway.outputs.auth import Guard
+from edge_fiqa.gateway.outputs.description import describe
 from edge_fiqa.gateway.outputs.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
 from edge_fiqa.gateway.outputs.metrics import registry_for
-from edge_fiqa.gateway.outputs.uploads import read_deadline_s, read_image, read_landmarks
+from edge_fiqa.gateway.outputs.uploads import Decode, decode_here, read_deadline_s, read_landmarks
 from edge_fiqa.gateway.view import View
 
 BODY_TIMEOUT_S = 20.0
@@ -77,8 +79,17 @@ class UploadLimiter:
             self._slots.release()
 
 
-def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str | None) -> FastAPI:
-    """The whole application, guarded. Raises nothing: `config` has been checked."""
+def make_app(
+    view: View,
+    config: HttpConfig,
+    sinks: Sequence[Sink],
+    token: str | None,
+    decode: Decode = decode_here,
+) -> FastAPI:
+    """The whole application, guarded. Raises nothing: `config` has been checked.
+
+    decode: of untrusted pictures. The server gives one that can be ended.
+    """
     app = FastAPI(
         title="edge_fiqa gateway",
         version=__version__,
@@ -92,9 +103,10 @@ def make_app(view: View, config: HttpConfig, sinks: Sequence[Sink], token: str |
     _add_status(app, view, config, sinks)
     _add_cameras(app, view, config)
     _add_tracks(app, view)
-    _add_push(app, view, config, uploads)
+    _add_push(app, view, config, uploads, decode)
     _add_kserve(app, view, uploads)
     _add_errors(app)
+    describe(app)
     app.add_middleware(
         Guard,
         token=token,
@@ -200,7 +212,9 @@ def _add_tracks(app: FastAPI, view: View) -> None:
         return _jpeg(view.snapshot(track), "no such track, or no picture of it")
 
 
-def _add_push(app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimiter) -> None:
+def _add_push(
+    app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimiter, decode: Decode
+) -> None:
     @app.post("/api/faces")
     async def push(request: Request) -> Response:
         """An image as the body -> an array of edge-fiqa/1 records, one for every face in it."""
@@ -208,7 +222,7 @@ def _add_push(app: FastAPI, view: View, config: HttpConfig, uploads: UploadLimit
         deadline_s = read_deadline_s(request.query_params.get("deadline_ms"))
 
         def score(body: bytes) -> Response:
-            image = read_image(body, int(config.max_megapixels * 1e6))
+            image = decode(body, int(config.max_megapixels * 1e6))
             return _json(view.push(image, points, deadline_s))
 
         return await uploads.run(request, score)
@@ -251,6 +265,10 @@ def _add_kserve(app: FastAPI, view: View, uploads: UploadLimiter) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, exc: ClientDisconnect) -> Response:
+        return _error(499, "the client went away")  # nobody gets it
+
     @app.exception_handler(Busy)
     async def busy(request: Request, exc: Busy) -> Response:
         return _error(exc.status, str(exc), retry_after(exc.seconds))

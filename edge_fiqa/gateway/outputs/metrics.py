@@ -105,6 +105,11 @@ class GatewayMetrics(Collector):
         yield CounterMetricFamily(
             "edge_fiqa_deadline_misses", "Faces answered after their deadline.", totals.misses
         )
+        yield CounterMetricFamily(
+            "edge_fiqa_detector_failures",
+            "Frames that the detector failed on.",
+            totals.detector_failures,
+        )
         if totals.energy_j is not None:
             yield CounterMetricFamily(
                 "edge_fiqa_energy_joules", "Energy spent on scoring.", totals.energy_j

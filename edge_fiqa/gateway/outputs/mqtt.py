@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.config.outputs import MqttConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.homeassistant import discovery
@@ -32,6 +33,7 @@ INFLIGHT = 256  # of the client: the window and the retained messages beside it
 SNAPSHOTS = 100  # beyond so many waiting events, snapshots are dropped
 LONGEST_RECONNECT_S = 30
 GOODBYE_S = 1.0
+DAMAGED_EVERY_S = 3600.0
 
 
 class MqttSink(QueuedSink):
@@ -53,9 +55,10 @@ class MqttSink(QueuedSink):
         self._sent: dict[int, int] = {}  # message id of the client -> number in the spool
         self._last_sent = 0
         self._acknowledged: deque[int] = deque()
+        self._delivered: list[int] = []  # numbers that are still in the spool
         self._connected = self._resending = self._announced = False
         self._discovered: set[str] = set()
-        self._next_stats = 0.0
+        self._next_stats = self._next_damaged = 0.0
         self._connection_problem = "connecting to the broker"
         self._client = self._make_client()
         self._client.connect_async(*config.address(), keepalive=30)
@@ -123,7 +126,7 @@ class MqttSink(QueuedSink):
         self._poke()
 
     def _on_connect_fail(self, client: Client, data: Any) -> None:
-        self._connection_problem = "the broker cannot be reached"
+        self._connection_problem = no_descriptors() or "the broker cannot be reached"
 
     def _on_disconnect(
         self,
@@ -158,6 +161,9 @@ class MqttSink(QueuedSink):
 
     def _idle(self) -> None:
         self._forget_acknowledged()
+        if time.monotonic() >= self._next_damaged:
+            self.spool.delete_old_damaged()
+            self._next_damaged = time.monotonic() + DAMAGED_EVERY_S
         if self._connected:
             self._announce()
             self._send_events()
@@ -173,14 +179,14 @@ class MqttSink(QueuedSink):
         return done or time.monotonic() > self._closing_until
 
     def _forget_acknowledged(self) -> None:
-        numbers = []
         while self._acknowledged:
             number = self._sent.pop(self._acknowledged.popleft(), None)
             if number is not None:
-                numbers.append(number)
-        if numbers:
-            self.spool.remove(numbers)
-            self.delivered += len(numbers)
+                self._delivered.append(number)
+        if self._delivered:
+            self.spool.remove(self._delivered)  # on a full disk it fails, and is tried again
+            self.delivered += len(self._delivered)
+            self._delivered = []
 
     def _send_events(self) -> None:
         """In order: after a broken connection the client first repeats what it had sent."""

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.events.event import Event
 
 log = logging.getLogger(__name__)
@@ -92,10 +93,12 @@ class QueuedSink:
         while not self._finished():
             self._wait()
             try:
-                if self._take():
-                    self._deliver(self._batch)
-                    self._batch = []
-                self._idle()
+                try:
+                    if self._take():
+                        self._deliver(self._batch)
+                        self._batch = []
+                finally:
+                    self._idle()
                 pause, self._problem = FIRST_PAUSE_S, None
             except (OSError, sqlite3.Error) as exc:
                 self._set_problem(reason(exc))
@@ -147,7 +150,7 @@ class QueuedSink:
         raise NotImplementedError
 
     def _idle(self) -> None:
-        """After every batch and poke, and at least every `_idle_every_s`."""
+        """After every batch and poke, and at least every `_idle_every_s`; also while batches fail."""
 
     def _idle_every_s(self) -> float | None:
         return None
@@ -160,4 +163,4 @@ def reason(exc: OSError | sqlite3.Error) -> str:
     """What went wrong, without the path that an OSError carries."""
     if isinstance(exc, OSError):
         return exc.strerror or type(exc).__name__
-    return " ".join(str(exc).split()) or type(exc).__name__
+    return no_descriptors() or " ".join(str(exc).split()) or type(exc).__name__

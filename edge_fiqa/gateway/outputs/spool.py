@@ -6,15 +6,23 @@ SQLite keeps them. Its journal makes sure that an append is on disk as a whole, 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import no_descriptors
+
+log = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 100
 """What a message takes on disk beside its payload, about."""
+DAMAGED_DAYS, DAY_S = 7, 86_400.0
+JOURNALS = ("", "-wal", "-shm")
 SCHEMA = """
 create table if not exists message (
     number integer primary key autoincrement,
@@ -28,8 +36,10 @@ class Spool:
 
     Beyond `limit_bytes` the oldest are dropped, and counted in `dropped`.
     Methods raise sqlite3.Error where the disk is full or gone, and have then changed nothing.
-    A file that is damaged is renamed to `file.damaged`, once, and a new one is begun.
-    Raises ConfigError if that fails or another process has the file open.
+    A file that is damaged is renamed to `file.damaged`, and a new one is begun with all messages that
+    can still be read of it. The log says so. It is deleted after DAMAGED_DAYS: messages are personal
+    data, and must not stay where nobody looks.
+    Raises ConfigError if the disk is full, or another process has the file open.
     """
 
     def __init__(self, file: Path, limit_bytes: int) -> None:
@@ -43,12 +53,12 @@ class Spool:
             except sqlite3.DatabaseError as exc:
                 if isinstance(exc, sqlite3.OperationalError):
                     raise
-                self._rename_damaged()
-                self._open()
+                self._begin_anew(exc)
         except OSError as exc:
             raise ConfigError(f"mqtt.spool: {file.parent}: {exc.strerror}") from exc
         except sqlite3.Error as exc:
-            raise ConfigError(f"mqtt.spool: {file}: {exc}; is another gateway using it?") from exc
+            raise ConfigError(f"mqtt.spool: {file}: {_remedy(exc)}") from exc
+        self.delete_old_damaged()
 
     def _open(self) -> None:
         self._database = sqlite3.connect(
@@ -65,6 +75,8 @@ class Spool:
             ):
                 self._database.execute(f"pragma {setting}")
             self._database.execute(SCHEMA)
+            if (check := self._database.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(check)
             count, size = self._database.execute(
                 "select count(*), coalesce(sum(length(payload)), 0) from message"
             ).fetchone()
@@ -74,11 +86,30 @@ class Spool:
         self.count: int = count
         self.bytes: int = size + count * MESSAGE_BYTES
 
-    def _rename_damaged(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
+    def _begin_anew(self, exc: sqlite3.DatabaseError) -> None:
+        for suffix in JOURNALS:
             with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{self.file}{suffix}", f"{self.file}.damaged{suffix}")  # noqa: PTH105
+                damaged = Path(f"{self.file}{suffix}").replace(f"{self.file}.damaged{suffix}")
+                os.utime(damaged)
         self.file.touch(mode=0o600)
+        self._open()
+        readable = _readable_messages(Path(f"{self.file}.damaged"))
+        self.append(readable)
+        log.warning(
+            "mqtt.spool: %s was damaged (%s): %d events that can be read of it will be sent, others "
+            "are lost; the damaged file is kept for %d days as %s.damaged",
+            *(self.file, exc, len(readable), DAMAGED_DAYS, self.file.name),
+        )
+
+    def delete_old_damaged(self, now: float | None = None) -> None:
+        """now: Unix seconds."""
+        latest = (time.time() if now is None else now) - DAMAGED_DAYS * DAY_S
+        for suffix in JOURNALS:
+            with contextlib.suppress(OSError):
+                damaged = Path(f"{self.file}.damaged{suffix}")
+                if damaged.stat().st_mtime < latest:
+                    damaged.unlink()
+                    log.info("mqtt.spool: %s is deleted after %d days", damaged, DAMAGED_DAYS)
 
     def append(self, payloads: Iterable[bytes]) -> None:
         """All of them, on the disk when it returns."""
@@ -131,3 +162,30 @@ class Spool:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _readable_messages(file: Path) -> list[bytes]:
+    """What of a damaged file can be read, in order; a message in a damaged page is left out."""
+    messages = []
+    database = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)
+    with contextlib.closing(database), contextlib.suppress(sqlite3.Error):
+        (last,) = database.execute("select max(number) from message").fetchone()
+        first = database.execute("select min(number) from message").fetchone()[0]
+        for number in range(first or 0, (last or -1) + 1):
+            with contextlib.suppress(sqlite3.Error):
+                row = database.execute(
+                    "select payload from message where number = ?", (number,)
+                ).fetchone()
+                if row is not None:
+                    messages.append(bytes(row[0]))
+    return messages
+
+
+def _remedy(exc: sqlite3.Error) -> str:
+    if reason := no_descriptors():
+        return reason
+    if "full" in str(exc):
+        return "the disk is full; free some space"
+    if "locked" in str(exc):
+        return f"{exc}; is another gateway using it?"
+    return f"{exc}; may this user write there?"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -14,9 +16,12 @@ from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
 
+log = logging.getLogger(__name__)
+
 QUEUE = 500  # snapshots are tens of kB each
 PRUNE_EVERY_S = 600.0
 DAY_S = 86_400.0
+STEP_S = 60.0  # clocks that are kept right are set by less
 SUFFIXES = (".jpg", ".json")
 
 
@@ -26,12 +31,20 @@ class StoreSink(QueuedSink):
     Files are readable by the gateway's user alone.
     They are deleted retention_days after they were last written, which is checked every ten minutes.
     Beyond max_mb the oldest are deleted earlier.
-    `clock` returns Unix seconds.
+    If the clock is set while the gateway runs, as on a machine that has none until it reaches the
+    network, files written before that are dated anew.
+    clock, elapsed: Unix seconds, and seconds that nobody sets.
     """
 
-    def __init__(self, config: StoreConfig, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: StoreConfig,
+        clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__("store", queue=QUEUE)
-        self.config, self.clock = config, clock
+        self.config, self.clock, self.elapsed = config, clock, elapsed
+        self._began = clock(), elapsed()
         self._pruned = float("-inf")
         try:
             config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,6 +80,7 @@ class StoreSink(QueuedSink):
 
     def prune(self) -> None:
         """Delete what is too old, then the oldest of what is too much. Raises OSError."""
+        self._follow_clock()
         latest = self.clock() - self.config.retention_days * DAY_S
         total = 0
         for written, size, file in sorted(self._files(), reverse=True):
@@ -76,6 +90,18 @@ class StoreSink(QueuedSink):
         for folder in sorted(self.config.folder.glob("*/*")) + sorted(self.config.folder.glob("*")):
             if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
                 folder.rmdir()
+
+    def _follow_clock(self) -> None:
+        """Shift the dates of files that this process wrote by what the clock was set by."""
+        began, since = self._began
+        step = self.clock() - began - (self.elapsed() - since)
+        if abs(step) < STEP_S:
+            return
+        log.warning("store: the clock was set by %.0f s: files of this run are dated anew", step)
+        for written, _, file in self._files():
+            if began <= written <= began + (self.elapsed() - since) + STEP_S:
+                os.utime(file, (written + step, written + step))
+        self._began = began + step, since
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         for file in self.config.folder.glob("*/*/*"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.images import decode_bytes
@@ -11,8 +12,12 @@ from edge_fiqa.types import Bytes, Point
 LONGEST_DEADLINE_MS = 60_000.0
 
 
-def read_image(body: bytes, max_pixels: int) -> Bytes:
-    """(H, W, 3) uint8 RGB. Pixels are counted before they are decoded. Raises ImageRefused."""
+Decode = Callable[[bytes, int], Bytes]
+"""Encoded picture, most pixels -> (H, W, 3) uint8 RGB. Raises ImageRefused, Overloaded."""
+
+
+def decode_here(body: bytes, max_pixels: int) -> Bytes:
+    """In this process, where nothing ends a picture that takes too long."""
     return decode_bytes(body, "the upload", max_pixels)
 
 

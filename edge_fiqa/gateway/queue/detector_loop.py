@@ -11,6 +11,7 @@ from typing import Literal
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
+from edge_fiqa.gateway.queue.health import Health
 from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, picture_of
 from edge_fiqa.gateway.tracks.tracker import Tracker
 from edge_fiqa.gateway.video.camera import Camera, Frame
@@ -45,6 +46,7 @@ class DetectorLoop:
     on_frame: called for every frame, before its faces are put into the queue.
     on_track_end: called for every track that ended.
     track_id: camera and number -> the id of the track.
+    health: of the detector.
     heartbeat: monotonic time of the last sign of life.
     """
 
@@ -62,7 +64,7 @@ class DetectorLoop:
         self._lock, self._new_frame = threading.Lock(), threading.Event()
         self._stop = threading.Event()
         self.heartbeat = time.monotonic()
-        self.problem: str | None = None
+        self.health = Health("the detector")
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
 
     def start(self) -> None:
@@ -76,6 +78,8 @@ class DetectorLoop:
         """Watch these cameras from now on. End the tracks of each camera that is not among them."""
         with self._lock:
             previous, self._watched = self._watched, dict(watched)
+            if not watched:
+                self.health.works()  # nothing is asked of it
             for name, old in previous.items():
                 if name not in watched or watched[name].tracker is not old.tracker:
                     self._end(name, old.tracker.end_all(), "camera_lost")
@@ -120,8 +124,9 @@ class DetectorLoop:
         try:
             faces = finder.find(frame.image)
         except EdgeFiqaError as exc:
-            self.problem = str(exc)
+            self.health.failed(exc)
             return
+        self.health.works()
         boxes, scores = [face.box for face in faces], [face.score for face in faces]
         numbers, ended = watched.tracker.update(boxes, scores, frame.arrived)
         tracks = [None if n is None else self._track_id(frame.camera, n) for n in numbers]

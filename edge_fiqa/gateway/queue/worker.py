@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
+from edge_fiqa.gateway.queue.health import Health
 from edge_fiqa.gateway.queue.schedule import Speed, exits_to_load
 from edge_fiqa.gateway.tracks.face_finder import SkipReason
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -37,7 +38,7 @@ class Worker:
 
     policies: may stop a face before the granted depth.
     renew: called once by the thread between two faces, to exchange `scores` and `policies`.
-    problem: what is wrong with the engine.
+    health: of the engine.
     heartbeat: monotonic time of the last sign of life.
     """
 
@@ -52,7 +53,7 @@ class Worker:
         self.queue, self.scores, self.policies = queue, scores, policies
         self._on_scored, self._on_lost = on_scored, on_lost
         self.renew: Callable[[], None] | None = None
-        self.problem: str | None = None
+        self.health = Health("the engine")
         self.heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -82,12 +83,12 @@ class Worker:
             inputs = [face.input for face in batch]
             records = self.scores.score(inputs, [GrantedDepth(exit), *self.policies])
         except EdgeFiqaError as exc:
-            self.problem = str(exc)
+            self.health.failed(exc)
             for face in batch:
                 self._on_lost(face, "engine")
             time.sleep(AFTER_FAILURE_S)
             return
-        self.problem = None
+        self.health.works()
         end = time.monotonic()
         self.queue.observe(len(batch), exit, end - start)
         for face, record in zip(batch, records, strict=True):

@@ -21,6 +21,7 @@ import cv2
 from edge_fiqa.gateway.config.gateway import CameraConfig, GatewayConfig
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.events.event_builder import EventBuilder
+from edge_fiqa.gateway.events.open_tracks import OpenTracks
 from edge_fiqa.gateway.queue.detector_loop import DetectorLoop, WatchedCamera
 from edge_fiqa.gateway.queue.face_queue import FaceQueue
 from edge_fiqa.gateway.queue.schedule import Rules, Strategy, grant_depth
@@ -47,6 +48,7 @@ class Gateway:
 
     scorers, opener, find: instead of what the configuration names, for tests.
     view: what the outside may see and ask, before the gateway is made as well; None: a new one.
+    open_tracks: as of the EventBuilder.
     Raises what opening the model and the detector raises.
     """
 
@@ -58,6 +60,7 @@ class Gateway:
         opener: Opener = open_capture,
         find: Callable[[GatewayConfig], FindFaces | None] | None = None,
         view: LiveView | None = None,
+        open_tracks: OpenTracks | None = None,
     ) -> None:
         self.config, self._opener, self._find = config, opener, find or find_faces
         if config.detector is not None:
@@ -67,7 +70,7 @@ class Gateway:
         first = scorers[0]
         self.view = view or LiveView(first.bundle.manifest.name, first.engine.backend, BuildWatch())
         monitors = CameraMonitors(None if first.monitor is None else first.monitor.reference)
-        self.events = events = EventBuilder(config.best_shot, sinks, monitors.see)
+        self.events = events = EventBuilder(config.best_shot, sinks, monitors.see, open_tracks)
         self.scoring = WorkerScoring(config, scorers)
         self.queue = queue = FaceQueue(
             self.scoring.speed, _strategy(config), events.good_tracks, events.face_lost
@@ -85,8 +88,10 @@ class Gateway:
             *limits,
         )
         self._watched: dict[str, WatchedCamera] = {}
-        depth = first.bundle.config.depth
-        self._parts = RunningParts(depth, queue, self.workers, events, monitors, self._pushed)
+        depth, detector = first.bundle.config.depth, self._detector_loop.health
+        self._parts = RunningParts(
+            depth, detector, queue, self.workers, events, monitors, self._pushed
+        )
 
     def start(self) -> None:
         """Returns at once; cameras connect in their own time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import signal
+import sqlite3
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from types import FrameType
 from edge_fiqa.engines.build_progress import reporting_to
 from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import EdgeFiqaError
-from edge_fiqa.gateway.config.gateway import load_config
+from edge_fiqa.gateway.config.gateway import GatewayConfig, load_config
 from edge_fiqa.gateway.events.event import Sink
+from edge_fiqa.gateway.events.open_tracks import OpenTracks
 from edge_fiqa.gateway.outputs import check_outputs, close_sinks, open_sinks, serve, watch
 from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.gateway.service.build_watch import BuildWatch
@@ -50,13 +52,14 @@ class Signals:
     """Signals since `__init__`, one after the other. Until `ready`, a stop raises KeyboardInterrupt."""
 
     def __init__(self, stop_on: Collection[signal.Signals]) -> None:
-        self.stop_on, self.ready = stop_on, False
+        self.stop_on, self.ready, self.stopped = stop_on, False, False
         self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in (*stop_on, signal.SIGHUP):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if not self.ready and number in self.stop_on:
+            self.stopped = True
             raise KeyboardInterrupt  # ends whatever takes so long
         self._received.put(number)
 
@@ -79,15 +82,17 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
     backend = config.backend or available_backend(bundle)
     view = LiveView(bundle.manifest.name, backend, BuildWatch())
     sinks = open_sinks(mqtt=config.mqtt, file=config.file, store=config.store)
-    server = None
+    server, open_tracks = None, _open_tracks(config)
     try:
         with reporting_to(view.building):
             try:
                 if config.http is not None:
                     server = serve(view, config.http, sinks)
-                gateway = Gateway(config, sinks, view=view)
+                gateway = Gateway(config, sinks, view=view, open_tracks=open_tracks)
                 signals.ready = True
-            except KeyboardInterrupt:
+            except BaseException:
+                if not signals.stopped:
+                    raise  # else whatever was loading may say of it what it likes
                 log.info("stopped before it was ready; plans that were built are kept")
                 return 0
             return _run(gateway, file, signals, sinks)
@@ -95,6 +100,23 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
         if server is not None:
             server.close()
         close_sinks(sinks, CLOSE_S)
+        if open_tracks is not None:
+            open_tracks.close()
+
+
+def _open_tracks(config: GatewayConfig) -> OpenTracks | None:
+    """Beside what the events go to. Without it the gateway runs, and says what that costs."""
+    if config.mqtt is not None:
+        file = config.mqtt.spool / "tracks.sqlite"
+    elif config.file is not None:
+        file = config.file.path.with_name(f".{config.file.path.name}.tracks")
+    else:
+        return None
+    try:
+        return OpenTracks(file)
+    except (OSError, sqlite3.Error) as exc:
+        log.warning("%s: %s: a kill would leave tracks without their end", file, exc)
+        return None
 
 
 def _run(gateway: Gateway, file: Path, signals: Signals, sinks: Sequence[Sink]) -> int:

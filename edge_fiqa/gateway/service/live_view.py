@@ -14,6 +14,7 @@ from edge_fiqa.errors import Overloaded
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.events.person import by_depth, to_jpeg
 from edge_fiqa.gateway.queue.face_queue import FaceQueue
+from edge_fiqa.gateway.queue.health import Health
 from edge_fiqa.gateway.queue.worker import Worker
 from edge_fiqa.gateway.service.build_watch import BuildWatch
 from edge_fiqa.gateway.service.camera_monitors import CameraMonitors
@@ -29,10 +30,12 @@ class RunningParts:
     """What the view reads of a gateway that runs.
 
     exits: of the model.
+    detector: its health.
     cameras: those that are watched now; a reload replaces them.
     """
 
     exits: int
+    detector: Health
     queue: FaceQueue
     workers: Sequence[Worker]
     events: EventBuilder
@@ -69,6 +72,7 @@ class RunningParts:
             skipped=dict(counts.skipped),
             depths=by_depth(counts.depths, self.exits),
             misses=counts.misses,
+            detector_failures=self.detector.failures,
             events=dict(counts.events),
             load=self.queue.load,
             latency_s=latency_s,
@@ -98,7 +102,8 @@ class LiveView:
             return "the gateway is stopping"
         if self.building.now is not None:
             return self.building.now
-        return next((w.problem for w in self._running.workers if w.problem), None)
+        parts = [self._running.detector, *(worker.health for worker in self._running.workers)]
+        return next((part.problem for part in parts if part.problem), None)
 
     def cameras(self) -> Sequence[CameraView]:
         running = self._running

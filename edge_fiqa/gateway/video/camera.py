@@ -6,6 +6,7 @@ A source that hangs makes its own camera stale; nothing else waits for it.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -17,6 +18,8 @@ from edge_fiqa.gateway.config.gateway import CameraConfig
 from edge_fiqa.gateway.video.capture import Capture, SourceLost, open_capture
 from edge_fiqa.gateway.view import StreamState
 from edge_fiqa.types import Bytes
+
+log = logging.getLogger("edge_fiqa.gateway")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 STEADY_S = 10.0  # after a source that worked for this long, the next wait is the shortest
@@ -141,6 +144,9 @@ class Camera:
                 continue
             except EdgeFiqaError as exc:
                 self._set_state("failed", str(exc))
+            except Exception:  # a bug or no memory: a camera that stays away says nothing of itself
+                log.exception("camera %s: this is a bug; it is connected again", self.name)
+                self._set_state("failed", "a bug; see the log")
             if self._clock() - started > STEADY_S:
                 wait_s = FIRST_WAIT_S
             self._stop.wait(wait_s * random.uniform(0.5, 1.0))

@@ -11,6 +11,7 @@ import cv2
 from edge_fiqa.errors import EdgeFiqaError, ImageRefused
 from edge_fiqa.faces.formats import READABLE
 from edge_fiqa.faces.images import decode
+from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.config.gateway import CameraConfig
 from edge_fiqa.types import Bytes
 
@@ -61,13 +62,14 @@ class Video:
             else:
                 self._video = cv2.VideoCapture(config.address, cv2.CAP_FFMPEG, limits)
         except cv2.error as exc:
-            raise SourceLost("the source could not be opened") from exc
+            raise SourceLost(no_descriptors() or "the source could not be opened") from exc
         if not self._video.isOpened():
-            raise SourceLost(
+            guess = (
                 "no answer, or not a video: look at address, password and network"
                 if self.live
                 else "no such file, or not a video that OpenCV can read"
             )
+            raise SourceLost(no_descriptors() or guess)
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
         self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -193,3 +194,57 @@ def test_too_many_shots_push_out_the_oldest(tmp_path):
     sink.config = sink.config.model_copy(update={"retention_days": 1e6})
     sink.prune()
     assert sorted(p.stem for p in tmp_path.rglob("*.jpg")) == ["t3", "t4", "t5"]
+
+
+def test_a_clock_that_is_set_back_costs_no_new_events(tmp_path, monkeypatch):
+    """The oldest files are deleted by the time in their names."""
+
+    class SetBack(file_sink.datetime):
+        days = 0
+
+        @classmethod
+        def now(cls, zone):
+            return super().now(zone) - timedelta(days=cls.days)
+
+    monkeypatch.setattr(file_sink, "datetime", SetBack)
+    path = tmp_path / "events.ndjson"
+    sink = FileSink(FileConfig(path=path, max_mb=0.002, keep=2))
+    for number in range(30):
+        SetBack.days = number  # every day a day earlier
+        sink.publish(event(number), None)
+        until(lambda number=number: sink.delivered == number + 1)
+    sink.close(5)
+    kept = [line["sequence"] for line in lines(*sorted(renamed_files(path)), path)]
+    assert kept == list(range(kept[0], 30))
+    assert len(renamed_files(path)) == 2
+
+
+@pytest.mark.parametrize("step", [20_000 * DAY_S, -400 * DAY_S])
+def test_shots_outlive_a_clock_that_is_set(tmp_path, step, caplog, monkeypatch):
+    """A board without a clock starts in 1970, and learns the date later."""
+    monkeypatch.setattr(StoreSink, "_idle", lambda self: None)  # pruned here by hand
+    now = {"clock": time.time() - step, "elapsed": 0.0}
+    sink = StoreSink(
+        StoreConfig(folder=tmp_path, retention_days=7),
+        lambda: now["clock"],
+        lambda: now["elapsed"],
+    )
+    sink.publish(event(0), jpeg())
+    until(lambda: sink.delivered == 1)
+    shots = sorted(tmp_path.glob("*/*/*"))
+    for file in shots:
+        os.utime(file, (now["clock"] + 5, now["clock"] + 5))
+    earlier = tmp_path / "door" / "2000-01-01"
+    earlier.mkdir()
+    (earlier / "old.jpg").write_bytes(b"x")
+    os.utime(earlier / "old.jpg", (time.time() - 8 * DAY_S,) * 2)  # of a run with the right date
+    now["clock"] += step + 600
+    now["elapsed"] += 600
+    sink.prune()
+    assert sorted(tmp_path.glob("*/*/*")) == shots
+    assert "the clock was set by" in caplog.text
+    now["clock"] += 8 * DAY_S
+    now["elapsed"] += 8 * DAY_S
+    sink.prune()
+    assert not list(tmp_path.glob("*/*/*"))
+    sink.close(5)

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import threading
+import tracemalloc
 
 import httpx2
 import numpy as np
@@ -18,6 +19,7 @@ from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.auth import Guard
 from edge_fiqa.gateway.outputs.http import PUSHES_AT_ONCE, make_app
+from edge_fiqa.gateway.outputs.kserve import read_request
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from edge_fiqa.gateway.outputs.uploads import read_landmarks
 from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg
@@ -365,6 +367,9 @@ def test_infer_is_all_or_nothing():
         {"name": "pixels"},
         {"data": [1, 2, 3]},
         {"data": [[1], [2, 3]]},
+        {"data": FACES[0].tolist()},
+        {"data": [[0, 0], *[0] * 37630]},
+        {"data": [], "parameters": {"binary_data_size": "x"}},
         {"data": "text"},
         {"data": [0.5] * 37632, "shape": [1, 112, 112, 3]},
         {"data": [256] * 37632, "shape": [1, 112, 112, 3]},
@@ -438,3 +443,38 @@ def test_no_header_is_a_crash_or_a_key(headers, client):
     status, message, _ = guard._refusal(scope)
     assert status in (401, 403, 421)
     assert message
+
+
+HOSTILE = {
+    "empty lists": b"[" + b"[]," * 2_000_000 + b"1]",
+    "objects": b"[" + b"{}," * 2_000_000 + b"1]",
+    "numbers": b"[" + b"1," * 3_000_000 + b"1]",
+    "parameters": b'[1],"parameters":{"a":[' + b"{}," * 2_000_000 + b"{}]}",
+    "shape": b'[1],"shape":[' + b"300," * 1_500_000 + b"300]",
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_json_costs_no_more_than_a_few_times_its_bytes(data):
+    """6 MB of lists were 300 MB of Python's objects: counted here by Python itself."""
+    head = b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[50,112,112,3],"data":'
+    body = head + data + b"}]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError):
+            read_request(body, None)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_whole_request_costs_no_more_either():
+    """As many faces as go into 8 MB; the numbers are those of the request."""
+    faces = np.random.default_rng(1).integers(0, 256, (50, 112, 112, 3), dtype=np.uint8)
+    body = json.dumps(request_for(faces), separators=(",", ":")).encode()
+    tracemalloc.start()
+    _, read = read_request(body, None)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 * len(body)
+    assert np.array_equal(read, faces)

@@ -129,3 +129,30 @@ def test_signing_in_and_out(page, monkeypatch):
     browser.run("document.getElementById('leave').click()")
     browser.until(OUT)
     assert browser.run("sessionStorage.length") == 0
+
+
+SCRIPTS = (
+    "<img src=x onerror=window.taken=1>",
+    "<script>window.taken = 1</script>",
+    "\"'><svg onload=window.taken=1>",
+    "javascript:window.taken=1",
+    "{{7*7}}${window.taken=1}`+window.taken++`",
+    "\u202e\x1b[31m../../api/status?x=#y\\",
+)
+
+
+def test_script_in_names_is_text(page):
+    """Of cameras, of their warnings, and in what an output says. It runs nowhere and asks nothing."""
+    down = FakeSink("mqtt", SCRIPTS[0], waiting=1)
+    browser = page(FakeView(names=SCRIPTS, warnings=SCRIPTS[:1]), sinks=[down])
+    browser.until(IN)
+    browser.until("document.querySelectorAll('.camera h3').length === 6")
+    browser.until("document.querySelector('.camera.live canvas')?.width === 320")
+    browser.until("document.querySelectorAll('.face img').length > 0")
+    assert browser.run("[...document.querySelectorAll('.camera h3')].map(e => e.textContent)") == [
+        *SCRIPTS
+    ]
+    assert browser.run("typeof window.taken") == "undefined"
+    assert browser.run("document.querySelectorAll('.camera script, .camera svg').length") == 0
+    assert SCRIPTS[0] in browser.text("#notices")
+    assert all("404" in line for line in browser.said)  # a picture of a name with a slash

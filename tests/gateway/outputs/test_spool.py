@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -105,12 +106,48 @@ def test_two_gateways_cannot_share_it(tmp_path):
     spool.close()
 
 
-def test_a_damaged_file_is_set_aside(tmp_path):
+def test_a_damaged_file_is_set_aside_and_said(tmp_path, caplog):
     (tmp_path / "s").write_bytes(b"not a database, and long enough to be seen as one" * 100)
     spool = Spool(tmp_path / "s", 10**6)
     spool.append([b"a"])
     assert payloads(spool) == [b"a"]
     assert (tmp_path / "s.damaged").read_bytes().startswith(b"not a database")
+    (record,) = caplog.records
+    assert "was damaged" in record.getMessage()
+    assert "s.damaged" in record.getMessage()
+    spool.close()
+
+
+def test_what_can_be_read_of_a_damaged_file_is_kept(tmp_path, caplog):
+    """A page in its middle is overwritten, as a failing card does it."""
+    spool = Spool(tmp_path / "s", 10**8)
+    before = [b"%04d" % number + bytes(6000) for number in range(200)]
+    spool.append(before)
+    spool.close()
+    data = bytearray((tmp_path / "s").read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 3 * 4096] = os.urandom(3 * 4096)
+    (tmp_path / "s").write_bytes(data)
+    again = Spool(tmp_path / "s", 10**8)
+    kept = payloads(again)
+    assert 100 < len(kept) < 200
+    numbers = [int(payload[:4]) for payload in kept]
+    assert numbers == sorted(set(numbers))
+    assert f"{len(kept)} events that can be read" in caplog.text
+    again.append([b"new"])
+    again.close()
+    assert (tmp_path / "s.damaged").exists()
+    assert payloads(Spool(tmp_path / "s", 10**8)) == [*kept, b"new"]
+
+
+def test_a_damaged_file_does_not_stay(tmp_path):
+    """Its events are personal data. A week is time enough to look at it."""
+    (tmp_path / "s").write_bytes(b"not a database" * 500)
+    spool = Spool(tmp_path / "s", 10**6)
+    spool.delete_old_damaged()
+    assert (tmp_path / "s.damaged").exists()
+    spool.delete_old_damaged(time.time() + 8 * 86_400)
+    assert not (tmp_path / "s.damaged").exists()
     spool.close()
 
 

@@ -35,7 +35,7 @@ def gateway_of(bundle):
             [sink],
             [Scorer.open(bundle, backend="ov", threads=1, gate=config.best_shot.gate)],
             open_script(scripts),
-            lambda config: FindSquares() if find else None,
+            find if callable(find) else lambda config: FindSquares() if find else None,
         )
         running.append(gateway)
         gateway.start()
@@ -231,7 +231,7 @@ def test_an_engine_that_fails_is_said_and_tried_again(gateway_of, monkeypatch):
     worker.scores = Broken()
     with pytest.raises(EngineFailed):
         gateway.view.push(face, None, 5.0)
-    assert gateway.view.ready() == "the device fell off the bus"
+    assert gateway.view.ready() == "the engine fails: the device fell off the bus"
     worker.scores = working
     until(lambda: _pushed(gateway, face))
     assert gateway.view.ready() is None
@@ -242,3 +242,35 @@ def _pushed(gateway, face):
         return gateway.view.push(face, None, 5.0)
     except EngineFailed:
         return None
+
+
+def test_a_detector_that_fails_is_said_until_it_works_again(gateway_of, caplog):
+    """On every frame it would leave a gateway that says it is ready, and is silent."""
+    caplog.set_level("INFO", "edge_fiqa.gateway")
+
+    class Detector(FindSquares):
+        broken = True
+
+        def find(self, image):
+            if self.broken:
+                raise EngineFailed("YuNet failed on a picture of 400x120")
+            return super().find(image)
+
+    detector, here = Detector(), Script([[picture(100)] * 5000])
+    gateway, sink = gateway_of(configured("door"), {"door": here}, find=lambda _: detector)
+    until(lambda: gateway.view.totals().detector_failures > 3)
+    problem = "the detector fails: YuNet failed on a picture of 400x120"
+    assert gateway.view.ready() == problem
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        f"{problem}; it is tried again with what comes next"
+    ]
+    detector.broken = False
+    until(lambda: gateway.view.ready() is None)
+    assert "the detector works again" in caplog.text
+    until(lambda: sink.of("new"))
+    failures = gateway.view.totals().detector_failures
+    detector.broken = True
+    until(lambda: gateway.view.ready() == problem)
+    assert gateway.view.totals().detector_failures > failures
+    gateway.reload(configured(http={"port": 0}))
+    assert gateway.view.ready() is None

@@ -6,11 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from functools import partial
 
 import cv2
+import httpx2
 import numpy as np
 import pytest
 
+from edge_fiqa.errors import BackendMissing
+from edge_fiqa.gateway.service import daemon
 from edge_fiqa.gateway.service.notify import notify, watchdog_s
 from tests.waiting import until
 
@@ -85,15 +90,7 @@ def test_the_life_of_a_service(run, tmp_path):
 
 def test_every_track_ends_on_sigterm_and_no_secret_is_said(run, tmp_path, shared):
     """A face that crosses the picture, beside a camera that cannot be reached."""
-    portrait = cv2.resize(cv2.imread(str(_portrait())), (256, 300))
-    video = cv2.VideoWriter(
-        str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 360)
-    )
-    for number in range(150):
-        frame = np.full((360, 640, 3), 128, np.uint8)
-        frame[30:330, 2 * number : 2 * number + 256] = portrait
-        video.write(frame)
-    video.release()
+    _film(tmp_path / "a.avi")
     process = run(
         f"detector: {shared}/data/models/yunet_n_640_640.onnx\n"
         "cameras:\n"
@@ -115,6 +112,107 @@ def test_every_track_ends_on_sigterm_and_no_secret_is_said(run, tmp_path, shared
     log = process.stderr.read()
     assert "camera b is failed: no answer" in log
     assert PASSWORD not in log + events.read_text(encoding="utf-8")
+
+
+def _film(path):
+    """A face that crosses the picture in 15 s."""
+    portrait = cv2.resize(cv2.imread(str(_portrait())), (256, 300))
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 360))
+    for number in range(150):
+        frame = np.full((360, 640, 3), 128, np.uint8)
+        frame[30:330, 2 * number : 2 * number + 256] = portrait
+        video.write(frame)
+    video.release()
+
+
+def _events(path):
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.slow
+def test_a_killed_gateway_ends_its_tracks_at_the_next_start(run, tmp_path, shared):
+    _film(tmp_path / "a.avi")
+    events = tmp_path / "events.ndjson"
+    config = (
+        f"detector: {shared}/data/models/yunet_n_640_640.onnx\n"
+        f"cameras: {{a: {tmp_path}/a.avi}}\nfile: {{path: {events}}}\n"
+    )
+    first = run(config)
+    run.said("READY=1")
+    until(lambda: _events(events))
+    first.kill()
+    first.wait(10)
+    (track,) = {event["track"] for event in _events(events)}
+    before = len(_events(events))
+    second = run(config)
+    run.said("READY=1")
+    until(lambda: len(_events(events)) > before)
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(30) == 0
+    ended = [event for event in _events(events) if event["track"] == track]
+    assert [event["sequence"] for event in ended] == list(range(len(ended)))
+    assert [event["type"] for event in ended].count("end") == 1
+    assert (ended[-1]["type"], ended[-1]["reason"]) == ("end", "shutdown")
+    assert ended[-1]["record"] == ended[-2]["record"]
+    assert "1 tracks that were open when the gateway was killed" in second.stderr.read()
+
+
+@pytest.mark.slow
+def test_sigterm_waits_for_no_picture(run):
+    """Eight clients push pictures that take seconds to decode; more come while it stops."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = run(f"http: {{port: {port}, pushes_per_s: 1000}}\n")
+    run.said("READY=1")
+    slow = b"P6\n#" + b"a" * 7_900_000 + b"\n10 10\n255\n" + b"0" * 300
+    answers = []
+
+    def push():
+        try:
+            while True:
+                answer = httpx2.post(f"http://127.0.0.1:{port}/api/faces", content=slow, timeout=30)
+                answers.append(answer.status_code)
+        except httpx2.TransportError:
+            pass
+
+    threads = [threading.Thread(target=push) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    until(lambda: 503 in answers)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    for thread in threads:
+        thread.join(30)
+    log = process.stderr.read()
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+
+
+def test_a_stop_while_a_library_loads_is_a_stop(tmp_path, monkeypatch):
+    """OpenVINO's import makes an ImportError of it, which looked like a missing library."""
+    (tmp_path / "gateway.yaml").write_text("http: {port: 0}\n", encoding="utf-8")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def stopped_or_broken(*arguments, stop, **more):
+        try:
+            if stop:
+                signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            pass
+        raise BackendMissing("backend 'ov': initialization failed")
+
+    try:
+        monkeypatch.setattr(daemon, "Gateway", partial(stopped_or_broken, stop=True))
+        assert daemon.serve_until_stopped(tmp_path / "gateway.yaml", {signal.SIGTERM}) == 0
+        monkeypatch.setattr(daemon, "Gateway", partial(stopped_or_broken, stop=False))
+        with pytest.raises(BackendMissing):
+            daemon.serve_until_stopped(tmp_path / "gateway.yaml", {signal.SIGTERM})
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _portrait():

@@ -90,6 +90,21 @@ def test_waits_grow_and_vary(monkeypatch, started):
     assert camera.status.problem == "nobody answers"
 
 
+def test_a_bug_in_a_source_is_said_and_the_camera_comes_back(started, quick, caplog):
+    """An exception that nobody expects must not end the thread: its camera would never come back."""
+    script, tries = Script([[picture(1)] * 1000]), []
+
+    def opener(config):
+        tries.append(config)
+        if len(tries) == 1:
+            raise MemoryError
+        return script.open()
+
+    camera = started(Camera("a", camera_config("a"), opener=opener))
+    until(lambda: camera.status.state == "live")
+    assert "this is a bug" in caplog.text
+
+
 def test_a_source_that_hangs_is_stale_and_goes_on(started):
     script = Script([[picture(1), "hang", *[picture(2)] * 1000]])
     config = camera_config("a", stale_s=0.2)
