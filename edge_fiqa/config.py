@@ -12,7 +12,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Precision
 
 RangeMethod = Literal["minmax", "percentile", "entropy"]
-BackendName = Literal["ov", "ort", "pt", "trt"]
+BackendName = Literal["ov", "ort", "pt", "trt", "rtx"]
 
 
 class PlanOptions(

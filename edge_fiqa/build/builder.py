@@ -26,6 +26,7 @@ from edge_fiqa.bundle.manifest import (
     SegmentFile,
     save_manifest,
 )
+from edge_fiqa.bundle.replace import replace_bundle
 from edge_fiqa.calibration.artefact import FILE as CALIBRATION
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
@@ -70,7 +71,7 @@ def build_bundle(
         _measure(weights, folder, recipe, faces)
         check_precision(Bundle.open(folder).manifest, recipe)
         folder.chmod(0o755)
-        _swap(folder, target)
+        replace_bundle(folder, target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -201,14 +202,3 @@ def _reference(weights: Weights, recipe: BuildRecipe, faces: Bytes) -> Array:
         _write(weights, folder, plain, None, "reference")
         with open_engine(Bundle.open(folder), "ort") as engine:
             return all_exits(engine, faces)
-
-
-def _swap(folder: Path, target: Path) -> None:
-    """Rename `folder` to `target`. An old bundle there is removed after the new one has its name."""
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        target.rename(old / "bundle")
-        folder.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(target)
