@@ -10,6 +10,7 @@ the message that we raise.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 
 from edge_fiqa.errors import ConfigError, EngineFailed
 
-KEPT_ERRORS = 8
+KEPT_ERRORS = KEPT_WARNINGS = 8
 logger = logging.getLogger("edge_fiqa.tensorrt")
 
 
@@ -98,23 +99,25 @@ def rtx_api() -> Api:
 
 
 class Log:
-    """Keeps the errors of one call; hands errors and warnings to `logging`. Called from any thread.
+    """Keeps the errors of one call, and the last warnings. Called from any thread.
 
-    native: the logger that the library is given.
+    native: the logger that the library is given, one for the whole process: the library keeps the first
+    that it meets for part of its messages. What it says goes to the log that its thread used last.
     """
 
     def __init__(self, api: Api) -> None:
         self.api = api
-        self.warnings = 0
+        self.warnings: deque[str] = deque(maxlen=KEPT_WARNINGS)
         self._errors: deque[str] = deque(maxlen=KEPT_ERRORS)
-        self.native = _native_logger(api.module, self)
+        self.native, self._in_use = _native_logger(api.module)
+        self.clear()
 
     def error(self, text: str) -> None:
         self._errors.append(text.strip())
         logger.debug("%s", text)
 
     def warning(self, text: str) -> None:
-        self.warnings += 1
+        self.warnings.append(text)
         logger.info("%s", text)
 
     @property
@@ -124,6 +127,7 @@ class Log:
     def clear(self) -> None:
         """Forget the errors of a call that was handled: they explain no other."""
         self._errors.clear()
+        self._in_use.put(self)
 
     def take(self) -> str:
         """What went wrong since the last `clear` or `take`, in one line."""
@@ -132,18 +136,37 @@ class Log:
         return one_line(" | ".join(errors)) or f"{self.api.title} gave no reason"
 
 
-def _native_logger(module: Any, log: Log) -> Any:
+class _LogInUse:
+    """The log of the call that a thread is in; of a thread of the library's own, that of the last."""
+
+    def __init__(self) -> None:
+        self._here = threading.local()
+        self._last: Log | None = None
+
+    def put(self, log: Log) -> None:
+        self._here.log = self._last = log
+
+    def get(self) -> Log:
+        log: Log | None = getattr(self._here, "log", self._last)
+        assert log is not None  # the native logger is reached through a Log, which put itself here
+        return log
+
+
+@cache
+def _native_logger(module: Any) -> tuple[Any, _LogInUse]:
+    in_use = _LogInUse()
+
     class NativeLogger(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             module.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (module.ILogger.Severity.ERROR, module.ILogger.Severity.INTERNAL_ERROR):
-                log.error(msg)
+                in_use.get().error(msg)
             elif severity == module.ILogger.Severity.WARNING:
-                log.warning(msg)
+                in_use.get().warning(msg)
 
-    return NativeLogger()
+    return NativeLogger(), in_use
 
 
 def need(log: Log, what: str, call: Callable[..., Any], *arguments: Any) -> Any:

@@ -8,6 +8,8 @@ import hashlib
 import threading
 from pathlib import Path
 
+PHASES_FILE = Path(__file__).parents[1] / "trt_api/phases.json"
+
 
 @functools.cache
 def library():

@@ -21,9 +21,7 @@ from .cuda import Crash, IllegalAddressError
 from .operators import refusals
 
 MAGIC = b"fake plan\n"
-PHASES = json.loads(
-    (Path(__file__).parents[1] / "trt_api/phases.json").read_text(encoding="utf-8")
-)["events"]
+PHASES = json.loads(nvidia.PHASES_FILE.read_text(encoding="utf-8"))["events"]
 CANCELLED = (
     "IBuilder::buildSerializedNetwork: Error Code 7: BuildCanceled (Build canceled by user In next at "
     "/_src/optimizer/common/scopedProgressReporter.cpp:92)"

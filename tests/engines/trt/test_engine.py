@@ -176,7 +176,7 @@ def test_what_the_parser_says_reaches_the_message(one_version, bundle, faces, tm
     copy = Bundle.open(shutil.copytree(bundle.folder, tmp_path / "copy"))
     copy.file_of(BODIES[0]).write_bytes(b"garbage")  # after it was verified
     with open_engine(copy, "trt") as engine:
-        with pytest.raises(EngineFailed, match=r"cannot parse .*body-01-01\.onnx: cannot read"):
+        with pytest.raises(EngineFailed, match=r"cannot parse .*body-01-01\.onnx: .*ParseFrom"):
             engine.run(BODIES[0], faces)
         (copy.folder / "weights.bin").unlink()
         with pytest.raises(EngineFailed, match="cannot parse"):

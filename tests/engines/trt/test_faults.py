@@ -79,8 +79,20 @@ def test_a_plan_that_cannot_be_loaded_is_named(one_version, bundle, faces, monke
     one_version()
     with open_engine(bundle, "trt") as engine:
         monkeypatch.setattr(engine._supply, "take", lambda segment, batch: b"no plan")
-        with pytest.raises(EngineFailed, match=r"cannot load the plan of body-01-01: .*kMAGIC_TAG"):
+        with pytest.raises(EngineFailed, match=r"cannot load the plan of body-01-01: .*MAGIC_TAG"):
             engine.run(BODY, faces)
+
+
+def test_a_device_without_a_stream_leaves_no_context_in_use(gpu, bundle):
+    """PyCUDA ends the process when a thread ends with one."""
+    gpu.no_streams = True
+    with pytest.raises(EngineFailed, match="gives no stream: .*out of memory"):
+        open_engine(bundle, "trt")
+    assert gpu.pushed == 0
+    gpu.no_streams = False
+    with open_engine(bundle, "trt"):
+        pass
+    assert gpu.pushed == 0
 
 
 # ---- threads
