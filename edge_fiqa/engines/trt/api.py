@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from edge_fiqa.engines.trt.kernels import IN_LOG, PlanKernel, kernels_in_log
 from edge_fiqa.errors import ConfigError, EngineFailed
 
 KEPT_ERRORS = KEPT_WARNINGS = 8
@@ -101,6 +102,7 @@ def rtx_api() -> Api:
 class Log:
     """Keeps the errors of one call, and the last warnings. Called from any thread.
 
+    kernels: those of the plan that was built last, where the builder lists them.
     native: the logger that the library is given, one for the whole process: the library keeps the first
     that it meets for part of its messages. What it says goes to the log that its thread used last.
     """
@@ -108,6 +110,7 @@ class Log:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.warnings: deque[str] = deque(maxlen=KEPT_WARNINGS)
+        self.kernels: list[PlanKernel] = []
         self._errors: deque[str] = deque(maxlen=KEPT_ERRORS)
         self.native, self._in_use = _native_logger(api.module)
         self.clear()
@@ -165,6 +168,8 @@ def _native_logger(module: Any) -> tuple[Any, _LogInUse]:
                 in_use.get().error(msg)
             elif severity == module.ILogger.Severity.WARNING:
                 in_use.get().warning(msg)
+            elif msg.startswith(IN_LOG):
+                in_use.get().kernels = kernels_in_log(msg)
 
     return NativeLogger(), in_use
 
