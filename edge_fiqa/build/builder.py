@@ -134,7 +134,7 @@ def _write_backend_files(weights: Weights, folder: Path, recipe: BuildRecipe) ->
 
         heads = str(weights.config.heads)
         save_file(dict(weights.arrays), str(folder / FLOAT_WEIGHTS), {"heads": heads})
-    if recipe.backend == "trt":
+    if recipe.backend in ("trt", "rtx"):
         (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
 
 

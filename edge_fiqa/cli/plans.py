@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output is not None and target.exists():
         raise ConfigError(f"{target} exists; name a new folder")
     built = _built(bundle, target, capabilities)
-    plans = [path for path in built.folder.glob("*.plan")]
+    plans = list(built.folder.glob("*.plan"))
     size_mb = sum(path.stat().st_size for path in plans) / 1e6
     print(
         f"{built.folder}: {len(plans)} plans, {size_mb:.1f} MB, for {', '.join(capabilities)}; "

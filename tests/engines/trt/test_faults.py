@@ -86,7 +86,7 @@ def test_a_plan_that_cannot_be_loaded_is_named(one_version, bundle, faces, monke
 def test_a_device_without_a_stream_leaves_no_context_in_use(gpu, bundle):
     """PyCUDA ends the process when a thread ends with one."""
     gpu.no_streams = True
-    with pytest.raises(EngineFailed, match="gives no stream: .*out of memory"):
+    with pytest.raises(EngineFailed, match=r"gives no stream: .*out of memory"):
         open_engine(bundle, "trt")
     assert gpu.pushed == 0
     gpu.no_streams = False
