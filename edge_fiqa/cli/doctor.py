@@ -29,7 +29,8 @@ PACKAGES = {
     "onnx": "building bundles",
     "matplotlib": "the demonstration's plot",
     "tensorrt": "engine trt, with pycuda",
-    "pycuda": "engine trt, with tensorrt",
+    "tensorrt-rtx-cu12-bindings": "engine rtx, with pycuda",
+    "pycuda": "engines trt and rtx",
 }
 
 
@@ -39,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         action="store_true",
         help="check this machine's GPU for TensorRT: what is missing, scores, latency, energy",
+    )
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="with --device: the kernels of each plan, and whether attention is one of them",
     )
     parser.add_argument(
         "--report",
@@ -53,11 +59,13 @@ def run(options: argparse.Namespace) -> int:
     print(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"{cores()} processors usable\n\npackages")
     for name, purpose in PACKAGES.items():
-        print(f"  {name:<14} {_version(name):<16} {purpose}")
+        print(f"  {name:<26} {_version(name):<16} {purpose}")
     bundle = Bundle.open(options.bundle)
     print(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
+    if options.layers and not options.device:
+        raise ConfigError("--layers needs --device")
     if options.device:
-        return _device(bundle, options.report)
+        return _device(bundle, options.report, options.layers)
     print("\nengines")
     checked = {name: check_engine(name, bundle) for name in BACKENDS}
     for name, check in checked.items():
@@ -70,14 +78,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _device(bundle: Bundle, report: Path) -> int:
+def _device(bundle: Bundle, report: Path, layers: bool) -> int:
     print("\ndevice")
     result = {
         "edge_fiqa": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        **examine(bundle, read_machine(), print, Path("/")),
+        **examine(bundle, read_machine(), print, Path("/"), layers),
     }
     try:
         write_whole(report, json.dumps(result, indent=2).encode() + b"\n")

@@ -73,7 +73,7 @@ class ProgressBar:
         self._bar.set_postfix_str(phase, refresh=False)
         done = 1.0 if event.state == "built" else event.share
         self._bar.update(event.number - 1 + done - self._bar.n)
-        if event.state != "building" or not self._moved(event):
+        if not self._moved(event) or event.state != "building" or not event.share:
             self._bar.refresh()  # the clock at least
 
     def _moved(self, event: BuildProgress) -> bool:
@@ -165,7 +165,7 @@ class Repeating:
     """
 
     def __init__(self, display: Report, every_s: float = REPEAT_EVERY_S) -> None:
-        self._display, self._every_s = display, every_s
+        self.display, self._every_s = display, every_s
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._last: BuildProgress | None = None
         self._heard_at_s = 0.0
@@ -174,7 +174,7 @@ class Repeating:
     def __call__(self, event: BuildProgress | None) -> None:
         with self._lock:
             self._last, self._heard_at_s = event, time.monotonic()
-            self._display(event)
+            self.display(event)
         if event is None:
             self._ended.set()
         elif self._thread is None:
@@ -189,7 +189,7 @@ class Repeating:
                     continue
                 elapsed_s = self._last.elapsed_s + silent_s
                 try:
-                    self._display(msgspec.structs.replace(self._last, elapsed_s=elapsed_s))
+                    self.display(msgspec.structs.replace(self._last, elapsed_s=elapsed_s))
                 except (OSError, ValueError):  # the terminal was closed
                     return
 

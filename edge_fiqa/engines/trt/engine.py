@@ -28,6 +28,7 @@ from edge_fiqa.engines.trt.api import Log, api_of, need
 from edge_fiqa.engines.trt.compiled_kernels import CompiledKernels
 from edge_fiqa.engines.trt.device import CudaDevice, DriverError, Staging
 from edge_fiqa.engines.trt.graphs import CudaGraphs
+from edge_fiqa.engines.trt.kernels import PlanKernel, kernels_of
 from edge_fiqa.engines.trt.loaded_segment import LoadedSegment
 from edge_fiqa.engines.trt.plans import PlanStore, Target, log, plan_options
 from edge_fiqa.engines.trt.portable_plans import PortablePlans, portable_plans
@@ -95,6 +96,11 @@ class TensorRT(EngineBase):
         sizes = {self.computed(min(n, self.max_batch)) for n in counts}
         chosen = sorted(self.segments if segments is None else segments)
         self._wait(self._prepare, [(s, size) for size in sorted(sizes) for s in chosen])
+
+    def kernels(self, segment: Segment, faces: int = 1) -> list[PlanKernel]:
+        """Those of its plan for so many faces, which is built and loaded where that is needed."""
+        listed: list[PlanKernel] = self._wait(self._list_kernels, segment, self.computed(faces))
+        return listed
 
     def close(self) -> None:
         if self._closed:
@@ -227,6 +233,9 @@ class TensorRT(EngineBase):
                 self._kernels,
             )
         return self._loaded[segment, batch]
+
+    def _list_kernels(self, segment: Segment, batch: int) -> list[PlanKernel]:
+        return kernels_of(self._load(segment, batch).engine, self._api.module)
 
     def _prepare(self, keys: PlanKeys) -> None:
         missing = [key for key in keys if key not in self._loaded]

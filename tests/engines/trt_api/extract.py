@@ -33,8 +33,10 @@ USED = {
     "Runtime": "__init__ deserialize_cuda_engine load_runtime engine_host_code_allowed",
     "ICudaEngine": (
         "num_io_tensors get_tensor_name get_tensor_mode get_tensor_dtype get_tensor_shape "
-        "get_tensor_format get_tensor_location device_memory_size_v2 create_execution_context"
+        "get_tensor_format get_tensor_location device_memory_size_v2 create_execution_context "
+        "create_engine_inspector"
     ),
+    "EngineInspector": "get_engine_information",
     "IExecutionContext": ("set_input_shape set_tensor_address set_device_memory execute_async_v3"),
     "ILogger": "__init__ log",
     "IProgressMonitor": "__init__ phase_start step_complete phase_finish",
@@ -56,6 +58,7 @@ ENUMS = [
     "DataType",
     "ExecutionContextAllocationStrategy",
     "ILogger.Severity",
+    "LayerInformationFormat",
     "MemoryPoolType",
     "NetworkDefinitionCreationFlag",
     "ProfilingVerbosity",
