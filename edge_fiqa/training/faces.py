@@ -52,10 +52,12 @@ class TrainingFaces:
 @dataclass(frozen=True)
 class Teachers:
     """recognisers: each with the name of the inner tensor to keep, if any. scores: networks that
-    give one quality a face."""
+    give one quality a face. labels_only: numbers of the recognisers that the student does not learn
+    from."""
 
     recognisers: Sequence[tuple[Recogniser, str | None]]
     scores: Sequence[Recogniser] = ()
+    labels_only: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def prepare_run(
     teachers = Teachers(
         [(teacher.recogniser(root, threads), teacher.map) for teacher in config.teachers],
         [teacher.recogniser(root, threads) for teacher in config.quality_teachers],
+        frozenset(n for n, teacher in enumerate(config.teachers) if not teacher.distil),
     )
     seed = config.schedule.seed
     shares = tuple(teacher.share for teacher in config.quality_teachers)
@@ -126,8 +129,8 @@ def prepare(
         faces.identity[rows],
         np.arange(len(rows)) < len(faces),
         ~lost[rows],
-        tuple(embeddings),
-        tuple(table for table in maps if table is not None),
+        tuple(e for n, e in enumerate(embeddings) if n not in teachers.labels_only),
+        tuple(m for n, m in enumerate(maps) if m is not None and n not in teachers.labels_only),
     )
 
 

@@ -13,16 +13,18 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Feeding
 from edge_fiqa.types import PATCHES, Mode, VitConfig
 
-LabelName = Literal["certainty_ratio", "centre_cosine"]
+LabelName = Literal["certainty_ratio", "centre_cosine", "pair_similarity"]
 
 
 class Teacher(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A frozen recogniser to learn from.
 
     map: name of an inner tensor (N, C, h, w) that the patch tokens learn beside the embedding.
+    distil: false for one that only labels faces: embedding and map are the critic's alone.
     """
 
     map: str | None = None
+    distil: bool = True
 
 
 class QualityTeacher(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,6 +141,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for variants in (self.variants, *(source.variants or 0 for source in self.sources)):
             if variants < 0:
                 raise ConfigError(f"variants must not be negative, got {variants}")
+        if self.label == "pair_similarity" and self.smoothing:
+            raise ConfigError("label pair_similarity is the critic's own: leave out smoothing")
         if not 0 <= self.smoothing <= 1:
             raise ConfigError(f"smoothing is a share: 0 to 1, got {self.smoothing}")
         kept = self.schedule.kept_patches

@@ -177,3 +177,20 @@ def test_a_recogniser_is_fed_as_stated(recogniser_file):
     np.testing.assert_allclose(
         recogniser.embed(faces, batch=2), np.tile([1, 0, 0], (3, 1)), atol=1e-6
     )
+
+
+def test_pairs_give_every_face_a_label(root, teacher):
+    faces = made(root, "cache", Teachers([(teacher, "pooled")]), label="pair_similarity")
+    assert np.isfinite(faces.quality).all()
+    assert faces.quality.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_teacher_may_only_label(root, teacher, recogniser_file):
+    other = Recogniser(path=recogniser_file, mean=(100, 0, 0))
+    pair = [(teacher, "pooled"), (other, "pooled")]
+    both = made(root, "cache", Teachers(pair))
+    learnt = made(root, "cache", Teachers(pair, labels_only=frozenset({1})))
+    assert len(both.embeddings) == len(both.maps) == 2
+    assert len(learnt.embeddings) == len(learnt.maps) == 1
+    np.testing.assert_array_equal(learnt.embeddings[0][:], both.embeddings[0][:])
+    np.testing.assert_array_equal(learnt.quality, both.quality)  # both label
