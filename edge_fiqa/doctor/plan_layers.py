@@ -1,4 +1,4 @@
-"""doctor --device --layers: kernels of each plan, of which kinds, and whether attention is one of them."""
+"""doctor --device --layers: kernels of each plan, by kind, and whether attention is one of them."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class Repeating:
 
     def __init__(self, display: Report, every_s: float = REPEAT_EVERY_S) -> None:
         self.display, self._every_s = display, every_s
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._lock, self._over = threading.Lock(), threading.Event()
         self._last: BuildProgress | None = None
         self._heard_at_s = 0.0
         self._thread: threading.Thread | None = None
@@ -176,13 +176,15 @@ class Repeating:
             self._last, self._heard_at_s = event, time.monotonic()
             self.display(event)
         if event is None:
-            self._ended.set()
+            self._over.set()
+            self._thread = None
         elif self._thread is None:
-            self._thread = threading.Thread(target=self._repeat, daemon=True)
+            self._over = threading.Event()
+            self._thread = threading.Thread(target=self._repeat, args=[self._over], daemon=True)
             self._thread.start()
 
-    def _repeat(self) -> None:
-        while not self._ended.wait(self._every_s):
+    def _repeat(self, over: threading.Event) -> None:
+        while not over.wait(self._every_s):
             with self._lock:
                 silent_s = time.monotonic() - self._heard_at_s
                 if self._last is None or self._last.state != "building" or silent_s < self._every_s:
