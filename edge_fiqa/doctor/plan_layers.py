@@ -11,7 +11,7 @@ from edge_fiqa.engines.trt.kernels import described
 def kernels_of_segments(engine: Any, say: Callable[[str], None]) -> dict[str, Any]:
     """By segment, for one face. engine: of backend trt or rtx.
 
-    Unfused attention writes its logits to memory and reads them again, and costs seven kernels a block
+    Unfused attention writes its logits to memory and reads them again, and takes eight kernels a block
     instead of one.
     """
     say(f"\n  {'segment':<12} {'kernels':>7}  {'attention':<10} kinds")
