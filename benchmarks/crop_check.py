@@ -3,20 +3,31 @@
     python benchmarks/crop_check.py DATA [--video FILE --detector YUNET] -o RESULT.json
 
 On the test split, whose persons the check has not seen: aligned crops as they are and degraded as in
-training give false alarms; the same crops shifted, scaled, turned, uncut or with swapped channels
-give hits. What moves into a crop from outside is black, replicated or reflected. Faces of a video
-are cut as squares around the detected box, as loose as programs without alignment cut them.
+training give false alarms, of the checks for one plain colour and for missing features, too; the same
+crops shifted, scaled, turned, stretched, uncut or with swapped channels give hits. What moves into a
+crop from outside is black, replicated or reflected. Faces of a video are cut as squares around the
+detected box, as loose as programs without alignment cut them. Intervals are Wilson's, 95 %.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import common
 import cv2
 import numpy as np
+from scipy.stats import binomtest
 
-from edge_fiqa.faces.crop_check import CONSTANTS, colour_margin, misaligned_by
+from edge_fiqa.faces.border import FACE_CUT, FACE_WINDOW
+from edge_fiqa.faces.crop_check import (
+    CONSTANTS,
+    colour_margin,
+    features_of,
+    is_featureless,
+    misaligned_by,
+    plain_share,
+)
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.training.degradations import random_mixture
 from edge_fiqa.types import IMAGE, Bytes
@@ -26,6 +37,7 @@ BORDERS = {
     "replicated": cv2.BORDER_REPLICATE,
     "reflected": cv2.BORDER_REFLECT_101,
 }
+DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 EVERY = 4  # of the test faces is moved; all of them are checked as they are
 EVERY_DEGRADED = 6
 EVERY_FRAME = 10
@@ -46,6 +58,7 @@ def main() -> None:
     sets = np.array([row["dataset"] for row in rows])
     faces = common.read_faces(options.data, [row["path"] for row in rows])
     result["false_alarms_percent"] = false_alarms(faces, sets)
+    result["plain_and_featureless"] = plain_and_featureless(faces, sets)
     result["hits_percent"] = hits(faces[::EVERY], sets[::EVERY])
     if options.video:
         result["video"] = of_videos(options)
@@ -53,27 +66,55 @@ def main() -> None:
 
 
 def false_alarms(faces: Bytes, sets: np.ndarray) -> dict:
-    clean = shares(np.array([misaligned_by(face) > 0 for face in faces]), sets)
-    worse = [
-        misaligned_by(random_mixture(face, seed=8_000_000 + number)) > 0
-        for number, face in enumerate(faces[::EVERY_DEGRADED])
-    ]
-    dark = [misaligned_by((face * 0.12).astype(np.uint8)) > 0 for face in faces[::EVERY]]
-    blurred = [misaligned_by(cv2.GaussianBlur(face, (0, 0), 3)) > 0 for face in faces[::EVERY]]
-    occluded = [misaligned_by(masked(face)) > 0 for face in faces[::EVERY]]
-    swapped = [colour_margin(face) < 0 for face in faces]
-    result = {"aligned": clean}
-    for name, flags, some in (
-        ("dark, an eighth of the light", dark, sets[::EVERY]),
-        ("blurred, sigma 3 pixels", blurred, sets[::EVERY]),
-        ("lower face under a plain mask", occluded, sets[::EVERY]),
-        ("training's random mixtures, misalignment among them", worse, sets[::EVERY_DEGRADED]),
-        ("channels, aligned", swapped, sets),
-    ):
-        result[name] = shares(np.array(flags), some)
+    some, few = faces[::EVERY], faces[::EVERY_DEGRADED]
+    mixtures = [random_mixture(face, seed=8_000_000 + number) for number, face in enumerate(few)]
+    result = {"aligned": shares([misaligned_by(face) > 0 for face in faces], sets)}
+    for name, worse in degradations().items():
+        flags = [misaligned_by(worse(face)) > 0 for face in some]
+        result[name] = shares(flags, sets[::EVERY])
+    flags = [misaligned_by(face) > 0 for face in mixtures]
+    result["training's random mixtures, misalignment among them"] = shares(
+        flags, sets[::EVERY_DEGRADED]
+    )
+    result["channels, aligned"] = shares([colour_margin(face) < 0 for face in faces], sets)
     for name, value in result.items():
         print(f"{name:>52} {value}", flush=True)
     return result
+
+
+def degradations() -> dict[str, Callable[[Bytes], Bytes]]:
+    return {
+        "dark, an eighth of the light": lambda face: (face * 0.12).astype(np.uint8),
+        "blurred, sigma 3 pixels": lambda face: cv2.GaussianBlur(face, (0, 0), 3),
+        "lower face under a plain mask": masked,
+    }
+
+
+def plain_and_featureless(faces: Bytes, sets: np.ndarray) -> dict:
+    """Percent of crops with either warning, and how near to the limits the others come.
+
+    A plain mask over the lower face is to be noticed; all else is a false alarm.
+    """
+    result = {}
+    for name, change in {"aligned": lambda face: face, **degradations()}.items():
+        step = 1 if name == "aligned" else EVERY
+        crops = [change(face) for face in faces[::step]]
+        plain = np.array([plain_share(crop) for crop in crops])
+        contrast, detail = np.array([features_of(crop) for crop in crops]).T
+        result[name] = {
+            "plain colour": shares(plain > FACE_CUT, sets[::step]),
+            "no features": shares([is_featureless(crop) for crop in crops], sets[::step]),
+            "largest plain share": round(float(plain.max()), 3),
+            "largest black share": round(max(black_share(crop) for crop in crops), 3),
+            "least contrast": round(float(contrast.min()), 2),
+            "least detail": round(float(detail.min()), 3),
+        }
+        print(f"{name:>52} {result[name]}", flush=True)
+    return result
+
+
+def black_share(crop: Bytes) -> float:
+    return float((crop[FACE_WINDOW] == 0).all(axis=2).mean())
 
 
 def masked(face: Bytes) -> Bytes:
@@ -89,24 +130,34 @@ def hits(faces: Bytes, sets: np.ndarray) -> dict:
         result[name] = {}
         for border in borders:
             flags = [misaligned_by(change(face, rng, BORDERS.get(border, 0))) > 0 for face in faces]
-            result[name][border] = shares(np.array(flags), sets)
-        print(f"{name:>20} {[(b, v['all']) for b, v in result[name].items()]}", flush=True)
-    swapped = np.array([colour_margin(np.ascontiguousarray(face[..., ::-1])) < 0 for face in faces])
+            result[name][border] = shares(flags, sets)
+        print(f"{name:>24} {[(b, v['all']) for b, v in result[name].items()]}", flush=True)
+    swapped = [colour_margin(np.ascontiguousarray(face[..., ::-1])) < 0 for face in faces]
     result["channels swapped"] = {"-": shares(swapped, sets)}
     print(f"    channels swapped {result['channels swapped']}", flush=True)
     return result
 
 
 def changes() -> dict[str, Change]:
-    return {
+    moved: dict[str, Change] = {
         "4 pixels": lambda face, rng, border: move(face, border, shift=direction(rng, 4)),
         "8 pixels": lambda face, rng, border: move(face, border, shift=direction(rng, 8)),
-        "scale 0.8": lambda face, _, border: move(face, border, zoom=0.8),
-        "scale 1.25": lambda face, _, border: move(face, border, zoom=1.25),
         "10 degrees": lambda face, rng, border: move(face, border, angle=rng.choice([-10, 10])),
         "20 degrees": lambda face, rng, border: move(face, border, angle=rng.choice([-20, 20])),
         "uncut squares": uncut,
     }
+    for name, shift in DIRECTIONS.items():
+        moved[f"8 pixels {name}"] = partial(moved_by, shift=np.multiply(shift, 8))
+    for zoom in (0.65, 0.8, 1.25):
+        moved[f"scale {zoom}"] = partial(moved_by, zoom=zoom)
+    for stretch in (1.1, 1.17, 1.25, 1.33):
+        moved[f"{stretch} times too wide"] = partial(moved_by, stretch=stretch)
+        moved[f"{stretch} times too tall"] = partial(moved_by, stretch=1 / stretch)
+    return moved
+
+
+def moved_by(face: Bytes, _: np.random.Generator, border: int, **how: object) -> Bytes:
+    return move(face, border, **how)
 
 
 def direction(rng: np.random.Generator, pixels: float) -> np.ndarray:
@@ -115,10 +166,19 @@ def direction(rng: np.random.Generator, pixels: float) -> np.ndarray:
 
 
 def move(
-    face: Bytes, border: int, *, shift: object = (0, 0), zoom: float = 1, angle: float = 0
+    face: Bytes,
+    border: int,
+    *,
+    shift: object = (0, 0),
+    zoom: float = 1,
+    angle: float = 0,
+    stretch: float = 1,
 ) -> Bytes:
+    """stretch: of the width over the height, about the centre; the area stays."""
     matrix = cv2.getRotationMatrix2D((CENTRE, CENTRE), angle, zoom)
-    matrix[:, 2] += shift
+    matrix[:, :2] *= np.sqrt([stretch, 1 / stretch])
+    centre = np.array([CENTRE, CENTRE])
+    matrix[:, 2] = centre - matrix[:, :2] @ centre + shift
     return cv2.warpAffine(face, matrix, (IMAGE, IMAGE), borderMode=border)
 
 
@@ -182,12 +242,18 @@ def square(frame: Bytes, box: tuple[float, ...], looseness: float) -> Bytes:
     return cv2.resize(cut, (IMAGE, IMAGE), interpolation=cv2.INTER_AREA)
 
 
-def shares(flags: np.ndarray, sets: np.ndarray) -> dict[str, float]:
-    """Percent of all faces, and of each set."""
-    result = {"all": round(100 * float(flags.mean()), 2)}
-    return result | {
-        str(name): round(100 * float(flags[sets == name].mean()), 2) for name in np.unique(sets)
+def shares(flags: Sequence[bool] | np.ndarray, sets: np.ndarray) -> dict[str, list[float]]:
+    """Of all faces, and of each set: percent, and the ends of its interval."""
+    flags = np.asarray(flags)
+    return {"all": percent(flags)} | {
+        str(name): percent(flags[sets == name]) for name in np.unique(sets)
     }
+
+
+def percent(flags: np.ndarray) -> list[float]:
+    """A share and its interval of 95 % (Wilson 1927), as if all faces were of different persons."""
+    interval = binomtest(int(flags.sum()), len(flags)).proportion_ci(method="wilson")
+    return [round(100 * float(value), 2) for value in (flags.mean(), interval.low, interval.high)]
 
 
 if __name__ == "__main__":

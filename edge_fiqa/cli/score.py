@@ -82,7 +82,8 @@ def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--all-turns",
         action="store_true",
-        help="search upside-down and lying faces beside upright ones, too (slower)",
+        help="search at full size in eight turns, several times slower: beside upright faces, only "
+        "lying ones of some size are detected otherwise, and upside-down ones by chance",
     )
     faces.add_argument(
         "--landmarks", type=Path, metavar="FILE", help="CSV or JSON with 5 points a face"

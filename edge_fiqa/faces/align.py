@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.border import outside_picture
-from edge_fiqa.faces.crop_check import misaligned_by
+from edge_fiqa.faces.crop_check import is_featureless, misaligned_by
 from edge_fiqa.faces.landmark_fit import NO_FACE_PX, NORMALISED, misfit_px, probable_cause
 from edge_fiqa.faces.template import TEMPLATE, similarity
 from edge_fiqa.types import IMAGE, Bytes, Floats
 
 __all__ = ["TEMPLATE", "align", "align_given", "eye_distance", "similarity"]
 
-DOUBTFUL, CLEARER = -2.0, 4.0
+DOUBTFUL, CLEARER, CHANCE = -5.0, 4.0, -3.0
 """Above the first, the check of a crop (`misaligned_by`) is a reason to try other readings of its
-points; one holds if its check is lower by the second."""
+points; one holds if its check is lower by the second, and than the third by as much: one of four crops
+of a background reaches that."""
 FROM_CENTRE = (
     "they look counted from the picture's centre; give pixels from its upper left corner: "
     "add half its width and half its height"
@@ -106,11 +107,13 @@ def _other_picture(image: Bytes, landmarks: npt.ArrayLike, misaligned: float) ->
     checked = []
     for other, cause in readings:
         try:
-            checked.append((misaligned_by(align(image, other)), cause))
+            crop = align(image, other)
         except ImageRefused:
             continue
+        if not is_featureless(crop):
+            checked.append((misaligned_by(crop), cause))
     best = min(checked, default=(0.0, ""))
-    return best[1] if best[0] < min(misaligned, 0.0) - CLEARER else None
+    return best[1] if best[0] < min(misaligned, CHANCE) - CLEARER else None
 
 
 def _of_size(size: float) -> str:

@@ -1,12 +1,13 @@
 """Does a 112x112 picture look like a crop aligned to the template, in the right order of colours?
 
-Two small networks on 28x28 brightness values, learnt from aligned crops and the same crops shifted,
-scaled, turned and uncut (calibration/crop_check.py); the mean of their answers counts. They answer
-for every face by itself. Colours are judged by one weighted sum over a grid of 7x7.
+A small network on 40x40 brightness values, learnt from aligned crops and the same crops shifted,
+scaled, turned, stretched and uncut (calibration/crop_check.py). It answers for every face by itself,
+and estimates where the face lies. Colours are judged by one weighted sum over a grid of 7x7.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -19,10 +20,19 @@ from edge_fiqa.faces.border import FACE_CUT, FACE_WINDOW
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 CONSTANTS: Final = Path(__file__).with_name("crop_check.npz")
-SIDE: Final = 28  # pixels a side of the brightness values
+SIDE: Final = 40  # pixels a side of the brightness values
+DETAIL_SIDE: Final = 28  # the same where features of a face are looked for
 COLOUR_GRID: Final = 7
+UNITS: Final = np.array([8, 8, 0.2, 20, 0.2], np.float32)
+"""Of the estimates: shift in x and in y (pixels), zoom (logarithm), degrees, width (logarithm)."""
+MIRRORED: Final = np.array([1, 1, -1, 1, 1, -1, 1], np.float32)
+"""What mirroring a crop does to moved, stretched and the estimates."""
 
 UNALIGNED: Final = "does not look like an aligned crop"
+TOO_WIDE: Final = "looks stretched in width: give the picture in its own proportions"
+TOO_TALL: Final = "looks stretched in height: give the picture in its own proportions"
+LEAST_STRETCH: Final = 1.1
+"""Estimated width over height from which a crop that is blamed as stretched is said to be."""
 FALSE_ALARMS: Final = 0.05
 """Share of a set of faces above which it is said to be unaligned: ten times that of aligned sets."""
 FEATURELESS: Final = "shows no features of a face"
@@ -30,7 +40,7 @@ LEAST_CONTRAST: Final = 0.8
 """Standard deviation of the brightness, 0 to 255, less a surface of second degree. Test faces in an
 eighth of their light reach down to 1.1."""
 LEAST_DETAIL: Final = 0.2
-"""The same as a share of the standard deviation of all. Blurred test faces reach down to 0.38."""
+"""The same as a share of the standard deviation of all. Blurred test faces reach down to 0.31."""
 OTHER_SIZE: Final = "looks like an aligned crop of another size; --aligned takes it as such"
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 
@@ -42,23 +52,38 @@ def crop_warnings(crop: Bytes) -> tuple[str, ...]:
         return (FEATURELESS,)
     if (plain := plain_share(crop)) > FACE_CUT:
         warnings.append(f"{100 * plain:.0f} % of the face is one plain colour")
-    if misaligned_by(crop) > 0:
-        warnings.append(UNALIGNED)
-    elif colour_margin(crop) < 0:  # only where the skin is where it should be
+    place = _place_warnings(check_alignment(crop))
+    if not place and colour_margin(crop) < 0:  # only where the skin is where it should be
         warnings.append(SWAPPED)
-    return tuple(warnings)
+    return (*warnings, *place)
+
+
+def _place_warnings(check: AlignmentCheck) -> tuple[str, ...]:
+    stretch: tuple[str, ...] = ()
+    if check.is_stretched and max(check.width, 1 / check.width) > LEAST_STRETCH:
+        stretch = (TOO_WIDE if check.width > 1 else TOO_TALL,)
+    unaligned = check.moved > 0 or (check.stretched > 0 and not stretch)
+    return ((UNALIGNED,) if unaligned else ()) + stretch
 
 
 def is_featureless(crop: Bytes) -> bool:
     """Whether there is hardly any contrast where the face is, or nothing but a gradual change."""
+    contrast, detail = features_of(crop)
+    return contrast < LEAST_CONTRAST or detail < LEAST_DETAIL
+
+
+def features_of(crop: Bytes) -> tuple[float, float]:
+    """Standard deviation of the brightness (0 to 255) where the face is, less a surface of second
+    degree; and the same as a share of the standard deviation of all (0 for a plain crop)."""
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[7:26, 7:21]
+    size = (DETAIL_SIDE, DETAIL_SIDE)
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)[7:26, 7:21]
     y, x = np.mgrid[-1:1:19j, -1:1:14j].reshape(2, -1)
     surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
     values = small.ravel().astype(np.float64)
     coefficients = np.linalg.lstsq(surface, values, rcond=None)[0]
-    rest = float(np.std(values - surface @ coefficients))
-    return rest < LEAST_CONTRAST or rest < LEAST_DETAIL * float(values.std())
+    rest, whole = float(np.std(values - surface @ coefficients)), float(values.std())
+    return rest, rest / whole if whole > 0 else 0.0
 
 
 def plain_share(crop: Bytes) -> float:
@@ -78,15 +103,51 @@ def unaligned_note(unaligned: int, faces: int) -> str | None:
 
 
 def misaligned_by(crop: Bytes) -> float:
-    """How far the networks' answer lies above the limit: positive means not aligned.
+    """How far the network's answers lie above their limits: positive means not aligned.
 
-    The mean over both networks, the crop and its mirror image. Unit: natural logarithm of odds.
+    The larger of the answers to "moved" and "stretched". Unit: natural logarithm of odds.
     """
+    check = check_alignment(crop)
+    return max(check.moved, check.stretched)
+
+
+@dataclass(frozen=True)
+class AlignmentCheck:
+    """moved, stretched: logarithm of odds above the limit; positive means that the crop is blamed.
+
+    shift: (x, y) pixels by which the face lies too far right and down. zoom: its size, degrees: by
+    which it is turned counter-clockwise, width: over its height, each against an aligned face. These
+    are estimates, for crops that show most of a face.
+    """
+
+    moved: float
+    stretched: float
+    shift: tuple[float, float]
+    zoom: float
+    degrees: float
+    width: float
+
+    @property
+    def is_stretched(self) -> bool:
+        """Rather than moved, whose estimates mean little."""
+        return self.stretched > max(0.0, self.moved)
+
+
+def check_alignment(crop: Bytes) -> AlignmentCheck:
+    """Where the face of a crop (112, 112, 3) uint8 RGB lies: mean over it and its mirror image."""
     constants = _constants()
     values = alignment_input(crop)
-    pair = np.stack([values, values[:, ::-1]])
-    answers = (_convolutional(pair, constants), _fully_connected(pair, constants))
-    return float(np.mean(answers) - constants["limit"])
+    answers, mirrored = _network(np.stack([values, values[:, ::-1]]), constants)
+    moved, stretched, *geometry = (answers + mirrored * MIRRORED) / 2
+    x, y, zoom, degrees, width = np.array(geometry) * UNITS
+    return AlignmentCheck(
+        float(moved - constants["limits"][0]),
+        float(stretched - constants["limits"][1]),
+        (float(x), float(y)),
+        float(np.exp(zoom)),
+        float(degrees),
+        float(np.exp(width)),
+    )
 
 
 def colour_margin(crop: Bytes) -> float:
@@ -96,7 +157,7 @@ def colour_margin(crop: Bytes) -> float:
 
 
 def alignment_input(crop: Bytes) -> Array:
-    """(28, 28) brightness of a crop, freed of light and contrast around each place."""
+    """(40, 40) brightness of a crop, freed of light and contrast around each place."""
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     replicate = cv2.BORDER_REPLICATE
@@ -113,10 +174,11 @@ def colour_input(crop: Bytes) -> Array:
     return np.asarray((values[..., 0] - values[..., 2]) / (values.sum(axis=2) + 30)).ravel()
 
 
-def _convolutional(inputs: Array, constants: dict[str, Array]) -> Array:
-    """(N,) logits of (N, 28, 28): two convolutions of stride 2, two full layers, ReLU between."""
-    maps = _convolve(inputs[..., None], constants["conv1"], constants["conv1_bias"], 5)
-    maps = _convolve(maps, constants["conv2"], constants["conv2_bias"], 3)
+def _network(inputs: Array, constants: dict[str, Array]) -> Array:
+    """(N, 7) answers for (N, 40, 40): three convolutions of stride 2, two full layers, ReLU between."""
+    maps = inputs[..., None]
+    for layer, side in (("conv1", 5), ("conv2", 3), ("conv3", 3)):
+        maps = _convolve(maps, constants[layer], constants[f"{layer}_bias"], side)
     flat = maps.reshape(len(maps), -1)
     hidden = np.maximum(flat @ constants["full1"] + constants["full1_bias"], 0)
     return np.asarray(hidden @ constants["full2"] + constants["full2_bias"])
@@ -128,14 +190,6 @@ def _convolve(maps: Array, weights: Array, bias: Array, side: int) -> Array:
     count, height, width = windows.shape[:3]
     product = windows.reshape(count * height * width, -1) @ weights + bias
     return np.asarray(np.maximum(product, 0).reshape(count, height, width, -1))
-
-
-def _fully_connected(inputs: Array, constants: dict[str, Array]) -> Array:
-    """(N,) logits of (N, 28, 28): three full layers, ReLU between."""
-    hidden = inputs.reshape(len(inputs), -1)
-    for layer in ("dense1", "dense2"):
-        hidden = np.maximum(hidden @ constants[layer] + constants[f"{layer}_bias"], 0)
-    return np.asarray(hidden @ constants["dense3"] + constants["dense3_bias"])
 
 
 @cache

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,13 @@ from edge_fiqa.faces.container_checks import (
     check_png,
     refused,
 )
-from edge_fiqa.faces.tones import eight_bits, opaque_eight_bits, to_srgb
+from edge_fiqa.faces.tones import (
+    HEADER_BYTES,
+    eight_bits,
+    opaque_eight_bits,
+    to_srgb,
+    transfer_warnings,
+)
 from edge_fiqa.types import Array, Box, Bytes, Point
 
 MAX_PIXELS = 250_000_000
@@ -139,6 +145,11 @@ def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> DecodedI
     """
     if not data:
         raise refused(name, "the file is empty")
+    picture = _picture_of(data, name, max_pixels)
+    return replace(picture, warnings=(*picture.warnings, *transfer_warnings(data)))
+
+
+def _picture_of(data: bytes, name: str, max_pixels: int) -> DecodedImage:
     if data.startswith(JPEG):
         header = check_jpeg(data, name, max_pixels)
         if header.components != 4:  # CMYK
@@ -197,7 +208,7 @@ def _with_colours(
     data: bytes, pixels: Bytes, reduced: int, warnings: tuple[str, ...] = ()
 ) -> DecodedImage:
     """Converted to sRGB where the file says that its colours are others."""
-    head = data[: 1 << 20]
+    head = data[:HEADER_BYTES]
     if not any(mark in head for mark in (b"ICC_PROFILE\0", b"iCCP", b"gAMA")):
         return DecodedImage(pixels, reduced, warnings)
     from PIL import Image

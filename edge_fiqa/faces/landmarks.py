@@ -37,7 +37,7 @@ class Landmarks:
 
     understood: how the file was read, in words. normalised: whether coordinates are shares of the
     picture's width and height. centred: whether they run from -1 to 1, not from 0.
-    used: names of the file that an image was looked up by.
+    used: names of the file that an image was looked up by, and that image.
     """
 
     file: Path
@@ -45,13 +45,21 @@ class Landmarks:
     understood: str = ""
     normalised: bool = False
     centred: bool = False
-    used: set[str] = field(default_factory=set, compare=False)
+    used: dict[str, Path] = field(default_factory=dict, compare=False)
 
     def of(self, path: Path) -> Sequence[FivePoints]:
-        """Faces of an image, named as in the file, absolutely, or relative to the file's folder."""
+        """Faces of an image, named as in the file, absolutely, or relative to the file's folder.
+
+        Raises ConfigError where a name means this image and another one that was asked for before.
+        """
         for name in self._names(path):
             if name in self.faces:
-                self.used.add(name)
+                image = path.resolve()
+                if (other := self.used.setdefault(name, image)) != image:
+                    raise ConfigError(
+                        f"{self.file}: {name} may mean {other} or {image}; name both by their "
+                        "absolute paths"
+                    )
                 return self.faces[name]
         return ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from edge_fiqa.types import Bytes
 ANY_DEPTH = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
 OTHER_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What Pillow may decode. Not EPS: reading one runs Ghostscript on it, whatever the file's name."""
+MORE = "the file holds several pictures; only the first is taken"
 TIFF_KIND, TIFF_BITS, TIFF_SAMPLES, DNG_VERSION = 254, 258, 277, 50706
 
 
@@ -32,13 +34,8 @@ def decode_with_pillow(data: bytes, name: str, max_pixels: int) -> DecodedImage:
         _check_whole(image, data, name)
         reduced = reduction(*image.size)
         image.draft(None, (image.width // reduced, image.height // reduced))  # a JPEG's
-        drafted = reduced if image.format in ("JPEG", "MPO") else 1
-        if image.format == "TIFF" and _deep_colours(image):
-            return _deep_tiff(data, image, name)
-        image.load()
-        if drafted != reduced:
-            image = image.reduce(reduced)
-        return _as_rgb(ImageOps.exif_transpose(image), reduced, name)
+        picture = _decoded(image, data, reduced, name)
+        return replace(picture, warnings=(*picture.warnings, MORE)) if _has_more(image) else picture
     except ImageRefused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
@@ -53,6 +50,24 @@ def decode_with_pillow(data: bytes, name: str, max_pixels: int) -> DecodedImage:
     except Exception as exc:  # Pillow raises what its many decoders raise
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise refused(name, f"it is damaged ({reason}); copy it again") from exc
+
+
+def _decoded(image: Image.Image, data: bytes, reduced: int, name: str) -> DecodedImage:
+    drafted = reduced if image.format in ("JPEG", "MPO") else 1
+    if image.format == "TIFF" and _deep_colours(image):
+        return _deep_tiff(data, image, name)
+    image.load()
+    if drafted != reduced:
+        image = image.reduce(reduced)
+    return _as_rgb(ImageOps.exif_transpose(image), reduced, name)
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Pages, frames or pictures after the first."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # Pillow raises what its decoders raise; the first picture has been read
+        return False
 
 
 def _opened(data: bytes, name: str) -> Image.Image:

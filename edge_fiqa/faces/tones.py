@@ -20,6 +20,8 @@ LEVELS = (8, 10, 12, 14)
 OUTLIERS = 0.0005  # share of the values that hot pixels may take; they say nothing of the level
 OVERSHOOT = 1.05  # values above a level's white that sharpening and resizing leave
 SRGB_GAMMA = 1 / 2.2
+TRANSFERS = {8: "linear", 16: "HDR (PQ)", 18: "HDR (HLG)"}
+HEADER_BYTES = 1 << 20  # of a file, where its colours are described
 PIXELS_AT_ONCE = 16_000_000
 VALUES_AT_ONCE = 4_000_000
 CLEAR = 0.1  # root mean square of the transparency (0 to 1) that is worth a warning
@@ -116,6 +118,23 @@ def _by_profile(pixels: Bytes, data: bytes) -> tuple[Bytes, tuple[str, ...]]:
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as exc:
         return pixels, (f"its colour profile cannot be used ({exc}); taken as sRGB",)
     return converted, (f"colour profile {name} converted to sRGB",)
+
+
+def transfer_warnings(data: bytes) -> tuple[str, ...]:
+    """What is said of an encoded PNG, AVIF or HEIC whose values follow no curve like sRGB's.
+
+    By the code of the transfer characteristics (ITU-T H.273, table 3) in a PNG's cICP chunk, or in the
+    colour box of an ISO base media file.
+    """
+    head = data[:HEADER_BYTES]
+    if head.startswith(b"\x89PNG"):
+        at, size = head.find(b"cICP") + 5, 1
+    elif head[4:8] == b"ftyp":
+        at, size = head.find(b"colrnclx") + 10, 2
+    else:
+        return ()
+    name = TRANSFERS.get(int.from_bytes(head[at : at + size], "big")) if at > 10 else None
+    return () if name is None else (f"its values are {name}; taken as sRGB",)
 
 
 @cache

@@ -154,6 +154,10 @@ class GateService:
         scores = record.exit.scores
         if isinstance(face, RefusedFace) or record.quality.code != "ok" or None in scores:
             return False
+        if (
+            gate is not self.gate
+        ):  # recalibrated meanwhile: its audit is of another gate's decisions
+            return False
         trail = np.array([scores], np.float32)
         flipped = bool(gate.replay(trail).flipped[0])
         self.audit.see(trail[0], flipped, face.person, face.source)

@@ -262,7 +262,8 @@ class Scorer:
             pixels = np.stack([crop.crop for crop in crops])
             assessment = self._assess(pixels, policies, scale)
             scored = list(scale.recorder.records(crops, assessment, policies))
-            if (monitor := self.monitor) is not None:
+            monitor = self.monitor  # of this calibration, unless `use` came between
+            if monitor is not None and scale.calibration is self.calibration:
                 for crop, record in zip(crops, scored, strict=True):
                     monitor.see(crop.crop, record.quality.scalar)
         rest, refused = iter(scored), scale.recorder.refused

@@ -42,6 +42,29 @@ def test_it_says_how_the_file_was_understood(score, tmp_path):
     assert "points in order: left eye, right eye, nose" in err
 
 
+def test_eyes_closer_than_the_limit_are_refused_with_both_numbers(score, tmp_path):
+    distance = np.hypot(*np.subtract(GRACE[1], GRACE[0]))
+    file = points_file(tmp_path, PORTRAIT)
+    status, (record,), _ = score(PORTRAIT, "--landmarks", file, "--min-eye-px", "500")
+    assert (status, record["quality"]["code"], record["quality"]["scalar"]) == (
+        1,
+        "too_small",
+        None,
+    )
+    (reason,) = record["warnings"]
+    assert f"the eyes are {distance:.1f} pixels apart, below the limit of 500" in reason
+    status, (record,), _ = score(PORTRAIT, "--landmarks", file, "--min-eye-px", str(int(distance)))
+    assert (status, record["quality"]["code"]) == (0, "ok")
+
+
+@pytest.mark.parametrize("limit", ["-1", "nan", "inf"])
+def test_a_smallest_eye_distance_is_a_number_from_0(score, tmp_path, limit):
+    file = points_file(tmp_path, PORTRAIT)
+    status, records, err = score(PORTRAIT, "--landmarks", file, f"--min-eye-px={limit}")
+    assert (status, records) == (2, [])
+    assert f"--min-eye-px must be a number from 0, got {limit}" in err
+
+
 def test_names_that_match_no_image_are_counted(score, tmp_path):
     file = points_file(tmp_path, PORTRAIT, "typo.jpg", "other.jpg")
     status, _, err = score(PORTRAIT, "--landmarks", file)

@@ -143,6 +143,35 @@ def test_the_first_frame_of_an_animation():
         assert decode_bytes(data, "a").mean() > 245
 
 
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF"])
+def test_pictures_after_the_first_are_not_passed_over_in_silence(form):
+    pages = [Image.new("RGB", (12, 12), c) for c in ("white", "black", "red")]
+    alone = picture_of(encoded(pages[0], form), "a")
+    several = picture_of(encoded(pages[0], form, save_all=True, append_images=pages[1:]), "a")
+    assert alone.warnings == ()
+    assert several.warnings == ("the file holds several pictures; only the first is taken",)
+    np.testing.assert_allclose(several.pixels, alone.pixels, atol=2)
+
+
+def test_values_for_hdr_screens_are_said():
+    """A cICP chunk (PNG, third edition, 11.3.2.6): primaries, transfer, matrix, full range."""
+    data = encoded(RED, "PNG")
+    for transfer, expected in ((13, ()), (16, "HDR (PQ)"), (18, "HDR (HLG)"), (8, "linear")):
+        chunk = b"cICP" + bytes((9, transfer, 0, 1))
+        chunk = (4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        said = picture_of(data[:33] + chunk + data[33:], "a").warnings
+        assert said == (expected and (f"its values are {expected}; taken as sRGB",))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_an_avif_for_hdr_screens_is_said():
+    data = encoded(RED, "AVIF")
+    at = data.index(b"colrnclx") + 10
+    assert picture_of(data, "a").warnings == ()
+    changed = data[:at] + (16).to_bytes(2, "big") + data[at + 2 :]
+    assert picture_of(changed, "a").warnings == ("its values are HDR (PQ); taken as sRGB",)
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.95])
 def test_a_file_cut_short_is_refused(form, share):

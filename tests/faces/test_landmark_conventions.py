@@ -129,6 +129,13 @@ def test_json_of_other_programs(tmp_path, held):
     np.testing.assert_allclose(the_face(read(tmp_path, {"a.jpg": held}, "l.json")), FACE)
 
 
+@pytest.mark.parametrize("held", [all_68().tolist(), [all_68().ravel().tolist()]])
+def test_68_points_in_json_are_said_to_be_five_of_68(tmp_path, held):
+    landmarks = read(tmp_path, {"a.jpg": held}, "l.json")
+    np.testing.assert_allclose(the_face(landmarks), FACE, atol=1e-9)
+    assert landmarks.understood == "five of the 68 points of iBUG 300-W and dlib"
+
+
 def test_json_as_a_list_of_pictures(tmp_path):
     tree = [{"image_path": "a.jpg", "landmarks": FACE.tolist()}]
     assert list(read(tmp_path, tree, "l.json").faces) == ["a.jpg"]

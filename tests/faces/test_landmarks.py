@@ -134,3 +134,15 @@ def test_names_with_line_breaks_keep_the_line_numbers_right(tmp_path):
 def test_a_field_beyond_the_csv_readers_limit(tmp_path):
     with pytest.raises(ConfigError, match="line 1"):
         read_landmarks(write(tmp_path / "l.csv", "a.jpg," + "1" * 200_000))
+
+
+def test_a_name_that_means_two_images_of_a_run_is_refused(tmp_path, monkeypatch):
+    """a.jpg of the folder one works in, and a.jpg beside the file: one would get the other's points."""
+    (tmp_path / "photos").mkdir()
+    file = write(tmp_path / "photos/points.csv", f"a.jpg,{ROW}\n")
+    monkeypatch.chdir(tmp_path)
+    landmarks = read_landmarks(file)
+    assert len(landmarks.of(Path("photos/a.jpg"))) == 1
+    assert len(landmarks.of(tmp_path / "photos" / "a.jpg")) == 1
+    with pytest.raises(ConfigError, match=r"a.jpg may mean .*photos/a.jpg or .*absolute paths"):
+        landmarks.of(Path("a.jpg"))

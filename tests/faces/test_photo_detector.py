@@ -76,18 +76,29 @@ def test_small_faces_beside_smaller_ones(detector, portrait):
     assert len(detector.detect(scene)) == 3
 
 
-def test_all_turns_see_a_lying_face_beside_an_upright_one(detector, portrait):
+@pytest.mark.parametrize("all_turns", [False, True])
+def test_a_lying_face_beside_an_upright_one_is_detected(detector, portrait, all_turns):
     lying = np.ascontiguousarray(np.rot90(portrait, 1))
     scene = np.full((700, 1300, 3), 128, np.uint8)
     scene[50:650, 50:562] = portrait
     scene[100:612, 650:1250] = lying
-    thorough = PhotoDetector(find_detector().path, all_turns=True)
-    faces = sorted(thorough.detect(scene), key=lambda face: face.box[0])
+    turning = PhotoDetector(find_detector().path, all_turns=all_turns)
+    faces = sorted(turning.detect(scene), key=lambda face: face.box[0])
     assert len(faces) == 2
     points = np.array(LANDMARKS)
     lain = np.column_stack([points[:, 1] + 650, 511 - points[:, 0] + 100])
     assert error(faces[0], points + 50) < NEAR * EYES
     assert error(faces[1], lain) < NEAR * EYES
+
+
+def test_all_turns_detect_a_small_upside_down_face_beside_an_upright_one(detector, portrait):
+    small = cv2.resize(portrait, None, fx=0.35, fy=0.35, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    scene = np.full((2 * height, 4 * width, 3), 128, np.uint8)
+    scene[:height, :width] = small
+    scene[-height:, -width:] = small[::-1, ::-1]
+    thorough = PhotoDetector(find_detector().path, all_turns=True)
+    assert len(thorough.detect(scene)) == 2
 
 
 def test_nothing_there(detector):

@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_fiqa import Budget, Convergence, Deadline, Fixed, GateService, Scorer
 from edge_fiqa.calibration.audit import Audit
 from edge_fiqa.calibration.fit import fit_calibration
+from edge_fiqa.calibration.monitor import measure_reference
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
+from edge_fiqa.measurement.all_exits import synthetic_faces
 
 
 def trails(faces, seed=0, noise=1.0):
@@ -95,6 +98,51 @@ def test_a_recalibration_by_another_thread_does_not_disturb(bundle):
     service.audit.suspended = "early exits suspended"
     service.scorer = RestartsWhileScoring(service.scorer, service.audit)
     assert {r.warnings[-1] for r in service.score(faces)} == {"early exits suspended"}
+
+
+class GoesOnWhileScoring:
+    """A scorer during whose work another thread makes the service go on with another calibration."""
+
+    def __init__(self, scorer, then):
+        self.scorer, self.then = scorer, then
+        self.calibration, self.check_open = scorer.calibration, scorer.check_open
+
+    def score_on(self, scale, faces, policies):
+        self.then()
+        return self.scorer.score_on(scale, faces, policies)
+
+
+def test_decisions_of_a_gate_before_do_not_count_in_the_audit_of_the_next(bundle):
+    service, faces = service_for(bundle, trails(40), share=1.0)
+    scorer, another = service.scorer, service_for(bundle, trails(40), share=1.0)[0].scorer
+
+    def go_on():
+        service.scorer = scorer
+        service.use(another.calibration)
+        service.audit.restart(0.02)
+
+    service.scorer = GoesOnWhileScoring(scorer, go_on)
+    old = service.gate
+    assert len(service.score(faces)) == len(faces)
+    assert service.gate is not old
+    assert service.audit.faces == 0
+    service.score(faces)
+    assert service.audit.faces == len(faces)
+
+
+def test_qualities_of_a_calibration_before_do_not_count_in_the_monitor_of_the_next(bundle):
+    calibration = service_for(bundle, trails(4), share=0.0)[0].scorer.calibration
+    reference = measure_reference(synthetic_faces(20, seed=1), [50] * 20)
+    first, second = (msgspec.structs.replace(calibration, reference=reference) for _ in range(2))
+    scorers = []
+    engine = FakeEngine(trails(4), on_run=lambda *_: scorers.pop().use(second) if scorers else None)
+    scorer = Scorer(bundle, engine, calibration=first)
+    scorers.append(scorer)
+    scorer.score(list(engine.faces))
+    assert scorer.calibration is second
+    assert scorer.monitor.faces == 0
+    scorer.score(list(engine.faces))
+    assert scorer.monitor.faces == len(engine.faces)
 
 
 def test_drift_ends_early_exits_until_recalibrated(bundle):

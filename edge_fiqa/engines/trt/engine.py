@@ -34,7 +34,7 @@ from edge_fiqa.engines.trt.plans import PlanStore, Target, log, plan_options
 from edge_fiqa.engines.trt.portable_plans import PortablePlans, portable_plans
 from edge_fiqa.engines.trt.scratch import Scratch
 from edge_fiqa.engines.trt.supply import PlanKeys, Supply
-from edge_fiqa.engines.turn import AFTER_FORK
+from edge_fiqa.engines.turn import AFTER_FORK, in_turn
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 
@@ -79,10 +79,12 @@ class TensorRT(EngineBase):
                 self.close()
                 raise
 
+    @in_turn
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
         faces = self.faces_in(segment, x)
         return self._wait(self._run, segment, x, faces)
 
+    @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
         return self._wait(self._keep, tokens, self.rows_in(tokens, rows))
 

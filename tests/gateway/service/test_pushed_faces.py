@@ -2,14 +2,18 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
+import matplotlib
 import msgspec
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from edge_fiqa import Scorer
 from edge_fiqa.errors import EngineFailed, Overloaded
+from edge_fiqa.faces.images import decode
 from edge_fiqa.gateway.config.gateway import BestShotConfig
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.events.event_builder import EventBuilder
@@ -20,9 +24,11 @@ from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.gateway.service.pushed_faces import PushedFaces
 from tests.gateway.fake_view import record
 from tests.gateway.people import FindSquares, configured, open_script, picture
+from tests.published import GRACE
 from tests.waiting import until
 
 THREE = picture(10, 100, 200)
+PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
 
 
 def dropping(numbers):
@@ -154,3 +160,19 @@ def test_a_face_that_is_too_small_stays_so_without_time(events):
     pushed.finder = FindSmall()
     records = pushed.push(picture(10, 100), None, None)
     assert [face.quality.code for face in records] == ["ok", "too_small"]
+
+
+def test_a_pushed_face_that_the_border_cuts_says_so_in_its_record(gateway):
+    portrait, points = decode(PORTRAIT), [tuple(point) for point in GRACE]
+    (whole,) = gateway.view.push(portrait, points, 60.0)
+    assert whole.warnings == ()
+    right = int(max(x for x, _ in GRACE))
+    cut = np.ascontiguousarray(portrait[:, : right + 8])
+    (face,) = gateway.view.push(cut, points, 60.0)
+    assert face.quality.code == "ok"
+    assert any(said.startswith("face cut by the picture's border (") for said in face.warnings)
+    cut = np.ascontiguousarray(
+        portrait[:, : right - 8]
+    )  # without an eye's centre and a mouth corner
+    (face,) = gateway.view.push(cut, points, 60.0)
+    assert any(said.startswith("face cut by the picture's border (") for said in face.warnings)

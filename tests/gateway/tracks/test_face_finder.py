@@ -64,3 +64,16 @@ def test_a_real_portrait(shared):
     finder.limits = FacesConfig(min_eye_px=500)
     (face,) = finder.find(decode(PORTRAIT))
     assert (face.skip, face.crop) == ("too_small", None)
+
+
+def test_a_face_that_the_border_cuts_is_scored_with_a_warning(shared):
+    model = shared / "data/models/yunet_n_640_640.onnx"
+    finder = FaceFinder(DetectorConfig(model=model, longest_side=320), LIMITS)
+    portrait = decode(PORTRAIT)
+    (whole,) = finder.find(portrait)
+    assert whole.warnings == ()
+    x = int(np.array(whole.landmarks)[:, 0].mean())
+    (half,) = finder.find(np.ascontiguousarray(portrait[:, : x + 40]))
+    assert half.crop.shape == (112, 112, 3)
+    (warning,) = half.warnings
+    assert warning.startswith("face cut by the picture's border (")
