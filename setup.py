@@ -19,12 +19,23 @@ OPENVINO = [
 # No wheel for Linux on ARM64, and none for Python 3.14: `bench --scenario` is missing there.
 LOADGEN = "python_version < '3.14' and (sys_platform != 'linux' or platform_machine == 'x86_64')"
 
+X86_LINUX_CPYTHON = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64' "
+    "and platform_python_implementation == 'CPython'"
+)
+
 EXTRAS = {
     "ov": OPENVINO,
     "ort": ["onnxruntime>=1.20"],
     "pt": ["torch>=2.6", "safetensors>=0.5"],
     # TensorRT of a Jetson comes with JetPack, for the system's Python; this is for servers.
     "trt": ["tensorrt>=10.3", "pycuda>=2024.1"],
+    # Desktop and data-centre cards. Builds plans without a GPU as well; wheels by CPython version.
+    "rtx": [
+        "pycuda>=2024.1",
+        "tensorrt-rtx-cu12-bindings>=1.7",
+        "tensorrt-rtx-cu12-libs>=1.7",
+    ],
     "calibrate": ["scikit-learn>=1.5", "scipy>=1.13"],
     "demo": ["matplotlib>=3.9"],
     # A YuNet with weights of 8 bits in blocks, which OpenCV can run from 4.11 on.
@@ -66,6 +77,9 @@ EXTRAS["dev"] = sorted(
         "pytest-xdist>=3.6",
         "ruff>=0.9",
         "schemathesis>=4",
+        # NVIDIA's parser and builder, which need no GPU.
+        f"tensorrt-rtx-cu12-bindings>=1.7; {X86_LINUX_CPYTHON}",
+        f"tensorrt-rtx-cu12-libs>=1.7; {X86_LINUX_CPYTHON}",
         # Names and signatures of the real bindings; the library itself is not needed for that.
         "tensorrt-cu13-bindings>=11.4; sys_platform == 'linux' and platform_machine == 'x86_64'",
         "types-PyYAML",

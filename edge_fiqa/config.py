@@ -12,7 +12,10 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Precision
 
 RangeMethod = Literal["minmax", "percentile", "entropy"]
-BackendName = Literal["ov", "ort", "pt", "trt"]
+BackendName = Literal["ov", "ort", "pt", "trt", "rtx"]
+
+
+LEAST_WORKSPACE_MB = 16  # one block of the smallest shipped model takes 9
 
 
 class PlanOptions(
@@ -52,8 +55,11 @@ class PlanOptions(
             raise ValueError("batches must lie in 1 to 64")
         if not 0 <= self.level <= 5:
             raise ValueError("level must lie in 0 to 5")
-        if self.workspace_mb < 0:
-            raise ValueError("workspace_mb must be 0 or more")
+        if self.workspace_mb != 0 and self.workspace_mb < LEAST_WORKSPACE_MB:
+            raise ValueError(
+                f"workspace_mb must be 0 or at least {LEAST_WORKSPACE_MB}: with less, attention "
+                "cannot be built"
+            )
         if self.exit_on == "device":
             raise ValueError(
                 "exit_on: device was removed, the host decides where to stop; "

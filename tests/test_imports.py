@@ -62,6 +62,8 @@ LIBRARIES = {
     "supervision": {"gateway/tracks/tracker.py"},
     "tensorrt": {"engines/trt/api.py"},
     "tensorrt_lean": {"engines/trt/api.py"},
+    "tensorrt_rtx_bindings": {"engines/trt/api.py"},
+    "tensorrt_rtx_libs": {"engines/trt/api.py"},
     "torch": {
         "bench/libraries.py", "cli/train.py", "engines/torch_/", "model/torch_model.py",
         "model/vit.py", "model/weights.py", "training/",

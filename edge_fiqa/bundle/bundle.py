@@ -6,6 +6,7 @@
     model.safetensors      the float weights, where the bundle carries them (torch needs them)
     calibration.json       what makes its scores comparable, if it was built on real faces
     tensorrt.json          how its TensorRT plans are built, if it was built for TensorRT
+    rtx.json, *.plan       plans for TensorRT for RTX, if `edge-fiqa plans` put them there
 
 Opening verifies the schema and every hash before anything is handed to a backend, and refuses a graph
 whose constants lie in a file without a hash. A backend may read a file much later: one that is another

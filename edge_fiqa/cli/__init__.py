@@ -30,6 +30,7 @@ COMMANDS = {
     "demo": "score a real portrait and worse and worse versions of it, exit by exit",
     "calibrate": "make scores comparable and early exits safe, from a folder of your own faces",
     "build": "make a bundle from a checkpoint",
+    "plans": "build a bundle's plans for NVIDIA cards on any machine, without a GPU",
     "train": "a model from faces grouped by person, with every exit supervised",
     "gateway": "cameras in, the best shot of every person out, in time at any load",
     "evaluate": "what each exit is worth on your data sets: one report from a plan",

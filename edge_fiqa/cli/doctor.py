@@ -34,7 +34,8 @@ PACKAGES = {
     "onnx": "building bundles",
     "matplotlib": "the demonstration's plot",
     "tensorrt": "engine trt, with pycuda",
-    "pycuda": "engine trt, with tensorrt",
+    "tensorrt-rtx-cu12-bindings": "engine rtx, with pycuda",
+    "pycuda": "engines trt and rtx",
 }
 
 
@@ -49,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         action="store_true",
         help="check this machine's GPU for TensorRT: what is missing, scores, latency, energy",
+    )
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="with --device: the kernels of each plan, and whether attention is one of them",
     )
     parser.add_argument(
         "--report",
@@ -68,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         say(f"warning: {warning}")
     say("\npackages")
     for name, purpose in PACKAGES.items():
-        say(f"  {name:<14} {_version(name):<16} {purpose}")
+        say(f"  {name:<26} {_version(name):<16} {purpose}")
     if options.tune:
         return tune()
     say("\nforms of the shipped models")
@@ -77,8 +83,10 @@ def run(options: argparse.Namespace) -> int:
             say(f"  {form_line(model, threads)}")
     bundle = open_form(options.bundle)
     say(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
+    if options.layers and not options.device:
+        raise ConfigError("--layers needs --device")
     if options.device:
-        return _device(bundle, options.report)
+        return _device(bundle, options.report, options.layers)
     say("\nengines")
     checked = {name: check_engine(name, bundle) for name in BACKENDS}
     for name, check in checked.items():
@@ -104,14 +112,14 @@ def tune() -> int:
     return 0
 
 
-def _device(bundle: Bundle, report: Path) -> int:
+def _device(bundle: Bundle, report: Path, layers: bool) -> int:
     say("\ndevice")
     result = {
         "edge_fiqa": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        **examine(bundle, read_machine(), say, Path("/")),
+        **examine(bundle, read_machine(), say, Path("/"), layers),
     }
     try:
         write_whole(report, json.dumps(result, indent=2).encode() + b"\n")

@@ -22,6 +22,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import GOLDEN_FACES, Costs
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.doctor.checks import checks
+from edge_fiqa.doctor.plan_layers import kernels_of_segments
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.machine import Machine
 from edge_fiqa.errors import EdgeFiqaError
@@ -36,9 +37,16 @@ TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8":
 
 
 def examine(
-    bundle: Bundle, machine: Machine, say: Callable[[str], None], root: Path
+    bundle: Bundle,
+    machine: Machine,
+    say: Callable[[str], None],
+    root: Path,
+    layers: bool = False,
 ) -> dict[str, Any]:
-    """Runs every part that can run. `ready`: nothing is missing, and every score is right."""
+    """Runs every part that can run. `ready`: nothing is missing, and every score is right.
+
+    layers: also list the kernels of the bundle's plans.
+    """
     checked = checks(machine, root)
     for check in checked:
         mark = {True: "ok", False: "MISSING", None: "note"}[check.ok]
@@ -52,7 +60,7 @@ def examine(
     }
     if all(check.ok is not False for check in checked):
         say("\nbuilding plans on this device; the first time takes minutes")
-        result["engines"].append(_check_bundle(bundle, say))
+        result["engines"].append(_check_bundle(bundle, say, layers))
         for precision in ("fp32", "fp16"):
             result["engines"].append(
                 _check_seeded(bundle.config, precision, bundle.manifest.exits, say)
@@ -61,7 +69,7 @@ def examine(
     return result
 
 
-def _check_bundle(bundle: Bundle, say: Callable[[str], None]) -> dict[str, Any]:
+def _check_bundle(bundle: Bundle, say: Callable[[str], None], layers: bool) -> dict[str, Any]:
     precision = bundle.manifest.precision
     title = f"{bundle.manifest.name} {precision}, against the bundle's golden scores"
     try:
@@ -69,10 +77,12 @@ def _check_bundle(bundle: Bundle, say: Callable[[str], None]) -> dict[str, Any]:
             engine.prepare(faces=[1])
             scores = all_exits(engine, synthetic_faces(GOLDEN_FACES))
             costs = measured_costs(engine)
+            listed = kernels_of_segments(engine, say) if layers else {}
     except EdgeFiqaError as exc:
         return _failed(title, precision, exc, say)
     differences = np.abs(scores - np.array(bundle.manifest.golden)).max(axis=0)
-    return _report(title, precision, [float(d) for d in differences], bundle, costs, say)
+    report = _report(title, precision, [float(d) for d in differences], bundle, costs, say)
+    return report | ({"layers": listed} if layers else {})
 
 
 def _check_seeded(

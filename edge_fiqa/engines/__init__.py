@@ -18,9 +18,13 @@ BACKENDS = {
     "ort": "edge_fiqa.engines.ort:OnnxRuntime",
     "pt": "edge_fiqa.engines.torch_.engine:open_torch",
     "trt": "edge_fiqa.engines.trt.engine:TensorRT",
+    "rtx": "edge_fiqa.engines.trt.engine:TensorRTForRTX",
 }
 
-LIBRARIES = {"ov": "openvino", "ort": "onnxruntime", "pt": "torch", "trt": "tensorrt"}
+LIBRARIES = {
+    "ov": "openvino", "ort": "onnxruntime", "pt": "torch", "trt": "tensorrt",
+    "rtx": "tensorrt-rtx-cu12-bindings",
+}  # fmt: skip
 """The distribution whose version says what computed."""
 
 MAX_BATCH = 64

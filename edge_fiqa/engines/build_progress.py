@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TextIO
 
+import msgspec
 from msgspec import Struct
 from tqdm import tqdm
 
 log = logging.getLogger("edge_fiqa.plans")
 LINE_EVERY_S = 30.0  # between two lines about one plan
+REPEAT_EVERY_S = 1.0  # a display shows that time passes: one step may be nine tenths of a build
 
 
 class BuildProgress(Struct, frozen=True, kw_only=True):
@@ -56,6 +58,7 @@ class ProgressBar:
 
     def __init__(self) -> None:
         self._bar: tqdm[None] | None = None
+        self._shown: tuple[int, float] = (0, 0.0)
 
     def __call__(self, event: BuildProgress | None) -> None:
         if event is None:
@@ -70,8 +73,12 @@ class ProgressBar:
         self._bar.set_postfix_str(phase, refresh=False)
         done = 1.0 if event.state == "built" else event.share
         self._bar.update(event.number - 1 + done - self._bar.n)
-        if event.state != "building" or not event.share:
-            self._bar.refresh()
+        if not self._moved(event) or event.state != "building" or not event.share:
+            self._bar.refresh()  # the clock at least
+
+    def _moved(self, event: BuildProgress) -> bool:
+        before, self._shown = self._shown, (event.number, event.share)
+        return self._shown != before
 
     def _new_bar(self, event: BuildProgress) -> tqdm[None]:
         # A serial console does not say how large it is; tqdm would draw nothing.
@@ -147,7 +154,46 @@ def reporter() -> Report:
     """For a series of builds that begins now: the listener of `reporting_to`, else stderr."""
     if _listener is not None:
         return _listener
-    return ProgressBar() if sys.stderr is not None and sys.stderr.isatty() else ProgressLines()
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Repeating(ProgressBar() if terminal else ProgressLines())
+
+
+class Repeating:
+    """Shows the last report again while the builder is silent, with the time that has passed.
+
+    For displays only: a listener that waits for signs of life must hear the builder's own.
+    """
+
+    def __init__(self, display: Report, every_s: float = REPEAT_EVERY_S) -> None:
+        self.display, self._every_s = display, every_s
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._last: BuildProgress | None = None
+        self._heard_at_s = 0.0
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, event: BuildProgress | None) -> None:
+        with self._lock:
+            self._last, self._heard_at_s = event, time.monotonic()
+            self.display(event)
+        if event is None:
+            self._over.set()
+            self._thread = None
+        elif self._thread is None:
+            self._over = threading.Event()
+            self._thread = threading.Thread(target=self._repeat, args=[self._over], daemon=True)
+            self._thread.start()
+
+    def _repeat(self, over: threading.Event) -> None:
+        while not over.wait(self._every_s):
+            with self._lock:
+                silent_s = time.monotonic() - self._heard_at_s
+                if self._last is None or self._last.state != "building" or silent_s < self._every_s:
+                    continue
+                elapsed_s = self._last.elapsed_s + silent_s
+                try:
+                    self.display(msgspec.structs.replace(self._last, elapsed_s=elapsed_s))
+                except (OSError, ValueError):  # the terminal was closed
+                    return
 
 
 class BuildPhases:

@@ -15,12 +15,16 @@ from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.measurement.energy import Meter, energy_of, find_meter
 from edge_fiqa.types import Bytes, Segment
 
+LEAST_REPEATS = 5
+LONG_S = 15.0  # after which no repeat begins that is not one of those
+
 
 def measure_costs(
     engine: Engine, repeats: int = 20, warm_up: int = 3, meter: Meter | None = None
 ) -> tuple[SegmentCost, ...]:
     """Median ms of each segment for one face, on the tokens of the bodies before it.
 
+    repeats: at most; a network of which a repeat takes long gets fewer, but LEAST_REPEATS.
     With a meter also mJ, gross, of half a second of each segment.
 
     Every segment is timed with the caches as a face before it would leave them. So bodies are timed
@@ -32,7 +36,10 @@ def measure_costs(
     others = sorted(engine.segments - set(bodies))
     times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}
     face = synthetic_faces(1)
-    for _ in range(repeats + warm_up):
+    start_s = time.perf_counter()
+    for repeat in range(repeats + warm_up):
+        if repeat >= warm_up + LEAST_REPEATS and time.perf_counter() - start_s > LONG_S:
+            break
         _timed_pass(engine, bodies, face, times, timed=[])  # fills the caches for the next pass
         _timed_pass(engine, bodies, face, times, timed=bodies)
         _timed_pass(engine, bodies, face, times, timed=others)

@@ -197,3 +197,17 @@ def test_it_runs_as_a_program(bundle, tmp_path):
     )
     assert done.returncode in (0, 2)
     assert done.stderr == ""
+
+
+def test_layers_are_listed_by_segment(orin, bundle, tmp_path, capsys):
+    report = tmp_path / "device.json"
+    options = ["--bundle", str(bundle.folder), "--device", "--layers", "--report", str(report)]
+    main(["doctor", *options])
+    (first, *_) = json.loads(report.read_text(encoding="utf-8"))["engines"]
+    assert first["layers"].keys() == {segment.name for segment in bundle.segments}
+    row = first["layers"]["body-01-01"]
+    assert row["kernels"] == row["kinds"]["made up"] > 0
+    assert row["attention_fused"] is False
+    assert "not fused" in capsys.readouterr().out
+    assert main(["doctor", "--layers"]) == 2
+    assert "--layers needs --device" in capsys.readouterr().err

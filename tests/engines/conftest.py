@@ -78,6 +78,18 @@ def gpu(request, monkeypatch, tmp_path):
     assert world.used() == 0
 
 
+@pytest.fixture
+def rtx_card(monkeypatch, tmp_path):
+    """install(**world) -> a made-up card with TensorRT for RTX, anew at every call."""
+    monkeypatch.setenv("EDGE_FIQA_CACHE", str(tmp_path / "cache"))
+
+    def install(sm=(8, 6), **options):
+        world = fakes.World(sm=sm, name="RTX", **options)
+        return fakes.install(monkeypatch, world, extract.load(extract.RTX))
+
+    return install
+
+
 def segments_of(weights):
     depth = weights.config.depth
     return segments_for(range(1, depth + 1), tails=weights.config.mode == "token")
@@ -135,7 +147,10 @@ class Forever:
     delitem = staticmethod(lambda mapping, key: mapping.__delitem__(key))
 import os, time
 world = fakes.World()
-world.on_step = lambda phase, step: time.sleep(float(os.environ.get("FAKE_STEP_S", "0")))
+def on_step(phase, step):
+    if phase in ("Preparing graph for optimization", "Timing graph nodes", "Timing tactics"):
+        time.sleep(float(os.environ.get("FAKE_STEP_S", "0")))
+world.on_step = on_step
 fakes.install(Forever, world, extract.load("10.3"))
 """
 

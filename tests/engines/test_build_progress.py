@@ -14,9 +14,11 @@ from edge_fiqa.engines.build_progress import (
     BuildProgress,
     ProgressBar,
     ProgressLines,
+    Repeating,
     reporter,
     reporting_to,
 )
+from tests.waiting import until
 
 THIRD = BuildProgress(
     number=3, count=11, segment="body-01-03", batch=4, reason="it was never built"
@@ -119,7 +121,7 @@ def test_the_bar_moves_within_a_plan_and_says_which(monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     bar = reporter()
-    assert isinstance(bar, ProgressBar)
+    assert isinstance(bar.display, ProgressBar)
     for number in (1, 2):
         for share in (0.0, 0.5):
             bar(changed(number=number, count=2, share=share, phase="timing"))
@@ -157,7 +159,7 @@ def test_a_serial_console_which_does_not_say_its_size_sees_it():
 
 
 def test_who_is_told(monkeypatch):
-    assert isinstance(reporter(), ProgressLines)  # tests have no terminal
+    assert isinstance(reporter().display, ProgressLines)  # tests have no terminal
     heard = []
     with reporting_to(heard.append):
         reporter()(THIRD)
@@ -165,6 +167,39 @@ def test_who_is_told(monkeypatch):
             assert reporter() is print
         reporter()(None)
     assert heard == [THIRD, None]
-    assert isinstance(reporter(), ProgressLines)
+    assert isinstance(reporter().display, ProgressLines)
     monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
-    assert isinstance(reporter(), ProgressLines)
+    assert isinstance(reporter().display, ProgressLines)
+
+
+def test_a_silent_builder_is_shown_again_with_the_time_that_passes():
+    """One step may be nine tenths of a build."""
+    shown = []
+    display = Repeating(shown.append, every_s=0.01)
+    display(changed(share=0.3, elapsed_s=5.0))
+    until(lambda: len(shown) >= 4)
+    assert {event.share for event in shown} == {0.3}
+    times = [event.elapsed_s for event in shown]
+    assert times == sorted(times)
+    assert times[-1] > 5.0
+    display(changed(state="waiting"))
+    thread = display._thread
+    display(None)
+    thread.join(10)
+    assert shown[-2:] == [changed(state="waiting"), None]
+    display(THIRD)  # another series
+    until(lambda: len(shown) >= len(times) + 4)
+    display(None)
+
+
+def test_a_display_that_goes_away_ends_the_repetition():
+    def gone(event):
+        calls.append(event)
+        if len(calls) > 1:
+            raise BrokenPipeError
+
+    calls = []
+    display = Repeating(gone, every_s=0.01)
+    display(THIRD)
+    display._thread.join(10)
+    assert len(calls) == 2

@@ -29,6 +29,7 @@ RUNS = {
     "ort": ("fp32", "fp16", "int8"),
     "pt": ("fp32", "fp16", "bf16"),
     "trt": ("fp32", "fp16", "bf16", "int8"),
+    "rtx": ("fp32", "fp16", "bf16", "int8"),
 }
 
 

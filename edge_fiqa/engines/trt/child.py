@@ -1,7 +1,7 @@
 """A plan built in a child process, whose memory goes back to the system when it ends.
 
-The job goes there as a file and the plan comes back as a file. Progress comes line by line through a
-pipe of its own, since libraries may print to the standard ones.
+The job goes there as a file, and the plan or the error comes back as one. Progress comes line by line
+through a pipe of its own, since libraries may print to the standard ones.
 """
 
 from __future__ import annotations
@@ -18,24 +18,29 @@ from pathlib import Path
 
 import msgspec
 
-from edge_fiqa.engines.trt.build import OnProgress, PlanJob, build_plan
-from edge_fiqa.errors import EngineFailed
+from edge_fiqa.engines.owner import Owner
+from edge_fiqa.engines.trt.api import Api, Log, api_of, one_line
+from edge_fiqa.engines.trt.build import PlanJob, build_plan
+from edge_fiqa.engines.trt.build_monitor import OnProgress
+from edge_fiqa.errors import EdgeFiqaError, EngineFailed
 
 CANCEL_CHECK_S = 0.2  # between two checks of whether the build was cancelled
 STOP_TIMEOUT_S = 30.0  # for a cancelled builder to reach its next step, before it is killed
 REPORT_EVERY_S = 0.1  # between two lines from the child
+JOB, PLAN, ERROR, STDERR = "job.json", "plan", "error", "stderr"
 
 
-def build_in_child(job: PlanJob, cancelled: threading.Event, on_progress: OnProgress) -> bytes:
-    """`build_plan` in a process of its own. Raises EngineFailed with the child's last line."""
+def build_in_child(
+    job: PlanJob, api: Api, cancelled: threading.Event, on_progress: OnProgress
+) -> bytes:
+    """`build_plan` in a process of its own. Raises EngineFailed with the child's error."""
     with tempfile.TemporaryDirectory(prefix="edge_fiqa.") as name:
         folder = Path(name)
-        plan, errors = folder / "plan", folder / "stderr"
-        (folder / "job.json").write_bytes(msgspec.json.encode(job))
-        status = _run(folder / "job.json", plan, errors, cancelled, on_progress)
-        if status == 0 and plan.exists():
-            return plan.read_bytes()
-        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        (folder / JOB).write_bytes(msgspec.json.encode(job))
+        status = _run(folder, api.backend, cancelled, on_progress)
+        if status == 0 and (folder / PLAN).exists():
+            return (folder / PLAN).read_bytes()
+        reason = _reason(folder) or f"exit status {status}"
     if cancelled.is_set():
         raise EngineFailed(f"building {job.name} was stopped")
     if status == -signal.SIGKILL:
@@ -43,18 +48,23 @@ def build_in_child(job: PlanJob, cancelled: threading.Event, on_progress: OnProg
             f"building {job.name} was killed, most likely for want of memory: add swap, "
             "stop other programs, or lower workspace_mb"
         )
-    reason = lines[-1] if lines else f"exit status {status}"
     raise EngineFailed(f"building {job.name} in a child process failed: {reason}")
 
 
-def _run(
-    job: Path, plan: Path, errors: Path, cancelled: threading.Event, on_progress: OnProgress
-) -> int:
+def _reason(folder: Path) -> str:
+    """The error that the child wrote; of one that crashed, its last line."""
+    if (folder / ERROR).exists():
+        return (folder / ERROR).read_text(encoding="utf-8")
+    lines = (folder / STDERR).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _run(folder: Path, backend: str, cancelled: threading.Event, on_progress: OnProgress) -> int:
     """The child's exit status."""
     read_end, write_end = os.pipe()
     try:
         try:
-            child = _start(job, plan, errors, write_end)
+            child = _start(folder, backend, write_end)
         finally:
             os.close(write_end)
         try:
@@ -66,10 +76,10 @@ def _run(
         os.close(read_end)
 
 
-def _start(job: Path, plan: Path, errors: Path, write_end: int) -> subprocess.Popen[bytes]:
+def _start(folder: Path, backend: str, write_end: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "edge_fiqa.engines.trt.child"]
-    command += [str(job), str(plan), str(write_end)]
-    with errors.open("wb") as stderr:
+    command += [str(folder), backend, str(write_end)]
+    with (folder / STDERR).open("wb") as stderr:
         return subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=stderr, pass_fds=[write_end]
         )
@@ -123,25 +133,33 @@ def _status(child: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def main(arguments: list[str]) -> int:
-    """What the child process runs: JOB.json PLAN PIPE."""
-    from edge_fiqa.engines.trt.api import Log
-    from edge_fiqa.engines.trt.device import CudaDevice
-    from edge_fiqa.errors import EdgeFiqaError
-
-    job_file, plan_file, write_end = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    """What the child process runs: FOLDER BACKEND PIPE."""
+    folder, backend, write_end = Path(arguments[0]), arguments[1], int(arguments[2])
     cancelled = threading.Event()
     # Ctrl-C reaches the terminal's whole group: this process too ends at the builder's next step.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cancelled.set())
+    owner = Owner("edge_fiqa-build")  # the main thread only waits: so it hears signals at once
     try:
-        job = msgspec.json.decode(job_file.read_bytes(), type=PlanJob)
-        with CudaDevice():
-            plan = build_plan(job, Log(), cancelled, _reporter(write_end, cancelled))
-            plan_file.write_bytes(plan)
+        job = msgspec.json.decode((folder / JOB).read_bytes(), type=PlanJob)
+        report = _reporter(write_end, cancelled)
+        (folder / PLAN).write_bytes(owner.call(_build, job, backend, cancelled, report))
     except (EdgeFiqaError, OSError) as exc:
-        print(exc, file=sys.stderr)
+        (folder / ERROR).write_text(one_line(str(exc)), encoding="utf-8")
         return 1
     return 0
+
+
+def _build(
+    job: PlanJob, backend: str, cancelled: threading.Event, on_progress: OnProgress
+) -> bytes:
+    api = api_of(backend)
+    if not api.tunes:
+        return build_plan(job, Log(api), cancelled, on_progress)
+    from edge_fiqa.engines.trt.device import CudaDevice
+
+    with CudaDevice():
+        return build_plan(job, Log(api), cancelled, on_progress)
 
 
 def _reporter(write_end: int, cancelled: threading.Event) -> OnProgress:

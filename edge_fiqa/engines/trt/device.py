@@ -29,13 +29,15 @@ KERNEL_ROWS = 64  # struct Rows in gather.cu
 class CudaDevice:
     """The first CUDA device. Raises BackendMissing where there is none, before anything is made."""
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, backend: str = "trt") -> None:
         if (reason := driver_found()) is not None:
-            raise BackendMissing(f"backend 'trt' needs an NVIDIA driver: {reason}")
+            raise BackendMissing(f"backend {backend!r} needs an NVIDIA driver: {reason}")
         try:
             drv.init()
             if drv.Device.count() <= index:
-                raise BackendMissing("backend 'trt' needs a CUDA device, and the driver has none")
+                raise BackendMissing(
+                    f"backend {backend!r} needs a CUDA device, and the driver has none"
+                )
             device = drv.Device(index)
             self.name, self.sm = device.name(), ".".join(map(str, device.compute_capability()))
             version = drv.get_driver_version()
@@ -43,12 +45,19 @@ class CudaDevice:
             self.integrated = bool(device.get_attribute(drv.device_attribute.INTEGRATED))
             self._context = device.retain_primary_context()
         except drv.Error as exc:
-            raise BackendMissing(f"backend 'trt' cannot use the CUDA device: {exc}") from exc
-        self._context.push()
+            raise BackendMissing(f"backend {backend!r} cannot use the CUDA device: {exc}") from exc
         self._blocks: list[Any] = []
         self._kernel: Any = None
-        self.stream = drv.Stream(NON_BLOCKING)
-        self.handle = int(self.stream.handle)
+        self._context.push()
+        try:
+            self.stream = drv.Stream(NON_BLOCKING)
+            self.handle = int(self.stream.handle)
+        except BaseException as exc:
+            self._context.pop()  # PyCUDA ends the process where a thread ends with one in use
+            self._context = None
+            if not isinstance(exc, drv.Error):
+                raise
+            raise EngineFailed(f"the CUDA device gives no stream: {exc}") from exc
 
     def allocate(self, size: int) -> Any:
         """`size` zeroed bytes of device memory; `int(block)` is the address."""

@@ -1,6 +1,7 @@
-"""TensorRT: the engine for Jetson and servers. One plan per segment and batch size.
+"""TensorRT, for Jetson and servers, and TensorRT for RTX, for desktop and data-centre cards.
 
-Plans are built on the machine that runs them, at first use or ahead, and kept (see `plans`).
+One plan per segment and batch size, built on the machine that runs it, at first use or ahead, and kept
+(see `plans`). TensorRT for RTX also takes plans that came with the bundle (see `portable_plans`).
 Tokens are device addresses; only images go in and scores come out. All device work runs on one
 thread and one stream.
 """
@@ -14,18 +15,23 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines import machine
 from edge_fiqa.engines.base import EngineBase, Tokens
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.owner import Owner
-from edge_fiqa.engines.trt.api import VERSION, Log, make, need, trt
+from edge_fiqa.engines.trt.api import Log, api_of, need
+from edge_fiqa.engines.trt.compiled_kernels import CompiledKernels
 from edge_fiqa.engines.trt.device import CudaDevice, DriverError, Staging
 from edge_fiqa.engines.trt.graphs import CudaGraphs
+from edge_fiqa.engines.trt.kernels import PlanKernel, kernels_of
 from edge_fiqa.engines.trt.loaded_segment import LoadedSegment
-from edge_fiqa.engines.trt.plans import PlanStore, Target, plan_options
+from edge_fiqa.engines.trt.plans import PlanStore, Target, log, plan_options
+from edge_fiqa.engines.trt.portable_plans import PortablePlans, portable_plans
 from edge_fiqa.engines.trt.scratch import Scratch
 from edge_fiqa.engines.trt.supply import PlanKeys, Supply
 from edge_fiqa.engines.turn import AFTER_FORK, in_turn
@@ -34,8 +40,8 @@ from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 
 TOKEN_BYTES = 4  # tokens are float32 in every precision: the residual stream is
 IN_THE_CONTEXT = (
-    "_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch", "_runtime",
-    "_full_runtime", "_supply",
+    "_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch", "_kernels",
+    "_runtime", "_full_runtime", "_supply",
 )  # fmt: skip
 """Attributes that hold what the device's context owns, in the order in which they go."""
 
@@ -48,8 +54,10 @@ class TensorRT(EngineBase):
         self.bundle, self.config = bundle, bundle.config
         self.segments = frozenset(bundle.segments)
         self.threads = threads or 1
-        self.version = VERSION
-        self.options = plan_options(bundle)
+        self._api = api_of(self.backend)
+        self.version = self._api.version
+        self.options = self._usable(plan_options(bundle))
+        self._portable: PortablePlans | None = None
         self.max_batch = self.options.batches[-1]
         self.device_ms: dict[Segment, float] = {}
         """What each segment took on the device when it last ran, by CUDA events."""
@@ -91,6 +99,11 @@ class TensorRT(EngineBase):
         chosen = sorted(self.segments if segments is None else segments)
         self._wait(self._prepare, [(s, size) for size in sorted(sizes) for s in chosen])
 
+    def kernels(self, segment: Segment, faces: int = 1) -> list[PlanKernel]:
+        """Those of its plan for so many faces, which is built and loaded where that is needed."""
+        listed: list[PlanKernel] = self._wait(self._list_kernels, segment, self.computed(faces))
+        return listed
+
     def close(self) -> None:
         if self._closed:
             return
@@ -107,13 +120,18 @@ class TensorRT(EngineBase):
     # ---- on the owner's thread
 
     def _open(self) -> None:
-        self._device = CudaDevice()  # raises where there is no driver, before TensorRT is touched
+        # Raises where there is no driver, before the library is touched.
+        self._device = CudaDevice(backend=self.backend)
         try:
             self.device = f"CUDA: {self._device.name}"
-            self._log = Log()
+            self._log = Log(self._api)
+            self._take_portable()
             self._runtime = self._make_runtime()
-            store = PlanStore(self.bundle, self._target(), self.options)
-            self._supply = Supply(self.bundle, store, self._device, self._log, self._cancelled)
+            store = PlanStore(self.bundle, self._target(), self.options, self._api.folder)
+            self._supply = Supply(
+                self.bundle, store, self._device, self._log, self._cancelled, self._portable
+            )
+            self._kernels = None if self._api.tunes else self._compiled_kernels(store)
             self._scratch = Scratch(self._device)
             device, size = self._device, self.max_batch * self._row_bytes
             self._pool = TokenPool(lambda: int(device.allocate(size)))
@@ -126,9 +144,35 @@ class TensorRT(EngineBase):
             self._drop()
             raise
 
+    def _usable(self, options: PlanOptions) -> PlanOptions:
+        """The options without those that this library does not have."""
+        if self._api.lean:
+            return options
+        return msgspec.structs.replace(options, version_compatible=False, lean_library=None)
+
+    def _take_portable(self) -> None:
+        """Use the bundle's own plans where it has some that run here, with their options."""
+        plans = None if self._api.tunes else portable_plans(self.bundle)
+        if plans is None:
+            return
+        if (reason := plans.misfit(self.version, self._device.sm)) is not None:
+            log.warning("%s; plans are built here", reason)
+            return
+        self._portable = plans
+        self.options = msgspec.structs.replace(plans.options, ahead=False)
+        self.max_batch = self.options.batches[-1]
+
+    def _compiled_kernels(self, store: PlanStore) -> CompiledKernels:
+        """Beside the plans of this machine, also where the plans themselves lie in the bundle."""
+        return CompiledKernels(
+            store.folder / f"kernels-{self._device.sm}.bin", self._api, self._log
+        )
+
     def _target(self) -> Target:
+        if not self._api.tunes:
+            return Target.portable(self.version, self._device.sm)
         return Target(
-            tensorrt=VERSION,
+            tensorrt=self.version,
             device=self._device.name,
             sm=self._device.sm,
             cuda=self._device.cuda,
@@ -137,16 +181,15 @@ class TensorRT(EngineBase):
         )
 
     def _make_runtime(self) -> Any:
-        runtime = make(trt.Runtime, "a runtime", self._log, self._log)
+        runtime = need(
+            self._log, "cannot make a runtime", self._api.module.Runtime, self._log.native
+        )
         if self.options.version_compatible:
             runtime.engine_host_code_allowed = True  # our own plans, verified by their hash
         if self.options.version_compatible and self.options.lean_library is not None:
             self._full_runtime = runtime  # outlives the lean one that it loads
-            runtime = need(
-                runtime.load_runtime(self.options.lean_library),
-                f"cannot load {self.options.lean_library}",
-                self._log,
-            )
+            library = self.options.lean_library
+            runtime = need(self._log, f"cannot load {library}", runtime.load_runtime, library)
             runtime.engine_host_code_allowed = True
         return runtime
 
@@ -179,15 +222,22 @@ class TensorRT(EngineBase):
     def _load(self, segment: Segment, batch: int) -> LoadedSegment:
         if (segment, batch) not in self._loaded:
             data = self._supply.take(segment, self._size(batch))
-            engine = need(
-                self._runtime.deserialize_cuda_engine(data),
-                f"cannot load the plan of {segment.name}",
-                self._log,
-            )
+            what = f"cannot load the plan of {segment.name}"
+            engine = need(self._log, what, self._runtime.deserialize_cuda_engine, data)
             self._loaded[segment, batch] = LoadedSegment(
-                segment.name, engine, batch, self._device, self._scratch, self._graphs, self._log
+                segment.name,
+                engine,
+                batch,
+                self._device,
+                self._scratch,
+                self._graphs,
+                self._log,
+                self._kernels,
             )
         return self._loaded[segment, batch]
+
+    def _list_kernels(self, segment: Segment, batch: int) -> list[PlanKernel]:
+        return kernels_of(self._load(segment, batch).engine, self._api.module)
 
     def _prepare(self, keys: PlanKeys) -> None:
         missing = [key for key in keys if key not in self._loaded]
@@ -196,6 +246,8 @@ class TensorRT(EngineBase):
         ):
             for segment, batch in missing:
                 self._load(segment, batch)
+        if self._kernels is not None:
+            self._kernels.save()
 
     def _ahead(self) -> None:
         """Build and save all plans now. They are loaded when needed, or now where none can be kept."""
@@ -214,6 +266,8 @@ class TensorRT(EngineBase):
             EngineFailed
         ):  # the call during which the device failed has raised it already
             self._device.synchronise()
+        if self._kernels is not None:
+            self._kernels.save()
         for loaded in self._loaded.values():
             loaded.close()
         self._loaded.clear()
@@ -246,3 +300,9 @@ class TensorRT(EngineBase):
     def _resume(self) -> None:
         if not self._closed:
             self._cancelled.clear()
+
+
+class TensorRTForRTX(TensorRT):
+    """The same over the other library, which compiles for the device when it loads a plan."""
+
+    backend = "rtx"

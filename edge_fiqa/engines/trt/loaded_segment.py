@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge_fiqa.engines.trt.api import Log, need, trt
+from edge_fiqa.engines.trt.api import Log, need
+from edge_fiqa.engines.trt.compiled_kernels import CompiledKernels
 from edge_fiqa.engines.trt.device import CudaDevice
 from edge_fiqa.engines.trt.graphs import CudaGraphs
 from edge_fiqa.engines.trt.scratch import Scratch
@@ -22,21 +23,18 @@ class Context:
     """
 
     def __init__(self, segment: LoadedSegment, addresses: Mapping[str, int]) -> None:
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self._segment, self._runs, self._generation = segment, 0, -1
         self._graph: Any = None
         self._capturable = segment.graphs is not None
         log = segment.log
-        self._context = need(
-            segment.engine.create_execution_context(strategy), "cannot make a context", log
-        )
+        self._context = context = segment.make_context()
         if segment.dynamic:
             shape = (segment.batch, *segment.face_shape)
-            accepted = self._context.set_input_shape(segment.input_name, shape)
-            need(accepted, f"refuses the shape {shape}", log)
+            what = f"refuses the shape {shape}"
+            need(log, what, context.set_input_shape, segment.input_name, shape)
         for name, address in addresses.items():
-            accepted = self._context.set_tensor_address(name, address)
-            need(accepted, f"refuses the address of {name}", log)
+            what = f"refuses the address of {name}"
+            need(log, what, context.set_tensor_address, name, address)
 
     def enqueue(self) -> None:
         segment = self._segment
@@ -52,9 +50,10 @@ class Context:
                 segment.graphs.launch(self._graph)
                 return
             self._capturable = False  # from now on it is enqueued kernel by kernel
-            segment.log.take()
-        need(self._execute(), f"cannot enqueue {segment.name}", segment.log)
+        need(segment.log, f"cannot enqueue {segment.name}", self._execute)
         self._runs += 1
+        if self._runs == WARM_UP:
+            segment.keep_compiled()  # what its shape needed is compiled by now
 
     def _bind(self) -> None:
         """Give it the scratch memory, which may have moved since its last run."""
@@ -86,12 +85,28 @@ class LoadedSegment:
         scratch: Scratch,
         graphs: CudaGraphs | None,
         log: Log,
+        kernels: CompiledKernels | None = None,
     ) -> None:
         self.name, self.engine, self.batch = name, engine, batch
         self.device, self.scratch, self.graphs, self.log = device, scratch, graphs, log
         self._contexts: dict[tuple[int, ...], Context] = {}
+        self._kernels = kernels
         self._inspect()
         scratch.ensure(int(engine.device_memory_size_v2))
+        if kernels is not None:
+            kernels.context(engine)  # compiles them now, and not when the first face waits
+
+    def make_context(self) -> Any:
+        """An execution context over scratch memory that is given to it."""
+        if self._kernels is not None:
+            return self._kernels.context(self.engine)
+        strategy = self.log.api.module.ExecutionContextAllocationStrategy.USER_MANAGED
+        create = self.engine.create_execution_context
+        return need(self.log, "cannot make a context", create, strategy)
+
+    def keep_compiled(self) -> None:
+        if self._kernels is not None:
+            self._kernels.save()
 
     def enqueue(self, source: int, scores: int, tokens_out: int | None) -> None:
         """Run on the stream, from and to these device addresses."""
@@ -112,9 +127,9 @@ class LoadedSegment:
 
     def _inspect(self) -> None:
         """Check that the plan has the tensors that the runtime will feed, as it will feed them."""
-        engine = self.engine
+        engine, module = self.engine, self.log.api.module
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
+        inputs = [n for n in names if engine.get_tensor_mode(n) == module.TensorIOMode.INPUT]
         outputs = set(names) - set(inputs)
         if len(inputs) != 1 or not {"scores"} <= outputs <= {"scores", "tokens_out"}:
             raise EngineFailed(f"the plan of {self.name} has tensors {', '.join(names)}")
@@ -125,13 +140,13 @@ class LoadedSegment:
             self._inspect_tensor(name)
 
     def _inspect_tensor(self, name: str) -> None:
-        engine = self.engine
-        expected = trt.DataType.UINT8 if name == "image" else trt.DataType.FLOAT
+        engine, module = self.engine, self.log.api.module
+        expected = module.DataType.UINT8 if name == "image" else module.DataType.FLOAT
         if engine.get_tensor_dtype(name) != expected:
             raise EngineFailed(f"the plan of {self.name} has {name} in another type")
-        if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
+        if engine.get_tensor_format(name) != module.TensorFormat.LINEAR:
             raise EngineFailed(f"the plan of {self.name} has {name} in another layout")
-        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+        if engine.get_tensor_location(name) != module.TensorLocation.DEVICE:
             raise EngineFailed(f"the plan of {self.name} wants {name} on the host")
         batch = engine.get_tensor_shape(name)[0]
         if batch not in (-1, self.batch):

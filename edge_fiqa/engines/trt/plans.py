@@ -29,6 +29,7 @@ from msgspec import Struct
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import PLAN_OPTIONS, WEIGHTS
 from edge_fiqa.config import PlanOptions
+from edge_fiqa.engines import machine
 from edge_fiqa.errors import BundleError, EngineFailed
 from edge_fiqa.files import cache_folder, not_writable, write_whole
 from edge_fiqa.kept import OTHERS_CANNOT_WRITE, distrusted
@@ -37,6 +38,7 @@ from edge_fiqa.types import Segment
 log = logging.getLogger("edge_fiqa.plans")
 SCHEMA: Final = "edge-fiqa-plan/1"
 NEVER_BUILT = "it was never built"
+ANY = "any"
 LOCK_RETRY_S = 0.2  # between two tries to get the lock
 RUN_ONLY = ("ahead", "graphs", "child", "on_mismatch", "batches")
 """Options that do not change what is in a plan."""
@@ -51,6 +53,11 @@ class Target(Struct, frozen=True):
     cuda: str
     power_mode: str | None
     platform: str
+
+    @classmethod
+    def portable(cls, library: str, sm: str) -> Target:
+        """Of a plan that no device was timed for: any of this compute capability, in any mode."""
+        return cls(library, ANY, sm, ANY, None, machine.platform())
 
 
 class PlanManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,11 +90,13 @@ class PlanStore:
     is False, and timings lie in a temporary folder that goes with this object.
     """
 
-    def __init__(self, bundle: Bundle, target: Target, options: PlanOptions) -> None:
+    def __init__(
+        self, bundle: Bundle, target: Target, options: PlanOptions, library: str = "tensorrt"
+    ) -> None:
         self.target, self.options = target, options
         self._files = bundle.manifest.files
         self._names = bundle.file_names
-        caches = cache_folder("tensorrt")
+        caches = cache_folder(library)
         network = _digest(bundle.manifest.fingerprint, bundle.manifest.precision)[:12]
         name = f"{_plain(bundle.manifest.name)}-{network}"
         self.folder = caches / name / _plain(target.power_mode or "default")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
-
-import msgspec
+from contextlib import contextmanager
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import machine
-from edge_fiqa.engines.build_progress import BuildProgress, Report, reporter
+from edge_fiqa.engines.build_series import BuildSeries, RunningBuild, building_series
 from edge_fiqa.engines.trt.api import Log
-from edge_fiqa.engines.trt.build import OnProgress, PlanJob, build_plan
+from edge_fiqa.engines.trt.build import PlanJob, build_plan
+from edge_fiqa.engines.trt.build_monitor import OnProgress
 from edge_fiqa.engines.trt.child import build_in_child
 from edge_fiqa.engines.trt.device import CudaDevice
 from edge_fiqa.engines.trt.plans import PlanStore, log
+from edge_fiqa.engines.trt.portable_plans import PortablePlans, read_portable
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import Segment
 
@@ -31,6 +29,7 @@ class Supply:
     """Gives an engine the plans of its bundle. Used on the engine's thread only.
 
     cancelled: once set, the build that runs ends at its next step, and no other build starts.
+    portable: plans in the bundle that run here; nothing is built then.
     """
 
     def __init__(
@@ -40,18 +39,20 @@ class Supply:
         device: CudaDevice,
         log: Log,
         cancelled: threading.Event,
+        portable: PortablePlans | None = None,
     ) -> None:
         self._bundle, self.store, self._device, self._log = bundle, store, device, log
-        self._cancelled = cancelled
-        self._report: Report | None = None
-        self._number = self._count = 0
+        self._cancelled, self._portable = cancelled, portable
+        self._series: BuildSeries | None = None
 
     def take(self, segment: Segment, batch: int) -> bytes:
         """Return the plan: read from its file, or built now and saved."""
+        if self._portable is not None:
+            return read_portable(self._bundle, self._portable.plans[segment.name])
         data, reason = self.store.load(segment, batch)
         if data is not None:
             return data
-        if self._report is None:
+        if self._series is None:
             with self.numbered_builds([(segment, batch)]):
                 return self._build_and_report(segment, batch, reason)
         return self._build_and_report(segment, batch, reason)
@@ -66,69 +67,51 @@ class Supply:
     @contextmanager
     def numbered_builds(self, keys: PlanKeys) -> Iterator[None]:
         """Report each build within this context as number i of the n builds that `keys` needs."""
-        self._count, self._number = len(self._lacking(keys)), 0
-        self._report = reporter()
-        try:
-            yield
-        finally:
-            report, self._report = self._report, None
-            with suppress(OSError, ValueError):
-                report(None)
+        with building_series(len(self._lacking(keys))) as self._series:
+            try:
+                yield
+            finally:
+                self._series = None
 
     def _lacking(self, keys: PlanKeys) -> PlanKeys:
+        if self._portable is not None:
+            return []
         return [key for key in dict.fromkeys(keys) if self.store.lacks(*key)]
 
     def _build_and_report(self, segment: Segment, batch: int, reason: str) -> bytes:
-        self._number += 1
-        self._count = max(self._count, self._number)
-        start_s = time.monotonic()
-        event = BuildProgress(
-            number=self._number, count=self._count, segment=segment.name, batch=batch, reason=reason
-        )
+        assert self._series is not None
+        with self._series.build(segment.name, batch, reason) as running:
+            return self._build_and_save(segment, batch, running)
 
-        def report(**changes: Any) -> None:
-            self._say(event, elapsed_s=time.monotonic() - start_s, **changes)
-
-        def on_progress(phase: str, share: float) -> None:
-            report(phase=phase, share=share)
-
-        try:
-            data = self._build_and_save(segment, batch, event, on_progress)
-        except BaseException:
-            report(state="failed")
-            raise
-        report(state="built", share=1.0)
-        return data
-
-    def _build_and_save(
-        self, segment: Segment, batch: int, event: BuildProgress, on_progress: OnProgress
-    ) -> bytes:
+    def _build_and_save(self, segment: Segment, batch: int, running: RunningBuild) -> bytes:
         self._check_not_cancelled()
-        with self.store.building(self._cancelled, lambda: self._say(event, state="waiting")):
+        with self.store.building(self._cancelled, lambda: running.say(state="waiting")):
             data, _ = self.store.load(segment, batch)  # another process may have built it
             if data is not None:
                 return data
-            self._say(event)
+            running.say()
             state = machine.read_machine()
-            data = self._run_builder(self._job(segment, batch), state.available_mb, on_progress)
+            data = self._run_builder(self._job(segment, batch), state.available_mb, running)
             self._save(segment, batch, data, state.power_mode)
         return data
 
     def _job(self, segment: Segment, batch: int) -> PlanJob:
-        onnx = self._bundle.file_of(segment).resolve()
-        return PlanJob(segment.name, str(onnx), batch, self.store.options, str(self.store.timing))
+        onnx = str(self._bundle.file_of(segment).resolve())
+        capabilities = () if self._log.api.tunes else (self._device.sm,)
+        timing = str(self.store.timing)
+        return PlanJob(segment.name, onnx, batch, self.store.options, timing, capabilities)
 
     def _run_builder(
         self, job: PlanJob, available_mb: int | None, on_progress: OnProgress
     ) -> bytes:
         self._device.synchronise()  # tactics are timed on an idle device
         if self._in_child(available_mb):
-            return build_in_child(job, self._cancelled, on_progress)
+            return build_in_child(job, self._log.api, self._cancelled, on_progress)
         return build_plan(job, self._log, self._cancelled, on_progress)
 
     def _save(self, segment: Segment, batch: int, data: bytes, power_mode: str | None) -> None:
         """Save a plan that was built in `power_mode`. The store keeps plans of its own mode only."""
-        if power_mode == self.store.target.power_mode:
+        if not self._log.api.tunes or power_mode == self.store.target.power_mode:
             self.store.save(segment, batch, data)
             return
         log.warning(
@@ -146,8 +129,3 @@ class Supply:
         little = available_mb is not None and available_mb < LITTLE_MEMORY_MB
         child = self.store.options.child
         return child == "always" or (child == "auto" and little)
-
-    def _say(self, event: BuildProgress, **changes: Any) -> None:
-        if self._report is not None:
-            with suppress(OSError, ValueError):
-                self._report(msgspec.structs.replace(event, **changes))

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge_fiqa.engines.build_progress import BuildProgress, ProgressLines
+from edge_fiqa.engines.build_progress import BuildProgress, ProgressLines, Repeating
 from edge_fiqa.gateway.service.notify import notify
 
 STATUS_S = 1.0  # between two messages to the service manager
@@ -31,7 +31,7 @@ class BuildWatch:
         report: Callable[[BuildProgress | None], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._report, self._clock = report or ProgressLines(), clock
+        self._report, self._clock = report or Repeating(ProgressLines()), clock
         self._lock = threading.Lock()
         self.now: str | None = None
         self.heard_at = self._notified_at = -PATIENCE_S

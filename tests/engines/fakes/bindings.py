@@ -23,6 +23,7 @@ def make_enum(name, members):
     for member, value in members.items():
         kind.members[member] = Member(name, member, value)
         setattr(kind, member, kind.members[member])
+    kind.__members__ = kind.members
     return kind
 
 

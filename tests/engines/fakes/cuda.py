@@ -36,6 +36,8 @@ class World:
         self.complaints, self.events = [], []
         self.on_step = lambda phase, step: None  # called before each step of a build is done
         self.refusing = False  # segments are not enqueued
+        self.no_streams = False
+        self.pushed = 0  # contexts in use, on all threads
         self.broken = False  # every call fails from now on, as after an illegal access
         self.lock = threading.RLock()
         self._contexts = threading.local()
@@ -158,16 +160,20 @@ def pycuda_driver(world):
 
     class Context:
         def push(self):
+            world.pushed += 1
             world.stack.append(self)
 
         @staticmethod
         def pop():
             here()
+            world.pushed -= 1
             world.stack.pop()
 
     class Stream:
         def __init__(self, flags=0):
             here()
+            if world.no_streams:
+                raise errors["MemoryError"]("cuStreamCreate failed: out of memory")
             self.handle, self._thread = world.number(), threading.get_ident()
             self._queue = world.streams[self.handle] = Queue(self._thread)
             if flags != 1:
@@ -183,7 +189,7 @@ def pycuda_driver(world):
                 raise errors["LaunchError"](f"cuStreamSynchronize failed: {exc}") from exc
 
         def __del__(self):
-            if not world.stack:
+            if not world.stack and hasattr(self, "handle"):
                 world.complaints.append("a stream outlived its context")
 
     class Event:

@@ -1,10 +1,12 @@
 """A `tensorrt` module of one version, over ONNX Runtime: what that version's bindings offer, no more.
 
 It does what TensorRT does when used wrongly: None, False, an error in the log, or a crash.
+Whether a graph is taken and a plan comes of it, NVIDIA's own parser and builder say, where they are
+installed (see `nvidia`); without them it is the parser's lists (see `operators`). Phases of a build are
+those that were recorded of a real one. Only execution is made up.
 """
 
 import json
-import threading
 import types
 from pathlib import Path
 
@@ -12,13 +14,38 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from . import nvidia
 from .bfloat import rounded, uses_bfloat16
 from .bindings import Member, make_class, make_enum
 from .cuda import Crash, IllegalAddressError
 from .operators import refusals
 
 MAGIC = b"fake plan\n"
+PHASES = json.loads(nvidia.PHASES_FILE.read_text(encoding="utf-8"))["events"]
+CANCELLED = (
+    "IBuilder::buildSerializedNetwork: Error Code 7: BuildCanceled (Build canceled by user In next at "
+    "/_src/optimizer/common/scopedProgressReporter.cpp:92)"
+)
 TYPES = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorProto.FLOAT: "FLOAT"}
+
+
+def judged(path):
+    """(taken, [(desc, node, name, operator)], what the log says) of a parser that reads this file."""
+    if nvidia.library() is not None:
+        return nvidia.parsed(path)
+    try:
+        onnx.load(path)
+    except Exception as exc:
+        desc = f"Assertion failed: model->ParseFromCodedStream(&codedInput): {exc}"
+        return False, [(desc, -1, "", "")], [f"(deserializeOnnxModel): {desc}"]
+    return True, [], []
+
+
+def verdict(path, shapes, config):
+    """Errors of a real builder, of which there are none for what it does not know."""
+    if nvidia.library() is None or "VERSION_COMPATIBLE" in config._flags:
+        return []
+    return nvidia.refused(path, shapes, config._workspace)
 
 
 def make_tensorrt(api, world):
@@ -94,27 +121,30 @@ def make_tensorrt(api, world):
             self._shape = Dims(d.dim_value or -1 for d in dims)
 
     class INetworkDefinition:
-        def __init__(self):
-            self._model, self._inputs = None, []
+        def __init__(self, log):
+            self._log, self._model, self._path, self._inputs = log, None, None, []
 
         def get_input(self, index):
+            if not 0 <= index < len(self._inputs):
+                say(self._log, "INetworkDefinition::getInput: Error Code 3: API Usage Error (...)")
+                return None
             return self._inputs[index]
 
     class ParserError:
-        def __init__(self, text):
-            self._text = text
+        def __init__(self, desc, node=-1, name="", operator=""):
+            self._said = desc, node, name, operator
 
         def desc(self):
-            return self._text
+            return self._said[0]
 
         def node(self):
-            return 0
+            return self._said[1]
 
         def node_name(self):
-            return "node"
+            return self._said[2]
 
         def node_operator(self):
-            return "operator"
+            return self._said[3]
 
     class OnnxParser:
         def __init__(self, network, logger):
@@ -122,14 +152,18 @@ def make_tensorrt(api, world):
             self._network, self._logger, self._errors = network, logger, []
 
         def parse_from_file(self, model):
-            try:
-                loaded = onnx.load(model)  # large constants lie beside it
-            except Exception as exc:
-                self._errors.append(f"cannot read: {exc}")
-                say(self._logger, "ModelImporter: failed to parse")
+            taken, errors, logged = judged(model)
+            self._errors += errors
+            for text in logged:
+                say(self._logger, text)
+            if not taken:
                 return False
-            self._errors += refusals(loaded)
-            self._network._model = loaded
+            loaded = onnx.load(model)  # large constants lie beside it
+            for reason in refusals(loaded):  # of parsers before the one that is installed
+                self._errors.append(("false", 0, "n", reason))
+                say(self._logger, "ModelImporter.cpp:142: --- Begin node ---\nNode name: n")
+                say(self._logger, "ModelImporter.cpp:143: --- End node ---")
+            self._network._model, self._network._path = loaded, model
             self._network._inputs += [kinds["ITensor"](value) for value in loaded.graph.input]
             return not self._errors
 
@@ -138,7 +172,10 @@ def make_tensorrt(api, world):
             return len(self._errors)
 
         def get_error(self, index):
-            return kinds["ParserError"](self._errors[index])
+            if not 0 <= index < len(self._errors):
+                say(self._logger, "vector::_M_range_check")
+                return None
+            return kinds["ParserError"](*self._errors[index])
 
     class IOptimizationProfile:
         def __init__(self):
@@ -150,10 +187,12 @@ def make_tensorrt(api, world):
     class IBuilderConfig:
         def __init__(self, log):
             self._log, self._flags, self._profiles = log, {"TF32"}, []
+            self._workspace, self._capabilities = None, []
             self._cache = self._progress_monitor = None
             self._builder_optimization_level, self._max_aux_streams = 3, -1
 
-        def set_memory_pool_limit(self, pool, pool_size): ...
+        def set_memory_pool_limit(self, pool, pool_size):
+            self._workspace = pool_size
 
         def set_flag(self, flag):
             self._flags.add(flag.name)
@@ -162,20 +201,36 @@ def make_tensorrt(api, world):
             self._flags.discard(flag.name)
 
         def add_optimization_profile(self, profile):
-            if not profile._shapes:
-                return -1
+            """What lacks in it comes out at the build; only what contradicts itself comes out here."""
+            for low, usual, high in profile._shapes.values():
+                if not all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)):
+                    say(self._log, "IOptimizationProfile::isValid: Error Code 4: API Usage Error")
+                    return -1
             self._profiles.append(profile)
             return len(self._profiles) - 1
 
         def create_timing_cache(self, serialized_timing_cache):
-            return kinds["ITimingCache"](self, bytes(serialized_timing_cache))
+            """Of what another version or device wrote it makes an empty one."""
+            data, own = bytes(serialized_timing_cache), api["version"].encode()
+            if data and not data.startswith(own + b"\n"):
+                say(self._log, "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime")
+                data = b""
+            return kinds["ITimingCache"](self, data or own + b"\n")
 
         def set_timing_cache(self, cache, ignore_mismatch):
-            own = api["version"].encode()
-            if cache._data and not cache._data.startswith(own + b"\n"):
-                return False
-            cache._data = cache._data or own + b"\n"
             self._cache = cache
+            return True
+
+        @property
+        def num_compute_capabilities(self):
+            return len(self._capabilities)
+
+        @num_compute_capabilities.setter
+        def num_compute_capabilities(self, count):
+            self._capabilities = ["CURRENT"] * count
+
+        def set_compute_capability(self, compute_capability, index):
+            self._capabilities[index] = compute_capability.name
             return True
 
         def get_timing_cache(self):
@@ -183,7 +238,8 @@ def make_tensorrt(api, world):
 
     class Builder:
         def __init__(self, logger):
-            current()
+            if api["enums"].get("ComputeCapability") is None:
+                current()
             inited(logger, "ILogger")
             self._log = logger
 
@@ -191,7 +247,7 @@ def make_tensorrt(api, world):
             typed = 1 << int(enums["NetworkDefinitionCreationFlag"].STRONGLY_TYPED)
             if flags != typed:
                 raise AssertionError(f"network flags {flags:b} are not those of strong typing")
-            return kinds["INetworkDefinition"]()
+            return kinds["INetworkDefinition"](self._log)
 
         def create_builder_config(self):
             return kinds["IBuilderConfig"](self._log)
@@ -200,72 +256,77 @@ def make_tensorrt(api, world):
             return kinds["IOptimizationProfile"]()
 
         def build_serialized_network(self, network, config):
-            current()
+            if not config._capabilities:
+                current()
             entry = network._inputs[0]
-            batch = next(iter(entry.shape))
-            if batch < 0:
-                if not config._profiles or entry.name not in config._profiles[0]._shapes:
-                    say(
-                        self._log,
-                        "Network has dynamic inputs, but no optimization profile has been defined",
-                    )
-                    return None
-                low, _, high = (shape[0] for shape in config._profiles[0]._shapes[entry.name])
-            else:
-                low = high = batch
+            shapes = self._shapes(entry, config)
+            if shapes is None:
+                return None
+            if config._cache is not None:
+                world.events.append("hit" if b"timed" in config._cache._data else "miss")
+            if not self._phases(config):
+                say(self._log, CANCELLED)
+                return None
+            for text in verdict(network._path, shapes, config):
+                say(self._log, text)
+                return None
+            low, high = shapes[0][0], shapes[2][0]
             model = onnx.ModelProto.FromString(network._model.SerializeToString())
             if low == high:
                 for value in [*model.graph.input, *model.graph.output]:
                     value.type.tensor_type.shape.dim[0].dim_value = high
-            if config._cache is not None:
-                world.events.append("hit" if b"timed" in config._cache._data else "miss")
-            if config._progress_monitor is not None and not self._phases(config):
-                return None
             head = {
                 "version": api["version"], "sm": list(world.sm), "low": low, "high": high,
                 "flags": sorted(config._flags), "level": config.builder_optimization_level,
+                "capabilities": config._capabilities, "name": Path(network._path).name,
             }  # fmt: skip
             world.events.append("build")
             body = model.SerializeToString()
             return kinds["IHostMemory"](MAGIC + json.dumps(head).encode() + b"\n" + body)
 
+        def _shapes(self, entry, config):
+            """(min, opt, max) of the input, or None where they are not known."""
+            said = "IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error "
+            if next(iter(entry.shape)) >= 0:
+                return (tuple(entry.shape),) * 3
+            if not config._profiles:
+                say(
+                    self._log,
+                    f"{said}(Network has dynamic or shape inputs, but no optimization ...",
+                )
+                return None
+            if entry.name not in config._profiles[0]._shapes:
+                say(
+                    self._log, f"{said}(Dynamic input tensor {entry.name} is missing dimensions ..."
+                )
+                return None
+            return config._profiles[0]._shapes[entry.name]
+
         def _phases(self, config):
-            """Phases within phases, told by another thread. False if one of the steps said stop."""
-            monitor, going = config._progress_monitor, []
-            inited(monitor, "IProgressMonitor")
-
-            def phase(name, parent, steps, inner=None):
-                monitor.phase_start(name, parent, steps)
-                try:
-                    for step in range(steps):
-                        if inner is not None and step == 0 and not inner():
-                            return False
-                        if name == "Timing graph nodes" and config._cache is not None:
-                            config._cache._data += b"timed\n"
-                        world.on_step(name, step)
-                        if not monitor.step_complete(name, step):
-                            return False
-                finally:
-                    monitor.phase_finish(name)
+            """Those of a real build, on the thread that builds. False if one of the steps said stop."""
+            monitor = config._progress_monitor
+            if monitor is None:
                 return True
+            inited(monitor, "IProgressMonitor")
+            try:
+                return all(self._phase(monitor, config, *event) for event in PHASES)
+            except Exception as exc:  # the bindings print it, and the builder takes it for "stop"
+                world.complaints.append(f"the progress monitor raised {exc!r}")
+                return False
 
-            def tell():
-                try:
-                    timing = ("Timing graph nodes", "Computing profile costs", 4)
-                    costs = (
-                        "Computing profile costs",
-                        "Building Engine",
-                        2,
-                        lambda: phase(*timing),
-                    )
-                    going.append(phase("Building Engine", None, 2, lambda: phase(*costs)))
-                except Exception as exc:  # the bindings print it and go on
-                    world.complaints.append(f"the progress monitor raised {exc!r}")
-
-            thread = threading.Thread(target=tell)
-            thread.start()
-            thread.join()
-            return going == [True]
+        def _phase(self, monitor, config, what, name, *numbers):
+            if what == "start":
+                monitor.phase_start(name, *numbers)
+            elif what == "finish":
+                monitor.phase_finish(name)
+            else:
+                for step in range(numbers[0], numbers[1] + 1):
+                    if name == "Timing graph nodes" and config._cache is not None:
+                        config._cache._data += b"timed\n"
+                    world.on_step(name, step)
+                    if not monitor.step_complete(name, step):
+                        return False
+            return True
 
     class Runtime:
         def __init__(self, logger):
@@ -286,7 +347,11 @@ def make_tensorrt(api, world):
         def deserialize_cuda_engine(self, serialized_engine):
             current()
             if not serialized_engine.startswith(MAGIC):
-                say(self._log, "Serialization assertion magicTagRead == kMAGIC_TAG failed")
+                say(
+                    self._log,
+                    "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization "
+                    "assertion header.magicTag == kEXPECTED_MAGIC_TAG failed.)",
+                )
                 return None
             head, _, body = serialized_engine[len(MAGIC) :].partition(b"\n")
             head = json.loads(head)
@@ -303,7 +368,9 @@ def make_tensorrt(api, world):
             if "EXCLUDE_LEAN_RUNTIME" in head["flags"] and not self._lean:
                 say(self._log, "The engine has no lean runtime")
                 return None
-            if tuple(head["sm"]) != tuple(world.sm):
+            here = f"SM{world.sm[0]}{world.sm[1]}"
+            fits = here in head["capabilities"] if head["capabilities"] else None
+            if not (tuple(head["sm"]) == tuple(world.sm) if fits is None else fits):
                 say(self._log, "The engine plan file is generated on an incompatible device")
                 return None
             return kinds["ICudaEngine"](self._log, head, onnx.ModelProto.FromString(body))
@@ -327,6 +394,7 @@ def make_tensorrt(api, world):
             self._session = ort.InferenceSession(
                 known.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
+            self._operators = [node.name for node in model.graph.node]
             self._tensors = {}
             for mode, values in (("INPUT", model.graph.input), ("OUTPUT", model.graph.output)):
                 for value in values:
@@ -361,8 +429,64 @@ def make_tensorrt(api, world):
             return enums["TensorLocation"].DEVICE
 
         def create_execution_context(self, strategy=None):
+            """A strategy, or a configuration: then kernels are compiled that its cache lacks."""
             current()
+            if isinstance(strategy, kinds.get("IRuntimeConfig", ())):
+                strategy._cache._compiled(self._head)
+                strategy = strategy._strategy
             return kinds["IExecutionContext"](self, strategy)
+
+        def create_engine_inspector(self):
+            return kinds["EngineInspector"](self)
+
+        def create_runtime_config(self):
+            return kinds["IRuntimeConfig"]()
+
+    class EngineInspector:
+        def __init__(self, engine):
+            self._engine = engine
+
+        def get_engine_information(self, format):
+            """One kernel for each operator, which is what is made up here."""
+            layers = [{"Name": name, "LayerType": "made up"} for name in self._engine._operators]
+            return json.dumps({"Layers": layers})
+
+    class IRuntimeConfig:
+        def __init__(self):
+            self._strategy = self._cache = None
+            self._dynamic_shapes_kernel_specialization_strategy = None
+
+        def set_execution_context_allocation_strategy(self, strategy):
+            self._strategy = strategy
+
+        def create_runtime_cache(self):
+            return kinds["IRuntimeCache"]()
+
+        def set_runtime_cache(self, cache=None):
+            self._cache = cache
+            return True
+
+    class IRuntimeCache:
+        """One line for the device, one for each plan's kernels."""
+
+        def __init__(self):
+            self._head, self._plans = f"{api['version']} {world.sm} {world.cuda}", []
+
+        def _compiled(self, head):
+            plan = json.dumps(head, sort_keys=True)
+            if plan not in self._plans:
+                self._plans.append(plan)
+                world.events.append("compile")
+
+        def serialize(self):
+            return kinds["IHostMemory"]("\n".join([self._head, *self._plans]).encode())
+
+        def deserialize(self, blob):
+            head, *plans = bytes(blob).decode(errors="replace").split("\n")
+            if head != self._head:
+                return False
+            self._plans = plans
+            return True
 
     class IExecutionContext:
         def __del__(self):
@@ -445,12 +569,14 @@ def make_tensorrt(api, world):
     for implementation in (
         ILogger, IProgressMonitor, IHostMemory, ITimingCache, ITensor, INetworkDefinition, ParserError,
         OnnxParser, IOptimizationProfile, IBuilderConfig, Builder, Runtime, ICudaEngine,
-        IExecutionContext,
+        IExecutionContext, IRuntimeConfig, IRuntimeCache, EngineInspector,
     ):  # fmt: skip
         name = implementation.__name__
         own = {k.split(".")[1]: v for k, v in members.items() if k.split(".")[0] == name}
+        if not own:  # this library has no such class
+            continue
         kinds[name] = make_class(name, implementation, own, check)
-        if name not in ("IHostMemory", "ITensor", "ParserError", "ITimingCache"):
+        if name not in ("IHostMemory", "ITensor", "ParserError", "ITimingCache", "IRuntimeCache"):
             setattr(module, name, kinds[name])
     for name, kind in enums.items():
         owner, _, short = name.rpartition(".")

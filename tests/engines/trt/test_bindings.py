@@ -15,7 +15,7 @@ import pytest
 
 from edge_fiqa.engines.trt import plans as trt_plans
 from tests.engines.conftest import extract, fakes
-from tests.needs import need
+from tests.needs import missing, need
 
 ENGINE = Path(trt_plans.__file__).parent
 LIBRARIES = {  # what the bindings need to be importable: it returns nothing, so nothing can be made
@@ -37,20 +37,29 @@ def test_the_extracts_are_those_of_the_published_bindings(version, shared):
 
 
 def used_names():
-    """Every `trt.Name` and `trt.Name.MEMBER` in the engine's source."""
+    """Every `module.Name` and `module.Name.MEMBER` of a library in the engine's source."""
     text = "".join(path.read_text(encoding="utf-8") for path in ENGINE.glob("*.py"))
-    return set(re.findall(r"\btrt\.([A-Z]\w*(?:\.\w+)*)", text))
+    return set(re.findall(r"\bmodule\.([A-Z]\w*(?:\.\w+)*)", text))
+
+
+def of_tensorrt(names):
+    """Without what TensorRT for RTX alone has, which is reached on its branches only."""
+    return {name for name in names if name.split(".")[0] not in extract.RTX_ENUMS}
+
+
+def known_names(api):
+    known = {name.split(".")[0] for name in api["members"]} | set(api["enums"])
+    known |= {f"{owner}.{m}" for owner, members in api["enums"].items() for m in members}
+    return known | set(api["members"])
 
 
 def test_every_name_in_the_code_is_in_every_version():
     names = used_names()
     assert {"Builder", "BuilderFlag.TF32", "DataType.UINT8", "ILogger.Severity.ERROR"} <= names
+    assert {"ComputeCapability", "IProgressMonitor"} <= names
+    assert names <= known_names(extract.load(extract.RTX))
     for version in extract.VERSIONS:
-        api = extract.load(version)
-        known = {name.split(".")[0] for name in api["members"]} | set(api["enums"])
-        known |= {f"{owner}.{m}" for owner, members in api["enums"].items() for m in members}
-        known |= set(api["members"])
-        assert names <= known, version
+        assert of_tensorrt(names) <= known_names(extract.load(version)), version
 
 
 def test_every_name_that_is_listed_is_in_every_version():
@@ -103,16 +112,17 @@ for name in names:
 print(json.dumps([trt.__version__, {{name: find(name).__doc__ or "" for name in listed}}]))
 sys.modules["tensorrt"] = trt
 sys.path.insert(0, {str(ENGINE.parents[2])!r})
-from edge_fiqa.engines.trt.api import Log, CAN_BUILD, make
-from edge_fiqa.engines.trt.build import BuildMonitor
+from edge_fiqa.engines.trt.api import Log, need, trt_api
+from edge_fiqa.engines.trt.build_monitor import BuildMonitor, native_monitor
 import threading
 from edge_fiqa.errors import EngineFailed
-log = Log()
-log.log(trt.ILogger.Severity.ERROR, "first"); log.log(trt.ILogger.Severity.INFO, "second")
-assert CAN_BUILD and log.take() == "first" and log.take() == "TensorRT gave no reason"
-assert BuildMonitor(lambda *said: None, threading.Event()).step_complete("p", 1)
+log = Log(trt_api())
+log.native.log(trt.ILogger.Severity.ERROR, "first"); log.native.log(trt.ILogger.Severity.INFO, "2")
+assert trt_api().can_build and log.take() == "first" and log.take() == "TensorRT gave no reason"
+monitor = BuildMonitor(lambda *said: None, threading.Event())
+assert native_monitor(trt, monitor).step_complete("p", 1)
 try:
-    make(trt.Builder, "a builder", log, log)
+    need(log, "cannot make a builder", trt.Builder, log.native)
 except EngineFailed as exc:
     print(exc)
 """
@@ -121,7 +131,7 @@ except EngineFailed as exc:
     ]
     done = subprocess.run(
         [sys.executable, "-c", code],
-        input=json.dumps([sorted(used_names()), listed]),
+        input=json.dumps([sorted(of_tensorrt(used_names())), listed]),
         env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -284,7 +294,16 @@ def test_no_fake_stays_behind():
     with pytest.MonkeyPatch.context() as patched:
         fakes.install(patched, fakes.World(), extract.load("10.3"))
         before = importlib.import_module("edge_fiqa.engines.trt.api")
-        assert before.VERSION == "10.3.0"
+        assert before.trt_api().version == "10.3.0"
     now = sys.modules.get("edge_fiqa.engines.trt.api")
     assert now is not before
     assert "pycuda.driver" not in sys.modules or hasattr(sys.modules["pycuda.driver"], "__file__")
+
+
+def test_the_extract_of_the_other_library_is_that_of_its_bindings():
+    real = fakes.nvidia.library()
+    if real is None:
+        missing("TensorRT for RTX is not installed; pip install 'edge-fiqa[rtx]'")
+    if not real.__version__.startswith(extract.RTX.removeprefix("rtx-")):
+        pytest.skip(f"no extract of TensorRT for RTX {real.__version__}")
+    assert extract.load(extract.RTX) == extract.of_bindings(real)

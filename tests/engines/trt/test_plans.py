@@ -67,7 +67,7 @@ def test_power_modes_have_plans_of_their_own(store):
     assert store().load(BODY, 1)[0] == b"plan"
 
 
-@pytest.mark.parametrize("option", [{"level": 5}, {"tf32": True}, {"workspace_mb": 1}])
+@pytest.mark.parametrize("option", [{"level": 5}, {"tf32": True}, {"workspace_mb": 64}])
 def test_other_options_make_it_stale(store, option):
     store().save(BODY, 1, b"plan")
     assert store(**option).load(BODY, 1) == (None, "it was built with other options")
@@ -183,7 +183,7 @@ def test_a_bundle_whose_exits_the_device_decided_says_what_to_do(bundle, tmp_pat
 
 @pytest.mark.parametrize(
     "wrong", [{"batches": ()}, {"batches": (4, 2)}, {"batches": (0, 1)}, {"batches": (1, 65)},
-              {"level": 6}, {"workspace_mb": -1}],
+              {"level": 6}, {"workspace_mb": -1}, {"workspace_mb": 1}],
 )  # fmt: skip
 def test_options_that_cannot_be(wrong):
     with pytest.raises(ValueError, match=r"batches|level|workspace_mb"):

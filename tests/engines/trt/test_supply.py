@@ -102,7 +102,7 @@ def test_shares_rise_through_the_builders_phases(gpu, bundle):
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert len(set(shares)) >= 7
-    assert {event.phase for event in steps} >= {"Building Engine", "Timing graph nodes"}
+    assert {event.phase for event in steps} >= {"Building engine", "Timing graph nodes"}
     assert steps[0].reason == "it was never built"
 
 

@@ -1,11 +1,13 @@
 """What the engine uses of TensorRT's Python bindings, per version, taken from dumps of the real ones.
 
     python tests/engines/trt_api/extract.py FOLDER_OF_DUMPS
+    python tests/engines/trt_api/extract.py rtx                 those of the installed TensorRT for RTX
 
 A name that a version lacks is missing in its file: code that uses it without looking fails there.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -31,17 +33,32 @@ USED = {
     "Runtime": "__init__ deserialize_cuda_engine load_runtime engine_host_code_allowed",
     "ICudaEngine": (
         "num_io_tensors get_tensor_name get_tensor_mode get_tensor_dtype get_tensor_shape "
-        "get_tensor_format get_tensor_location device_memory_size_v2 create_execution_context"
+        "get_tensor_format get_tensor_location device_memory_size_v2 create_execution_context "
+        "create_engine_inspector"
     ),
+    "EngineInspector": "get_engine_information",
     "IExecutionContext": ("set_input_shape set_tensor_address set_device_memory execute_async_v3"),
     "ILogger": "__init__ log",
     "IProgressMonitor": "__init__ phase_start step_complete phase_finish",
 }
+RTX = "rtx-1.7"
+RTX_USED = {
+    "IBuilderConfig": "num_compute_capabilities set_compute_capability",
+    "ICudaEngine": "create_runtime_config",
+    "IRuntimeConfig": (
+        "set_execution_context_allocation_strategy dynamic_shapes_kernel_specialization_strategy "
+        "create_runtime_cache set_runtime_cache"
+    ),
+    "IRuntimeCache": "serialize deserialize",
+}
+"""What only TensorRT for RTX is asked for."""
+RTX_ENUMS = ["ComputeCapability", "DynamicShapesKernelSpecializationStrategy"]
 ENUMS = [
     "BuilderFlag",
     "DataType",
     "ExecutionContextAllocationStrategy",
     "ILogger.Severity",
+    "LayerInformationFormat",
     "MemoryPoolType",
     "NetworkDefinitionCreationFlag",
     "ProfilingVerbosity",
@@ -66,6 +83,39 @@ def extract(dump):
     return {"version": dump["_meta"]["tensorrt_version"], "members": members, "enums": enums}
 
 
+def of_bindings(module):
+    """The same of bindings that can be imported, from their docstrings. For TensorRT for RTX."""
+    members = {}
+    for used in (USED, RTX_USED):
+        for owner, names in used.items():
+            for name in names.split():
+                members[f"{owner}.{name}"] = _described(getattr(getattr(module, owner), name), name)
+    enums = {}
+    for name in [*ENUMS, *RTX_ENUMS]:
+        kind = module
+        for part in name.split("."):
+            kind = getattr(kind, part)
+        enums[name] = {member: int(value) for member, value in kind.__members__.items()}
+    return {"version": module.__version__, "members": members, "enums": enums}
+
+
+def _described(thing, name):
+    """One line: the overloads of a method, or the type of a property."""
+    if isinstance(thing, property):
+        kind = _short(thing.fget.__doc__.split("->")[1].strip())
+        if thing.fset is None:
+            return f"{name}: {kind} [read-only]"
+        taken = re.search(r"arg1: (.+)\)", thing.fset.__doc__)
+        taken = kind if taken is None else _short(taken[1])
+        return f"{name}: {kind} [read/write]" + (f" set: {taken}" if taken != kind else "")
+    lines = re.findall(rf"^(?:\d+\. )?({name}\(self: .*)$", thing.__doc__, re.MULTILINE)
+    return " | ".join(map(_short, lines))
+
+
+def _short(text):
+    return re.sub(r"tensorrt_rtx_bindings\.tensorrt_rtx\.|nvinfer1::", "", text)
+
+
 def load(version):
     return json.loads((HERE / f"{version}.json").read_text(encoding="utf-8"))
 
@@ -77,5 +127,13 @@ def main(folder):
         (HERE / f"{version}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def main_rtx():
+    import tensorrt_rtx_libs  # noqa: F401
+    import tensorrt_rtx_bindings as module  # isort: skip
+
+    text = json.dumps(of_bindings(module), indent=1)
+    (HERE / f"{RTX}.json").write_text(text + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main_rtx() if sys.argv[1] == "rtx" else main(Path(sys.argv[1]))

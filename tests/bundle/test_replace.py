@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from edge_fiqa.build import replace
 from edge_fiqa.build.builder import build_bundle
-from edge_fiqa.build.replace import check_replaceable, folder_beside, put_in_place
+from edge_fiqa.bundle import replace
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import MANIFEST
+from edge_fiqa.bundle.replace import check_replaceable, folder_beside, put_in_place
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.errors import ConfigError
 
@@ -112,7 +112,7 @@ def test_file_systems_that_cannot_exchange(copy, tmp_path, monkeypatch, code):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from edge_fiqa.build import replace
+from edge_fiqa.bundle import replace
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 rename, calls = Path.rename, []
 def counted(*names):
