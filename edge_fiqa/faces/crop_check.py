@@ -42,6 +42,8 @@ eighth of their light reach down to 1.1."""
 LEAST_DETAIL: Final = 0.2
 """The same as a share of the standard deviation of all. Blurred test faces reach down to 0.31."""
 OTHER_SIZE: Final = "looks like an aligned crop of another size; --aligned takes it as such"
+ONE_THREAD_PRODUCTS: Final = 1 << 17
+"""Multiplications of two matrices that OpenBLAS does not yet spread over threads, with a reserve."""
 SWAPPED: Final = "channels look swapped (BGR for RGB)"
 
 
@@ -180,16 +182,29 @@ def _network(inputs: Array, constants: dict[str, Array]) -> Array:
     for layer, side in (("conv1", 5), ("conv2", 3), ("conv3", 3)):
         maps = _convolve(maps, constants[layer], constants[f"{layer}_bias"], side)
     flat = maps.reshape(len(maps), -1)
-    hidden = np.maximum(flat @ constants["full1"] + constants["full1_bias"], 0)
-    return np.asarray(hidden @ constants["full2"] + constants["full2_bias"])
+    hidden = np.maximum(_product(flat, constants["full1"]) + constants["full1_bias"], 0)
+    return np.asarray(_product(hidden, constants["full2"]) + constants["full2_bias"])
 
 
 def _convolve(maps: Array, weights: Array, bias: Array, side: int) -> Array:
     """(N, H, W, C) maps, (C * side * side, K) weights -> (N, H', W', K) after ReLU, stride 2."""
     windows = sliding_window_view(maps, (side, side), axis=(1, 2))[:, ::2, ::2]
     count, height, width = windows.shape[:3]
-    product = windows.reshape(count * height * width, -1) @ weights + bias
+    product = _product(windows.reshape(count * height * width, -1), weights) + bias
     return np.asarray(np.maximum(product, 0).reshape(count, height, width, -1))
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a @ b in blocks that OpenBLAS computes in this thread.
+
+    A fork stops the threads of OpenBLAS, and whoever waits for one of them then waits for ever. Matrices
+    are spread from 2^18 multiplications on, one row by a matrix much earlier.
+    """
+    rows = max(1, ONE_THREAD_PRODUCTS // b.size)
+    blocks = (a[start : start + rows] for start in range(0, len(a), rows))
+    return np.concatenate(
+        [block @ b if len(block) > 1 else (block.repeat(2, axis=0) @ b)[:1] for block in blocks]
+    )
 
 
 @cache
