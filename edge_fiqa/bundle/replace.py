@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +15,9 @@ from typing import Final
 
 from edge_fiqa.bundle.manifest import MANIFEST, old_place, read_manifest
 from edge_fiqa.errors import BundleError, ConfigError
+
+if sys.platform != "win32":
+    import fcntl
 
 BUILDING: Final = ".building"
 """Ends the name of a folder in which a bundle is built, beside its place."""
@@ -66,7 +69,11 @@ def _escaped(name: str) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Whether this folder was locked for the time being: False where another process has it."""
+    """Whether this folder was locked for the time being: False where another process has it, and on
+    Windows, where folders have no locks."""
+    if sys.platform == "win32":
+        yield False
+        return
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -108,6 +115,8 @@ def _remove(old: Path) -> None:
 
 def _exchanged(folder: Path, target: Path) -> bool:
     """Swap both names in one step. False where the system or the file system cannot."""
+    if sys.platform == "win32":
+        return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.cli.printing import say
 from edge_fiqa.engines.owner import Owner
 from edge_fiqa.errors import BackendMissing, ConfigError
 
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     built = _built(bundle, target, capabilities)
     plans = list(built.folder.glob("*.plan"))
     size_mb = sum(path.stat().st_size for path in plans) / 1e6
-    print(
+    say(
         f"{built.folder}: {len(plans)} plans, {size_mb:.1f} MB, for {', '.join(capabilities)}; "
         "run it there with --backend rtx"
     )

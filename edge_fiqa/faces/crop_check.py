@@ -197,8 +197,8 @@ def _convolve(maps: Array, weights: Array, bias: Array, side: int) -> Array:
 def _product(a: Array, b: Array) -> Array:
     """a @ b in blocks that OpenBLAS computes in this thread.
 
-    A fork stops the threads of OpenBLAS, and whoever waits for one of them then waits for ever. Matrices
-    are spread from 2^18 multiplications on, one row by a matrix much earlier.
+    A fork stops the threads of OpenBLAS, and whoever waits for one of them then waits for ever.
+    Products of matrices are spread from 2^18 multiplications on, one row by a matrix much earlier.
     """
     rows = max(1, ONE_THREAD_PRODUCTS // b.size)
     blocks = (a[start : start + rows] for start in range(0, len(a), rows))

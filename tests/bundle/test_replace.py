@@ -126,7 +126,7 @@ if sys.argv[3] == "False":
 else:
     exchanged = replace._exchanged
     replace._exchanged = lambda *names: exchanged(*names) and kill()
-from tests.build.test_replace import replaced
+from tests.bundle.test_replace import replaced
 replaced(Path(sys.argv[1]))
 """
 

@@ -187,12 +187,11 @@ def test_a_child_builds_where_memory_is_short(
     one_version, children, bundle, faces, reference, tmp_path
 ):
     world = one_version()
-    apart = with_options(bundle, tmp_path, child="always")
+    apart = with_garbage(with_options(bundle, tmp_path, child="always"), BODIES[1])
     with open_engine(apart, "trt") as engine:
         _, scores = engine.run(BODIES[0], faces)
         np.testing.assert_allclose(scores[:, 0], reference[:, 0], atol=1e-5)
         assert "build" not in world.events
-        apart.file_of(BODIES[1]).write_bytes(b"garbage")
         with pytest.raises(EngineFailed, match=r"child process failed: TensorRT .* cannot parse"):
             engine.prepare(faces=[1])
 

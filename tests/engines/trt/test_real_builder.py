@@ -154,8 +154,12 @@ def test_a_compute_capability_is_one_that_it_builds_for(copy, api, log):
 
 def test_ctrl_c_on_the_thread_that_builds_is_heard(copy, log):
     """The bindings print what a callback raises and go on."""
-    with pytest.raises(KeyboardInterrupt):
-        build(job_of(copy), log, lambda phase, share: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build(job_of(copy), log, lambda phase, share: signal.raise_signal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_listener_that_fails_is_not_a_build_that_was_stopped(copy, log):
@@ -250,9 +254,8 @@ def vit_s(tmp_path_factory):
 
     def file_of(precision):
         path = folder / f"{precision}.onnx"
-        store = WeightStore(folder, "weights.bin")
-        onnx.save(store.add(segment_graph(weights, Segment(2, 2), precision)), str(path))
-        store.close()
+        with WeightStore(folder, f"{precision}.bin") as store:
+            onnx.save(store.add(segment_graph(weights, Segment(2, 2), precision)), str(path))
         return path
 
     return file_of
