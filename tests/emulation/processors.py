@@ -29,7 +29,11 @@ from tests.needs import missing, need
 
 GUEST = Path(__file__).with_name("guest.py")
 BOUND = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-3}
-"""Largest difference of a raw score between two processors; a score's deviation is about 0.8."""
+"""Difference of 95 % of the raw scores between two processors; a score's deviation is about 0.8.
+
+No score differs by more than twice that: of INT8, a value that lies between two steps may be rounded
+either way, and 1 % of real faces then differ by more than 5e-3 (docs/forms.md).
+"""
 X86 = {
     "Haswell (AVX2, no VNNI)": "Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid",
     "Goldmont (SSE4.2, no AVX)": "Denverton-v2,-pcid,-x2apic,-tsc-deadline",
@@ -85,10 +89,12 @@ def check_scores(result, here):
                 pairs["faces"] = np.array(here["scores"][name]["faces"])
             for what, expected in pairs.items():
                 if what in scores:
-                    difference = np.abs(np.array(scores[what]) - expected).max()
-                    print(f"{name}, {what}: within {difference:.1e} (bound {bound:.0e})")
-                    if not difference <= bound:
-                        wrong.append(f"{name}, {what}: {difference:.1e}, bound {bound:.0e}")
+                    difference = np.abs(np.array(scores[what]) - expected)
+                    most, largest = np.quantile(difference, 0.95), difference.max()
+                    text = f"{name}, {what}: 95 % within {most:.1e} (bound {bound:.0e}), all {largest:.1e}"
+                    print(text)
+                    if not (most <= bound and largest <= 2 * bound):
+                        wrong.append(text)
     assert not wrong, "\n".join(wrong)
 
 
