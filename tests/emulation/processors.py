@@ -91,7 +91,9 @@ def check_scores(result, here):
                 if what in scores:
                     difference = np.abs(np.array(scores[what]) - expected)
                     most, largest = np.quantile(difference, 0.95), difference.max()
-                    text = f"{name}, {what}: 95 % within {most:.1e} (bound {bound:.0e}), all {largest:.1e}"
+                    text = (
+                        f"{name}, {what}: 95 % within {most:.1e} of {bound:.0e}, all {largest:.1e}"
+                    )
                     print(text)
                     if not (most <= bound and largest <= 2 * bound):
                         wrong.append(text)
