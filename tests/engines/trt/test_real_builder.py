@@ -5,7 +5,6 @@ They are those of TensorRT for RTX, which need neither a GPU nor a driver. Nothi
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import threading
