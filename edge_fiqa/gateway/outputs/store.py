@@ -23,6 +23,8 @@ PRUNE_EVERY_S = 600.0
 DAY_S = 86_400.0
 STEP_S = 60.0  # clocks that are kept right are set by less
 SUFFIXES = (".jpg", ".json")
+DAYS = "*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+"""Folders that the store makes, below its own; what lies in others is not deleted."""
 
 
 class StoreSink(QueuedSink):
@@ -87,9 +89,10 @@ class StoreSink(QueuedSink):
             total += size
             if written < latest or total > self.config.max_mb * 1e6:
                 file.unlink(missing_ok=True)
-        for folder in sorted(self.config.folder.glob("*/*")) + sorted(self.config.folder.glob("*")):
-            if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
-                folder.rmdir()
+        for day in sorted(self.config.folder.glob(DAYS)):
+            for folder in (day, day.parent):
+                if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+                    folder.rmdir()
 
     def _follow_clock(self) -> None:
         """Shift the dates of files that this process wrote by what the clock was set by."""
@@ -104,7 +107,7 @@ class StoreSink(QueuedSink):
         self._began = began + step, since
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        for file in self.config.folder.glob("*/*/*"):
+        for file in self.config.folder.glob(f"{DAYS}/*"):
             ours = file.suffix in SUFFIXES or file.suffix == PARTIAL
             if ours and file.is_file() and not file.is_symlink():
                 status = file.stat()

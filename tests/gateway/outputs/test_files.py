@@ -182,6 +182,19 @@ def test_shots_are_forgotten_in_time(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_pictures_of_others_in_the_folder_are_kept(tmp_path):
+    album = tmp_path / "album" / "summer"
+    album.mkdir(parents=True)
+    (album / "beach.jpg").write_bytes(b"not ours")
+    (tmp_path / "album" / "empty").mkdir()
+    os.utime(album / "beach.jpg", (0, 0))
+    sink = StoreSink(StoreConfig(folder=tmp_path, retention_days=7))
+    sink.prune()
+    sink.close(5)
+    assert (album / "beach.jpg").exists()
+    assert (tmp_path / "album" / "empty").exists()
+
+
 def test_too_many_shots_push_out_the_oldest(tmp_path):
     size = len(jpeg())
     sink = StoreSink(StoreConfig(folder=tmp_path, retention_days=7, max_mb=3.9 * size / 1e6))
