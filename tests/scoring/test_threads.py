@@ -270,12 +270,15 @@ def test_a_detector_and_a_reader(shared, tmp_path):
         cv2.imwrite(str(path), pixels[..., ::-1])
 
     def detect(image):
-        return [(face.box, face.score) for face in yunet.detect(image)]
+        return np.array([(*face.box, face.score) for face in yunet.detect(image)])
 
     def read(path):
         return [getattr(face, "crop", None) for face in reader.faces_of(path)]
 
-    assert on_threads(detect, pictures * 5) == [detect(image) for image in pictures] * 5
+    alone = [detect(image) for image in pictures]
+    for boxes, expected in zip(on_threads(detect, pictures * 5), alone * 5, strict=True):
+        # OpenCV 4.11 shares the work of one picture differently where others are under way.
+        np.testing.assert_allclose(boxes, expected, atol=1e-3)
     for face, again in zip([read(p) for p in paths] * 3, on_threads(read, paths * 3), strict=True):
         np.testing.assert_array_equal(face, again)
     assert in_fork(lambda: [face.box for face in yunet.detect(picture)]) == str(
