@@ -43,7 +43,7 @@ EXTRAS = {
     "heic": ["pillow-heif>=1.3"],
     "bench": [
         "matplotlib>=3.9",
-        f"mlcommons-loadgen>=5.1.2; {LOADGEN}",
+        f"mlcommons-loadgen>=6.0.3; {LOADGEN}",
         "nvidia-ml-py>=12",
         "onnx>=1.21",
     ],
