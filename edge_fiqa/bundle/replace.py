@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import Final
 
 from edge_fiqa.bundle.manifest import MANIFEST, old_place, read_manifest
 from edge_fiqa.errors import BundleError, ConfigError
+from edge_fiqa.files import PARTIAL
 
 if sys.platform != "win32":
     import fcntl
@@ -41,7 +43,7 @@ def check_replaceable(target: Path) -> None:
 
 def _is_partial(name: str) -> bool:
     """Whether a killed process left this, while it wrote the manifest."""
-    return name.startswith(f".{MANIFEST}.") and name.endswith(".part")
+    return name.startswith(f".{MANIFEST}.") and name.endswith(PARTIAL)
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def folder_beside(target: Path) -> Iterator[Path]:
     It is locked as long as this process builds in it. Those that killed processes left are removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for old in target.parent.glob(f".{_escaped(target.name)}.*{BUILDING}"):
+    for old in target.parent.glob(f".{glob.escape(target.name)}.*{BUILDING}"):
         with _locked(old) as ours:
             if ours:
                 shutil.rmtree(old, ignore_errors=True)
@@ -61,10 +63,6 @@ def folder_beside(target: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 @contextmanager
