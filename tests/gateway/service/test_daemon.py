@@ -7,15 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-from functools import partial
 
 import cv2
 import httpx2
 import numpy as np
 import pytest
 
-from edge_fiqa.errors import BackendMissing
-from edge_fiqa.gateway.service import daemon
 from edge_fiqa.gateway.service.notify import notify, watchdog_s
 from tests.waiting import until
 
@@ -191,28 +188,39 @@ def test_sigterm_waits_for_no_picture(run):
     assert "ERROR" not in log
 
 
-def test_a_stop_while_a_library_loads_is_a_stop(tmp_path, monkeypatch):
-    """OpenVINO's import makes an ImportError of it, which looked like a missing library."""
-    (tmp_path / "gateway.yaml").write_text("http: {port: 0}\n", encoding="utf-8")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def stopped_or_broken(*arguments, stop, **more):
-        try:
-            if stop:
-                signal.raise_signal(signal.SIGTERM)
-        except KeyboardInterrupt:
-            pass
-        raise BackendMissing("backend 'ov': initialization failed")
-
+STOPPED_WHILE_LOADING = """
+import signal, sys
+from functools import partial
+from pathlib import Path
+from edge_fiqa.errors import BackendMissing
+from edge_fiqa.gateway.service import daemon
+def stopped_or_broken(*arguments, stop, **more):
     try:
-        monkeypatch.setattr(daemon, "Gateway", partial(stopped_or_broken, stop=True))
-        assert daemon.serve_until_stopped(tmp_path / "gateway.yaml", {signal.SIGTERM}) == 0
-        monkeypatch.setattr(daemon, "Gateway", partial(stopped_or_broken, stop=False))
-        with pytest.raises(BackendMissing):
-            daemon.serve_until_stopped(tmp_path / "gateway.yaml", {signal.SIGTERM})
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if stop:
+            signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass
+    raise BackendMissing("backend 'ov': initialization failed")
+daemon.Gateway = partial(stopped_or_broken, stop=True)
+print("status", daemon.serve_until_stopped(Path(sys.argv[1]), {signal.SIGTERM}))
+daemon.Gateway = partial(stopped_or_broken, stop=False)
+try:
+    daemon.serve_until_stopped(Path(sys.argv[1]), {signal.SIGTERM})
+except BackendMissing as exc:
+    print(exc)
+"""
+
+
+def test_a_stop_while_a_library_loads_is_a_stop(tmp_path):
+    """OpenVINO's import makes an ImportError of it, which looked like a missing library.
+
+    In a process of its own: a test's signal must not be able to end the one that runs the tests.
+    """
+    (tmp_path / "gateway.yaml").write_text("http: {port: 0}\n", encoding="utf-8")
+    command = [sys.executable, "-X", "faulthandler", "-c", STOPPED_WHILE_LOADING]
+    done = subprocess.run([*command, tmp_path / "gateway.yaml"], capture_output=True, text=True)
+    assert done.stdout == "status 0\nbackend 'ov': initialization failed\n", done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def _portrait():
