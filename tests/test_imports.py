@@ -32,6 +32,7 @@ LIBRARIES = {
     },
     "filelock": {"files.py"},
     "fastapi": {"gateway/outputs/description.py", "gateway/outputs/http.py"},
+    "google": {"engines/trt/graph_form.py"},
     "h11": {"gateway/outputs/server.py"},
     "jinja2": {"evaluation/report/page.py"},
     "kornia": {"training/degradations.py"},
@@ -40,7 +41,10 @@ LIBRARIES = {
         "training/curve.py",
     },
     "mlperf_loadgen": {"bench/loadgen.py"},
-    "onnx": {"bench/libraries.py", "build/builder.py", "evaluation/recognition.py", "model/"},
+    "onnx": {
+        "bench/libraries.py", "build/builder.py", "engines/trt/graph_form.py",
+        "evaluation/recognition.py", "model/",
+    },
     "onnxruntime": {
         "bench/libraries.py", "engines/ort.py", "evaluation/recognition.py", "model/quantise.py",
     },
