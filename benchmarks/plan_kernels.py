@@ -1,4 +1,4 @@
-"""How many kernels does NVIDIA's builder make of a segment, and what does the fused form move in scores?
+"""How many kernels does NVIDIA's builder make of a segment, and what do plans move in scores?
 
     python benchmarks/plan_kernels.py [DATA] -o RESULT.json [--limit N]
 

@@ -197,7 +197,7 @@ def _scores_and_costs(
         engine.prepare(faces=[1])  # every segment is about to be measured
         trails = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-        return trails, golden, measured_costs(engine)
+        return trails, golden, measured_costs(engine, release=True)
 
 
 def _against_own_graph(

@@ -225,7 +225,7 @@ class PlanStore:
         return "", manifest
 
     def _can_do_better(self) -> bool:
-        """Whether a plan of the graph as written is built again. It is right, if slow: never refused."""
+        """Whether a plan of the graph as written is built again. It is right, so never refused."""
         options = self.options
         rebuilds = options.on_mismatch == "rebuild" and not options.version_compatible
         return rebuilds and form_here() == FUSED

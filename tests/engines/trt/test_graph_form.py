@@ -48,9 +48,9 @@ def test_the_graph_is_changed_and_its_weights_stay_where_they_are(bundle):
     model = onnx.ModelProto.FromString(after)
     assert "Gather" in {node.op_type for node in model.graph.node}
     outside = [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    assert {entry.value for t in outside for entry in t.external_data if entry.key == "location"} == {
-        "weights.bin"
-    }
+    assert {
+        entry.value for t in outside for entry in t.external_data if entry.key == "location"
+    } == {"weights.bin"}
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", None])
