@@ -57,7 +57,7 @@ def measure_costs(
     for route in routes:
         if release:
             engine.release(done)
-        _repeat(partial(_timed_route, engine, route, face, times), repeats, warm_up, ROUTE_S)
+        _repeat(partial(_timed_run, engine, route, face, times), repeats, warm_up, ROUTE_S)
         if meter is not None:
             mj[route] = _gross_mj(engine, route, face, meter)
         done = {route}
@@ -67,7 +67,7 @@ def measure_costs(
     )
 
 
-def _repeat(work: Callable[[], None], repeats: int, warm_up: int, long_s: float) -> None:
+def _repeat(work: Callable[[], object], repeats: int, warm_up: int, long_s: float) -> None:
     """Warm up and repeat; after so many seconds only what is left of LEAST_REPEATS."""
     start_s = time.perf_counter()
     for repeat in range(repeats + warm_up):
@@ -143,13 +143,6 @@ def _timed_pass(
         x = require_tokens(
             _timed_run(engine, body, x, times) if body in timed else engine.run(body, x)[0]
         )
-
-
-def _timed_route(
-    engine: Engine, route: Segment, face: Bytes, times: dict[Segment, list[float]]
-) -> None:
-    engine.run(route, face)  # the face before it ran the same segment
-    _timed_run(engine, route, face, times)
 
 
 def _timed_run(
