@@ -2,8 +2,8 @@
 
     python benchmarks/build_memory.py -o RESULT.json [--precision fp32 int8] [--depth 12]
 
-Weights are seeded; INT8 takes its ranges from 64 faces of noise. Each build is a process of its own with
-an empty cache, as for whoever builds once. Wall time means nothing where other things run as well.
+Weights are seeded; INT8 takes its ranges from 64 faces of noise. Each build is a process of its own,
+with an empty cache, as for whoever builds once. Wall time means nothing where other things run.
 """
 
 import os

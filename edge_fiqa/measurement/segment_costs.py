@@ -17,8 +17,8 @@ from edge_fiqa.measurement.energy import Meter, energy_of, find_meter
 from edge_fiqa.types import Bytes, Segment
 
 LEAST_REPEATS = 5
-STEPS_S = 7.5  # after which no repeat of all steps begins that is not one of those
-ROUTE_S = 0.5  # the same of a segment that is a whole route
+LONG_S = 15.0  # after which no repeat begins that is not one of those
+ROUTE_S = 0.5  # the same of a whole route that is measured by itself
 
 
 def measure_costs(
@@ -33,8 +33,9 @@ def measure_costs(
 
     repeats: at most; a network of which a repeat takes long gets fewer, but LEAST_REPEATS.
     With a meter also mJ, gross, of half a second of each segment.
-    release: give the memory of what is measured back, for an engine that is closed afterwards. Whole
-    routes hold each block many times over: then only one of them is there at a time.
+    release: for an engine that is closed afterwards, and a large network. Whole routes hold each block
+    many times over: they are measured one at a time, and their memory is given back. Without it all
+    segments take turns, so that a slow moment of the machine hits them all.
 
     Every segment is timed with the caches as a face before it would leave them. So bodies are timed
     in a pass of bodies that follows another one, tails in passes of their own, and a segment that is
@@ -42,8 +43,9 @@ def measure_costs(
     """
     engine.prepare(faces=[1])
     bodies, face = _shortest_bodies(engine), synthetic_faces(1)
-    routes = [segment for segment in sorted(engine.segments - set(bodies)) if segment.first == 1]
-    others = sorted(engine.segments - {*bodies, *routes})
+    others = sorted(engine.segments - set(bodies))
+    routes = [segment for segment in others if release and segment.first == 1]
+    others = [segment for segment in others if segment not in routes]
     times: dict[Segment, list[float]] = {segment: [] for segment in engine.segments}
 
     def steps() -> None:
@@ -51,12 +53,11 @@ def measure_costs(
         _timed_pass(engine, bodies, face, times, timed=bodies)
         _timed_pass(engine, bodies, face, times, timed=others)
 
-    _repeat(steps, repeats, warm_up, STEPS_S)
+    _repeat(steps, repeats, warm_up, LONG_S)
     mj = {} if meter is None else _energy(engine, bodies, others, face, meter)
     done = engine.segments - set(routes)
     for route in routes:
-        if release:
-            engine.release(done)
+        engine.release(done)
         _repeat(partial(_timed_run, engine, route, face, times), repeats, warm_up, ROUTE_S)
         if meter is not None:
             mj[route] = _gross_mj(engine, route, face, meter)
@@ -139,6 +140,8 @@ def _timed_pass(
     x: Bytes | Tokens = face
     for body in bodies:
         for segment in (s for s in timed if s.first == body.first and s is not body):
+            if segment.first == 1:  # a whole route: the face before it ran the same segment
+                engine.run(segment, x)
             _timed_run(engine, segment, x, times)
         x = require_tokens(
             _timed_run(engine, body, x, times) if body in timed else engine.run(body, x)[0]

@@ -197,11 +197,15 @@ def test_what_was_released_runs_again(engine, images, reference):
     first, *_, last = route_to(engine.segments, engine.config.depth, in_steps=True)
     before, scores = engine.run(first, images)
     engine.release(engine.segments)
-    with contextlib.suppress(EngineFailed):  # a backend that frees them says so; another still has them
+    with contextlib.suppress(
+        EngineFailed
+    ):  # a backend that frees them says so; another still has them
         engine.run(next(s for s in engine.segments if s.first == first.last + 1), before)
     engine.release([last])  # it was not loaded
     np.testing.assert_array_equal(engine.run(first, images)[1], scores)
-    np.testing.assert_allclose(all_exits(engine, images), reference[: len(images)], atol=ATOL["fp32"])
+    np.testing.assert_allclose(
+        all_exits(engine, images), reference[: len(images)], atol=ATOL["fp32"]
+    )
 
 
 def test_tokens_of_a_released_segment_are_gone(bundle, faces):

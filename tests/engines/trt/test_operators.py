@@ -46,7 +46,7 @@ def test_the_parsers_take_every_segment(models):
 
 def test_bytes_come_in_and_are_cast_and_nothing_else(models):
     """TensorRT: a UINT8 network input, and only a cast to float behind it."""
-    for segment, model in models.items():
+    for model in models.values():
         (entry,) = model.graph.input
         kind = entry.type.tensor_type.elem_type
         assert kind == (TensorProto.UINT8 if entry.name == "image" else TensorProto.FLOAT)
