@@ -22,7 +22,9 @@ ROOMS = [
 
 EVERYWHERE = {"numpy", "msgspec"}
 LIBRARIES = {
-    "PIL": {"faces/images.py", "faces/pillow_images.py", "faces/tones.py"},
+    "PIL": {
+        "faces/crop_file.py", "faces/images.py", "faces/pillow_images.py", "faces/tones.py",
+    },
     "pillow_heif": {"faces/pillow_images.py"},
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
