@@ -16,7 +16,7 @@ ROOMS = [
     "scoring", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",
     "gateway.events", "gateway.outputs", "gateway.service",
-    "doctor", "cli", "__main__",
+    "footage", "doctor", "cli", "__main__",
 ]  # fmt: skip
 """A room imports from itself and from those before it."""
 
@@ -24,12 +24,14 @@ EVERYWHERE = {"numpy", "msgspec"}
 LIBRARIES = {
     "PIL": {
         "faces/crop_file.py", "faces/images.py", "faces/pillow_images.py", "faces/tones.py",
+        "footage/contact_sheet.py",
     },
     "pillow_heif": {"faces/pillow_images.py"},
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
-        "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
+        "evaluation/report/extractors.py", "faces/", "footage/second_look.py",
+        "footage/video_file.py", "gateway/events/person.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
