@@ -39,6 +39,7 @@ def main() -> None:
             row["as_720p25"] = search(clip, Path(place) / f"{number}-720p25")
             result["rows"].append(row)
             print(json.dumps(row))
+    result["peak_mb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
     write_result(result, options.output)
 
 
@@ -82,7 +83,6 @@ def search(video: Path, folder: Path) -> dict:
         "processor_s": round(processor_s, 2),
         "times_as_fast": round(index["duration_s"] / wall_s, 2),
         "by_processor_time": round(index["duration_s"] / processor_s, 2),
-        "peak_mb": round(after.ru_maxrss / 1024),
         "persons": [
             {
                 "time_s": person["time_s"],

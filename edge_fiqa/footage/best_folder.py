@@ -6,15 +6,13 @@ user alone.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from pathlib import Path
 from typing import Final
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.crop_file import ONLY_OWNER, write_crop
-from edge_fiqa.files import private_folder, write_new, write_whole
+from edge_fiqa.files import new_private_folder, write_new, write_whole
 from edge_fiqa.footage.best_shots import VideoPerson
 from edge_fiqa.footage.result import PersonEntry, VideoResult, entry_of, result_to_json
 
@@ -32,11 +30,7 @@ class BestFolder:
         self.folder, self.persons = folder, list[PersonEntry]()
         self._written = time.monotonic()
         try:
-            private_folder(folder)
-            if (name := _first_name(folder)) is not None:
-                raise ConfigError(
-                    f"{folder}: it holds {name}, and nothing is overwritten; name a new folder"
-                )
+            new_private_folder(folder)
             write_new(folder / INDEX, result_to_json(begun), ONLY_OWNER)
         except OSError as exc:
             raise ConfigError(f"{folder}: cannot be written: {exc.strerror or exc}") from exc
@@ -63,9 +57,3 @@ class BestFolder:
         except OSError as exc:
             raise ConfigError(f"{self.folder / INDEX} cannot be written: {exc.strerror}") from exc
         self._written = time.monotonic()
-
-
-def _first_name(folder: Path) -> str | None:
-    """Of what is in the folder and is not hidden."""
-    with contextlib.closing(os.scandir(folder)) as entries:
-        return min((e.name for e in entries if not e.name.startswith(".")), default=None)

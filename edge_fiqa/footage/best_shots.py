@@ -1,9 +1,10 @@
 """The people of a video, and the best face of each: tracks and best shots as the gateway has them.
 
 Every face is scored as it comes. The best of every half second of a person is detected and scored
-again; of both readings the better one is offered as the best shot. One of them must say that it is a
-face: the second detection, or the check of the aligned crop. A person is followed while the camera
-sees them without a gap. One who comes back later is another person here: nothing recognises them.
+again; of both readings the better one is offered as the best shot. Where that is no better, it is done
+less often. One of both must say that it is a face: the second detection, or the check of the aligned
+crop. A person is followed while the camera sees them without a gap. One who comes back later is another
+person here: nothing recognises them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from edge_fiqa.record import Record
 from edge_fiqa.scoring.pipeline import Scores
 from edge_fiqa.types import Bytes
 
-LOOK_AGAIN_S = 0.5
+LOOK_AGAIN_S, LEAST_OFTEN_S = 0.5, 4.0
+"""Between two second detections of a person: where they help, and where they do not."""
 NOT_CONFIRMED = "not_confirmed"
 """Why a face does not count: neither a second detection nor the check of its crop calls it one."""
 
@@ -72,6 +74,7 @@ class VideoPerson:
     shot: Shot | None = None
     candidate: Candidate | None = None
     looked_s: float = float("-inf")
+    look_every_s: float = LOOK_AGAIN_S
 
     def offer(self, shot: Shot) -> None:
         """Keep it where it is the best so far."""
@@ -141,7 +144,7 @@ class BestShots:
             person.faces_scored += 1
             if person.candidate is None or value > person.candidate.value:
                 person.candidate = _candidate(frame, face, record, value)
-            if frame.time_s - person.looked_s >= LOOK_AGAIN_S:
+            if frame.time_s - person.looked_s >= person.look_every_s:
                 self._look_again(person)
                 person.looked_s = frame.time_s
 
@@ -171,6 +174,10 @@ class BestShots:
             person.skipped[NOT_CONFIRMED] += 1
         if second is not None:
             person.offer(second)
+        helps = second is not None and (
+            candidate.doubtful or (worth(second.record) or 0.0) > candidate.value
+        )
+        person.look_every_s = LOOK_AGAIN_S if helps else min(2 * person.look_every_s, LEAST_OFTEN_S)
 
     def _second_shot(self, candidate: Candidate) -> Shot | None:
         first, region = candidate.record, candidate.region
