@@ -31,7 +31,7 @@ LIBRARIES = {
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
         "evaluation/report/extractors.py", "faces/", "footage/second_look.py",
-        "footage/video_file.py", "gallery/likeness.py", "gateway/events/person.py",
+        "footage/video_file.py", "gallery/likeness.py", "gallery/tight.py", "gateway/events/person.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},

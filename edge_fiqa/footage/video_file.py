@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from edge_fiqa.types import Bytes
 
 FIRST_FRAMES = 16  # whose stamps say whether there are any
 SLOT_TOLERANCE = 0.1  # of the time between two searched frames: a frame may come that much early
+ADDRESS = re.compile(r"[a-z]+:/", re.IGNORECASE)  # a path has lost one of the two slashes
 CUT_SHORT = 0.95  # of the stated duration; a file that ends earlier is cut short
 NO_VIDEO = (
     "no frame in it can be read: it is audio alone, cut short, or of a kind that OpenCV does not know "
@@ -137,6 +139,8 @@ def _check_file(path: Path, name: str) -> None:
         status = path.stat()
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or str(exc)
+        if ADDRESS.match(name):
+            reason = "it is an address; streams are for edge-fiqa gateway"
         raise ConfigError(f"{name}: {reason}") from exc
     if stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"{name}: it is a folder; name one video, or use edge-fiqa score")

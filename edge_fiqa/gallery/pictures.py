@@ -16,6 +16,7 @@ from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace
 from edge_fiqa.gallery.choose import GalleryFace
 from edge_fiqa.gallery.likeness import look_of
+from edge_fiqa.gallery.tight import with_surroundings
 from edge_fiqa.policies.policy import Fixed
 from edge_fiqa.record import Record
 from edge_fiqa.scoring.pipeline import TOGETHER, Scores
@@ -72,7 +73,8 @@ class PictureScorer:
     def _largest(self, path: Path) -> tuple[FaceCrop | RefusedFace, int]:
         """The largest face, and how many others there are."""
         faces = self._reader.faces_of(path)
-        return faces[0], len(faces) - 1
+        largest = with_surroundings(faces[0], path, self._reader.min_eye_px)
+        return largest, len(faces) - 1
 
     def _embedded(self, faces: Sequence[FaceCrop | RefusedFace]) -> list[Array | None]:
         crops = [face.crop for face in faces if isinstance(face, FaceCrop)]

@@ -94,6 +94,8 @@ def test_what_holds_no_video_is_refused_with_its_name(tmp_path):
         "pipe": "no regular file",
         ".": "a folder",
     }
+    with pytest.raises(ConfigError, match="edge-fiqa gateway"):
+        VideoFile(type(tmp_path)("rtsp://camera/stream"), 10.0)
     for name, reason in reasons.items():
         with pytest.raises(ConfigError, match=reason) as caught:
             VideoFile(tmp_path / name, 10.0)
