@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def write_contact_sheets(folder: Path, result: VideoResult) -> list[Path]:
     files = []
     for number, entries in enumerate(pages, 1):
         file = folder / f"contact-sheet{'' if number == 1 else f'-{number}'}.jpg"
-        title = f"{_short(Path(result.video).name)}"
+        title = drawable(Path(result.video).name)
         if len(pages) > 1:
             title += f"  ({number} of {len(pages)})"
         data = io.BytesIO()
@@ -114,6 +115,9 @@ def _cell(
         below += height + 4
 
 
-def _short(name: str) -> str:
-    name = shown(name)
+def drawable(name: str) -> str:
+    """Without the accents, and with ? for the letters that Pillow's own font lacks; not too long."""
+    parts = unicodedata.normalize("NFKD", shown(name))
+    letters = (letter for letter in parts if not unicodedata.combining(letter))
+    name = "".join(letter if letter.isascii() else "?" for letter in letters)
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "..."

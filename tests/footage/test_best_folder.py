@@ -12,7 +12,13 @@ from edge_fiqa.faces.crop_file import read_crop_record
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.footage.best_folder import BestFolder
 from edge_fiqa.footage.best_shots import Shot, VideoPerson
-from edge_fiqa.footage.contact_sheet import COLUMNS, ROWS, clock_time, write_contact_sheets
+from edge_fiqa.footage.contact_sheet import (
+    COLUMNS,
+    ROWS,
+    clock_time,
+    drawable,
+    write_contact_sheets,
+)
 from edge_fiqa.footage.result import VideoResult
 from tests.footage.test_best_shots import PlannedScores
 
@@ -102,6 +108,7 @@ def test_nobody_gives_no_sheet(tmp_path):
 def test_names_of_any_kind_are_drawn(tmp_path):
     folder = BestFolder(tmp_path / "best", result(complete=False))
     folder.add(person(1))
+    assert drawable("Tür é 漢.mp4") == "Tur e ?.mp4"
     strange = result(folder.persons, video="\x1b[31m" + "ü漢" * 100 + "\n.mp4")
     assert len(write_contact_sheets(folder.folder, strange)) == 1
 

@@ -40,7 +40,8 @@ def test_a_refused_tight_face_becomes_one_that_can_be_scored(tmp_path):
     landmarks = tuple(map(tuple, points.tolist()))
     refused = RefusedFace("a#0", "a", "no_face", "outside", (0.0, 0.0, 64.0, 80.0), landmarks)
     face = with_surroundings(refused, path, 10.0)
-    assert isinstance(face, FaceCrop) and face.warnings == (TIGHT,)
+    assert isinstance(face, FaceCrop)
+    assert face.warnings == (TIGHT,)
     assert (face.id, face.box, face.landmarks) == ("a#0", refused.box, landmarks)
     nothing = RefusedFace("a#0", "a", "unreadable", "broken")
     assert with_surroundings(nothing, tmp_path / "absent.png", 10.0) is nothing
