@@ -23,7 +23,7 @@ from edge_fiqa.gallery.choose import Choice, PersonFaces, choose
 from edge_fiqa.gallery.layout import GalleryLayout, read_layout
 from edge_fiqa.gallery.likeness import SAME_PERSON
 from edge_fiqa.gallery.move import MOVED, move_pictures
-from edge_fiqa.gallery.page import render_page
+from edge_fiqa.gallery.page import render_page, template
 from edge_fiqa.gallery.pictures import PictureScorer, ScoredPicture
 from edge_fiqa.gallery.result import JudgedPerson, judged, rows_to_ndjson
 from edge_fiqa.scoring.scorer import Scorer
@@ -94,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit status 1 if a picture could not be scored, or not be moved."""
     _check(options)
+    template()  # a library that is missing is an error now, not after an hour of scoring
     layout = read_layout(options.folder)
     recogniser = None if options.recogniser is None else read_recogniser(options.recogniser)
     reader = _reader(options)

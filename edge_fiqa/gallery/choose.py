@@ -23,7 +23,9 @@ from edge_fiqa.gallery.likeness import (
 from edge_fiqa.types import Array
 
 Action = Literal["keep", "spare", "drop"]
-Reason = Literal["best", "enough", "below_gate", "near_duplicate", "other_person", "not_scored"]
+VerdictReason = Literal[
+    "best", "enough", "below_gate", "near_duplicate", "other_person", "not_scored"
+]
 DIFFERENCE: Final = 50.0
 """Points of quality (0 to 100) that a cosine of 0 to all kept faces is worth, beside one of 1."""
 
@@ -42,7 +44,7 @@ class GalleryFace:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PictureVerdict:
     """action: spare pictures are good, but there are enough better or more different ones.
 
     other: the picture that a near duplicate repeats, or the person that the face looks like.
@@ -50,7 +52,7 @@ class Verdict:
     """
 
     action: Action
-    reason: Reason
+    reason: VerdictReason
     other: str | None = None
     similarity: float | None = None
 
@@ -68,7 +70,7 @@ class Choice:
     doubtful: persons of whom no two faces are alike, so that nobody can say who is whose.
     """
 
-    verdicts: tuple[tuple[Verdict, ...], ...]
+    verdicts: tuple[tuple[PictureVerdict, ...], ...]
     threshold: Threshold | None
     doubtful: tuple[str, ...]
 
@@ -91,24 +93,28 @@ def choose(
     return Choice(tuple(map(tuple, verdicts)), limit, tuple(doubtful))
 
 
-def _by_quality(face: GalleryFace, gate: float) -> Verdict:
+def _by_quality(face: GalleryFace, gate: float) -> PictureVerdict:
     if face.quality is None:
-        return Verdict("drop", "not_scored")
-    return Verdict("drop", "below_gate") if face.quality < gate else Verdict("keep", "best")
+        return PictureVerdict("drop", "not_scored")
+    return (
+        PictureVerdict("drop", "below_gate")
+        if face.quality < gate
+        else PictureVerdict("keep", "best")
+    )
 
 
-def _kept(verdicts: Sequence[Verdict]) -> list[int]:
+def _kept(verdicts: Sequence[PictureVerdict]) -> list[int]:
     return [row for row, verdict in enumerate(verdicts) if verdict.action == "keep"]
 
 
-def _embeddings(person: PersonFaces, verdicts: Sequence[Verdict]) -> Array:
+def _embeddings(person: PersonFaces, verdicts: Sequence[PictureVerdict]) -> Array:
     rows = [person.faces[row].embedding for row in _kept(verdicts)]
     known = [row for row in rows if row is not None]
     return np.stack(known) if known else np.empty((0, 1), np.float32)
 
 
 def _mark_others(
-    persons: Sequence[PersonFaces], verdicts: Sequence[list[Verdict]], limit: float
+    persons: Sequence[PersonFaces], verdicts: Sequence[list[PictureVerdict]], limit: float
 ) -> list[str]:
     """Drop the faces of somebody else. Returns the persons of whom no two faces are alike."""
     means: dict[str, Array] = {}
@@ -130,7 +136,7 @@ def _mark_others(
             similarity = None if embedding is None else float(embedding @ means[person.name])
             if embedding is not None and similarity is not None and similarity < limit:
                 other = _most_like(embedding, means, person.name, limit)
-                of_person[row] = Verdict("drop", "other_person", other, similarity)
+                of_person[row] = PictureVerdict("drop", "other_person", other, similarity)
     return doubtful
 
 
@@ -141,7 +147,7 @@ def _most_like(embedding: Array, means: dict[str, Array], own: str, limit: float
     return best if best is not None and others[best] >= limit else None
 
 
-def _mark_duplicates(person: PersonFaces, verdicts: list[Verdict]) -> None:
+def _mark_duplicates(person: PersonFaces, verdicts: list[PictureVerdict]) -> None:
     """From the best on: what is nearly a picture that stays is dropped."""
     staying: list[int] = []
     for row in sorted(_kept(verdicts), key=lambda row: -(person.faces[row].quality or 0.0)):
@@ -149,7 +155,7 @@ def _mark_duplicates(person: PersonFaces, verdicts: list[Verdict]) -> None:
         nearest = max(likeness, key=lambda other: likeness[other], default=None)
         if nearest is not None and likeness[nearest] >= NEAR_DUPLICATE:
             other = person.faces[nearest].picture
-            verdicts[row] = Verdict("drop", "near_duplicate", other, likeness[nearest])
+            verdicts[row] = PictureVerdict("drop", "near_duplicate", other, likeness[nearest])
         else:
             staying.append(row)
 
@@ -160,7 +166,7 @@ def _likeness(face: GalleryFace, other: GalleryFace) -> float:
     return float(face.look @ other.look)
 
 
-def _mark_spare(person: PersonFaces, verdicts: list[Verdict], most: int) -> None:
+def _mark_spare(person: PersonFaces, verdicts: list[PictureVerdict], most: int) -> None:
     chosen: list[int] = []
     rest = _kept(verdicts)
     while rest and len(chosen) < most:

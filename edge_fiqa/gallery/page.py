@@ -34,7 +34,7 @@ def render_page(
     notes: Sequence[str],
 ) -> bytes:
     """The page as UTF-8. Names are escaped. Raises BackendMissing without Jinja2."""
-    page = _template().render(
+    page = template().render(
         folder=folder.name or str(folder),
         persons=[_person(person) for person in persons],
         counts=Counter(p.verdict.action for person in persons for p in person.pictures),
@@ -93,7 +93,8 @@ def _reason(judged: JudgedPicture) -> str:
     return ""
 
 
-def _template() -> Any:
+def template() -> Any:
+    """Of the page. Raises BackendMissing without Jinja2."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as exc:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from edge_fiqa.gallery.choose import Action, Choice, Reason, Verdict
+from edge_fiqa.gallery.choose import Action, Choice, PictureVerdict, VerdictReason
 from edge_fiqa.gallery.pictures import ScoredPicture
 from edge_fiqa.record import Record
 
@@ -17,7 +17,7 @@ SCHEMA: Final = "edge-fiqa-gallery/1"
 
 
 class GalleryRow(Struct, frozen=True, kw_only=True):
-    """path: as `source` of the record. other, similarity: see Verdict.
+    """path: as `source` of the record. other, similarity: see PictureVerdict.
 
     quality: 0-100; null for a picture that could not be scored, whose record says why.
     """
@@ -26,7 +26,7 @@ class GalleryRow(Struct, frozen=True, kw_only=True):
     person: str
     path: str
     action: Action
-    reason: Reason
+    reason: VerdictReason
     quality: int | None
     other: str | None
     similarity: float | None
@@ -36,7 +36,7 @@ class GalleryRow(Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True)
 class JudgedPicture:
     picture: ScoredPicture
-    verdict: Verdict
+    verdict: PictureVerdict
     row: GalleryRow
 
 
@@ -75,7 +75,7 @@ def rows_to_ndjson(rows: Iterable[GalleryRow]) -> bytes:
     return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
-def _row(person: str, picture: ScoredPicture, verdict: Verdict) -> GalleryRow:
+def _row(person: str, picture: ScoredPicture, verdict: PictureVerdict) -> GalleryRow:
     record = picture.record
     return GalleryRow(
         person=person,

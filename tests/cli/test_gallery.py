@@ -4,6 +4,7 @@ import html.parser
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -105,6 +106,15 @@ def test_pictures_that_nobody_could_judge_are_not_called_bad(tmp_path, monkeypat
     assert not list((tmp_path / "out").iterdir())
     assert not (tmp_path / "dropped").exists()
     assert gallery(*command, "--detector", "none") == 1
+
+
+def test_a_missing_library_is_an_error_before_anything_is_scored(
+    tmp_path, folder, bundle, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert gallery(folder, "-o", tmp_path / "out", "--bundle", bundle.folder) == 2
+    assert "pip install 'edge-fiqa[evaluate]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_gallery_of_which_nothing_can_be_scored_is_an_error(tmp_path, bundle, capsys):
