@@ -224,7 +224,7 @@ def _write(
         notes=layout.notes,
     )
     rows = rows_to_ndjson(picture.row for person in persons for picture in person.pictures)
-    for name, data in ((PAGE, page), (LIST, rows)):
+    for name, data in ((LIST, rows), (PAGE, page)):
         try:
             write_new(options.output / name, data, 0o600)
         except OSError as exc:

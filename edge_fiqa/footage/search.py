@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_fiqa.faces.photo_detector import PhotoDetector
+from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.footage.best_folder import BestFolder
 from edge_fiqa.footage.best_shots import BestShots, VideoPerson
 from edge_fiqa.footage.result import VideoResult, result_of
+from edge_fiqa.footage.second_look import CANDIDATE
 from edge_fiqa.footage.video_file import VideoFile
 from edge_fiqa.gateway.config.gateway import BestShotConfig, DetectorConfig, FacesConfig
 from edge_fiqa.gateway.tracks.face_finder import FaceFinder
@@ -49,7 +50,7 @@ class VideoSearch:
                 DetectorConfig(model=request.detector, longest_side=request.longest_side),
                 FacesConfig(min_eye_px=request.min_eye_px),
             ),
-            PhotoDetector(request.detector).detect,
+            YuNet(request.detector, CANDIDATE).detect,
             Tracker(lost_s, track=not video.is_still),
             scorer,
             [Fixed()],

@@ -125,14 +125,16 @@ def test_the_better_of_both_readings_wins():
     """A second detection aligns the white square itself: brightness 255, a quality of 100."""
     (person,), _ = search([picture(42)] * 5, detect_bright)
     assert person.shot.record.quality.scalar == 100
-    assert person.shot.record.box == pytest.approx((42, 40, 40, 40), abs=0.6)
+    assert person.shot.record.box == pytest.approx((42, 40, 40, 40), abs=1)
     assert person.shot.record.frame_time == 0.1
     assert person.shot.crop.mean() > 200
 
 
-@pytest.mark.parametrize(("helps", "looks"), [(True, 6), (False, 3)])
+@pytest.mark.parametrize(("helps", "looks"), [(True, 6 * 2), (False, 3)])
 def test_one_of_every_half_second_is_detected_again_and_fewer_where_it_does_not_help(helps, looks):
-    """Of three seconds: after 0.5, 1 ... 2.5 and at the end; or after 0.5, 1.5 and at the end."""
+    """Of three seconds: after 0.5, 1 ... 2.5 and at the end; or after 0.5, 1.5 and at the end.
+
+    A look that sees a face has two passes."""
     looked = []
 
     def detect(image):
