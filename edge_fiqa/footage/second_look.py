@@ -2,7 +2,7 @@
 
 One pass over a whole frame places the points of tilted and of small faces badly, and each pixel of
 error costs quality. So a face is detected again in its surroundings, brought to one size, and once more
-turned upright by what that gave: 47 points of quality where the frame's pass gave 10 (45 faces of two
+turned upright by what that gave: 47 points of quality where the frame's pass gave 10 (28 faces of two
 tilted heads), as many as with the passes over photographs (faces/photo_detector.py), which take two to
 six times as long. Of faces that are few pixels large, it sees too little.
 """
@@ -26,7 +26,9 @@ from edge_fiqa.types import Array, Box, Bytes, Floats, Point
 AROUND = 0.75  # of a box's width and height, kept on every side
 SMALLEST_PX = 32  # of the longer side of a box; below it a second detection gives nothing better
 FACE_PX = 210  # to which the longer side of a box is brought; as for photographs
-CANVAS = 320  # pixels a side of the upright view
+WHOLE, CANVAS = 544, 320
+"""Pixels a side of the view of all surroundings, and of the upright one. Both are always of one size,
+since some engines compile a network for every new one."""
 CANDIDATE = 0.3  # score from which the first of both passes counts; the last must reach MIN_SCORE
 
 DetectFaces = Callable[[Bytes], Sequence[DetectedFace]]
@@ -112,10 +114,12 @@ def _detected(region: FaceRegion, detect: DetectFaces, view: _View) -> DetectedF
 
 
 def _scaled_view(region: FaceRegion) -> _View:
+    """In the upper left corner of a black picture."""
     scale = FACE_PX / max(region.box[2:])
-    size = [max(1, round(side * scale)) for side in region.pixels.shape[1::-1]]
+    size = [min(WHOLE, max(1, round(side * scale))) for side in region.pixels.shape[1::-1]]
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    pixels: Bytes = cv2.resize(region.pixels, size, interpolation=method)
+    pixels = np.zeros((WHOLE, WHOLE, 3), np.uint8)
+    pixels[: size[1], : size[0]] = cv2.resize(region.pixels, size, interpolation=method)
     x, y = region.pixels.shape[1] / size[0], region.pixels.shape[0] / size[1]
     # Pixel centres: region = (view + 0.5) * factor - 0.5.
     return _View(pixels, np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]))
