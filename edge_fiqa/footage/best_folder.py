@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.faces.crop_file import ONLY_OWNER, write_crop
+from edge_fiqa.faces.crop_file import write_crop
 from edge_fiqa.files import new_private_folder, write_new, write_whole
 from edge_fiqa.footage.best_shots import VideoPerson
 from edge_fiqa.footage.result import PersonEntry, VideoResult, entry_of, result_to_json
@@ -31,7 +31,7 @@ class BestFolder:
         self._written = time.monotonic()
         try:
             new_private_folder(folder)
-            write_new(folder / INDEX, result_to_json(begun), ONLY_OWNER)
+            write_new(folder / INDEX, result_to_json(begun), 0o600)
         except OSError as exc:
             raise ConfigError(f"{folder}: cannot be written: {exc.strerror or exc}") from exc
 
@@ -53,7 +53,7 @@ class BestFolder:
     def write_index(self, result: VideoResult) -> None:
         """Raises ConfigError."""
         try:
-            write_whole(self.folder / INDEX, result_to_json(result), ONLY_OWNER)
+            write_whole(self.folder / INDEX, result_to_json(result), 0o600)
         except OSError as exc:
             raise ConfigError(f"{self.folder / INDEX} cannot be written: {exc.strerror}") from exc
         self._written = time.monotonic()

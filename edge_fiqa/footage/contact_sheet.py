@@ -10,7 +10,6 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.faces.crop_file import ONLY_OWNER
 from edge_fiqa.files import shown, write_new
 from edge_fiqa.footage.result import PersonEntry, VideoResult
 
@@ -37,7 +36,7 @@ def write_contact_sheets(folder: Path, result: VideoResult) -> list[Path]:
         data = io.BytesIO()
         try:
             _page(folder, entries, title, _summary(result)).save(data, "JPEG", quality=90)
-            write_new(file, data.getvalue(), ONLY_OWNER)
+            write_new(file, data.getvalue(), 0o600)
         except OSError as exc:
             raise ConfigError(f"{file} cannot be written: {exc.strerror or exc}") from exc
         files.append(file)
