@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edge_fiqa import files
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.config.section import Section, secret
 
 TOKEN_CHARACTERS = 16
 """Shorter tokens are refused: they can be guessed."""
@@ -31,10 +32,6 @@ def state_folder() -> Path:
     if (folder := files.state_folder("edge-fiqa")) is None:
         raise ConfigError("this user has no home: set XDG_STATE_HOME or STATE_DIRECTORY")
     return folder
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class MqttConfig(Section):
@@ -176,11 +173,3 @@ class HttpConfig(Section):
                 f"http.token_env: the token in {self.token_env} must be printable ASCII"
             )
         return token
-
-
-def secret(variable: str, key: str) -> str:
-    """An environment variable's value. Raises ConfigError naming the key if it is not set."""
-    value = os.environ.get(variable)
-    if not value:
-        raise ConfigError(f"{key}: the environment variable {variable} is not set")
-    return value

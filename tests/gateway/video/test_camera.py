@@ -177,7 +177,10 @@ def test_what_is_no_video(tmp_path, name):
 
 @pytest.fixture
 def rtsp():
-    """(start, url): start() runs a server on a fixed port and returns the process."""
+    """(start, url): start() runs a server on a fixed port and returns the process.
+
+    more: what rtsp_server.py takes beside user and password.
+    """
     probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
     if (
         not shutil.which(SYSTEM_PYTHON)
@@ -192,8 +195,8 @@ def rtsp():
         port = free.getsockname()[1]
     running = []
 
-    def start():
-        command = [SYSTEM_PYTHON, str(RTSP_SERVER), str(port), "viewer", PASSWORD]
+    def start(*more, password=PASSWORD):
+        command = [SYSTEM_PYTHON, str(RTSP_SERVER), str(port), "viewer", password, *more]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         running.append(server)
         assert server.stdout.readline() == "ready\n"
@@ -231,3 +234,15 @@ def test_a_wrong_password_is_a_failed_camera(rtsp, quick, started):
     until(lambda: camera.status.state == "failed", 20)
     assert camera.status.problem.startswith("no answer, or not a video")
     assert "guessed" not in str(camera.status)
+
+
+@pytest.mark.parametrize("method", ["basic", "digest"])
+def test_a_password_of_special_characters(rtsp, quick, started, monkeypatch, method):
+    start, url = rtsp
+    password = "a/b#c?d%e@f:g&h+i é"
+    start(method, password=password)
+    monkeypatch.setenv("CAM_PASSWORD", password)
+    source = url.replace(f"viewer:{PASSWORD}@", "")
+    config = camera_config(source, username="viewer", password_env="CAM_PASSWORD", timeout_s=2.0)
+    camera = started(Camera("door", config))
+    until(lambda: camera.status.state == "live", 20)
