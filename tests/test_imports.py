@@ -27,7 +27,7 @@ LIBRARIES = {
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
-        "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
+        "evaluation/report/extractors.py", "faces/", "gateway/events/pictures.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
@@ -45,7 +45,7 @@ LIBRARIES = {
         "bench/libraries.py", "engines/ort.py", "evaluation/recognition.py", "model/quantise.py",
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
-    "paho": {"gateway/outputs/mqtt.py"},
+    "paho": {"gateway/outputs/mqtt_link.py"},
     "platformdirs": {"files.py"},
     "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},
     "pycuda": {"engines/trt/device.py"},

@@ -31,6 +31,7 @@ class CameraView(Struct, frozen=True, kw_only=True):
     """A camera now.
 
     frame_age_s: None before the first frame.
+    people: who are followed now, scored or not.
     warnings: swapped colours, drift, a stale stream, in words.
     """
 
@@ -43,6 +44,7 @@ class CameraView(Struct, frozen=True, kw_only=True):
     reconnects: int
     size: tuple[int, int] | None
     faces: Sequence[FaceView] = ()
+    people: int = 0
     warnings: Sequence[str] = ()
 
 

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from edge_fiqa import files
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.config.address import is_host
 from edge_fiqa.gateway.config.section import Section, secret
 
 TOKEN_CHARACTERS = 16
@@ -39,8 +40,9 @@ class MqttConfig(Section):
 
     password_env: name of the variable that holds the password.
     ca_file: trust this authority alone.
-    client_id: unique at the broker; null for edge-fiqa- and the name of the machine.
+    client_id: unique at the broker; null: edge-fiqa-, the machine's name, and a part kept in the spool.
     snapshots: send best shots as JPEG.
+    snapshot_px: longest side of them in pixels; a broker that takes less gets smaller ones.
     retain_snapshots: the broker keeps the last one of a camera.
     stats_s: seconds between statistics.
     discovery: Home Assistant's topic, or null for none.
@@ -57,11 +59,19 @@ class MqttConfig(Section):
     client_id: str | None = Field(default=None, min_length=1, max_length=64)
     prefix: Topic = "edge-fiqa"
     snapshots: bool = True
+    snapshot_px: int = Field(default=640, ge=64, le=4096)
     retain_snapshots: bool = False
     stats_s: float = Field(default=30.0, ge=1, le=3600)
     discovery: Topic | None = "homeassistant"
     spool: Path = Field(default_factory=lambda: state_folder() / "spool")
     spool_mb: float = Field(default=64.0, gt=0, le=100_000)
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, host: str) -> str:
+        if not is_host(host):
+            raise ValueError("give a host name or IP address alone: no mqtt://, no port, no user")
+        return host
 
     @model_validator(mode="after")
     def _check(self) -> MqttConfig:

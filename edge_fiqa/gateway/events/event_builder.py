@@ -151,6 +151,12 @@ class EventBuilder:
         with self._lock:
             return [self._face_view(track, box) for track, box in self._faces.get(camera, ())]
 
+    def people(self, camera: str) -> int:
+        """How many people are followed before the camera now, scored or not."""
+        with self._lock:
+            there = (p for p in self._people.values() if p.end_reason is None)
+            return sum(person.camera == camera for person in there)
+
     def _face_view(self, track: str | None, box: Box) -> FaceView:
         person = None if track is None else self._people.get(track)
         quality, depth = (None, None) if person is None else person.last

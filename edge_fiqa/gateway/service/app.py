@@ -18,7 +18,8 @@ from functools import partial
 
 import cv2
 
-from edge_fiqa.gateway.config.gateway import CameraConfig, GatewayConfig
+from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.config.gateway import GatewayConfig
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.events.open_tracks import OpenTracks

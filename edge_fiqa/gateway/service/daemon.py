@@ -88,6 +88,7 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
             try:
                 if config.http is not None:
                     server = serve(view, config.http, sinks)
+                    log.info("http: the page is at %s", server.url)
                 gateway = Gateway(config, sinks, view=view, open_tracks=open_tracks)
                 signals.ready = True
             except BaseException:

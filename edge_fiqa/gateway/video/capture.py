@@ -12,7 +12,7 @@ from edge_fiqa.errors import EdgeFiqaError, ImageRefused
 from edge_fiqa.faces.formats import READABLE
 from edge_fiqa.faces.images import decode
 from edge_fiqa.files import no_descriptors
-from edge_fiqa.gateway.config.gateway import CameraConfig
+from edge_fiqa.gateway.config.camera import CameraConfig
 from edge_fiqa.types import Bytes
 
 SLOWEST_FPS, FASTEST_FPS = 1.0, 240.0  # a file that states another speed plays at DEFAULT_FPS

@@ -64,6 +64,10 @@ def test_the_store_is_off_until_days_are_given():
         {"host": "broker", "password_env": "P"},
         {"host": "broker", "password": "in the file"},
         {"host": ""},
+        {"host": "mqtt://broker"},
+        {"host": "broker:1883"},
+        {"host": "user@broker"},
+        {"host": "broker", "snapshot_px": 10},
     ],
 )
 def test_mqtt_refuses(bad):
