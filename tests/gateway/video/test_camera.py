@@ -204,3 +204,61 @@ def test_a_password_of_special_characters(rtsp, quick, started, monkeypatch, met
     config = camera_config(source, username="viewer", password_env="CAM_PASSWORD", timeout_s=2.0)
     camera = started(Camera("door", config))
     until(lambda: camera.status.state == "live", 20)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def arrive(camera, clock, times):
+    for seconds in times:
+        clock.now = 100.0 + seconds
+        camera._keep(picture(1), clock.now)
+
+
+@pytest.mark.parametrize(
+    ("times", "rate"),
+    [
+        ([n / 10 for n in range(101)], 10.0),  # evenly
+        ([n / 10 + (0.09 if n % 2 else 0) for n in range(101)], 10.0),  # in pairs, 10 ms apart
+        ([n // 5 / 2 + n % 5 / 1000 for n in range(101)], 10.0),  # five at once, twice a second
+        ([2 * n for n in range(11)], 0.5),
+        ([0, 0.1, 0.2, 0.3], 10.0),  # it began just now
+        ([0], 0.0),
+    ],
+)
+def test_frames_a_second_are_those_that_came(times, rate):
+    clock = Clock()
+    camera = Camera("a", camera_config("a"), opener=open_script({}), clock=clock)
+    arrive(camera, clock, times)
+    assert camera.status.frames_per_s == pytest.approx(
+        rate, rel=0.12, abs=0.2
+    )  # one frame in five seconds
+
+
+def test_the_rate_falls_when_frames_stop_coming():
+    clock = Clock()
+    camera = Camera("a", camera_config("a", stale_s=60), opener=open_script({}), clock=clock)
+    arrive(camera, clock, [n / 10 for n in range(101)])
+    clock.now += 2.5
+    assert camera.status.frames_per_s == pytest.approx(5, abs=0.3)
+    clock.now += 3
+    assert camera.status.frames_per_s == 0
+
+
+def test_a_file_that_begins_anew_is_no_reconnect(tmp_path, started):
+    write_video(tmp_path / "a.avi", frames=3)
+    camera = started(Camera("a", camera_config(str(tmp_path / "a.avi"), loop=True, fps=60)))
+    until(lambda: camera.status.frames > 9)
+    assert camera.status.reconnects == 0
+
+
+def test_attempts_that_bring_no_frame_are_no_reconnects(quick, started):
+    plays = [[picture(1), "cut"], ["cut"], ["cut"], [picture(2)] * 1000]
+    camera = started(Camera("a", camera_config("a"), opener=open_script({"a": Script(plays)})))
+    until(lambda: camera.status.state == "live" and camera.status.reconnects == 1)
+    until(lambda: camera.status.frames > 5)
+    assert camera.status.reconnects == 1
