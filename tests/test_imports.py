@@ -24,14 +24,17 @@ EVERYWHERE = {"numpy", "msgspec"}
 LIBRARIES = {
     "PIL": {"faces/images.py", "faces/pillow_images.py", "faces/tones.py"},
     "pillow_heif": {"faces/pillow_images.py"},
-    "anyio": {"gateway/outputs/http.py"},
+    "anyio": {"gateway/outputs/upload_limiter.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
         "evaluation/report/extractors.py", "faces/", "gateway/events/pictures.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
-    "fastapi": {"gateway/outputs/description.py", "gateway/outputs/http.py"},
+    "fastapi": {
+        "gateway/outputs/description.py", "gateway/outputs/http.py",
+        "gateway/outputs/kserve_routes.py", "gateway/outputs/upload_limiter.py",
+    },
     "h11": {"gateway/outputs/server.py"},
     "jinja2": {"evaluation/report/page.py"},
     "kornia": {"training/degradations.py"},

@@ -116,3 +116,9 @@ class View(Protocol):
         Raises ConfigError where the image cannot be used (no detector), Overloaded when the deadline
         of no face can be kept or the gateway is starting, EngineFailed.
         """
+
+    def push_crops(self, crops: Bytes) -> list[Record]:
+        """(N, 112, 112, 3) uint8 RGB, aligned -> their records, scored together within one deadline.
+
+        Raises Overloaded where the deadline of one cannot be kept, EngineFailed.
+        """

@@ -135,3 +135,8 @@ class LiveView:
         if self._running is None:
             raise Overloaded(str(self.ready()))
         return self._running.pushed.push(image, landmarks, deadline_s)
+
+    def push_crops(self, crops: Bytes) -> list[Record]:
+        if self._running is None:
+            raise Overloaded(str(self.ready()))
+        return self._running.pushed.push_crops(crops)

@@ -18,9 +18,10 @@ from starlette.testclient import TestClient
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.auth import Guard
-from edge_fiqa.gateway.outputs.http import PUSHES_AT_ONCE, make_app
+from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.kserve import read_request
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
+from edge_fiqa.gateway.outputs.upload_limiter import PUSHES_AT_ONCE
 from edge_fiqa.gateway.outputs.uploads import read_landmarks
 from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg
 
