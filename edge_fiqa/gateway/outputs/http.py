@@ -6,7 +6,9 @@ What the caller did wrong is 4xx; what cannot be done now is 503 with Retry-Afte
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from email.utils import formatdate
 from importlib.resources import files
 
 from fastapi import FastAPI, Request, Response
@@ -95,12 +97,16 @@ def _add_page(app: FastAPI) -> None:
 def _add_health(app: FastAPI, view: View, sinks: Sequence[Sink]) -> None:
     registry = registry_for(view, sinks)
 
+    @app.head("/healthz", include_in_schema=False)
+    @app.head("/v2/health/live", include_in_schema=False)
     @app.get("/healthz")
     @app.get("/v2/health/live")
     async def live() -> Response:
         """The process answers."""
         return to_json({"live": True})
 
+    @app.head("/readyz", include_in_schema=False)
+    @app.head("/v2/health/ready", include_in_schema=False)
     @app.get("/readyz")
     @app.get("/v2/health/ready")
     def ready() -> Response:
@@ -147,10 +153,15 @@ def _add_cameras(app: FastAPI, view: View, config: HttpConfig) -> None:
 
     @app.get("/api/cameras/{camera}/frame")
     def frame(camera: str) -> Response:
-        """The latest frame as JPEG, without drawings."""
+        """The latest frame as JPEG, without drawings. Its age stands in the headers (RFC 9111, 5.1)."""
         if not config.frames:
             return _error(403, "live pictures are switched off (http.frames)")
-        return _jpeg(view.frame(camera), "no such camera, or no frame of it yet")
+        answer = _jpeg(view.frame(camera), "no such camera, or no frame of it yet")
+        ages = {shown.name: shown.frame_age_s for shown in view.cameras()}
+        if answer.status_code == 200 and (age_s := ages.get(camera)) is not None:
+            answer.headers["age"] = str(int(age_s))
+            answer.headers["last-modified"] = formatdate(time.time() - age_s, usegmt=True)
+        return answer
 
 
 def _add_tracks(app: FastAPI, view: View) -> None:

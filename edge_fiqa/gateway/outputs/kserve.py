@@ -228,13 +228,13 @@ def infer(view: View, request: InferRequest, faces: Bytes) -> tuple[InferRespons
 
 
 def _values(name: str, records: Sequence[Record]) -> list[Any]:
-    of_record = {
-        "quality": lambda record: record.quality.scalar,
-        "raw": lambda record: record.quality.raw,
-        "depth": lambda record: record.exit.depth,
-        "record": lambda record: to_json(record).decode(),
-    }
-    return [of_record[name](record) for record in records]
+    if name == "quality":
+        return [record.quality.scalar for record in records]
+    if name == "raw":
+        return [record.quality.raw for record in records]
+    if name == "depth":
+        return [record.exit.depth for record in records]
+    return [to_json(record).decode() for record in records]
 
 
 def _to_bytes(datatype: str, values: Sequence[Any]) -> bytes:

@@ -85,7 +85,7 @@ class RtspClient:
             return f"Basic {base64.b64encode(f'{self._user}:{self._password}'.encode()).decode()}"
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         digest = urllib.request.HTTPDigestAuthHandler(passwords)
-        digest.add_password(None, "http://x/", self._user, self._password)  # type: ignore[arg-type]
+        passwords.add_password(None, "http://x/", self._user, self._password)
         answer = digest.get_authorization(
             DescribeRequest(self._url),
             parse_keqv_list(parse_http_list(parameters)),
