@@ -48,6 +48,7 @@ EXTRAS = {
         "onnx>=1.21",
     ],
     "gateway": [
+        "av>=14.2",
         "fastapi>=0.120",
         "h11>=0.16",
         "paho-mqtt>=2.0",

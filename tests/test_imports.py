@@ -25,6 +25,7 @@ LIBRARIES = {
     "PIL": {"faces/images.py", "faces/pillow_images.py", "faces/tones.py"},
     "pillow_heif": {"faces/pillow_images.py"},
     "anyio": {"gateway/outputs/upload_limiter.py"},
+    "av": {"gateway/video/stream.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
         "evaluation/report/extractors.py", "faces/", "gateway/events/pictures.py",

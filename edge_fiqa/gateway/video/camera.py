@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.config.camera import CameraConfig
-from edge_fiqa.gateway.video.capture import Capture, SourceLost, open_capture
+from edge_fiqa.gateway.video.capture import Capture, open_capture
+from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.gateway.view import StreamState
 from edge_fiqa.types import Bytes
 

@@ -8,20 +8,17 @@ from typing import Any, Protocol
 
 import cv2
 
-from edge_fiqa.errors import EdgeFiqaError, ImageRefused
+from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.formats import READABLE
 from edge_fiqa.faces.images import decode
 from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.config.camera import CameraConfig
-from edge_fiqa.gateway.video.diagnosis import why_not_open
+from edge_fiqa.gateway.video.source_lost import SourceLost
+from edge_fiqa.gateway.video.stream import Stream
 from edge_fiqa.types import Bytes
 
 SLOWEST_FPS, FASTEST_FPS = 1.0, 240.0  # a file that states another speed plays at DEFAULT_FPS
 DEFAULT_FPS = 25.0
-
-
-class SourceLost(EdgeFiqaError):
-    """A source cannot be opened, or delivers no more. Names no address: that may hold secrets."""
 
 
 class Capture(Protocol):
@@ -40,6 +37,8 @@ def open_capture(config: CameraConfig) -> Capture:
     """Raises SourceLost."""
     if config.kind == "images":
         return ImageFolder(Path(config.address), config.fps)
+    if config.kind == "stream":
+        return Stream(config)
     return Video(config)
 
 
@@ -92,8 +91,6 @@ class Video:
 
 
 def _why_not_open(config: CameraConfig) -> str:
-    if config.kind == "stream":
-        return why_not_open(config.address, config.timeout_s)
     if config.kind == "webcam":
         return "no such webcam, or another program uses it"
     return "no such file, or not a video that OpenCV can read"

@@ -8,7 +8,8 @@ import pytest
 
 from edge_fiqa.gateway.video import camera as camera_module
 from edge_fiqa.gateway.video.camera import Camera
-from edge_fiqa.gateway.video.capture import ImageFolder, SourceLost, Video, open_capture
+from edge_fiqa.gateway.video.capture import ImageFolder, Video, open_capture
+from edge_fiqa.gateway.video.source_lost import SourceLost
 from tests.gateway.people import Script, camera_config, open_script, picture
 from tests.gateway.video.conftest import PASSWORD
 from tests.waiting import until
