@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -11,6 +11,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.address import STREAM, read_address, with_user
 from edge_fiqa.gateway.config.section import Section, secret, secret_of_file
 
+OptionName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 Kind = Literal["stream", "file", "webcam", "images"]
 
 
@@ -21,6 +22,10 @@ class CameraConfig(Section):
     username: of a stream, put into its address; null: as the address says.
     password_env: name of the variable that holds its password.
     password_file: file that holds it instead; a line break at its end does not count.
+    enabled: false: as if the camera were not in the file.
+    rotate: by so many degrees clockwise before anything is looked at.
+    transport: of RTSP; udp where a camera knows nothing else.
+    ffmpeg: more options of FFmpeg for a stream, by name, as text.
     fps: frames in a second that the detector gets.
     deadline_s: from a frame's arrival to the answer about its faces; null: schedule.deadline_s.
     stale_s: without a frame for longer, the camera is stale.
@@ -33,6 +38,10 @@ class CameraConfig(Section):
     username: str | None = Field(default=None, min_length=1, max_length=64)
     password_env: str | None = Field(default=None, min_length=1)
     password_file: Path | None = None
+    enabled: bool = True
+    rotate: Literal[0, 90, 180, 270] = 0
+    transport: Literal["tcp", "udp"] = "tcp"
+    ffmpeg: dict[OptionName, str] = Field(default_factory=dict, max_length=20)
     fps: float = Field(default=10.0, gt=0, le=60)
     deadline_s: float | None = Field(default=None, gt=0, le=60)
     stale_s: float = Field(default=5.0, gt=0)
@@ -51,8 +60,10 @@ class CameraConfig(Section):
             address = read_address(self.source.get_secret_value())
             if self.username is not None and address.user_info is not None:
                 raise ValueError("the address has a user name already: leave it out of `source`")
-        elif self.username is not None:
-            raise ValueError("username is for streams")
+        else:
+            given = ("username", "transport", "ffmpeg")
+            for key in (key for key in given if key in self.model_fields_set):
+                raise ValueError(f"{key} is for streams")
         return self
 
     @property

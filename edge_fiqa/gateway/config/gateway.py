@@ -138,6 +138,10 @@ class GatewayConfig(Section):
             raise ValueError("nothing to do: give `cameras`, or `http` so that faces can be pushed")
         return self
 
+    @property
+    def enabled_cameras(self) -> dict[str, CameraConfig]:
+        return {name: camera for name, camera in self.cameras.items() if camera.enabled}
+
     def deadline_of(self, camera: CameraConfig) -> float:
         return camera.deadline_s or self.schedule.deadline_s
 
@@ -152,7 +156,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Gat
         raise ConfigError(
             "\n".join(dict.fromkeys(mistakes))
         ) from None  # its text may hold a secret
-    for name, camera in config.cameras.items():
+    for name, camera in config.enabled_cameras.items():
         _check_source(document, ("cameras", name), camera)
     config = _with_detector(config, document)
     if config.model not in SHIPPED and not Path(config.model).is_dir():

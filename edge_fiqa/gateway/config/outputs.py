@@ -40,6 +40,8 @@ class MqttConfig(Section):
 
     password_env: name of the variable that holds the password.
     ca_file: trust this authority alone.
+    cert_file, key_file: of this client, where the broker asks for a certificate.
+    websocket: path of the broker's websocket, as /mqtt; null: plain TCP.
     client_id: unique at the broker; null: edge-fiqa-, the machine's name, and a part kept in the spool.
     snapshots: send best shots as JPEG.
     snapshot_px: longest side of them in pixels; a broker that takes less gets smaller ones.
@@ -54,6 +56,9 @@ class MqttConfig(Section):
     port: Port | None = None
     tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    websocket: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/_.-]*$", max_length=200)
     username: str | None = None
     password_env: str | None = None
     client_id: str | None = Field(default=None, min_length=1, max_length=64)
@@ -75,13 +80,18 @@ class MqttConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> MqttConfig:
-        if self.ca_file is not None and not self.tls:
-            raise ValueError("ca_file needs tls: true")
+        for key in ("ca_file", "cert_file", "key_file"):
+            if getattr(self, key) is not None and not self.tls:
+                raise ValueError(f"{key} needs tls: true")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
         if self.password_env is not None and self.username is None:
             raise ValueError("password_env needs username")
         return self
 
     def address(self) -> tuple[str, int]:
+        if self.websocket is not None:
+            return self.host, self.port or (443 if self.tls else 80)
         return self.host, self.port or (8883 if self.tls else 1883)
 
     def password(self) -> str | None:
@@ -121,6 +131,8 @@ class HttpConfig(Section):
     frames: show live pictures.
     max_upload_mb, max_megapixels: of one pushed image.
     pushes_per_s: per client, in bursts of ten.
+    pushes_at_once: pushed images that are decoded or wait at one time; each may take
+    max_megapixels of memory.
     """
 
     host: str = "127.0.0.1"
@@ -134,6 +146,7 @@ class HttpConfig(Section):
     max_upload_mb: float = Field(default=8.0, gt=0, le=64)
     max_megapixels: float = Field(default=16.0, gt=0, le=50)
     pushes_per_s: float = Field(default=20.0, gt=0)
+    pushes_at_once: int = Field(default=4, ge=1, le=64)
 
     @field_validator("host")
     @classmethod

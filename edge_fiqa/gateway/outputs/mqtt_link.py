@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -136,15 +137,24 @@ class MqttLink:
     def _make_client(self) -> Client:
         config = self.config
         client = Client(
-            CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=self._version
+            CallbackAPIVersion.VERSION2,
+            client_id=self.client_id,
+            protocol=self._version,
+            transport="tcp" if config.websocket is None else "websockets",
         )
+        if config.websocket is not None:
+            client.ws_set_options(path=config.websocket)
         if config.username is not None:
             client.username_pw_set(config.username, config.password())
         if config.tls:
             try:
-                client.tls_set(ca_certs=None if config.ca_file is None else str(config.ca_file))
-            except (OSError, ValueError) as exc:
-                raise ConfigError(f"mqtt.ca_file: {config.ca_file}: {exc}") from exc
+                client.tls_set(
+                    ca_certs=_text(config.ca_file),
+                    certfile=_text(config.cert_file),
+                    keyfile=_text(config.key_file),
+                )
+            except (OSError, ValueError) as exc:  # SSLError is an OSError
+                raise ConfigError(f"mqtt.ca_file, cert_file, key_file: {exc}") from exc
         client.will_set(f"{config.prefix}/available", "offline", qos=1, retain=True)
         client.max_inflight_messages_set(INFLIGHT)
         client.reconnect_delay_set(1, LONGEST_RECONNECT_S)
@@ -241,6 +251,10 @@ class MqttLink:
         if problem != self._problem or self.problem is None:
             log.warning("mqtt: %s; trying again", problem)
         self._problem = problem
+
+
+def _text(file: Path | None) -> str | None:
+    return None if file is None else str(file)
 
 
 def _cause(exc: BaseException | None, config: MqttConfig) -> str:

@@ -14,8 +14,6 @@ from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.limits import Buckets, check_media, decompressed, read_body
 
 BODY_TIMEOUT_S = 20.0
-PUSHES_AT_ONCE = 4
-"""Pushed images that are decoded or wait at one time. This bounds the memory that they take."""
 BURST = 10
 
 HttpResult = TypeVar("HttpResult")
@@ -39,7 +37,7 @@ class UploadLimiter:
     def __init__(self, config: HttpConfig) -> None:
         self.limit_bytes = int(config.max_upload_mb * 1e6)
         self._buckets = Buckets(config.pushes_per_s, BURST)
-        self._slots = anyio.Semaphore(PUSHES_AT_ONCE)
+        self._slots = anyio.Semaphore(config.pushes_at_once)
 
     async def run(self, request: Request, work: Callable[[bytes], HttpResult]) -> HttpResult:
         """`work`, in a thread, on the request's body."""

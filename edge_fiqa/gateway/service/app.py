@@ -151,7 +151,8 @@ class Gateway:
         """Start, keep, exchange and stop cameras."""
         before = self._watched
         self._watched = {
-            name: self._watched_camera(config, name, before.get(name)) for name in config.cameras
+            name: self._watched_camera(config, name, before.get(name))
+            for name in config.enabled_cameras
         }
         self._detector_loop.watch(self._watched)
         cameras = {name: watched.camera for name, watched in self._watched.items()}

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.config.camera import CameraConfig
 from edge_fiqa.gateway.video.capture import Capture, open_capture
@@ -183,6 +185,8 @@ class Camera:
                     raise SourceLost(f"{corrupt} frames in a row could not be decoded")
                 continue
             corrupt = 0
+            if self.config.rotate:
+                image = np.ascontiguousarray(np.rot90(image, -self.config.rotate // 90))
             due = max(due + period, now) if due > 0 else now + period
             self._keep(image, self._clock())
 

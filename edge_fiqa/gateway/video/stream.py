@@ -28,7 +28,7 @@ class Stream:
 
     def __init__(self, config: CameraConfig) -> None:
         address, timeout_s = config.address, config.timeout_s
-        options = {"rtsp_transport": "tcp"}
+        options = {"rtsp_transport": config.transport, **config.ffmpeg}
         try:
             self._container = av.open(address, timeout=(timeout_s, timeout_s), options=options)
         except REFUSED:

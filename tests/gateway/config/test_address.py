@@ -127,7 +127,11 @@ def test_a_password_that_is_not_there(tmp_path, monkeypatch):
         ({"password_env": "P"}, "need username"),
         ({"username": "u", "password_env": "P", "password_file": "f"}, "needs password_env or"),
         ({"source": "rtsp://a:b@h/s", "username": "u", "password_env": "P"}, "already"),
-        ({"source": "0", "username": "u", "password_env": "P"}, "for streams"),
+        ({"source": "0", "username": "u", "password_env": "P"}, "username is for streams"),
+        ({"source": "0", "transport": "udp"}, "transport is for streams"),
+        ({"source": "0", "ffmpeg": {"a": "b"}}, "ffmpeg is for streams"),
+        ({"ffmpeg": {"A b": "c"}}, "pattern"),
+        ({"rotate": 45}, "0, 90, 180 or 270"),
     ],
 )
 def test_keys_that_contradict_each_other(keys, says):

@@ -135,6 +135,17 @@ def test_a_missing_variable_is_named(load):
     )
 
 
+def test_a_camera_that_is_not_enabled_is_as_if_it_were_not_there(load, monkeypatch):
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    config = load(
+        "detector: yunet.onnx\ncameras:\n"
+        "  a: 0\n"
+        "  b: {source: no-such-file.avi, enabled: false}\n"
+        "  c: {source: rtsp://h/s, username: u, password_env: NOT_THERE, enabled: false}\n"
+    )
+    assert list(config.enabled_cameras) == ["a"]
+
+
 @pytest.mark.parametrize("password", ["a#secret", "a/secret", "a?secret", "a@secret", "a%secret"])
 def test_a_password_that_would_be_cut_names_the_remedy(load, password):
     text = "detector: yunet.onnx\ncameras:\n  door: rtsp://u:${PW}@h/"

@@ -23,7 +23,6 @@ from edge_fiqa.gateway.outputs.auth import Guard
 from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.kserve import read_request
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
-from edge_fiqa.gateway.outputs.upload_limiter import PUSHES_AT_ONCE
 from edge_fiqa.gateway.outputs.uploads import read_landmarks
 from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg
 
@@ -124,19 +123,19 @@ def test_more_pushes_than_places_are_told_to_wait():
             return super().push(*face)
 
     statuses = []
-    with client_for(SlowView()) as client:
+    with client_for(SlowView(), pushes_at_once=3) as client:
 
         def push():
             statuses.append(client.post("/api/faces", content=jpeg()).status_code)
             if statuses.count(503) == 2:
                 going.set()
 
-        threads = [threading.Thread(target=push) for _ in range(PUSHES_AT_ONCE + 2)]
+        threads = [threading.Thread(target=push) for _ in range(3 + 2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(20)
-    assert sorted(statuses) == [200] * PUSHES_AT_ONCE + [503] * 2
+    assert sorted(statuses) == [200] * 3 + [503] * 2
 
 
 def test_cameras_tracks_and_pictures():

@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 
 import cv2
@@ -15,6 +16,7 @@ from edge_fiqa.gateway.config.outputs import MqttConfig
 from edge_fiqa.gateway.outputs import mqtt, mqtt_link, retained
 from tests.gateway.fake_view import FakeView, event, jpeg
 from tests.gateway.outputs.broker import Broker, Listener
+from tests.needs import need
 from tests.waiting import until
 
 
@@ -243,6 +245,46 @@ def test_a_broker_that_speaks_3_1_1_alone(sink_for, to_others, caplog):
     assert "connected to the broker, MQTT 3.1.1" in caplog.text
     sink.close(3)
     broker.listening.close()
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_a_broker_behind_a_websocket(broker_with, sink_for, free_port):
+    lines = f"allow_anonymous true\nlistener {free_port} 127.0.0.1\nprotocol websockets\n"
+    listener = Listener(broker_with(lines))
+    sink = sink_for(free_port, websocket="/mqtt")
+    sink.publish(event(0), jpeg())
+    until(lambda: sink.delivered == 1)
+    until(lambda: listener.json("edge-fiqa/events"))
+    listener.close()
+
+
+def test_a_broker_that_asks_for_a_certificate(broker_with, sink_for, free_port, tmp_path):
+    for name in ("ours", "theirs"):
+        subprocess.run(
+            [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", f"/CN={name}",
+             "-addext", "subjectAltName=IP:127.0.0.1", "-out", tmp_path / f"{name}.pem",
+             "-keyout", tmp_path / f"{name}.key"], capture_output=True, check=True,
+        )  # fmt: skip
+    broker_with(
+        f"allow_anonymous true\nlistener {free_port} 127.0.0.1\ncafile {tmp_path}/ours.pem\n"
+        f"certfile {tmp_path}/theirs.pem\nkeyfile {tmp_path}/theirs.key\nrequire_certificate true\n"
+    )
+    sink = sink_for(
+        free_port,
+        tls=True,
+        ca_file=tmp_path / "theirs.pem",
+        cert_file=tmp_path / "ours.pem",
+        key_file=tmp_path / "ours.key",
+    )
+    sink.publish(event(0), None)
+    until(lambda: sink.delivered == 1)
 
 
 def test_why_there_is_no_connection(sink_for, tmp_path):

@@ -263,3 +263,29 @@ def test_attempts_that_bring_no_frame_are_no_reconnects(quick, started):
     until(lambda: camera.status.state == "live" and camera.status.reconnects == 1)
     until(lambda: camera.status.frames > 5)
     assert camera.status.reconnects == 1
+
+
+@pytest.mark.parametrize(
+    ("rotate", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))]
+)
+def test_a_camera_that_hangs_on_its_side(started, rotate, corner):
+    """Clockwise: what was at the top left is then at the top right."""
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[0, 0] = 255
+    opener = open_script({"a": Script([[image] * 1000])})
+    camera = started(Camera("a", camera_config("a", rotate=rotate), opener=opener))
+    until(lambda: camera.latest is not None)
+    turned = camera.latest.image
+    assert turned.shape == ((20, 40, 3) if rotate % 180 == 0 else (40, 20, 3))
+    assert turned[corner].tolist() == [255, 255, 255]
+    assert turned.sum() == 3 * 255
+    assert turned.flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_both_transports_of_rtsp(rtsp, started, transport):
+    start, url = rtsp
+    start()
+    config = camera_config(url, transport=transport, ffmpeg={"reorder_queue_size": "0"})
+    camera = started(Camera("door", config))
+    until(lambda: camera.status.frames > 5, 20)
