@@ -134,7 +134,7 @@ class GatewayConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> GatewayConfig:
-        if not self.cameras and self.http is None:
+        if not self.enabled_cameras and self.http is None:
             raise ValueError("nothing to do: give `cameras`, or `http` so that faces can be pushed")
         return self
 
@@ -177,7 +177,7 @@ def _with_detector(config: GatewayConfig, document: Document) -> GatewayConfig:
     """With the file of the detector: the stated one, or for cameras the one that there is."""
     detector = config.detector
     if detector is None:
-        if not config.cameras:
+        if not config.enabled_cameras:
             return config
         detector = DetectorConfig()
     if str(detector.model) == AUTO:

@@ -144,6 +144,8 @@ def test_a_camera_that_is_not_enabled_is_as_if_it_were_not_there(load, monkeypat
         "  c: {source: rtsp://h/s, username: u, password_env: NOT_THERE, enabled: false}\n"
     )
     assert list(config.enabled_cameras) == ["a"]
+    assert "nothing to do" in mistake(load, "cameras: {a: {source: 0, enabled: false}}")
+    assert load("http: {}\ncameras: {a: {source: 0, enabled: false}}").detector is None
 
 
 @pytest.mark.parametrize("password", ["a#secret", "a/secret", "a?secret", "a@secret", "a%secret"])
