@@ -19,7 +19,9 @@ from edge_fiqa.gateway.config.address import StreamAddress, read_address
 
 PORTS = {"rtsp": 554, "http": 80, "https": 443, "rtmp": 1935, "rtsps": 322, "rtmps": 443}
 ANSWER_BYTES = 65_536
-NOT_A_VIDEO = "it answers, and sends no video that OpenCV can read"
+NOT_A_VIDEO = "it answers, and sends no video that can be read"
+NO_VIDEO = "the stream has no video: sound only, or metadata"
+NO_SUCH_STREAM = "it has no such stream: look at the path of its address"
 WRONG_PASSWORD = "it refuses user name and password"
 NO_PASSWORD = "it asks for a user name and a password: give username and password_env"
 
@@ -139,9 +141,9 @@ def _why_no_video(client: RtspClient) -> str:
     if reply.status in (401, 403):
         return WRONG_PASSWORD
     if reply.status == 404:
-        return "it has no such stream: look at the path of its address"
+        return NO_SUCH_STREAM
     if reply.status != 200:
         return f"it answers RTSP status {reply.status}"
     if not re.search(r"^m=video ", reply.body, re.MULTILINE):
-        return "the stream has no video: sound only, or metadata"
+        return NO_VIDEO
     return NOT_A_VIDEO

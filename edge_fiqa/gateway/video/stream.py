@@ -14,8 +14,15 @@ import av.logging
 import numpy as np
 
 from edge_fiqa.files import no_descriptors
+from edge_fiqa.gateway.config.address import read_address
 from edge_fiqa.gateway.config.camera import CameraConfig
-from edge_fiqa.gateway.video.diagnosis import WRONG_PASSWORD, why_not_open
+from edge_fiqa.gateway.video.diagnosis import (
+    NO_PASSWORD,
+    NO_SUCH_STREAM,
+    NO_VIDEO,
+    WRONG_PASSWORD,
+    why_not_open,
+)
 from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.types import Bytes
 
@@ -31,13 +38,16 @@ class Stream:
         options = {"rtsp_transport": config.transport, **config.ffmpeg}
         try:
             self._container = av.open(address, timeout=(timeout_s, timeout_s), options=options)
-        except REFUSED:
-            raise SourceLost(WRONG_PASSWORD) from None  # its text holds the address
+        except REFUSED:  # no text of FFmpeg's: it holds the address
+            without = read_address(address).user_info is None
+            raise SourceLost(NO_PASSWORD if without else WRONG_PASSWORD) from None
+        except av.error.HTTPNotFoundError:
+            raise SourceLost(NO_SUCH_STREAM) from None
         except (av.error.FFmpegError, OSError, ValueError):
             raise SourceLost(no_descriptors() or why_not_open(address, timeout_s)) from None
         if not self._container.streams.video:
             self._container.close()
-            raise SourceLost("the stream has no video: sound only, or metadata")
+            raise SourceLost(NO_VIDEO)
         self._frame: av.VideoFrame | None = None
         self._shape: tuple[int, int] | None = None
         self._frames = self._decoded()

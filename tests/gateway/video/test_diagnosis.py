@@ -18,7 +18,7 @@ def test_what_an_rtsp_server_refuses(rtsp, method):
         url.replace(f"viewer:{PASSWORD}@", ""): "it asks for a user name and a password: give "
         "username and password_env",
         f"{url}/other": "it has no such stream: look at the path of its address",
-        url: "it answers, and sends no video that OpenCV can read",  # it would have opened
+        url: "it answers, and sends no video that can be read",  # it would have opened
     }
     assert {address: why_not_open(address, 5.0) for address in answers} == answers
 

@@ -22,8 +22,8 @@ class Mjpeg(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
     def do_GET(self):
-        if self.path == "/secret":
-            self.send_error(401)
+        if self.path in ("/401", "/404"):
+            self.send_error(int(self.path[1:]))
             return
         self.send_response(200)
         self.send_header("content-type", "multipart/x-mixed-replace; boundary=frame")
@@ -108,8 +108,15 @@ def test_damaged_pictures_are_passed_over(server):
 
 
 def test_what_ends_a_stream_names_no_address(server):
-    with pytest.raises(SourceLost, match="refuses user name and password"):
-        Stream(camera_config(server.url + "secret"))
+    with_password = server.url.replace("//", "//u:geheim@")
+    for url, says in (
+        (f"{server.url}401", "it asks for a user name and a password"),
+        (f"{with_password}401", "it refuses user name and password"),
+        (f"{with_password}404", "it has no such stream"),
+    ):
+        with pytest.raises(SourceLost, match=says) as caught:
+            Stream(camera_config(url))
+        assert "geheim" not in str(caught.value)
     stream = Stream(camera_config(server.url, timeout_s=1.0))
     assert stream.grab()
     server.over.set()
