@@ -62,7 +62,10 @@ LIBRARIES = {
         "build/precision.py", "calibration/risk.py", "training/loop.py", "training/pictures.py",
     },
     "sklearn": {"calibration/monotone.py"},
-    "starlette": {"gateway/outputs/http.py"},
+    "starlette": {
+        "gateway/outputs/http.py", "gateway/outputs/kserve_routes.py",
+        "gateway/outputs/upload_limiter.py",
+    },
     "supervision": {"gateway/tracks/tracker.py"},
     "tensorrt": {"engines/trt/api.py"},
     "tensorrt_lean": {"engines/trt/api.py"},
