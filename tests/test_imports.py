@@ -33,7 +33,8 @@ LIBRARIES = {
         "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
         "evaluation/report/extractors.py", "faces/", "footage/second_look.py",
         "footage/video_file.py", "gallery/likeness.py", "gallery/tight.py",
-        "gateway/events/pictures.py", "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
+        "gateway/events/pictures.py", "gateway/service/app.py", "gateway/video/capture.py",
+        "training/pictures.py",
     },
     "filelock": {"files.py"},
     "fastapi": {
