@@ -132,11 +132,6 @@ def write_all(out: BinaryIO, data: bytes) -> None:
         rest = rest[out.write(rest) :]
 
 
-def shown(text: str) -> str:
-    """Escape line ends, control characters and marks of direction in a name, for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 @contextmanager
 def locked(file: Path, busy: str) -> Iterator[bool]:
     """Holds a lock that other processes respect. file: of the lock alone, made where it is absent.

@@ -13,7 +13,8 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from edge_fiqa.scoring.output import FileFormat, text_of_cell
+from edge_fiqa.csv_text import text_of_cell
+from edge_fiqa.scoring.output import FileFormat
 
 
 class StoredRow(NamedTuple):
