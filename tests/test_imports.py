@@ -36,7 +36,7 @@ LIBRARIES = {
     "jinja2": {"evaluation/report/page.py"},
     "kornia": {"training/degradations.py"},
     "matplotlib": {
-        "bench/report.py", "cli/demo.py", "cli/edc.py", "evaluation/report/figures.py",
+        "bench/report.py", "cli/demo.py", "cli/edc_output.py", "evaluation/report/figures.py",
         "training/curve.py",
     },
     "mlperf_loadgen": {"bench/loadgen.py"},
