@@ -29,8 +29,6 @@ from edge_fiqa.types import Segment
 SHIPPED = ("stem", "block1/proj")
 FLOAT_LAYERS = {
     "as shipped": SHIPPED,
-    "and fc2": (*SHIPPED, "block1/fc2"),
-    "and fc1": (*SHIPPED, "block1/fc1"),
     "and qkv": (*SHIPPED, "block1/q", "block1/k", "block1/v"),
     "and fc1, fc2": (*SHIPPED, "block1/fc1", "block1/fc2"),
     "all of block 1": ("stem", "block1"),
