@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import platformdirs
 from filelock import FileLock, Timeout
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, shown
 
 log = logging.getLogger("edge_fiqa.files")
 
