@@ -153,9 +153,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Gat
         config = GatewayConfig.model_validate(document.data)
     except ValidationError as exc:
         mistakes = [_mistake(document, error) for error in exc.errors(include_url=False)]
-        raise ConfigError(
-            "\n".join(dict.fromkeys(mistakes))
-        ) from None  # its text may hold a secret
+        raise ConfigError(*dict.fromkeys(mistakes)) from None  # its text may hold a secret
     for name, camera in config.enabled_cameras.items():
         _check_source(document, ("cameras", name), camera)
     config = _with_detector(config, document)
