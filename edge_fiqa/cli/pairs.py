@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets.lists import parse_csv
 from edge_fiqa.types import FaceSet, Rows
 
@@ -19,6 +18,4 @@ def read_pairs(path: Path, faces: FaceSet) -> Rows:
         for a, b, same in parse_csv(path)[0]
         if a in row_of and b in row_of
     ]
-    if not pairs:
-        raise ConfigError(f"{path}: none of its pairs is among the faces; paths are below FACES")
-    return np.array(pairs)
+    return np.array(pairs, np.intp).reshape(-1, 3)

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import private_folder, write_new
@@ -54,6 +52,9 @@ def encode_crop(pixels: Bytes, record: Record, suffix: str) -> bytes:
     """The bytes of the file. suffix: .png, or .jpg. Raises ConfigError for another one."""
     if suffix not in (".png", ".jpg"):
         raise ConfigError(f"a crop is a .png or a .jpg, not {suffix or 'a file without a suffix'}")
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
     out = io.BytesIO()
     image, text = Image.fromarray(pixels), to_json(record)
     if suffix == ".png":
@@ -67,6 +68,8 @@ def encode_crop(pixels: Bytes, record: Record, suffix: str) -> bytes:
 
 def read_crop_record(path: Path) -> Record | None:
     """The record that `write_crop` put into a file; None where there is none. Raises OSError."""
+    from PIL import Image  # here, since commands that write no crop should start without it
+
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             text = image.info.get(SCHEMA) or image.info.get("comment")
