@@ -53,6 +53,7 @@ class GateRates(Struct, frozen=True, forbid_unknown_fields=True):
 class RemainingErrors(Struct, frozen=True, forbid_unknown_fields=True):
     """fnmr: of the mated pairs that pass, at FMR `fmr` of all impostor pairs.
 
+    A pair is a face of the table's first kind of use, as it may be enrolled, and one of this kind.
     recogniser: its file. pairs: mated ones that pass each gate. impostors: pairs of two persons.
     """
 

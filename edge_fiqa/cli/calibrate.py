@@ -143,7 +143,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of an earlier calibration, scale, promises and gate: only their meaning is measured",
     )
     table.add_argument(
-        "--pairs", type=Path, metavar="CSV", help="path_a,path_b,same below the faces' folder"
+        "--pairs",
+        type=Path,
+        metavar="CSV",
+        help="path_a,path_b,same: path_a below the first --use or FACES, path_b below each",
     )
     table.add_argument(
         "--recogniser", type=Path, metavar="FILE", help=".onnx, or .yaml: path, mean, std, columns"

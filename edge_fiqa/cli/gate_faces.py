@@ -12,7 +12,6 @@ from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.gate_table import (
     GateTable,
-    KindOfUse,
     RemainingErrors,
     kind_of_use,
     remaining_errors,
@@ -55,40 +54,51 @@ def parse_use(text: str) -> tuple[str, Path]:
 def gate_table(
     calibration: Calibration, fusion: Fusion, uses: Sequence[ScoredUse], known: KnownPairs | None
 ) -> GateTable:
-    """known: pairs of file names below each use's folder. Raises ConfigError if no use has any."""
+    """known: pairs of file names below each use's folder.
+
+    A recogniser compares what a camera saw with what was enrolled. So a pair is a face of the first
+    kind of use, by its path_a, and one of the kind that is judged, by its path_b.
+    Raises ConfigError if no use has any.
+    """
     estimator = Estimator.of(calibration, fusion)
-    kinds = tuple(_kind(use, estimator.full_qualities(use.trail, fusion), known) for use in uses)
-    if known is not None and all(kind.errors is None for kind in kinds):
-        raise ConfigError(
-            f"{known.pairs}: none of its pairs is among the faces; paths are below FACES"
-        )
-    return GateTable(rule_name(fusion), kinds)
+    qualities = [estimator.full_qualities(use.trail, fusion) for use in uses]
+    errors: list[RemainingErrors | None] = [None] * len(uses)
+    if known is not None:
+        errors = _errors_of_uses(uses, qualities, known)
+    kinds = [
+        kind_of_use(quality, use.faces.groups, name=use.name, images=use.faces.described, errors=e)
+        for use, quality, e in zip(uses, qualities, errors, strict=True)
+    ]
+    return GateTable(rule_name(fusion), tuple(kinds))
 
 
-def _kind(use: ScoredUse, quality: Qualities, known: KnownPairs | None) -> KindOfUse:
-    errors = None if known is None else _errors(use, quality, known)
-    return kind_of_use(
-        quality, use.faces.groups, name=use.name, images=use.faces.described, errors=errors
-    )
-
-
-def _errors(use: ScoredUse, quality: Qualities, known: KnownPairs) -> RemainingErrors | None:
-    """None where no pair is of these faces. Raises ConfigError if impostors are too few for the FMR."""
-    pairs = read_pairs(known.pairs, use.faces)
-    if not len(pairs):
-        return None
+def _errors_of_uses(
+    uses: Sequence[ScoredUse], qualities: Sequence[Qualities], known: KnownPairs
+) -> list[RemainingErrors | None]:
     recogniser = read_recogniser(known.recogniser)
-    embedding = recogniser.embed(use.faces.crops)
-    similarity = (embedding[pairs[:, 0]] * embedding[pairs[:, 1]]).sum(axis=1)
-    same = pairs[:, 2] == 1
-    if not same.any():
-        raise ConfigError(f"{known.pairs}: none of the pairs of {use.name} faces is mated")
-    threshold = threshold_at_fmr(similarity[~same], known.fmr)
-    return remaining_errors(
-        quality[pairs[same, :2]].min(axis=1),
-        ~(similarity[same] >= threshold),  # what has no embedding matches nobody
-        [use.faces.groups[row] for row in pairs[same, 0]],
-        recogniser=recogniser.path.stem,
-        fmr=known.fmr,
-        impostors=int(np.count_nonzero(~same)),
-    )
+    embeddings = [recogniser.embed(use.faces.crops) for use in uses]
+    errors: list[RemainingErrors | None] = []
+    for use, quality, embedding in zip(uses, qualities, embeddings, strict=True):
+        rows, mated = read_pairs(known.pairs, uses[0].faces, use.faces)
+        if not mated.any():
+            errors.append(None)
+            continue
+        similarity = (embeddings[0][rows[:, 0]] * embedding[rows[:, 1]]).sum(axis=1)
+        same = mated == 1
+        threshold = threshold_at_fmr(similarity[~same], known.fmr)
+        pair_quality = np.minimum(qualities[0][rows[:, 0]], quality[rows[:, 1]])
+        errors.append(
+            remaining_errors(
+                pair_quality[same],
+                ~(similarity[same] >= threshold),  # what has no embedding matches nobody
+                [uses[0].faces.groups[row] for row in rows[same, 0]],
+                recogniser=recogniser.path.stem,
+                fmr=known.fmr,
+                impostors=int(np.count_nonzero(~same)),
+            )
+        )
+    if all(error is None for error in errors):
+        raise ConfigError(
+            f"{known.pairs}: none of its mated pairs is among the faces; paths are below FACES"
+        )
+    return errors

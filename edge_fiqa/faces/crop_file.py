@@ -16,13 +16,12 @@ from typing import Final, Literal
 import msgspec
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import private_folder, write_new
+from edge_fiqa.files import ONLY_OWNER, private_folder, write_new
 from edge_fiqa.record import SCHEMA, Record, to_json
 from edge_fiqa.types import Bytes
 
 CropSuffix = Literal[".png", ".jpg"]
 
-ONLY_OWNER: Final = 0o600
 JPEG_QUALITY: Final = 95
 LONGEST_STEM: Final = 50  # characters, of up to 4 bytes; names of files have 255
 UNSAFE: Final = re.compile(r"[^\w.+=@-]+")

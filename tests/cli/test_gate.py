@@ -139,12 +139,27 @@ def test_a_wanted_error_gives_the_gate(run, door, calibrated, pairs, recogniser_
     assert "no gate brings the FNMR to 0: the best of 120 pairs" in err
 
 
-def expected_fnmr(door, pairs, recogniser_file):
+def test_a_pair_is_an_enrolled_face_and_one_of_the_kind_that_is_judged(
+    run, door, calibrated, pairs, recogniser_file, tmp_path
+):
+    path, table = tmp_path / "two.json", {}
+    uses = ("--use", f"door={door / 'door'}", "--use", f"street={door / 'street'}")
+    flags = ("--pairs", pairs, "--recogniser", recogniser_file, "--fmr", "0.1", "-o", path)
+    status, _, err = run("calibrate", "--keep", calibrated, *uses, *flags)
+    assert status == 0, err
+    for use in load_calibration(path).gate_table.uses:
+        table[use.name] = use.errors.fnmr.rate[0]
+        expected = expected_fnmr(door, pairs, recogniser_file, probes=use.name)
+        assert table[use.name] == pytest.approx(expected, abs=1e-5)
+    assert table["street"] > table["door"]  # dark faces keep little of their colour
+
+
+def expected_fnmr(door, pairs, recogniser_file, probes="door"):
     recogniser, similarity = Recogniser(path=recogniser_file), {0: [], 1: []}
     with pairs.open() as file:
         for row in csv.DictReader(file):
-            crops = [np.array(Image.open(door / "door" / row[k])) for k in ("path_a", "path_b")]
-            a, b = recogniser.embed(np.stack(crops))
+            files = door / "door" / row["path_a"], door / probes / row["path_b"]
+            a, b = recogniser.embed(np.stack([np.array(Image.open(file)) for file in files]))
             similarity[int(row["same"])].append(float(a @ b))
     impostors = np.sort(similarity[0])[::-1]
     threshold = impostors[int(0.1 * len(impostors))]  # a tenth lies above
