@@ -137,7 +137,8 @@ def not_writable(folder: Path) -> str | None:
 def write_figure(figure: Any, path: Path, *, mode: int = 0o666, **options: object) -> None:
     """A figure of matplotlib, whole or not at all, in the format of the file's suffix, or as PNG.
 
-    mode: permission bits, 0600 where it shows faces. options: of its `savefig`. Raises OSError, and ValueError for a format that it does not know.
+    mode: permission bits, 0600 where it shows faces. options: of its `savefig`.
+    Raises OSError, and ValueError for a format that it does not know.
     """
     data = io.BytesIO()
     figure.savefig(data, format=path.suffix[1:].lower() or "png", **options)
