@@ -13,15 +13,27 @@ ROOT = Path(__file__).parents[1]
 KINDS = ["portrait", "access control", "surveillance"]
 
 
+MEASURED = [
+    name
+    for name in SHIPPED_FORMS
+    if load_calibration(ROOT / f"calibration/default/{name}.json").gate_table is not None
+]
+
+
 def table_of(model):
     return load_calibration(ROOT / f"calibration/default/{model}.json").gate_table
+
+
+def test_the_default_model_is_measured():
+    assert "nano" in MEASURED
 
 
 @pytest.mark.parametrize("model", SHIPPED_FORMS)
 def test_the_page_shows_what_edge_fiqa_gate_prints(model):
     page = (ROOT / "docs/gates.md").read_text(encoding="utf-8")
     shown = re.search(rf"<!-- gates {model} -->\n(.*?)<!-- /gates -->", page, re.DOTALL)[1]
-    assert shown.splitlines() == markdown_lines(table_of(model))
+    unknown = [f"Not measured yet: `make gates DATA=FOLDER MODELS={model}`."]
+    assert shown.splitlines() == (markdown_lines(table_of(model)) if model in MEASURED else unknown)
 
 
 @pytest.mark.parametrize("model", SHIPPED_FORMS)
@@ -31,7 +43,7 @@ def test_the_shipped_bundles_hold_the_same_calibration(model):
         assert (folder / FILE).read_bytes() == shipped
 
 
-@pytest.mark.parametrize("model", SHIPPED_FORMS)
+@pytest.mark.parametrize("model", MEASURED)
 def test_the_numbers_can_be(model):
     """Worse faces pass less often, a higher gate is passed by fewer, each kind has pairs."""
     uses = table_of(model).uses

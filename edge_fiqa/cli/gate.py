@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import msgspec
@@ -10,12 +11,14 @@ import msgspec
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.gate_table import GateTable, KindOfUse
+from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_share
 from edge_fiqa.cli.gate_report import (
-    fnmr_lines,
+    at_gate,
+    fnmr_line,
     how_to_get,
     markdown_lines,
     meaning,
-    share_lines,
+    share_line,
     table_lines,
 )
 from edge_fiqa.cli.printing import say
@@ -47,19 +50,48 @@ def run(options: argparse.Namespace) -> int:
     if calibration.gate_table is None:
         raise ConfigError(how_to_get(calibration))
     table = _only(calibration.gate_table, options.use)
-    if options.format == "json":
+    if any(value is not None for value in (options.gate, options.accept, options.fnmr)):
+        say(*_answers(table, options))
+    elif options.format == "json":
         say(msgspec.json.encode(table).decode())
-    elif options.gate is not None:
-        say(meaning(table, check_gate(options.gate)))
-    elif options.accept is not None:
-        say(*share_lines(table.uses, options.accept))
-    elif options.fnmr is not None:
-        say(*fnmr_lines(_with_pairs(table.uses), options.fnmr))
     elif options.format == "markdown":
         say(*markdown_lines(table))
     else:
         say(*table_lines(calibration.model, table))
     return 0
+
+
+def _answers(table: GateTable, options: argparse.Namespace) -> list[str]:
+    """What one gate means, or which one to take, in lines or as JSON.
+
+    Raises ConfigError where no kind of use has a gate as it is wanted.
+    """
+    uses = table.uses if options.fnmr is None else _with_pairs(table.uses)
+    lines, answers, refusals = [], [], []
+    for use in uses:
+        try:
+            gate, line = _answer(use, options)
+        except ConfigError as exc:
+            refusals.append(str(exc) if len(uses) == 1 else f"{use.name}: {exc}")
+            continue
+        lines.append(line)
+        answers.append(at_gate(use, gate))
+    if not answers:
+        raise ConfigError("; ".join(refusals))
+    if options.format == "json":
+        return [json.dumps(answers)]
+    return [meaning(table, options.gate)] if options.gate is not None else [*lines, *refusals]
+
+
+def _answer(use: KindOfUse, options: argparse.Namespace) -> tuple[int, str]:
+    """The gate for one kind of use, in words. Raises ConfigError where there is none."""
+    if options.gate is not None:
+        return check_gate(options.gate), ""
+    if options.accept is not None:
+        gate = gate_for_share(use, options.accept)
+        return gate, share_line(use, gate)
+    gate = gate_for_fnmr(use, options.fnmr)
+    return gate, fnmr_line(use, gate, options.fnmr)
 
 
 def _calibration(options: argparse.Namespace) -> Calibration:

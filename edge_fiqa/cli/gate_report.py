@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from edge_fiqa.calibration.artefact import Calibration
-from edge_fiqa.calibration.gate_table import OWN_FACES, GateTable, KindOfUse
-from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_share
+from edge_fiqa.calibration.gate_table import OWN_FACES, GateRates, GateTable, KindOfUse
 
 ROUND_GATES = tuple(range(10, 100, 10))
 
@@ -56,30 +55,38 @@ def meaning(table: GateTable, gate: int) -> str:
     return f"gate {gate}: passed by {', '.join(shares)}{remains}"
 
 
-def share_lines(uses: tuple[KindOfUse, ...], share: float) -> list[str]:
-    """The gate for a wanted share, of each kind of use."""
-    lines = []
-    for use in uses:
-        gate = gate_for_share(use, share)
-        lines.append(f"gate {gate} is passed by {use.passing.text(gate)} of {_named(use)} faces")
-    return lines
+def share_line(use: KindOfUse, gate: int) -> str:
+    """The gate for a wanted share."""
+    return f"gate {gate} is passed by {use.passing.text(gate)} of {_named(use)} faces"
 
 
-def fnmr_lines(uses: tuple[KindOfUse, ...], fnmr: float) -> list[str]:
-    """The gate for a wanted error, of each kind of use. Raises ConfigError where none reaches it."""
-    lines = []
-    for use in uses:
-        gate = gate_for_fnmr(use, fnmr)
-        errors = use.errors
-        assert errors is not None  # gate_for_fnmr has refused it
-        high = errors.fnmr.high[gate] or 0.0
-        doubt = "; not certain, the interval reaches above" if high > fnmr else ""
-        lines.append(
-            f"gate {gate} brings the FNMR of {_named(use)} pairs to {errors.fnmr.text(gate, 2)} at FMR "
-            f"{errors.fmr:g} ({errors.recogniser}, {errors.pairs[gate]} pairs{doubt}); "
-            f"it is passed by {use.passing.text(gate)} of the faces"
-        )
-    return lines
+def fnmr_line(use: KindOfUse, gate: int, wanted: float) -> str:
+    """The gate for a wanted error, and whether the interval reaches above it."""
+    errors = use.errors
+    assert errors is not None  # gate_for_fnmr has refused it
+    high = errors.fnmr.high[gate] or 0.0
+    doubt = "; not certain, the interval reaches above" if high > wanted else ""
+    return (
+        f"gate {gate} brings the FNMR of {_named(use)} pairs to {errors.fnmr.text(gate, 2)} at FMR "
+        f"{errors.fmr:g} ({errors.recogniser}, {errors.pairs[gate]} pairs{doubt}); "
+        f"it is passed by {use.passing.text(gate)} of the faces"
+    )
+
+
+def at_gate(use: KindOfUse, gate: int) -> dict[str, object]:
+    """The same for scripts."""
+    errors = use.errors
+    return {
+        "use": use.name,
+        "gate": gate,
+        "passing": _with_interval(use.passing, gate),
+        "fnmr": None if errors is None else _with_interval(errors.fnmr, gate),
+        "pairs": None if errors is None else errors.pairs[gate],
+    }
+
+
+def _with_interval(rates: GateRates, gate: int) -> tuple[float | None, float | None, float | None]:
+    return rates.rate[gate], rates.low[gate], rates.high[gate]
 
 
 def how_to_get(calibration: Calibration) -> str:

@@ -185,6 +185,12 @@ def test_json_holds_every_gate(run, calibrated):
     status, out, _ = run("gate", "--calibration", calibrated, "--format", "json")
     assert status == 0
     assert len(json.loads(out)["uses"][0]["passing"]["rate"]) == 101
+    passing = load_calibration(calibrated).gate_table.uses[0].passing
+    status, out, _ = run("gate", "--calibration", calibrated, "--accept", "0.9", "--format", "json")
+    (answer,) = json.loads(out)
+    gate = answer["gate"]
+    assert answer["passing"] == [passing.rate[gate], passing.low[gate], passing.high[gate]]
+    assert (answer["use"], answer["fnmr"]) == ("own", None)
 
 
 def test_score_says_what_its_gate_means_below_the_table(run, door, calibrated):
