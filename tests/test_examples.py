@@ -108,6 +108,7 @@ def test_a_service_with_fastapi_answers_several_at_once(start, crops):
     with pytest.raises(urllib.error.HTTPError) as refused:
         post(bytes(20_000_001))
     assert refused.value.code == 413
+    refused.value.close()
 
 
 def test_nvidias_client_reaches_a_gateway(start, crops, tmp_path):
@@ -127,6 +128,9 @@ def is_ready(address):
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:
             return answer.status == 200
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        return False
     except OSError:
         return False
 
