@@ -91,6 +91,19 @@ def private_folder(folder: Path) -> None:
         new.mkdir(mode=0o700, exist_ok=True)
 
 
+def new_private_folder(folder: Path) -> None:
+    """As `private_folder`, of one that nothing is in yet but hidden files.
+
+    Raises ConfigError if there is, and OSError.
+    """
+    private_folder(folder)
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    if names:
+        raise ConfigError(
+            f"{folder}: it holds {shown(names[0])}, and nothing is overwritten; name a new folder"
+        )
+
+
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
