@@ -1,6 +1,7 @@
 """What deploy/ promises: its files are accepted by what reads them, and nothing runs as root."""
 
 import configparser
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from edge_fiqa.gateway.config.gateway import load_config
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
+from edge_fiqa.gateway.outputs.server import HttpServer
 from edge_fiqa.gateway.service.app import SILENT_S
 from edge_fiqa.gateway.service.daemon import CLOSE_S, STOP_S
 from tests.gateway.fake_view import FakeView
@@ -75,6 +77,35 @@ def test_the_image_runs_as_nobody_in_particular():
     for name in " ".join(copied).split():
         assert (DEPLOY.parent / name).exists()
         assert f"!{name}" in ignored
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_image_s_health_is_seen_with_and_without_tls(tls, tmp_path, monkeypatch):
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    command = json.loads(re.search(r"HEALTHCHECK.*?CMD (\[.*?\])\n", text, re.DOTALL)[1])
+    monkeypatch.setenv("EDGE_FIQA_TOKEN", "0123456789abcdef")
+    certificate = dict.fromkeys(("tls_cert", "tls_key")) if not tls else made_certificate(tmp_path)
+    server = HttpServer(FakeView(), HttpConfig(port=0, **certificate), [])
+    port = server.url.rpartition(":")[2]
+
+    def status():
+        program = [sys.executable, "-c", command[2].replace("8080", port)]
+        return subprocess.run(program, capture_output=True).returncode
+
+    assert command[:2] == ["python", "-c"]
+    assert status() == 0
+    server.close()
+    assert status() != 0
+
+
+def made_certificate(folder):
+    names = {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+    subprocess.run(
+        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "1", "-subj", "/CN=gateway.lan", "-out", names["tls_cert"],
+         "-keyout", names["tls_key"]], capture_output=True, check=True,
+    )  # fmt: skip
+    return names
 
 
 def test_the_image_is_as_hadolint_wants_it():
