@@ -34,7 +34,7 @@ LIBRARIES = {
     "fastapi": {"gateway/outputs/description.py", "gateway/outputs/http.py"},
     "h11": {"gateway/outputs/server.py"},
     "jinja2": {"evaluation/report/page.py"},
-    "kornia": {"training/degradations.py"},
+    "kornia": {"training/degradations/"},
     "matplotlib": {
         "bench/report.py", "cli/demo.py", "cli/edc.py", "evaluation/report/figures.py",
         "training/curve.py",
