@@ -29,7 +29,7 @@ from edge_fiqa.engines.ov import OpenVINO
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.exits.route import route_to
 from edge_fiqa.measurement.all_exits import all_exits
-from edge_fiqa.training.degradations import random_mixture
+from edge_fiqa.training.degradations.table import random_mixture
 
 HINTS = ("bf16", "f16")
 WAYS = {  # form, backend, largest instruction set that oneDNN may use
@@ -58,7 +58,7 @@ def main() -> None:
     rows = read_split(options.data, "test")
     chosen = np.linspace(0, len(rows) - 1, min(options.limit, len(rows))).astype(int)
     clean = read_faces(options.data, [rows[index]["path"] for index in chosen])
-    worse = [random_mixture(face, seed=number) for number, face in enumerate(clean)]
+    worse = [random_mixture(face, seed=number).pixels for number, face in enumerate(clean)]
     faces = np.concatenate([clean, np.stack(worse)])
     result = new_result(__doc__) | {"faces": len(faces), "models": {}}
     for model in options.models:

@@ -34,7 +34,7 @@ LIBRARIES = {
         "evaluation/report/extractors.py", "faces/", "footage/second_look.py",
         "footage/video_file.py", "gallery/likeness.py", "gallery/tight.py",
         "gateway/events/pictures.py", "gateway/service/app.py", "gateway/video/capture.py",
-        "training/pictures.py",
+        "training/degradations/", "training/head_turn.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
     "fastapi": {
@@ -43,7 +43,7 @@ LIBRARIES = {
     },
     "h11": {"gateway/outputs/server.py"},
     "jinja2": {"evaluation/report/page.py", "gallery/page.py"},
-    "kornia": {"training/degradations.py"},
+    "kornia": {"training/degradations/"},
     "matplotlib": {
         "bench/report.py", "cli/demo.py", "cli/edc_output.py", "evaluation/report/figures.py",
         "training/curve.py",

@@ -70,6 +70,7 @@ class Trainer:
             config,
             [table.shape[1] for table in faces.embeddings],
             [table.shape[1] for table in faces.maps],
+            0 if faces.causes is None or not schedule.causes else faces.causes.shape[1],
         ).to(self.device)
         self.weights = losses.supervision(schedule.supervision, config.depth).to(self.device)
         if start is not None:
@@ -158,16 +159,18 @@ class Trainer:
         schedule, weights = self.schedule, self.weights
         # No cache: parts that run side by side would share each other's graphs.
         with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
-            scores, embeddings, maps = self.student(batch.images, batch.kept)
-        scores = scores.float()
+            seen = self.student(batch.images, batch.kept)
+        scores = seen.scores.float()
         terms = {"quality": losses.regression(scores, batch.quality, weights)}
         if schedule.ranking:
             terms["ranking"] = schedule.ranking * losses.ranking(scores, batch.quality, weights)
         if schedule.agreement and schedule.supervision != "last":
             terms["agreement"] = schedule.agreement * losses.agreement(scores, weights)
+        if schedule.causes and batch.causes is not None:
+            terms["causes"] = schedule.causes * losses.causes(seen.causes.float(), batch.causes)
         for name, weight, found, wanted in (
-            ("distil", schedule.distil, embeddings, batch.embeddings),
-            ("maps", schedule.maps, maps, batch.maps),
+            ("distil", schedule.distil, seen.embeddings, batch.embeddings),
+            ("maps", schedule.maps, seen.maps, batch.maps),
         ):
             if weight and found:
                 each = [losses.direction(f.float(), w) for f, w in zip(found, wanted, strict=True)]
@@ -175,39 +178,43 @@ class Trainer:
         return terms
 
     def _validate(self) -> dict[str, float]:
-        """Rank correlation with the label on held-out identities: first, middle, last exit, FW."""
+        """Rank correlation with the label on held-out identities: first, middle, last exit, FW; and of
+        the causes with their strengths in degraded faces, the mean over causes."""
         rows = self.batches.held_out
         if len(rows) < 3:
             return {}
         rows = rows[:: max(1, len(rows) // 1024)]
-        trail = self.trail(self.batches.faces.images[rows])
-        quality = self.batches.faces.quality[rows]
-        depth = trail.shape[1]
-        found = {
-            f"exit {k}": _agree(trail[:, k - 1], quality)
-            for k in sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
-        }
+        faces = self.batches.faces
+        trail, causes = self.judged(faces.images[rows])
+        quality, depth = faces.quality[rows], trail.shape[1]
+        some = sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
+        found = {f"exit {k}": _agree(trail[:, k - 1], quality) for k in some}
         found["FW"] = _agree(fuse(trail, depth), quality)
-        clean = self.batches.faces.clean[rows]
+        clean = faces.clean[rows]
         if clean.sum() > 2:
             found["FW clean"] = _agree(fuse(trail[clean], depth), quality[clean])
+        if faces.causes is not None and causes.shape[2]:
+            strengths = faces.causes[rows]
+            found |= {f"causes {k}": _causes_agree(causes[:, k - 1], strengths) for k in some}
         self.unimproved = 0 if found["FW"] > self.best else self.unimproved + 1
         self.best = max(self.best, found["FW"])
         return found
 
-    def trail(self, images: Bytes) -> Array:
-        """(N, E) scores of faces (N, 112, 112, 3) by the averaged weights."""
+    def judged(self, images: Bytes) -> tuple[Array, Array]:
+        """Scores (N, E) and logits of the causes (N, E, D) of faces (N, 112, 112, 3), by the averaged
+        weights."""
         current = {k: v.clone() for k, v in self.student.state_dict().items()}
         self.student.load_state_dict(self.average)
         self.student.eval()
         parts = []
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
             for start in range(0, len(images), 128):
-                x = self.batches.tensor(images[start : start + 128])
-                parts.append(self.student.vit(x).float().cpu().numpy())
+                seen = self.student(self.batches.tensor(images[start : start + 128]), None)
+                parts.append([x.float().cpu().numpy() for x in (seen.scores, seen.causes)])
         self.student.load_state_dict(current)
         self.student.train()
-        return np.concatenate(parts)
+        scores, causes = zip(*parts, strict=True)
+        return np.concatenate(scores), np.concatenate(causes)
 
     def _optimiser(self) -> torch.optim.Optimizer:
         groups: list[dict[str, Any]] = [
@@ -288,6 +295,13 @@ class Trainer:
 
 def _agree(scores: Array, quality: Array) -> float:
     """Spearman's rank correlation; 0 where one side is constant and it is undefined."""
-    if np.ptp(scores) == 0 or np.ptp(quality) == 0:
+    if len(scores) < 3 or np.ptp(scores) == 0 or np.ptp(quality) == 0:
         return 0.0
     return float(spearmanr(scores, quality).statistic)
+
+
+def _causes_agree(logits: Array, strengths: Array) -> float:
+    """Mean over the causes of the rank correlation, where a strength is known: (N, D) each."""
+    known = ~np.isnan(strengths)
+    each = [_agree(x[k], y[k]) for x, y, k in zip(logits.T, strengths.T, known.T, strict=True)]
+    return float(np.mean(each))
