@@ -23,7 +23,7 @@ from edge_fiqa.model.equalise import equalise
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import _channel_ranges, quantise_segment
 from edge_fiqa.model.weights import load_weights
-from edge_fiqa.training.degradations import random_mixture
+from edge_fiqa.training.degradations.table import random_mixture
 from edge_fiqa.types import Segment
 
 SHIPPED = ("stem", "block1/proj")
@@ -43,7 +43,7 @@ def main():
     arguments.add_argument("--models", nargs="+", default=list(SHIPPED_FORMS))
     options = arguments.parse_args()
     clean = faces_of(options.data, "test", options.limit)
-    worse = [random_mixture(face, seed=number) for number, face in enumerate(clean)]
+    worse = [random_mixture(face, seed=number).pixels for number, face in enumerate(clean)]
     faces = np.concatenate([clean, np.stack(worse)])
     result = new_result(__doc__) | {"faces": len(faces), "models": {}}
     for model in options.models:

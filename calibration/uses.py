@@ -16,20 +16,25 @@ import numpy as np
 import torch
 
 from edge_fiqa.faces.images import decode
-from edge_fiqa.training.degradations import degrade
+from edge_fiqa.training.degradations.table import degrade
 
 USES = {
     "portrait": {},
     # Indoors, a person stands still before a camera: 17 pixels between the eyes at the worst.
-    "access control": {"exposure": 0.25, "defocus": 0.2, "downsample": 0.3, "jpeg": 0.4},
+    "access control": {
+        "under_exposure": 0.25,
+        "defocus": 0.2,
+        "low_resolution": 0.3,
+        "compression": 0.4,
+    },
     # Outdoors, a person walks past: 7 pixels between the eyes at the worst.
     "surveillance": {
-        "misalignment": 0.2,
-        "exposure": 0.3,
-        "motion": 0.35,
-        "downsample": 0.65,
+        "crop": 0.2,
+        "under_exposure": 0.3,
+        "motion_blur": 0.35,
+        "low_resolution": 0.65,
         "noise": 0.3,
-        "jpeg": 0.6,
+        "compression": 0.6,
     },
 }
 """Kind of use -> degradation -> largest strength, in the order in which a camera applies them."""

@@ -89,7 +89,9 @@ def _perspective(face: Tensor, corners: list[tuple[float, float]]) -> Tensor:
 
 def _affine(face: Tensor, degrees: float, zoom: float, right: float, down: float) -> Tensor:
     centre = torch.full((1, 2), (IMAGE - 1) / 2)
-    move = geometry.get_rotation_matrix2d(centre, torch.tensor([float(degrees)]), torch.full((1, 2), zoom))
+    move = geometry.get_rotation_matrix2d(
+        centre, torch.tensor([float(degrees)]), torch.full((1, 2), zoom)
+    )
     move[..., 2] += torch.tensor([right, down])
     border = BORDERS[int(torch.randint(len(BORDERS), ()))]
     return _filled(
