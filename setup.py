@@ -50,6 +50,7 @@ EXTRAS = {
         "onnx>=1.21",
     ],
     "gateway": [
+        "av>=14.2",
         "fastapi>=0.120",
         "h11>=0.16",
         "paho-mqtt>=2.0",
@@ -79,6 +80,7 @@ EXTRAS["dev"] = sorted(
         "pytest-xdist>=3.6",
         "ruff>=0.9",
         "schemathesis>=4",
+        "tritonclient[http]>=2.50",
         # NVIDIA's parser and builder, which need no GPU.
         f"tensorrt-rtx-cu12-bindings>=1.7; {X86_LINUX_CPYTHON}",
         f"tensorrt-rtx-cu12-libs>=1.7; {X86_LINUX_CPYTHON}",

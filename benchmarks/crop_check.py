@@ -29,7 +29,7 @@ from edge_fiqa.faces.crop_check import (
     plain_share,
 )
 from edge_fiqa.faces.detector import YuNet
-from edge_fiqa.training.degradations import random_mixture
+from edge_fiqa.training.degradations.table import random_mixture
 from edge_fiqa.types import IMAGE, Bytes
 
 BORDERS = {
@@ -67,7 +67,9 @@ def main() -> None:
 
 def false_alarms(faces: Bytes, sets: np.ndarray) -> dict:
     some, few = faces[::EVERY], faces[::EVERY_DEGRADED]
-    mixtures = [random_mixture(face, seed=8_000_000 + number) for number, face in enumerate(few)]
+    mixtures = [
+        random_mixture(face, seed=8_000_000 + number).pixels for number, face in enumerate(few)
+    ]
     result = {"aligned": shares([misaligned_by(face) > 0 for face in faces], sets)}
     for name, worse in degradations().items():
         flags = [misaligned_by(worse(face)) > 0 for face in some]

@@ -28,7 +28,7 @@ from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.exits.cost import saved
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits
-from edge_fiqa.training.degradations import random_mixture
+from edge_fiqa.training.degradations.table import random_mixture
 
 GATES = (10, 25, 50, 75, 90)
 RISKS = (0.005, 0.01, 0.02, 0.05)
@@ -75,7 +75,7 @@ def mixture(data: Path, split: str) -> tuple[np.ndarray, list[str]]:
     rows = read_split(data, split, grey=False)
     faces = np.repeat(read_faces(data, [row["path"] for row in rows]), 2, axis=0)
     for number, face in enumerate(faces[::2]):
-        faces[2 * number + 1] = random_mixture(face, seed=7_000_000 + number)
+        faces[2 * number + 1] = random_mixture(face, seed=7_000_000 + number).pixels
     return faces, [f"{row['dataset']} {row['identity']}" for row in rows for _ in range(2)]
 
 

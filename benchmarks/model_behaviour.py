@@ -18,7 +18,7 @@ from scipy.stats import rankdata, spearmanr
 from edge_fiqa import Scorer
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits
-from edge_fiqa.training.degradations import DEGRADATIONS, degrade
+from edge_fiqa.training.degradations.table import DEGRADATIONS, degrade
 from edge_fiqa.training.labels import centre_cosine
 
 STRENGTHS = tuple(k / 7 for k in range(8))

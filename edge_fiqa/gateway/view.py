@@ -31,6 +31,7 @@ class CameraView(Struct, frozen=True, kw_only=True):
     """A camera now.
 
     frame_age_s: None before the first frame.
+    people: who are followed now, scored or not.
     warnings: swapped colours, drift, a stale stream, in words.
     """
 
@@ -43,6 +44,7 @@ class CameraView(Struct, frozen=True, kw_only=True):
     reconnects: int
     size: tuple[int, int] | None
     faces: Sequence[FaceView] = ()
+    people: int = 0
     warnings: Sequence[str] = ()
 
 
@@ -113,4 +115,10 @@ class View(Protocol):
         Blocks until scored. Of several faces, one whose deadline passed has the code `timeout`.
         Raises ConfigError where the image cannot be used (no detector), Overloaded when the deadline
         of no face can be kept or the gateway is starting, EngineFailed.
+        """
+
+    def push_crops(self, crops: Bytes) -> list[Record]:
+        """(N, 112, 112, 3) uint8 RGB, aligned -> their records, scored together within one deadline.
+
+        Raises Overloaded where the deadline of one cannot be kept, EngineFailed.
         """

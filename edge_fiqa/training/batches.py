@@ -25,6 +25,7 @@ class Batch:
     embeddings: list[Tensor]
     maps: list[Tensor]  # (N, kept, C), standardised per channel
     kept: Tensor | None
+    causes: Tensor | None = None  # (N, D), NaN where unknown
 
     def part(self, number: int, parts: int) -> Batch:
         """Every `parts`-th face, beginning with this one."""
@@ -35,6 +36,7 @@ class Batch:
             [table[rows] for table in self.embeddings],
             [table[rows] for table in self.maps],
             self.kept,
+            None if self.causes is None else self.causes[rows],
         )
 
 
@@ -80,6 +82,7 @@ class Batches:
             ],
             maps,
             kept,
+            None if faces.causes is None else torch.from_numpy(faces.causes[rows]).to(self.device),
         )
 
     def tensor(self, images: Bytes) -> Tensor:

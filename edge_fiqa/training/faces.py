@@ -19,12 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_fiqa.csv_text import csv_line, text_of_cell
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
+from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.files import locked, write_whole
 from edge_fiqa.kept import kept_or_none, why_not_kept, write_kept
-from edge_fiqa.training.degradations import random_mixture
+from edge_fiqa.training.degradations.table import DEGRADATIONS, random_mixture
 from edge_fiqa.training.face_labels import Labelling, label_faces
+from edge_fiqa.training.head_turn import turns_of, with_turns
 from edge_fiqa.training.labels import Bools, Ints
 from edge_fiqa.training.pictures import FaceList, PictureList, list_faces
 from edge_fiqa.training.recipe import TrainConfig
@@ -33,6 +36,7 @@ from edge_fiqa.types import IMAGE, Array, Bytes
 
 LOST_SHARE = 0.01  # of a source's faces that may be unreadable
 DEGRADED_AT_ONCE, SEEN_AT_ONCE = 50, 32  # faces
+TABLE = "causes"  # of degradations: another name where what it does changes
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +44,9 @@ log = logging.getLogger(__name__)
 class TrainingFaces:
     """images: (M, 112, 112, 3) uint8 RGB; quality: (M,) standardised, NaN where undefined;
     identity: (M,); clean: (M,) not degraded; usable: (M,) readable; embeddings: (M, F) per teacher;
-    maps: (M, C, h, w) per teacher that has one. The last two are float16."""
+    maps: (M, C, h, w) per teacher that has one. The last two are float16.
+    causes: (M, D) strength of every degradation of the table, NaN where unknown; None without a
+    detector, which alone sees how far a head is turned."""
 
     images: Bytes | Stack
     quality: Array
@@ -49,17 +55,19 @@ class TrainingFaces:
     usable: Bools
     embeddings: tuple[Array | Stack, ...]
     maps: tuple[Array | Stack, ...] = ()
+    causes: Array | None = None
 
 
 @dataclass(frozen=True)
 class Teachers:
     """recognisers: each with the name of the inner tensor to keep, if any. scores: networks that
     give one quality a face. labels_only: numbers of the recognisers that the student does not learn
-    from."""
+    from. detector: sees how far a head is turned."""
 
     recognisers: Sequence[tuple[Recogniser, str | None]]
     scores: Sequence[Recogniser] = ()
     labels_only: frozenset[int] = frozenset()
+    detector: YuNet | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ def prepare_run(
         [(teacher.recogniser(root, threads), teacher.map) for teacher in config.teachers],
         [teacher.recogniser(root, threads) for teacher in config.quality_teachers],
         frozenset(n for n, teacher in enumerate(config.teachers) if not teacher.distil),
+        None if config.detector is None else YuNet(root / config.detector),
     )
     seed = config.schedule.seed
     shares = tuple(teacher.share for teacher in config.quality_teachers)
@@ -133,6 +142,7 @@ def prepare(
         ~lost[rows],
         tuple(e for n, e in enumerate(embeddings) if n not in teachers.labels_only),
         tuple(m for n, m in enumerate(maps) if m is not None and n not in teachers.labels_only),
+        with_turns(seen["strengths", ""][:], seen["turns", ""][:]) if teachers.detector else None,
     )
 
 
@@ -146,14 +156,19 @@ def _version(
     one: PictureList, folder: Path, teachers: Teachers, versions: Versions, version: int
 ) -> Iterator[tuple[tuple[str, str], Table]]:
     """Tables of one version of one source, by kind and teacher."""
-    name = f"mixed{versions.mixed}-seed{versions.seed}-{version}" if version else "clean"
+    name = f"{TABLE}-mixed{versions.mixed}-seed{versions.seed}-{version}" if version else "clean"
     place, label = folder / name, f"{one.source.parent.name}/{one.source.name} {name}"
     if (reason := why_not_kept(place)) is not None:
         raise ConfigError(f"{place}: {reason}; or name another folder with --cache")
     with _alone(place):
         clean = _clean_images(one, folder, f"{label}: read")
-        images = clean if not version else _degraded(clean, place, versions, version, label)
+        images, strengths = clean, np.zeros((len(clean), len(DEGRADATIONS)), np.float32)
+        if version:
+            images, strengths = _degraded(clean, place, versions, version, label)
         yield ("images", ""), images
+        if teachers.detector is not None:
+            yield ("strengths", ""), strengths
+            yield ("turns", ""), _turns(teachers.detector, clean, folder, label)
         both = (*teachers.recognisers, *((teacher, None) for teacher in teachers.scores))
         for stem, (teacher, inner) in {_stem(*pair): pair for pair in both}.items():
             outputs = _outputs(teacher, inner, images, place / stem, label)
@@ -197,18 +212,16 @@ def _write_lost(target: Path, lost: dict[int, str], one: PictureList) -> None:
             f"{LOST_SHARE:.0%}; the first is {picture.name} ({picture.path}): {why}; mend the source "
             "or take them out of its list"
         )
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(("row", "name", "reason"))
-    rows.writerows((row, one.pictures[row].name, why) for row, why in lost.items())
-    write_whole(target, text.getvalue().encode("utf-8", "backslashreplace"))
+    cells: list[tuple[object, ...]] = [("row", "name", "reason")]
+    cells += [(row, one.pictures[row].name, why) for row, why in lost.items()]
+    write_whole(target, "".join(map(csv_line, cells)).encode("utf-8", "backslashreplace"))
 
 
 def _lost(path: Path) -> dict[int, str]:
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        return {int(row["row"]): row["reason"] for row in csv.DictReader(file)}
+        return {int(row["row"]): text_of_cell(row["reason"]) for row in csv.DictReader(file)}
 
 
 def _lost_rows(one: PictureList, folder: Path) -> Bools:
@@ -218,21 +231,35 @@ def _lost_rows(one: PictureList, folder: Path) -> Bools:
     return rows
 
 
-def _degraded(clean: Bytes, place: Path, versions: Versions, version: int, label: str) -> Bytes:
-    def degrade(first: int) -> Iterator[tuple[Bytes]]:
+def _degraded(
+    clean: Bytes, place: Path, versions: Versions, version: int, label: str
+) -> tuple[Table, ...]:
+    """Images (N, 112, 112, 3), and how strong every degradation of the table is in them (N, D)."""
+
+    def degrade(first: int) -> Iterator[tuple[Table, ...]]:
         for start in range(first, len(clean), DEGRADED_AT_ONCE):
             rows = range(start, min(start + DEGRADED_AT_ONCE, len(clean)))
             seeds = [np.random.SeedSequence((versions.seed, version, row)) for row in rows]
-            yield (
-                np.stack(
-                    [
-                        random_mixture(clean[row], int(seed.generate_state(1)[0]), versions.mixed)
-                        for row, seed in zip(rows, seeds, strict=True)
-                    ]
-                ),
-            )
+            mixtures = [
+                random_mixture(clean[row], int(seed.generate_state(1)[0]), versions.mixed)
+                for row, seed in zip(rows, seeds, strict=True)
+            ]
+            yield tuple(np.stack(column) for column in zip(*mixtures, strict=True))
 
-    return fill([place / "images.npy"], len(clean), degrade, f"{label}: degrade")[0]
+    targets = [place / "images.npy", place / "strengths.npy"]
+    return fill(targets, len(clean), degrade, f"{label}: degrade")
+
+
+def _turns(detector: YuNet, clean: Bytes, folder: Path, label: str) -> Table:
+    """(N, 2) how far each head is turned, see head_turn."""
+
+    def see(first: int) -> Iterator[tuple[Table]]:
+        for start in range(first, len(clean), DEGRADED_AT_ONCE):
+            yield (turns_of(clean[start : start + DEGRADED_AT_ONCE], detector),)
+
+    digest = hashlib.sha256(detector.model.read_bytes()).hexdigest()[:8]
+    target = folder / f"clean/turns-{digest}.npy"
+    return fill([target], len(clean), see, f"{label}: turns of heads")[0]
 
 
 def _outputs(

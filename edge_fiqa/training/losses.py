@@ -34,6 +34,17 @@ def agreement(scores: Tensor, weights: Tensor) -> Tensor:
     return F.smooth_l1_loss(scores, fused[:, None].expand_as(scores))
 
 
+def causes(logits: Tensor, strengths: Tensor) -> Tensor:
+    """Cross-entropy of every cause's strength in [0, 1] at every exit: logits (N, E, D), strengths
+    (N, D) with NaN where unknown."""
+    known = ~torch.isnan(strengths)
+    target = torch.where(known, strengths, torch.zeros_like(strengths))
+    each = F.binary_cross_entropy_with_logits(
+        logits, target[:, None].expand_as(logits), reduction="none"
+    )
+    return (each * known[:, None]).sum() / (known.sum() * logits.shape[1]).clamp_min(1)
+
+
 def direction(found: Tensor, wanted: Tensor) -> Tensor:
     """1 - cosine over the last axis, averaged over the others."""
     return (1 - F.cosine_similarity(found, wanted, dim=-1)).mean()

@@ -89,6 +89,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     agreement: float = 0.5  # weight of shallow exits following the fused score
     distil: float = 1.0  # weight of the teachers' embeddings
     maps: float = 1.0  # weight of the teachers' maps
+    causes: float = 0.0  # weight of the causes of low quality, which need `detector`
     held_out: float = 0.03  # share of the identities kept for validation
     validate_every: int = 200  # steps
     patience: int = 0  # validations without a better one before stopping; 0 runs to the end
@@ -107,7 +108,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """faces: one source or several; paths are relative to the data root. exclude: lists whose persons
-    must not be among them. start: a checkpoint (`latest.pt`) or a model (`.safetensors`) to begin from,
+    must not be among them. detector: a YuNet that sees how far heads are turned, for
+    `schedule.causes`. start: a checkpoint (`latest.pt`) or a model (`.safetensors`) to begin from,
     narrower ones are widened."""
 
     faces: str | tuple[FaceSource, ...]
@@ -119,6 +121,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     variants: int = 6  # degraded versions of every face
     mixed: int = 3  # degradations of one version at most
     model: Shape = Shape()
+    detector: str | None = None
     start: str | None = None
     schedule: Schedule = Schedule()
 
@@ -133,6 +136,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ):
             raise ConfigError(
                 "quality_teachers: shares are of one label: 0 to 1, together at most 1"
+            )
+        if self.schedule.causes and (self.detector is None or self.model.mode != "token"):
+            raise ConfigError(
+                "schedule.causes needs `detector: FILE`, a YuNet, and a model with a quality token"
             )
         if self.mixed < 1:
             raise ConfigError(f"mixed must be at least 1, got {self.mixed}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,32 @@ GRID = IMAGE // PATCH  # patches a side
 StateDict = dict[str, Tensor]
 
 
-class Student(nn.Module):
-    """embeddings, maps: how many numbers each teacher's embedding and map position has."""
+class Seen(NamedTuple):
+    """scores: (N, E); causes: logits (N, E, D), D may be 0; embeddings, maps: what each teacher should
+    give, (N, F) and (N, kept, C)."""
 
-    def __init__(self, config: VitConfig, embeddings: list[int], maps: list[int]) -> None:
+    scores: Tensor
+    causes: Tensor
+    embeddings: list[Tensor]
+    maps: list[Tensor]
+
+
+class Student(nn.Module):
+    """embeddings, maps: how many numbers each teacher's embedding and map position has. causes: how
+    many causes of low quality each exit reads from its quality token."""
+
+    def __init__(
+        self, config: VitConfig, embeddings: list[int], maps: list[int], causes: int = 0
+    ) -> None:
         super().__init__()
         self.vit = ViT(config)
         self.embeddings, self.maps = embeddings, maps
         self.recognise = nn.Linear(config.width, sum(embeddings))
         if maps:
             self.see = nn.Linear(config.width, sum(maps))
+        self.causes = nn.ModuleList(
+            nn.Linear(config.width, causes) for _ in range(config.depth if causes else 0)
+        )
         initialise(self.vit)
         self.train()
 
@@ -35,26 +52,34 @@ class Student(nn.Module):
         self.vit.head_qs.eval()
         return self
 
-    def forward(
-        self, images: Tensor, kept: Tensor | None
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """-> scores (N, E); of each teacher the embedding (N, F) and map (N, kept, C) it should give.
-
-        kept: which patches are read, (P,) indices, or None for all.
-        """
+    def forward(self, images: Tensor, kept: Tensor | None) -> Seen:
+        """kept: which patches are read, (P,) indices, or None for all."""
         vit = self.vit
         first = int(vit.config.has_quality_token)
         x = vit.stem(images)
         if kept is not None:
             x = torch.cat((x[:, :first], x[:, first:][:, kept]), dim=1)
-        scores = []
+        scores, tokens = [], []
         for block in vit.blocks:
             x = block(x)
             scores.append(vit.head(x))
+            tokens.append(x[:, 0])
         patches = vit.norm(x[:, first:])
         embeddings = self.recognise(patches.mean(1)).split(self.embeddings, 1)
         maps = self.see(patches).split(self.maps, 2) if self.maps else ()
-        return torch.stack(scores, 1), list(embeddings), list(maps)
+        return Seen(
+            torch.stack(scores, 1),
+            self.causes_of(torch.stack(tokens, 1)),
+            list(embeddings),
+            list(maps),
+        )
+
+    def causes_of(self, tokens: Tensor) -> Tensor:
+        """Logits (N, E, D) of the causes, from the quality token behind every block (N, E, W)."""
+        if not len(self.causes):
+            return tokens.new_zeros(*tokens.shape[:2], 0)
+        seen = self.vit.norm(tokens)
+        return torch.stack([head(seen[:, k]) for k, head in enumerate(self.causes)], 1)
 
 
 def on_patches(maps: Tensor, kept: Tensor | None) -> Tensor:

@@ -87,6 +87,8 @@ class FakeView:
     records: list = field(default_factory=lambda: [record()])
     warnings: tuple = ()
     names: tuple = ("door", "hall")
+    people: int = 2
+    state: str = "live"
 
     def ready(self):
         return self.not_ready
@@ -99,7 +101,7 @@ class FakeView:
         return [
             CameraView(
                 name=name,
-                state="live" if index == 0 else "stale",
+                state=self.state if index == 0 else "stale",
                 frame_age_s=0.04 if index == 0 else 12.5,
                 frames=1234,
                 frames_per_s=9.9 if index == 0 else 0.0,
@@ -107,6 +109,7 @@ class FakeView:
                 reconnects=index,
                 size=(320, 240),
                 faces=faces if index == 0 else (),
+                people=self.people if index == 0 else 0,
                 warnings=self.warnings,
             )
             for index, name in enumerate(self.names)
@@ -152,3 +155,6 @@ class FakeView:
             raise self.failure
         self.pushed.append((image, landmarks, deadline_s))
         return list(self.records)
+
+    def push_crops(self, crops):
+        return [record for crop in crops for record in self.push(crop, None, None)]

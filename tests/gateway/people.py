@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from edge_fiqa.gateway.config.gateway import CameraConfig, GatewayConfig
+from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.config.gateway import GatewayConfig
 from edge_fiqa.gateway.events.event import Event
 from edge_fiqa.gateway.tracks.face_finder import SeenFace
-from edge_fiqa.gateway.video.capture import SourceLost
+from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.types import IMAGE
 from tests.published import ARCFACE
 

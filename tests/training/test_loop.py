@@ -1,6 +1,8 @@
 """The loop: a kill changes nothing, seeds repeat, every exit learns, early stopping stops."""
 
+import dataclasses
 import errno
+import json
 import os
 
 import msgspec
@@ -56,6 +58,22 @@ def test_a_killed_run_ends_with_the_same_weights(faces, tmp_path):
     assert found.config == CONFIG
 
 
+def test_causes_are_learnt_and_said(faces, tmp_path):
+    """Every second face is dark: of one cause; a second one is never known."""
+    causes = np.full((40, 2), np.nan, np.float32)
+    causes[:, 0] = np.arange(40) % 2
+    known = dataclasses.replace(faces, causes=causes)
+    schedule = msgspec.structs.replace(SCHEDULE, steps=60, causes=1.0, learning_rate=1e-2, ema=0.5)
+    trainer = Trainer(CONFIG, schedule, known, tmp_path)
+    trainer.run()
+    logits = trainer.judged(faces.images)[1]
+    assert logits.shape == (40, 2, 2)
+    dark = logits[1::2, :, 0], logits[::2, :, 0]
+    assert (dark[0].min(0) > dark[1].max(0)).all()
+    last = json.loads((tmp_path / "log.ndjson").read_text(encoding="utf-8").splitlines()[-1])
+    assert last["validation"]["causes 2"] > 0
+
+
 def test_another_seed_gives_other_weights(faces, tmp_path):
     other = msgspec.structs.replace(SCHEDULE, seed=1)
     one = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").run()
@@ -108,8 +126,8 @@ def test_a_run_starts_from_a_model_without_its_teachers(faces, tmp_path):
     model = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").run()
     begun = Trainer(CONFIG, SCHEDULE, faces, tmp_path / "b", start=model)
     np.testing.assert_allclose(
-        begun.trail(faces.images),
-        Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").trail(faces.images),
+        begun.judged(faces.images)[0],
+        Trainer(CONFIG, SCHEDULE, faces, tmp_path / "a").judged(faces.images)[0],
         atol=0.02,  # the model is kept in float16
     )
 
@@ -185,7 +203,7 @@ def test_every_exit_learns(faces, tmp_path):
     schedule = Schedule(steps=60, batch=16, kept_patches=144, learning_rate=3e-3, held_out=0)
     trainer = Trainer(CONFIG, schedule, faces, tmp_path)
     trainer.run()
-    trail = trainer.trail(faces.images)
+    trail = trainer.judged(faces.images)[0]
     assert (trail[::2].mean(0) > trail[1::2].mean(0) + 0.5).all()
 
 

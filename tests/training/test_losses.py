@@ -64,3 +64,12 @@ def test_pace():
     assert values.index(max(values)) == 10
     assert values[0] < 0.05
     assert values[-1] == pytest.approx(0.01)
+
+
+def test_causes_are_a_cross_entropy_over_what_is_known():
+    logits = torch.tensor([[[0.0, 2.0]], [[1.0, -3.0]]])
+    strengths = torch.tensor([[0.5, 1.0], [float("nan"), 0.0]])
+    expected = -(math.log(0.5) - math.log1p(math.exp(-2)) - math.log1p(math.exp(-3))) / 3
+    assert float(losses.causes(logits, strengths)) == pytest.approx(expected, rel=1e-5)
+    unknown = torch.full((2, 2), float("nan"))
+    assert float(losses.causes(logits, unknown)) == 0

@@ -22,8 +22,9 @@ def student(config):
 
 def outputs(model, images, kept=None):
     with torch.inference_mode():
-        scores, embeddings, maps = model(images, kept)
-    return [scores, *embeddings, *maps]
+        seen = model(images, kept)
+    assert seen.causes.shape == (len(images), model.vit.config.depth, 0)
+    return [seen.scores, *seen.embeddings, *seen.maps]
 
 
 def test_shapes_and_agreement_with_the_plain_model():
@@ -33,6 +34,20 @@ def test_shapes_and_agreement_with_the_plain_model():
     assert [tuple(x.shape) for x in found] == [(2, 3), (2, 4), (2, 6), (2, 3, 3)]
     with torch.inference_mode():
         torch.testing.assert_close(outputs(model, images)[0], model.vit(images))
+
+
+def test_causes_are_read_from_the_quality_token_behind_each_block():
+    model = Student(NARROW, [4], [], causes=5).eval()
+    images = torch.randn(2, 3, 112, 112)
+    with torch.inference_mode():
+        seen = model(images, None)
+        x = model.vit.stem(images)
+        for block, head, found in zip(
+            model.vit.blocks, model.causes, seen.causes.unbind(1), strict=True
+        ):
+            x = block(x)
+            torch.testing.assert_close(head(model.vit.norm(x)[:, 0]), found)
+    assert seen.causes.shape == (2, 3, 5)
 
 
 @pytest.mark.parametrize("mode", ["crfiqa", "full"])

@@ -12,12 +12,11 @@ Frozen models; unknown keys are errors; every error names file, line and key, an
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from edge_fiqa.bundle.bundle import SHIPPED
@@ -25,16 +24,11 @@ from edge_fiqa.config import BackendName
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
-from edge_fiqa.gateway.config.outputs import (
-    FileConfig,
-    HttpConfig,
-    MqttConfig,
-    Section,
-    StoreConfig,
-)
+from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.config.outputs import FileConfig, HttpConfig, MqttConfig, StoreConfig
+from edge_fiqa.gateway.config.section import Section
 from edge_fiqa.gateway.config.yaml_lines import Document, Place, read_lines
 
-Kind = Literal["stream", "file", "webcam", "images"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 QualityValue = Annotated[int, Field(ge=0, le=100)]
 
@@ -50,44 +44,6 @@ def _as_mapping(key: str) -> BeforeValidator:
         return mapping
 
     return BeforeValidator(widen)
-
-
-class CameraConfig(Section):
-    """One camera.
-
-    source: rtsp:// or http:// address, video file, folder of images, or a webcam's number.
-    fps: frames in a second that the detector gets.
-    deadline_s: from a frame's arrival to the answer about its faces; null: schedule.deadline_s.
-    stale_s: without a frame for longer, the camera is stale.
-    timeout_s: for opening and reading a stream.
-    loop: begin a file or folder anew at its end.
-    track: follow people from frame to frame; null: except in a folder of images.
-    """
-
-    source: SecretStr
-    fps: float = Field(default=10.0, gt=0, le=60)
-    deadline_s: float | None = Field(default=None, gt=0, le=60)
-    stale_s: float = Field(default=5.0, gt=0)
-    timeout_s: float = Field(default=5.0, gt=0, le=60)
-    loop: bool = False
-    track: bool | None = None
-
-    @property
-    def address(self) -> str:
-        """With its password: for OpenCV alone."""
-        return self.source.get_secret_value()
-
-    @property
-    def kind(self) -> Kind:
-        if self.address.isdecimal():
-            return "webcam"
-        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", self.address):
-            return "stream"
-        return "images" if Path(self.address).is_dir() else "file"
-
-    @property
-    def tracks(self) -> bool:
-        return self.kind != "images" if self.track is None else self.track
 
 
 class DetectorConfig(Section):
@@ -178,9 +134,13 @@ class GatewayConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> GatewayConfig:
-        if not self.cameras and self.http is None:
+        if not self.enabled_cameras and self.http is None:
             raise ValueError("nothing to do: give `cameras`, or `http` so that faces can be pushed")
         return self
+
+    @property
+    def enabled_cameras(self) -> dict[str, CameraConfig]:
+        return {name: camera for name, camera in self.cameras.items() if camera.enabled}
 
     def deadline_of(self, camera: CameraConfig) -> float:
         return camera.deadline_s or self.schedule.deadline_s
@@ -193,23 +153,29 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Gat
         config = GatewayConfig.model_validate(document.data)
     except ValidationError as exc:
         mistakes = [_mistake(document, error) for error in exc.errors(include_url=False)]
-        raise ConfigError(
-            "\n".join(dict.fromkeys(mistakes))
-        ) from None  # its text may hold a secret
-    for name, camera in config.cameras.items():
-        if camera.kind == "file" and not Path(camera.address).is_file():
-            raise document.error(("cameras", name), "no such file or folder, and not an address")
+        raise ConfigError(*dict.fromkeys(mistakes)) from None  # its text may hold a secret
+    for name, camera in config.enabled_cameras.items():
+        _check_source(document, ("cameras", name), camera)
     config = _with_detector(config, document)
     if config.model not in SHIPPED and not Path(config.model).is_dir():
         raise document.error(("model",), f"neither a folder nor one of {', '.join(SHIPPED)}")
     return config
 
 
+def _check_source(document: Document, place: Place, camera: CameraConfig) -> None:
+    try:
+        address = camera.address
+    except ConfigError as exc:
+        raise document.error(place, str(exc)) from None
+    if camera.kind == "file" and not Path(address).is_file():
+        raise document.error(place, "no such file or folder, and not an address")
+
+
 def _with_detector(config: GatewayConfig, document: Document) -> GatewayConfig:
     """With the file of the detector: the stated one, or for cameras the one that there is."""
     detector = config.detector
     if detector is None:
-        if not config.cameras:
+        if not config.enabled_cameras:
             return config
         detector = DetectorConfig()
     if str(detector.model) == AUTO:

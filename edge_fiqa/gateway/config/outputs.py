@@ -11,10 +11,12 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edge_fiqa import files
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.config.address import is_host
+from edge_fiqa.gateway.config.section import Section, secret
 
 TOKEN_CHARACTERS = 16
 """Shorter tokens are refused: they can be guessed."""
@@ -33,17 +35,16 @@ def state_folder() -> Path:
     return folder
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
 class MqttConfig(Section):
     """mqtt: events, snapshots and statistics to a broker.
 
     password_env: name of the variable that holds the password.
     ca_file: trust this authority alone.
-    client_id: unique at the broker; null for edge-fiqa- and the name of the machine.
+    cert_file, key_file: of this client, where the broker asks for a certificate.
+    websocket: path of the broker's websocket, as /mqtt; null: plain TCP.
+    client_id: unique at the broker; null: edge-fiqa-, the machine's name, and a part kept in the spool.
     snapshots: send best shots as JPEG.
+    snapshot_px: longest side of them in pixels; a broker that takes less gets smaller ones.
     retain_snapshots: the broker keeps the last one of a camera.
     stats_s: seconds between statistics.
     discovery: Home Assistant's topic, or null for none.
@@ -55,26 +56,42 @@ class MqttConfig(Section):
     port: Port | None = None
     tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    websocket: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/_.-]*$", max_length=200)
     username: str | None = None
     password_env: str | None = None
     client_id: str | None = Field(default=None, min_length=1, max_length=64)
     prefix: Topic = "edge-fiqa"
     snapshots: bool = True
+    snapshot_px: int = Field(default=640, ge=64, le=4096)
     retain_snapshots: bool = False
     stats_s: float = Field(default=30.0, ge=1, le=3600)
     discovery: Topic | None = "homeassistant"
     spool: Path = Field(default_factory=lambda: state_folder() / "spool")
     spool_mb: float = Field(default=64.0, gt=0, le=100_000)
 
+    @field_validator("host")
+    @classmethod
+    def _host(cls, host: str) -> str:
+        if not is_host(host):
+            raise ValueError("give a host name or IP address alone: no mqtt://, no port, no user")
+        return host
+
     @model_validator(mode="after")
     def _check(self) -> MqttConfig:
-        if self.ca_file is not None and not self.tls:
-            raise ValueError("ca_file needs tls: true")
+        for key in ("ca_file", "cert_file", "key_file"):
+            if getattr(self, key) is not None and not self.tls:
+                raise ValueError(f"{key} needs tls: true")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
         if self.password_env is not None and self.username is None:
             raise ValueError("password_env needs username")
         return self
 
     def address(self) -> tuple[str, int]:
+        if self.websocket is not None:
+            return self.host, self.port or (443 if self.tls else 80)
         return self.host, self.port or (8883 if self.tls else 1883)
 
     def password(self) -> str | None:
@@ -114,6 +131,8 @@ class HttpConfig(Section):
     frames: show live pictures.
     max_upload_mb, max_megapixels: of one pushed image.
     pushes_per_s: per client, in bursts of ten.
+    pushes_at_once: pushed images that are decoded or wait at one time; each may take
+    max_megapixels of memory.
     """
 
     host: str = "127.0.0.1"
@@ -127,6 +146,7 @@ class HttpConfig(Section):
     max_upload_mb: float = Field(default=8.0, gt=0, le=64)
     max_megapixels: float = Field(default=16.0, gt=0, le=50)
     pushes_per_s: float = Field(default=20.0, gt=0)
+    pushes_at_once: int = Field(default=4, ge=1, le=64)
 
     @field_validator("host")
     @classmethod
@@ -176,11 +196,3 @@ class HttpConfig(Section):
                 f"http.token_env: the token in {self.token_env} must be printable ASCII"
             )
         return token
-
-
-def secret(variable: str, key: str) -> str:
-    """An environment variable's value. Raises ConfigError naming the key if it is not set."""
-    value = os.environ.get(variable)
-    if not value:
-        raise ConfigError(f"{key}: the environment variable {variable} is not set")
-    return value

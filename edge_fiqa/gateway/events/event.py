@@ -2,7 +2,8 @@
 
 A *track* is one person seen by one camera without a gap.
 It gives one `new` event with its first usable face and an `update` for every clearly better one.
-It always gives one `end`.
+It always gives one `end`. If no face of the person could be scored, that is its only event, and its
+record is null.
 """
 
 from __future__ import annotations

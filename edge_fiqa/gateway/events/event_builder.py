@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 import msgspec
@@ -22,8 +21,9 @@ import numpy as np
 from edge_fiqa.errors import EngineFailed, Overloaded
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.config.gateway import BestShotConfig
-from edge_fiqa.gateway.events.event import Event, EventType, Sink
+from edge_fiqa.gateway.events.event import EventType, Sink
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
+from edge_fiqa.gateway.events.outgoing import OutgoingEvent, outgoing_event
 from edge_fiqa.gateway.events.person import Counts, Person, jpeg_of, track_view
 from edge_fiqa.gateway.queue.detector_loop import EndReason, FrameFaces
 from edge_fiqa.gateway.queue.face_queue import QueuedFace
@@ -43,16 +43,8 @@ More faces of the same person say little new, and would count for more than thos
 """
 HEARTBEAT_S = 0.5
 
-StateChange = Callable[[], Sequence["OutgoingEvent"]]
+StateChange = Callable[[], Sequence[OutgoingEvent]]
 SeeFace = Callable[[str, Bytes, Record], None]
-
-
-@dataclass(frozen=True)
-class OutgoingEvent:
-    """An event on its way to the sinks."""
-
-    event: Event
-    snapshot: bytes | None
 
 
 class EventBuilder:
@@ -150,6 +142,12 @@ class EventBuilder:
         """Return the faces in the camera's latest frame."""
         with self._lock:
             return [self._face_view(track, box) for track, box in self._faces.get(camera, ())]
+
+    def people(self, camera: str) -> int:
+        """How many people are followed before the camera now, scored or not."""
+        with self._lock:
+            there = (p for p in self._people.values() if p.end_reason is None)
+            return sum(person.camera == camera for person in there)
 
     def _face_view(self, track: str | None, box: Box) -> FaceView:
         person = None if track is None else self._people.get(track)
@@ -284,22 +282,5 @@ class EventBuilder:
         return outgoing
 
     def _outgoing(self, person: Person, kind: EventType, latency_s: float | None) -> OutgoingEvent:
-        best = person.shot.best
-        event = Event(
-            id=f"{person.id}/{person.sequence}",
-            type=kind,
-            camera=person.camera,
-            track=person.id,
-            sequence=person.sequence,
-            time=time.time(),
-            started=person.started,
-            box=None if best is None else best.box,
-            record=best,
-            faces_seen=person.faces_seen,
-            faces_scored=person.faces_scored,
-            latency_s=latency_s,
-            reason=person.end_reason if kind == "end" else None,
-        )
-        person.sequence += 1
         self.counts.events[kind] += 1
-        return OutgoingEvent(event, None if kind == "end" else jpeg_of(person))
+        return outgoing_event(person, kind, latency_s)

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import cv2
-
 from edge_fiqa.gateway.events.best_shot import BestShot
+from edge_fiqa.gateway.events.pictures import to_jpeg
 from edge_fiqa.gateway.queue.detector_loop import EndReason
 from edge_fiqa.gateway.view import TrackView
 from edge_fiqa.record import Record
@@ -97,16 +96,6 @@ def jpeg_of(person: Person) -> bytes | None:
     if person.jpeg is None and person.picture is not None:
         person.jpeg = to_jpeg(person.picture)
     return person.jpeg
-
-
-def to_jpeg(image: Bytes, quality: int = 90) -> bytes | None:
-    """(H, W, 3) uint8 RGB -> JPEG, or None where it is empty or too large for one."""
-    try:
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    except cv2.error:
-        return None
-    return data.tobytes() if encoded else None
 
 
 def by_depth(depths: Mapping[int, int], exits: int) -> list[int]:

@@ -14,10 +14,11 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from edge_fiqa.gateway.outputs.kserve import INPUT, InferResponse
+from edge_fiqa.gateway.outputs.kserve import INPUT, OUTPUTS, InferResponse
 from edge_fiqa.gateway.view import CameraView, Totals, TrackView
 from edge_fiqa.record import Record
 
+BYTES = {"type": "string", "format": "binary"}
 JSON, IMAGE, TEXT = "application/json", "image/jpeg", "text/plain"
 REASONS = {
     400: "The request is not valid.",
@@ -27,13 +28,14 @@ REASONS = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     421: "The host name is not allowed.",
+    415: "The body is of a kind or encoding that is not read.",
     422: "A parameter or picture cannot be used.",
     429: "Too many requests or wrong tokens.",
     500: "A bug of the gateway.",
     503: "Not possible now; Retry-After says when to ask again.",
 }
 EVERYWHERE = (400, 401, 403, 421, 429, 500, 503)
-UPLOAD = (408, 413, 422)
+UPLOAD = (408, 413, 415, 422)
 SCHEMAS, COMPONENTS = msgspec.json.schema_components(
     [Record, CameraView, TrackView, Totals, InferResponse],
     ref_template="#/components/schemas/{name}",
@@ -91,12 +93,22 @@ INPUT_TENSOR = {
         "parameters": _object(binary_data_size={"type": "integer", "minimum": 1}),
     },
 }
+OUTPUT_REQUEST = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"enum": list(OUTPUTS)},
+        "parameters": {"type": "object", "properties": {"binary_data": BOOLEAN}},
+    },
+}
 INFER_REQUEST = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
         "id": STRING,
         "inputs": {"type": "array", "items": INPUT_TENSOR, "minItems": 1, "maxItems": 1},
+        "outputs": {"type": "array", "items": OUTPUT_REQUEST, "maxItems": len(OUTPUTS)},
+        "parameters": {"type": "object", "properties": {"binary_data_output": BOOLEAN}},
     },
 }
 TENSORS = _list_of(
@@ -106,7 +118,10 @@ TENSORS = _list_of(
 
 @dataclass(frozen=True)
 class Endpoint:
-    """answer: the schema of 200, as media_type. also: other statuses with this schema."""
+    """answer: the schema of 200, as media_type. also: other statuses with this schema.
+
+    binary: the answer may also be bytes behind its JSON.
+    """
 
     answer: Mapping[str, Any] = field(default_factory=dict)
     media_type: str = JSON
@@ -114,12 +129,15 @@ class Endpoint:
     errors: tuple[int, ...] = ()
     also: tuple[int, ...] = ()
     is_open: bool = False
+    binary: bool = False
 
     def responses(self) -> dict[str, Any]:
-        answer = {
+        answer: dict[str, Any] = {
             "description": "The answer.",
             "content": {self.media_type: {"schema": self.answer}},
         }
+        if self.binary:
+            answer["content"]["application/octet-stream"] = {"schema": BYTES}
         statuses = sorted({*EVERYWHERE, *self.errors})
         errors = {str(status): _error(status) for status in statuses}
         again = dict.fromkeys(map(str, self.also), answer)
@@ -130,8 +148,8 @@ PICTURE_BODY = {
     "description": "An encoded image: JPEG, PNG, WebP, TIFF and others.",
     "required": True,
     "content": {
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": BYTES},
+        "image/*": {"schema": BYTES},
     },
 }
 INFER_BODY = {
@@ -139,8 +157,24 @@ INFER_BODY = {
     "required": True,
     "content": {
         JSON: {"schema": INFER_REQUEST},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": BYTES},
     },
+}
+MODEL_ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
+    ("get", ""): Endpoint(
+        _object(
+            name=STRING,
+            versions=_list_of(STRING),
+            platform=STRING,
+            inputs=TENSORS,
+            outputs=TENSORS,
+        ),
+        errors=(404,),
+    ),
+    ("get", "/ready"): Endpoint(MODEL_READINESS, errors=(404,), also=(503,)),
+    ("post", "/infer"): Endpoint(
+        INFER_RESPONSE, body=INFER_BODY, errors=(*UPLOAD, 404), binary=True
+    ),
 }
 LIVE = Endpoint(_object(live=BOOLEAN), is_open=True)
 READY = Endpoint(READINESS, also=(503,), is_open=True)
@@ -157,20 +191,11 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("get", "/api/tracks/{track}/snapshot"): Endpoint({}, IMAGE, errors=(404,)),
     ("post", "/api/faces"): Endpoint(_list_of(RECORD), body=PICTURE_BODY, errors=UPLOAD),
     ("get", "/v2"): Endpoint(_object(name=STRING, version=STRING, extensions=_list_of(STRING))),
-    ("get", "/v2/models/{name}"): Endpoint(
-        _object(
-            name=STRING,
-            versions=_list_of(STRING),
-            platform=STRING,
-            inputs=TENSORS,
-            outputs=TENSORS,
-        ),
-        errors=(404,),
-    ),
-    ("get", "/v2/models/{name}/ready"): Endpoint(MODEL_READINESS, errors=(404,), also=(503,)),
-    ("post", "/v2/models/{name}/infer"): Endpoint(
-        INFER_RESPONSE, body=INFER_BODY, errors=(*UPLOAD, 404)
-    ),
+    **{
+        (method, path + end): endpoint
+        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+        for (method, end), endpoint in MODEL_ENDPOINTS.items()
+    },
 }
 
 

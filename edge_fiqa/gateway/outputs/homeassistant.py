@@ -5,6 +5,7 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,19 +13,33 @@ from edge_fiqa import __version__
 from edge_fiqa.gateway.outputs.names import safe_name
 
 
+def device_id(prefix: str, camera: str) -> str:
+    """Of a camera of a gateway: two never have the same.
+
+    The first `_` ends the prefix. A prefix that holds one, or a slash, gets a hash in its place.
+    """
+    if "_" in prefix or "/" in prefix:
+        digest = hashlib.sha256(prefix.encode()).hexdigest()[:8]
+        prefix = f"{prefix.replace('_', '-').replace('/', '-')}-{digest}"
+    return f"{prefix}_{safe_name(camera)}"
+
+
 def discovery(root: str, prefix: str, camera: str, *, snapshots: bool) -> Mapping[str, Any]:
     """Topic -> configuration of the entities of one camera: a device of Home Assistant's.
 
     root: Home Assistant's discovery topic; prefix: the gateway's own.
+    What a camera shows is available while the gateway and the camera are; whether the camera is
+    connected, while the gateway is.
     """
-    name = safe_name(camera)
-    device = f"{prefix.replace('/', '_')}_{name}"
-    state = f"{prefix}/{name}/state"
+    device, topic = device_id(prefix, camera), f"{prefix}/{safe_name(camera)}"
+    gateway, connected = {"topic": f"{prefix}/available"}, f"{topic}/available"
+    state = f"{topic}/state"
 
     def entity(kind: str, object_id: str, **more: object) -> tuple[str, Mapping[str, Any]]:
         return f"{root}/{kind}/{device}/{object_id}/config", {
             "unique_id": f"{device}_{object_id}",
-            "availability_topic": f"{prefix}/available",
+            "availability": [gateway, {"topic": connected}],
+            "availability_mode": "all",
             "device": {
                 "identifiers": [device],
                 "name": camera,
@@ -54,6 +69,17 @@ def discovery(root: str, prefix: str, camera: str, *, snapshots: bool) -> Mappin
             state_topic=state,
             value_template="{{ value_json.person }}",
         ),
+        entity(
+            "binary_sensor",
+            "connected",
+            name="Camera connected",
+            device_class="connectivity",
+            entity_category="diagnostic",
+            availability=[gateway],
+            state_topic=connected,
+            payload_on="online",
+            payload_off="offline",
+        ),
     ]
     if snapshots:
         entities.append(
@@ -62,7 +88,7 @@ def discovery(root: str, prefix: str, camera: str, *, snapshots: bool) -> Mappin
                 "best_shot",
                 name="Best shot",
                 content_type="image/jpeg",
-                image_topic=f"{prefix}/{name}/face/snapshot",
+                image_topic=f"{topic}/face/snapshot",
             )
         )
     return dict(entities)

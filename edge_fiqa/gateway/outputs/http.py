@@ -1,4 +1,4 @@
-"""The gateway's routes: page, API, health, metrics, KServe v2. auth.py decides what may pass.
+"""The gateway's routes: page, API, health, metrics. auth.py decides what may pass.
 
 Errors are `{"error": "one line"}`, made in one place.
 What the caller did wrong is 4xx; what cannot be done now is 503 with Retry-After.
@@ -6,16 +6,14 @@ What the caller did wrong is 4xx; what cannot be done now is 503 with Retry-Afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
 from importlib.resources import files
-from typing import Any, TypeVar
 
-import anyio
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -23,18 +21,15 @@ from edge_fiqa import __version__
 from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused, Overloaded
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.events.event import Sink
-from edge_fiqa.gateway.outputs import kserve
 from edge_fiqa.gateway.outputs.auth import Guard
 from edge_fiqa.gateway.outputs.description import describe
-from edge_fiqa.gateway.outputs.limits import Buckets, TooLarge, TooSlow, read_body, retry_after
+from edge_fiqa.gateway.outputs.kserve_routes import add_kserve
+from edge_fiqa.gateway.outputs.limits import TooLarge, TooSlow, WrongMedia, retry_after
 from edge_fiqa.gateway.outputs.metrics import registry_for
+from edge_fiqa.gateway.outputs.upload_limiter import Busy, UploadLimiter, to_json
 from edge_fiqa.gateway.outputs.uploads import Decode, decode_here, read_deadline_s, read_landmarks
 from edge_fiqa.gateway.view import View
 
-BODY_TIMEOUT_S = 20.0
-PUSHES_AT_ONCE = 4
-"""Pushed images that are decoded or wait at one time. This bounds the memory that they take."""
-BURST = 10
 MOST_TRACKS = 500
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -42,41 +37,6 @@ PAGE = {
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-
-HttpResult = TypeVar("HttpResult")
-
-
-class Busy(Exception):
-    """Not possible now. seconds: until another try makes sense."""
-
-    def __init__(self, status: int, message: str, seconds: float) -> None:
-        super().__init__(message)
-        self.status, self.seconds = status, seconds
-
-
-class UploadLimiter:
-    """Lets pushed images in: a few at a time, each client at its rate, each body within its limit."""
-
-    def __init__(self, config: HttpConfig) -> None:
-        self.limit_bytes = int(config.max_upload_mb * 1e6)
-        self._buckets = Buckets(config.pushes_per_s, BURST)
-        self._slots = anyio.Semaphore(PUSHES_AT_ONCE)
-
-    async def run(self, request: Request, work: Callable[[bytes], HttpResult]) -> HttpResult:
-        """`work`, in a thread, on the request's body."""
-        client = request.client.host if request.client else ""
-        if (seconds := self._buckets.take(client)) is not None:
-            raise Busy(429, "too many requests", seconds)
-        try:
-            self._slots.acquire_nowait()
-        except anyio.WouldBlock:
-            raise Busy(503, "too many faces are being pushed", 1.0) from None
-        try:
-            stated = request.headers.get("content-length")
-            body = await read_body(request.stream(), stated, self.limit_bytes, BODY_TIMEOUT_S)
-            return await run_in_threadpool(work, body)
-        finally:
-            self._slots.release()
 
 
 def make_app(
@@ -104,7 +64,7 @@ def make_app(
     _add_cameras(app, view, config)
     _add_tracks(app, view)
     _add_push(app, view, config, uploads, decode)
-    _add_kserve(app, view, uploads)
+    add_kserve(app, view, uploads)
     _add_errors(app)
     describe(app)
     app.add_middleware(
@@ -116,12 +76,8 @@ def make_app(
     return app
 
 
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value), status, headers, "application/json")
-
-
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    return _json({"error": message}, status, headers)
+    return to_json({"error": message}, status, headers)
 
 
 def _add_page(app: FastAPI) -> None:
@@ -141,18 +97,22 @@ def _add_page(app: FastAPI) -> None:
 def _add_health(app: FastAPI, view: View, sinks: Sequence[Sink]) -> None:
     registry = registry_for(view, sinks)
 
+    @app.head("/healthz", include_in_schema=False)
+    @app.head("/v2/health/live", include_in_schema=False)
     @app.get("/healthz")
     @app.get("/v2/health/live")
     async def live() -> Response:
         """The process answers."""
-        return _json({"live": True})
+        return to_json({"live": True})
 
+    @app.head("/readyz", include_in_schema=False)
+    @app.head("/v2/health/ready", include_in_schema=False)
     @app.get("/readyz")
     @app.get("/v2/health/ready")
     def ready() -> Response:
         """Faces can be scored now."""
         why_not = view.ready()
-        return _json({"ready": why_not is None, "why_not": why_not}, 503 if why_not else 200)
+        return to_json({"ready": why_not is None, "why_not": why_not}, 503 if why_not else 200)
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -164,7 +124,7 @@ def _add_status(app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Si
     @app.get("/api/status")
     def status() -> Response:
         """Model, totals, and the problems of the outputs."""
-        return _json(
+        return to_json(
             {
                 "version": __version__,
                 "model": view.model,
@@ -189,14 +149,19 @@ def _add_status(app: FastAPI, view: View, config: HttpConfig, sinks: Sequence[Si
 def _add_cameras(app: FastAPI, view: View, config: HttpConfig) -> None:
     @app.get("/api/cameras")
     def cameras() -> Response:
-        return _json(view.cameras())
+        return to_json(view.cameras())
 
     @app.get("/api/cameras/{camera}/frame")
     def frame(camera: str) -> Response:
-        """The latest frame as JPEG, without drawings."""
+        """The latest frame as JPEG, without drawings. Its age stands in the headers (RFC 9111, 5.1)."""
         if not config.frames:
             return _error(403, "live pictures are switched off (http.frames)")
-        return _jpeg(view.frame(camera), "no such camera, or no frame of it yet")
+        answer = _jpeg(view.frame(camera), "no such camera, or no frame of it yet")
+        ages = {shown.name: shown.frame_age_s for shown in view.cameras()}
+        if answer.status_code == 200 and (age_s := ages.get(camera)) is not None:
+            answer.headers["age"] = str(int(age_s))
+            answer.headers["last-modified"] = formatdate(time.time() - age_s, usegmt=True)
+        return answer
 
 
 def _add_tracks(app: FastAPI, view: View) -> None:
@@ -204,7 +169,7 @@ def _add_tracks(app: FastAPI, view: View) -> None:
     def tracks(camera: str | None = None, limit: int = 50) -> Response:
         """Open tracks and those ended lately, newest first, each with the record of its best shot."""
         asked_for = [track for track in view.tracks() if camera in (None, track.camera)]
-        return _json(asked_for[: max(0, min(limit, MOST_TRACKS))])
+        return to_json(asked_for[: max(0, min(limit, MOST_TRACKS))])
 
     @app.get("/api/tracks/{track:path}/snapshot")
     def snapshot(track: str) -> Response:
@@ -223,45 +188,13 @@ def _add_push(
 
         def score(body: bytes) -> Response:
             image = decode(body, int(config.max_megapixels * 1e6))
-            return _json(view.push(image, points, deadline_s))
+            return to_json(view.push(image, points, deadline_s))
 
         return await uploads.run(request, score)
 
 
 def _jpeg(data: bytes | None, otherwise: str) -> Response:
     return _error(404, otherwise) if data is None else Response(data, media_type="image/jpeg")
-
-
-def _add_kserve(app: FastAPI, view: View, uploads: UploadLimiter) -> None:
-    def check(name: str) -> None:
-        if name != view.model:
-            raise HTTPException(404, "no such model")
-
-    @app.get("/v2")
-    async def server() -> Response:
-        return _json(kserve.server_metadata())
-
-    @app.get("/v2/models/{name}")
-    async def model(name: str) -> Response:
-        check(name)
-        return _json(kserve.model_metadata(view))
-
-    @app.get("/v2/models/{name}/ready")
-    def model_ready(name: str) -> Response:
-        check(name)
-        why_not = view.ready()
-        return _json({"name": name, "ready": why_not is None}, 503 if why_not else 200)
-
-    @app.post("/v2/models/{name}/infer")
-    async def infer(name: str, request: Request) -> Response:
-        check(name)
-        header_length = request.headers.get(kserve.HEADER_LENGTH)
-
-        def score(body: bytes) -> Response:
-            infer_request, faces = kserve.read_request(body, header_length)
-            return _json(kserve.infer(view, infer_request, faces))
-
-        return await uploads.run(request, score)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -275,11 +208,11 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ImageRefused)
     async def refused(request: Request, exc: ImageRefused) -> Response:
-        return _json({"error": str(exc), "code": exc.code}, 422)
+        return to_json({"error": str(exc), "code": exc.code}, 422)
 
     @app.exception_handler(ConfigError)
     async def bad_request(request: Request, exc: ConfigError) -> Response:
-        status = {TooLarge: 413, TooSlow: 408}.get(type(exc), 400)
+        status = {TooLarge: 413, TooSlow: 408, WrongMedia: 415}.get(type(exc), 400)
         return _error(status, str(exc))
 
     @app.exception_handler(EdgeFiqaError)

@@ -7,6 +7,7 @@ as bytes behind the JSON (the binary tensor extension).
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,14 @@ HEADER_LENGTH = "inference-header-content-length"
 """Bytes of the JSON, where a tensor's bytes follow it."""
 
 
+OUTPUTS = {"quality": "INT32", "raw": "FP32", "depth": "INT32", "record": "BYTES"}
+"""Name -> datatype."""
+REQUESTED_BYTES = 10_000
+"""Of the JSON that names the outputs."""
+BATCH = 8
+"""So many faces of a request are scored at a time, each time within the deadline."""
+
+
 class TensorParameters(Struct):
     binary_data_size: int | None = None
 
@@ -41,16 +50,41 @@ class InputTensor(Struct):
     parameters: TensorParameters = msgspec.field(default_factory=TensorParameters)
 
 
+class OutputParameters(Struct):
+    """binary_data: None: as the request says. classification: of class scores, which there are none."""
+
+    binary_data: bool | None = None
+    classification: int | None = None
+
+
+class RequestedOutput(Struct):
+    name: str
+    parameters: OutputParameters = msgspec.field(default_factory=OutputParameters)
+
+
+class RequestParameters(Struct):
+    """binary_data_output: outputs come as bytes, where they do not say otherwise themselves."""
+
+    binary_data_output: bool = False
+
+
 class InferRequest(Struct):
+    """outputs: JSON of a list of RequestedOutput; empty: all outputs."""
+
     inputs: tuple[InputTensor]
     id: str | None = None
+    outputs: msgspec.Raw = msgspec.Raw()
+    parameters: RequestParameters = msgspec.field(default_factory=RequestParameters)
 
 
 class OutputTensor(Struct):
+    """data: or `parameters`, and the bytes behind the JSON."""
+
     name: str
     datatype: str
     shape: tuple[int]
-    data: Sequence[int | float | str]
+    data: Sequence[int | float | str] | msgspec.UnsetType = msgspec.UNSET
+    parameters: TensorParameters | msgspec.UnsetType = msgspec.UNSET
 
 
 class InferResponse(Struct, omit_defaults=True):
@@ -73,12 +107,7 @@ def model_metadata(view: View) -> dict[str, Any]:
         "versions": [__version__],
         "platform": f"edge_fiqa_{view.backend}",
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, IMAGE, IMAGE, 3]}],
-        "outputs": [
-            tensor("quality", "INT32"),
-            tensor("raw", "FP32"),
-            tensor("depth", "INT32"),
-            tensor("record", "BYTES"),
-        ],
+        "outputs": [tensor(name, datatype) for name, datatype in OUTPUTS.items()],
     }
 
 
@@ -147,24 +176,70 @@ def _from_bytes(data: bytes, tensor: InputTensor) -> Bytes:
     return np.frombuffer(data, np.uint8)
 
 
-def infer(view: View, request: InferRequest, faces: Bytes) -> InferResponse:
-    """All faces or none. Raises Overloaded where one cannot be scored in time, EngineFailed."""
-    records = [record for face in faces for record in view.push(face, None, None)]
+def requested_outputs(request: InferRequest) -> list[tuple[str, bool]]:
+    """Names in the order asked for, and whether each comes as bytes. Raises ConfigError."""
+    as_bytes, text = request.parameters.binary_data_output, bytes(request.outputs)
+    if len(text) > REQUESTED_BYTES:
+        raise ConfigError(f"outputs: above {REQUESTED_BYTES} bytes")
+    try:
+        asked = msgspec.json.decode(text, type=list[RequestedOutput]) if text else []
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"outputs: {exc}") from exc
+    names = [output.name for output in asked]
+    if unknown := sorted(set(names) - set(OUTPUTS)):
+        raise ConfigError(f"no output is named {unknown[0][:40]!r}: {', '.join(OUTPUTS)}")
+    if len(set(names)) != len(names):
+        raise ConfigError("an output is named twice")
+    if any(output.parameters.classification is not None for output in asked):
+        raise ConfigError("classification is not offered: a quality is no class")
+    if not asked:
+        return [(name, as_bytes) for name in OUTPUTS]
+    stated = [(output.name, output.parameters.binary_data) for output in asked]
+    return [(name, as_bytes if binary is None else binary) for name, binary in stated]
+
+
+def infer(view: View, request: InferRequest, faces: Bytes) -> tuple[InferResponse, bytes]:
+    """All faces or none; the response, and the bytes that follow its JSON.
+
+    Raises ConfigError, Overloaded where one cannot be scored in time, EngineFailed.
+    """
+    asked = requested_outputs(request)
+    batches = [faces[start : start + BATCH] for start in range(0, len(faces), BATCH)]
+    records = [record for batch in batches for record in view.push_crops(batch)]
     for record in records:
         if record.quality.code != "ok":
             raise EngineFailed(f"a face could not be scored: {record.quality.code}")
-    return InferResponse(view.model, __version__, list(_outputs(records)), request.id)
+    tensors, binary = [], b""
+    for name, as_bytes in asked:
+        values = _values(name, records)
+        if any(value is None for value in values):  # not calibrated
+            if request.outputs:
+                raise ConfigError(f"{name}: this model has no calibration")
+            continue
+        tensor = OutputTensor(name, OUTPUTS[name], (len(values),))
+        if as_bytes:
+            data = _to_bytes(OUTPUTS[name], values)
+            tensor.parameters = TensorParameters(len(data))
+            binary += data
+        else:
+            tensor.data = values
+        tensors.append(tensor)
+    return InferResponse(view.model, __version__, tensors, request.id), binary
 
 
-def _outputs(records: Sequence[Record]) -> Sequence[OutputTensor]:
-    def tensor(name: str, datatype: str, data: Sequence[Any]) -> OutputTensor:
-        return OutputTensor(name, datatype, (len(data),), data)
+def _values(name: str, records: Sequence[Record]) -> list[Any]:
+    if name == "quality":
+        return [record.quality.scalar for record in records]
+    if name == "raw":
+        return [record.quality.raw for record in records]
+    if name == "depth":
+        return [record.exit.depth for record in records]
+    return [to_json(record).decode() for record in records]
 
-    qualities = [record.quality.scalar for record in records]
-    calibrated = all(quality is not None for quality in qualities)
-    return [
-        *([tensor("quality", "INT32", qualities)] if calibrated else []),
-        tensor("raw", "FP32", [record.quality.raw for record in records]),
-        tensor("depth", "INT32", [record.exit.depth for record in records]),
-        tensor("record", "BYTES", [to_json(record).decode() for record in records]),
-    ]
+
+def _to_bytes(datatype: str, values: Sequence[Any]) -> bytes:
+    """Little-endian; an element of BYTES has its length in four bytes before it."""
+    if datatype == "BYTES":
+        encoded = [value.encode() for value in values]
+        return b"".join(struct.pack("<I", len(value)) + value for value in encoded)
+    return np.array(values, {"INT32": "<i4", "FP32": "<f4"}[datatype]).tobytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
@@ -16,6 +17,10 @@ CLIENTS = 1024
 
 class TooLarge(ConfigError):
     """A request body above the limit."""
+
+
+class WrongMedia(ConfigError):
+    """A request body of a kind or encoding that is not read."""
 
 
 class TooSlow(ConfigError):
@@ -74,6 +79,39 @@ async def read_body(
         return await asyncio.wait_for(whole(), timeout_s)
     except asyncio.TimeoutError:  # its own class before Python 3.11
         raise TooSlow(f"the body did not arrive within {timeout_s:g} s") from None
+
+
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+ENCODINGS = ("gzip", "x-gzip", "deflate")
+
+
+def check_media(content_type: str) -> None:
+    """Raises WrongMedia for the body of an HTML form."""
+    form = content_type.partition(";")[0].strip().lower()
+    if form in FORMS:
+        raise WrongMedia(
+            f"the body is a form ({form}): send the file itself as the body, as "
+            "`curl --data-binary @FILE` does"
+        )
+
+
+def decompressed(body: bytes, encoding: str, limit_bytes: int) -> bytes:
+    """A body without its Content-Encoding. Raises WrongMedia, TooLarge, ConfigError."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ENCODINGS:
+        raise WrongMedia("Content-Encoding may be gzip or deflate")
+    reader = zlib.decompressobj(32 + zlib.MAX_WBITS)  # finds out which of both it is
+    try:
+        data = reader.decompress(body, limit_bytes + 1)
+    except zlib.error as exc:
+        raise ConfigError(f"the body is not {encoding}: it cannot be decompressed") from exc
+    if len(data) > limit_bytes:
+        raise TooLarge(f"the body is above the limit of {limit_bytes / 1e6:g} MB, decompressed")
+    if not reader.eof or reader.unused_data:
+        raise ConfigError(f"the body is not {encoding} as a whole")
+    return data
 
 
 def retry_after(seconds: float) -> dict[str, str]:

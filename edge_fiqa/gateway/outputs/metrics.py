@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -10,7 +11,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from edge_fiqa import __version__
-from edge_fiqa.gateway.events.event import Event, Sink
+from edge_fiqa.gateway.events.event import Event, EventType, Sink
+from edge_fiqa.gateway.tracks.face_finder import SkipReason
 from edge_fiqa.gateway.view import View
 
 LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -45,6 +47,12 @@ class EventMetrics:
         registry.register(self._latency)
         registry.register(self._quality)
 
+    def begin(self, cameras: Sequence[str]) -> None:
+        """Show these cameras, with 0 as long as nothing happened: else their first event is no rise."""
+        for camera in cameras:
+            self._latency.labels(camera)
+            self._quality.labels(camera)
+
     def publish(self, event: Event, snapshot: bytes | None) -> None:
         self.delivered += 1
         if event.latency_s is not None:
@@ -59,8 +67,10 @@ class EventMetrics:
 class GatewayMetrics(Collector):
     """What a View and its sinks show, read for every scrape."""
 
-    def __init__(self, view: View, sinks: Sequence[Sink]) -> None:
-        self.view, self.sinks = view, sinks
+    def __init__(
+        self, view: View, sinks: Sequence[Sink], counting: Sequence[EventMetrics] = ()
+    ) -> None:
+        self.view, self.sinks, self.counting = view, sinks, counting
 
     def collect(self) -> Iterable[Metric]:
         yield from self._gateway()
@@ -100,8 +110,10 @@ class GatewayMetrics(Collector):
         for exit_, faces in enumerate(totals.depths, start=1):
             scored.add_metric([*engine, str(exit_)], faces)
         yield scored
-        yield _counter("faces_skipped", "Faces not scored, by reason.", "reason", totals.skipped)
-        yield _counter("events", "Events, by type.", "type", totals.events)
+        skipped = {**dict.fromkeys(get_args(SkipReason), 0), **totals.skipped}
+        yield _counter("faces_skipped", "Faces not scored, by reason.", "reason", skipped)
+        events = {**dict.fromkeys(get_args(EventType), 0), **totals.events}
+        yield _counter("events", "Events, by type.", "type", events)
         yield CounterMetricFamily(
             "edge_fiqa_deadline_misses", "Faces answered after their deadline.", totals.misses
         )
@@ -117,6 +129,8 @@ class GatewayMetrics(Collector):
 
     def _cameras(self) -> Iterable[Metric]:
         cameras = self.view.cameras()
+        for counting in self.counting:
+            counting.begin([camera.name for camera in cameras])
 
         def gauge(name: str, help_: str) -> GaugeMetricFamily:
             return GaugeMetricFamily(f"edge_fiqa_camera_{name}", help_, labels=["camera"])
@@ -127,6 +141,7 @@ class GatewayMetrics(Collector):
         up = gauge("up", "1 if the camera is live.")
         age = gauge("frame_age_seconds", "Age of the latest frame.")
         faces = gauge("faces", "Faces in the latest frame.")
+        people = gauge("people", "People who are followed now.")
         warnings = gauge("warnings", "Warnings that hold now.")
         frames = counter("frames", "Frames taken.")
         dropped = counter("dropped_frames", "Frames not looked at.")
@@ -137,11 +152,12 @@ class GatewayMetrics(Collector):
             if camera.frame_age_s is not None:
                 age.add_metric(label, camera.frame_age_s)
             faces.add_metric(label, len(camera.faces))
+            people.add_metric(label, camera.people)
             warnings.add_metric(label, len(camera.warnings))
             frames.add_metric(label, camera.frames)
             dropped.add_metric(label, camera.dropped_frames)
             reconnects.add_metric(label, camera.reconnects)
-        yield from (up, age, faces, warnings, frames, dropped, reconnects)
+        yield from (up, age, faces, people, warnings, frames, dropped, reconnects)
 
     def _outputs(self) -> Iterable[Metric]:
         up = GaugeMetricFamily(
@@ -173,8 +189,9 @@ def registry_for(view: View, sinks: Sequence[Sink]) -> CollectorRegistry:
     """Everything that /metrics shows: of the gateway, its events and the process."""
     registry = CollectorRegistry()
     counting = [sink for sink in sinks if isinstance(sink, EventMetrics)]
+    others = [sink for sink in sinks if sink not in counting]
+    registry.register(GatewayMetrics(view, others, counting))  # first: it begins what they count
     for sink in counting:
         sink.register(registry)
-    registry.register(GatewayMetrics(view, [sink for sink in sinks if sink not in counting]))
     ProcessCollector(registry=registry)
     return registry

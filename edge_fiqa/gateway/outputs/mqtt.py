@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
+import secrets
 import socket
+import sqlite3
 import time
-from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.config.outputs import MqttConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
+from edge_fiqa.gateway.events.pictures import smaller_jpeg
 from edge_fiqa.gateway.outputs.homeassistant import discovery
+from edge_fiqa.gateway.outputs.mqtt_link import Answer, MqttLink
 from edge_fiqa.gateway.outputs.names import safe_name
 from edge_fiqa.gateway.outputs.presence import Presence
 from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
+from edge_fiqa.gateway.outputs.retained import REFUSED_S, RetainedMessages
 from edge_fiqa.gateway.outputs.spool import Spool
-from edge_fiqa.gateway.view import View
+from edge_fiqa.gateway.view import CameraView, View
+
+log = logging.getLogger(__name__)
 
 WINDOW = 16
 """Most events sent and not yet acknowledged. The broker gets them twice if the connection breaks."""
-INFLIGHT = 256  # of the client: the window and the retained messages beside it
 SNAPSHOTS = 100  # beyond so many waiting events, snapshots are dropped
-LONGEST_RECONNECT_S = 30
-GOODBYE_S = 1.0
+SMALLEST_PX = 64  # a snapshot that must be smaller to be taken is skipped
+VIEW_EVERY_S = 0.25  # how often the gateway is asked for its cameras, at most
 DAMAGED_EVERY_S = 3600.0
 
 
 class MqttSink(QueuedSink):
     """Every event goes through a spool on disk and leaves it when the broker has acknowledged it.
 
-    Events are sent in order, QoS 1, to `prefix/events`.
+    Events are sent in order, QoS 1, to `prefix/events`. One that is refused stays, and is the problem.
     Snapshots and statistics are sent while there is a connection and are not kept.
     State, availability and discovery are retained.
     Raises ConfigError for a spool, password or authority that cannot be used.
@@ -52,44 +50,36 @@ class MqttSink(QueuedSink):
         self.spool = Spool(config.spool / "mqtt.sqlite", int(config.spool_mb * 1e6))
         self._presence = Presence()
         self._view: View | None = None
-        self._sent: dict[int, int] = {}  # message id of the client -> number in the spool
+        self._wanted: dict[str, bytes] = {}  # topic -> retained message
+        self._kept: set[str] | None = None
+        self._names: set[str] = set()
+        self._discovered: dict[str, dict[str, bytes]] = {}  # camera -> its discovery
+        self._sent: dict[int, int] = {}  # message on its way -> number in the spool
         self._last_sent = 0
-        self._acknowledged: deque[int] = deque()
         self._delivered: list[int] = []  # numbers that are still in the spool
-        self._connected = self._resending = self._announced = False
-        self._discovered: set[str] = set()
-        self._next_stats = self._next_damaged = 0.0
-        self._connection_problem = "connecting to the broker"
-        self._client = self._make_client()
-        self._client.connect_async(*config.address(), keepalive=30)
-        self._client.loop_start()
+        self._connection, self._resending = 0, False
+        self._refusal: str | None = None
+        self._takes_events = False  # until it has taken one, it gets one: some end the connection
+        self._next_stats = self._next_damaged = self._next_view = self._again_at = 0.0
+        self._oversized = 0
+        self._skipped: set[str] = set()
+        self.link = MqttLink(config, self._client_id(), self._poke)
+        self._retained = RetainedMessages(self.spool, self.link)
         self._start()
 
-    def _make_client(self) -> Client:
-        config = self.config
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=config.client_id or f"edge-fiqa-{safe_name(socket.gethostname())}",
-        )
-        if config.username is not None:
-            client.username_pw_set(config.username, config.password())
-        if config.tls:
-            try:
-                client.tls_set(ca_certs=None if config.ca_file is None else str(config.ca_file))
-            except (OSError, ValueError) as exc:
-                raise ConfigError(f"mqtt.ca_file: {config.ca_file}: {exc}") from exc
-        client.will_set(f"{config.prefix}/available", "offline", qos=1, retain=True)
-        client.max_inflight_messages_set(INFLIGHT)
-        client.reconnect_delay_set(1, LONGEST_RECONNECT_S)
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
-        return client
+    def _client_id(self) -> str:
+        """The one stated, or one that no other gateway has."""
+        if self.config.client_id is not None:
+            return self.config.client_id
+        new = f"edge-fiqa-{safe_name(socket.gethostname())[:40]}-{secrets.token_hex(4)}"
+        try:
+            return self.spool.client_id(new)
+        except sqlite3.Error:  # without a disk it is another one after the next start
+            return new
 
     @property
     def problem(self) -> str | None:
-        return self._problem or (None if self._connected else self._connection_problem)
+        return self._problem or self.link.problem or self._refusal or self._retained.problem
 
     @property
     def waiting(self) -> int:
@@ -97,7 +87,7 @@ class MqttSink(QueuedSink):
 
     @property
     def dropped(self) -> int:
-        return self._overflowed + self.spool.dropped
+        return self._overflowed + self.spool.dropped + self._oversized
 
     def watch(self, view: View) -> None:
         """Report on this gateway from now on: statistics, and its cameras to Home Assistant."""
@@ -108,149 +98,172 @@ class MqttSink(QueuedSink):
         wanted = self.config.snapshots and len(self._queue) < SNAPSHOTS
         super().publish(event, snapshot if wanted else None)
 
-    # The client's thread. It holds the client's locks, so that nothing is sent from here.
-
-    def _on_connect(
-        self,
-        client: Client,
-        data: Any,
-        flags: ConnectFlags,
-        code: ReasonCode,
-        more: Properties | None,
-    ) -> None:
-        if code.is_failure:
-            self._connection_problem = f"the broker refuses: {code}"
-            return
-        self._connected = self._resending = True
-        self._announced = False
-        self._poke()
-
-    def _on_connect_fail(self, client: Client, data: Any) -> None:
-        self._connection_problem = no_descriptors() or "the broker cannot be reached"
-
-    def _on_disconnect(
-        self,
-        client: Client,
-        data: Any,
-        flags: DisconnectFlags,
-        code: ReasonCode,
-        more: Properties | None,
-    ) -> None:
-        if self._connected:
-            self._connection_problem = "the connection to the broker is lost"
-        self._connected = False
-
-    def _on_publish(
-        self, client: Client, data: Any, mid: int, code: ReasonCode, more: Properties
-    ) -> None:
-        self._acknowledged.append(mid)
-        self._poke()
-
     # The sink's thread.
 
     def _deliver(self, batch: Sequence[Item]) -> None:
         self.spool.append(event_to_json(event) for event, _ in batch)
         for event, snapshot in batch:
             self._presence.see(event)
-            if snapshot is not None and self._connected:
-                topic = f"{self._topic(event.camera)}/face/snapshot"
-                self._client.publish(topic, snapshot, retain=self.config.retain_snapshots)
-        if self._announced:
-            for camera in {event.camera for event, _ in batch}:
-                self._send_state(camera)
+            if snapshot is not None and self.link.connected:
+                self._send_snapshot(event.camera, snapshot)
+        self._next_view = 0.0
 
     def _idle(self) -> None:
-        self._forget_acknowledged()
+        if self.link.follow_version():
+            self._sent.clear()
+            self._retained.forget_sent()
+            self._last_sent = 0
+        self._take_answers()
         if time.monotonic() >= self._next_damaged:
             self.spool.delete_old_damaged()
             self._next_damaged = time.monotonic() + DAMAGED_EVERY_S
-        if self._connected:
-            self._announce()
+        if self.link.connected:
+            self._look_at_view()
+            self._retained.hold(self._wanted, self._kept)
             self._send_events()
             self._send_stats()
 
     def _idle_every_s(self) -> float:
-        return min(1.0, self.config.stats_s)
+        return 2 * VIEW_EVERY_S
 
     def _finished(self) -> bool:
         if self._closing_until is None:
             return False
-        done = not self._in_memory and (not self.spool.count or not self._connected)
-        return done or time.monotonic() > self._closing_until
+        sent = not self.spool.count or not self.link.connected or self._refusal is not None
+        return (not self._in_memory and sent) or time.monotonic() > self._closing_until
 
-    def _forget_acknowledged(self) -> None:
-        while self._acknowledged:
-            number = self._sent.pop(self._acknowledged.popleft(), None)
+    def _take_answers(self) -> None:
+        for answer in self.link.answers():
+            number = self._sent.pop(answer.message, None)
             if number is not None:
-                self._delivered.append(number)
+                self._take_answer(number, answer)
+            else:
+                self._retained.take(answer)
         if self._delivered:
             self.spool.remove(self._delivered)  # on a full disk it fails, and is tried again
             self.delivered += len(self._delivered)
             self._delivered = []
 
+    def _take_answer(self, number: int, answer: Answer) -> None:
+        if answer.refusal is None:
+            self._delivered.append(number)
+            if self._refusal is not None:
+                log.info("mqtt: the broker takes events again")
+            self._refusal, self._takes_events = None, True
+            return
+        self._takes_events = False
+        problem = f"the broker refuses {self._events_topic}: {answer.refusal}"
+        if problem != self._refusal:
+            log.warning("mqtt: %s; events wait in the spool, look at the broker's ACL", problem)
+        self._refusal = problem
+        self._again_at = time.monotonic() + REFUSED_S
+        self._last_sent = min(self._last_sent, number - 1)
+
+    @property
+    def _events_topic(self) -> str:
+        return f"{self.config.prefix}/events"
+
     def _send_events(self) -> None:
         """In order: after a broken connection the client first repeats what it had sent."""
-        if self._resending and self._sent:
+        if self._connection != self.link.connections:
+            self._connection, self._resending = self.link.connections, True
+        waits = self._refusal is not None and time.monotonic() < self._again_at
+        if (self._sent and self._resending) or waits:
             return
         self._resending = False
-        for number, payload in self.spool.after(self._last_sent, WINDOW - len(self._sent)):
-            message = self._client.publish(f"{self.config.prefix}/events", payload, qos=1)
-            if message.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-                return
-            self._sent[message.mid] = number
+        window = WINDOW if self._takes_events else 1
+        room = min(window - len(self._sent), self.link.room)
+        for number, payload in self.spool.after(self._last_sent, max(0, room)):
             self._last_sent = number
+            if self.link.fits(self._events_topic, payload):
+                self._sent[self.link.publish(self._events_topic, payload)] = number
+            else:
+                self.spool.remove([number])
+                self._oversized += 1
+                self._say_skipped("an event", len(payload))
 
-    def _announce(self) -> None:
-        if not self._announced:
-            self._announced = True
-            self._discovered.clear()
-            self._send_retained(f"{self.config.prefix}/available", b"online")
-        if self._view is None:
+    def _look_at_view(self) -> None:
+        """What the broker should hold now."""
+        self._wanted[f"{self.config.prefix}/available"] = b"online"
+        if self._view is None or time.monotonic() < self._next_view:
             return
-        cameras = {camera.name for camera in self._view.cameras()}
-        for camera in cameras - self._discovered:
-            self._discover(camera, present=True)
-            self._send_state(camera)
-        for camera in self._discovered - cameras:
-            self._discover(camera, present=False)
-        self._discovered = cameras
+        self._next_view = time.monotonic() + VIEW_EVERY_S
+        cameras = self._view.cameras()
+        self._names = {camera.name for camera in cameras}
+        self._wanted = {f"{self.config.prefix}/available": b"online"}
+        for camera in cameras:
+            self._wanted.update(self._messages_of(camera))
+        keep = self.config.snapshots and self.config.retain_snapshots
+        self._kept = {self._snapshot_topic(name) for name in self._names} if keep else set()
 
-    def _discover(self, camera: str, *, present: bool) -> None:
-        root = self.config.discovery
-        if root is not None:
-            entities = discovery(root, self.config.prefix, camera, snapshots=self.config.snapshots)
-            for topic, entity in entities.items():
-                self._send_retained(topic, json.dumps(entity).encode() if present else b"")
+    def _messages_of(self, camera: CameraView) -> Mapping[str, bytes]:
+        topic = self._topic(camera.name)
+        state = self._presence.of(camera.name, camera.people)
+        return {
+            **self._discovery_of(camera.name),
+            f"{topic}/available": b"online" if camera.state == "live" else b"offline",
+            f"{topic}/state": msgspec.json.encode(state),
+        }
 
-    def _send_state(self, camera: str) -> None:
-        state = msgspec.json.encode(self._presence.of(camera))
-        self._send_retained(f"{self._topic(camera)}/state", state)
+    def _discovery_of(self, camera: str) -> Mapping[str, bytes]:
+        root, snapshots = self.config.discovery, self.config.snapshots
+        if root is None:
+            return {}
+        if camera not in self._discovered:
+            entities = discovery(root, self.config.prefix, camera, snapshots=snapshots)
+            self._discovered[camera] = {
+                topic: json.dumps(entity).encode() for topic, entity in entities.items()
+            }
+        return self._discovered[camera]
+
+    def _send_snapshot(self, camera: str, snapshot: bytes) -> None:
+        """As large as the configuration and the broker allow."""
+        retain = self.config.retain_snapshots
+        if retain and camera not in self._names:
+            return  # it was removed, and its topic may be empty already
+        topic, longest = self._snapshot_topic(camera), self.config.snapshot_px
+        picture = smaller_jpeg(snapshot, longest)
+        while picture is not None and not self.link.fits(topic, picture):
+            longest //= 2
+            if longest < SMALLEST_PX:
+                self._say_skipped("a snapshot", len(picture))
+                return
+            picture = smaller_jpeg(snapshot, longest)
+        if picture is not None:
+            self.link.publish(topic, picture, qos=0, retain=retain)
 
     def _send_stats(self) -> None:
-        if self._view is not None and time.monotonic() >= self._next_stats:
-            stats = {
-                "totals": self._view.totals(),
-                "cameras": self._view.cameras(),
-                "mqtt": {
-                    "delivered": self.delivered,
-                    "dropped": self.dropped,
-                    "waiting": self.waiting,
-                },
-            }
-            self._client.publish(f"{self.config.prefix}/stats", msgspec.json.encode(stats))
-            self._next_stats = time.monotonic() + self.config.stats_s
+        if self._view is None or time.monotonic() < self._next_stats:
+            return
+        self._next_stats = time.monotonic() + self.config.stats_s
+        stats = {
+            "totals": self._view.totals(),
+            "cameras": self._view.cameras(),
+            "mqtt": {
+                "delivered": self.delivered,
+                "dropped": self.dropped,
+                "waiting": self.waiting,
+            },
+        }
+        topic, payload = f"{self.config.prefix}/stats", msgspec.json.encode(stats)
+        if self.link.fits(topic, payload):
+            self.link.publish(topic, payload, qos=0)
+        else:
+            self._say_skipped("the statistics", len(payload))
 
-    def _send_retained(self, topic: str, payload: bytes) -> MQTTMessageInfo:
-        return self._client.publish(topic, payload, qos=1, retain=True)
+    def _say_skipped(self, what: str, size: int) -> None:
+        """Once for each kind."""
+        if what not in self._skipped:
+            self._skipped.add(what)
+            most = self.link.most_bytes
+            log.warning("mqtt: %s of %d bytes is skipped: the broker takes %s", what, size, most)
 
     def _topic(self, camera: str) -> str:
         return f"{self.config.prefix}/{safe_name(camera)}"
 
+    def _snapshot_topic(self, camera: str) -> str:
+        return f"{self._topic(camera)}/face/snapshot"
+
     def _finish(self) -> None:
-        if self._connected:
-            goodbye = self._send_retained(f"{self.config.prefix}/available", b"offline")
-            with contextlib.suppress(RuntimeError, ValueError):  # the connection was just lost
-                goodbye.wait_for_publish(GOODBYE_S)
-        self._client.disconnect()
-        self._client.loop_stop()
+        self.link.close(f"{self.config.prefix}/available", b"offline")
         self.spool.close()

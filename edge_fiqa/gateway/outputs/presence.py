@@ -1,4 +1,4 @@
-"""Whether people are in front of each camera, derived from events alone."""
+"""What the retained message of each camera says of the people in front of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from edge_fiqa.gateway.events.event import Event
 
 
 class CameraState(Struct, frozen=True, kw_only=True):
-    """The retained message of a camera. quality, accepted: of the last best shot that was scored."""
+    """The retained message of a camera.
+
+    tracks: people who are followed now, scored or not; person: whether there are any.
+    quality, accepted: of the last best shot that was scored.
+    time: of the last event.
+    """
 
     person: Literal["ON", "OFF"] = "OFF"
     tracks: int = 0
@@ -20,24 +25,27 @@ class CameraState(Struct, frozen=True, kw_only=True):
 
 
 class Presence:
-    """The state of every camera after the events so far."""
+    """The last best shot of every camera, from events. Who is there, the view knows."""
 
     def __init__(self) -> None:
-        self._open: dict[str, set[str]] = {}
         self._states: dict[str, CameraState] = {}
 
     def see(self, event: Event) -> None:
-        tracks = self._open.setdefault(event.camera, set())
-        (tracks.discard if event.type == "end" else tracks.add)(event.track)
-        before, record = self.of(event.camera), event.record
+        before, record = self.of(event.camera, 0), event.record
         scored = record is not None and record.quality.code == "ok"
         self._states[event.camera] = CameraState(
-            person="ON" if tracks else "OFF",
-            tracks=len(tracks),
             quality=record.quality.scalar if record and scored else before.quality,
             accepted=record.decision.accepted if record and scored else before.accepted,
             time=event.time,
         )
 
-    def of(self, camera: str) -> CameraState:
-        return self._states.get(camera, CameraState())
+    def of(self, camera: str, people: int) -> CameraState:
+        """people: who are followed now."""
+        last = self._states.get(camera, CameraState())
+        return CameraState(
+            person="ON" if people else "OFF",
+            tracks=people,
+            quality=last.quality,
+            accepted=last.accepted,
+            time=last.time,
+        )

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import no_descriptors
+from edge_fiqa.files import no_descriptors, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +23,20 @@ MESSAGE_BYTES = 100
 """What a message takes on disk beside its payload, about."""
 DAMAGED_DAYS, DAY_S = 7, 86_400.0
 JOURNALS = ("", "-wal", "-shm")
-SCHEMA = """
-create table if not exists message (
-    number integer primary key autoincrement,
-    payload blob not null
+SCHEMA = (
+    """create table if not exists message (
+        number integer primary key autoincrement,
+        payload blob not null
+    )""",
+    "create table if not exists retained (topic text primary key)",
+    "create table if not exists client (id text not null)",
 )
-"""
 
 
 class Spool:
     """A queue of byte strings numbered 1, 2, ... in `file`. Belongs to one thread after it is opened.
 
+    It also keeps which topics hold a retained message of ours at the broker, and the client's id.
     Beyond `limit_bytes` the oldest are dropped, and counted in `dropped`.
     Methods raise sqlite3.Error where the disk is full or gone, and have then changed nothing.
     A file that is damaged is renamed to `file.damaged`, and a new one is begun with all messages that
@@ -46,7 +49,7 @@ class Spool:
         self.file, self.limit_bytes = file, limit_bytes
         self.dropped = 0
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(file.parent)
             file.touch(mode=0o600)
             try:
                 self._open()
@@ -74,7 +77,8 @@ class Spool:
                 "secure_delete = on",
             ):
                 self._database.execute(f"pragma {setting}")
-            self._database.execute(SCHEMA)
+            for statement in SCHEMA:
+                self._database.execute(statement)
             if (check := self._database.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(check)
             count, size = self._database.execute(
@@ -93,8 +97,9 @@ class Spool:
                 os.utime(damaged)
         self.file.touch(mode=0o600)
         self._open()
-        readable = _readable_messages(Path(f"{self.file}.damaged"))
+        readable, topics = _readable(Path(f"{self.file}.damaged"))
         self.append(readable)
+        self.note_retained(topics)
         log.warning(
             "mqtt.spool: %s was damaged (%s): %d events that can be read of it will be sent, others "
             "are lost; the damaged file is kept for %d days as %s.damaged",
@@ -149,6 +154,29 @@ class Spool:
             database.execute("pragma incremental_vacuum").fetchall()
         self.count, self.bytes = count, size
 
+    def retained(self) -> set[str]:
+        """Topics that hold a retained message of ours."""
+        return {topic for (topic,) in self._database.execute("select topic from retained")}
+
+    def note_retained(self, topics: Iterable[str]) -> None:
+        """Before they are sent: a topic that is not noted would stay at the broker for ever."""
+        with self._transaction() as database:
+            database.executemany(
+                "insert or ignore into retained values (?)", ((topic,) for topic in topics)
+            )
+
+    def forget_retained(self, topic: str) -> None:
+        """The broker has acknowledged that it is empty."""
+        self._database.execute("delete from retained where topic = ?", (topic,))
+
+    def client_id(self, new: str) -> str:
+        """The id that this spool's gateway has at brokers: `new` the first time it is asked for."""
+        with self._transaction() as database:
+            row = database.execute("select id from client").fetchone()
+            if row is None:
+                database.execute("insert into client values (?)", (new,))
+        return new if row is None else str(row[0])
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._database.execute("begin immediate")
@@ -164,21 +192,25 @@ class Spool:
         self._database.close()
 
 
-def _readable_messages(file: Path) -> list[bytes]:
-    """What of a damaged file can be read, in order; a message in a damaged page is left out."""
-    messages = []
+def _readable(file: Path) -> tuple[list[bytes], set[str]]:
+    """Messages, in order, and retained topics of a damaged file, without those in a damaged page."""
+    messages: list[bytes] = []
+    topics: set[str] = set()
     database = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)
-    with contextlib.closing(database), contextlib.suppress(sqlite3.Error):
-        (last,) = database.execute("select max(number) from message").fetchone()
-        first = database.execute("select min(number) from message").fetchone()[0]
-        for number in range(first or 0, (last or -1) + 1):
-            with contextlib.suppress(sqlite3.Error):
-                row = database.execute(
-                    "select payload from message where number = ?", (number,)
-                ).fetchone()
-                if row is not None:
-                    messages.append(bytes(row[0]))
-    return messages
+    with contextlib.closing(database):
+        with contextlib.suppress(sqlite3.Error):
+            topics.update(topic for (topic,) in database.execute("select topic from retained"))
+        with contextlib.suppress(sqlite3.Error):
+            (last,) = database.execute("select max(number) from message").fetchone()
+            first = database.execute("select min(number) from message").fetchone()[0]
+            for number in range(first or 0, (last or -1) + 1):
+                with contextlib.suppress(sqlite3.Error):
+                    row = database.execute(
+                        "select payload from message where number = ?", (number,)
+                    ).fetchone()
+                    if row is not None:
+                        messages.append(bytes(row[0]))
+    return messages, topics
 
 
 def _remedy(exc: sqlite3.Error) -> str:

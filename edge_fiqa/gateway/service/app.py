@@ -18,7 +18,8 @@ from functools import partial
 
 import cv2
 
-from edge_fiqa.gateway.config.gateway import CameraConfig, GatewayConfig
+from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.config.gateway import GatewayConfig
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
@@ -150,7 +151,8 @@ class Gateway:
         """Start, keep, exchange and stop cameras."""
         before = self._watched
         self._watched = {
-            name: self._watched_camera(config, name, before.get(name)) for name in config.cameras
+            name: self._watched_camera(config, name, before.get(name))
+            for name in config.enabled_cameras
         }
         self._detector_loop.watch(self._watched)
         cameras = {name: watched.camera for name, watched in self._watched.items()}

@@ -43,7 +43,7 @@ def check(file: Path) -> str:
         scorer.close()
     outputs = [key for key in ("mqtt", "http", "file", "store") if getattr(config, key)]
     return (
-        f"{file} is fine: {len(config.cameras)} cameras, model {config.model}, "
+        f"{file} is fine: {len(config.enabled_cameras)} cameras, model {config.model}, "
         f"outputs {', '.join(outputs) or 'none'}"
     )
 
@@ -88,6 +88,7 @@ def serve_until_stopped(file: Path, stop_on: Collection[signal.Signals]) -> int:
             try:
                 if config.http is not None:
                     server = serve(view, config.http, sinks)
+                    log.info("http: the page is at %s", server.url)
                 gateway = Gateway(config, sinks, view=view, open_tracks=open_tracks)
                 signals.ready = True
             except BaseException:
@@ -125,7 +126,8 @@ def _run(gateway: Gateway, file: Path, signals: Signals, sinks: Sequence[Sink]) 
     watch(gateway.view, sinks)
     try:
         notify("READY=1\nSTATUS=running")
-        log.info("%d cameras, model %s: running", len(gateway.config.cameras), gateway.view.model)
+        cameras = len(gateway.config.enabled_cameras)
+        log.info("%d cameras, model %s: running", cameras, gateway.view.model)
         return _attend(gateway, file, signals)
     finally:
         notify("STOPPING=1")

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from edge_fiqa.errors import Overloaded
 from edge_fiqa.gateway.events.event_builder import EventBuilder
-from edge_fiqa.gateway.events.person import by_depth, to_jpeg
+from edge_fiqa.gateway.events.person import by_depth
+from edge_fiqa.gateway.events.pictures import to_jpeg
 from edge_fiqa.gateway.queue.face_queue import FaceQueue
 from edge_fiqa.gateway.queue.health import Health
 from edge_fiqa.gateway.queue.worker import Worker
@@ -60,6 +61,7 @@ class RunningParts:
             reconnects=status.reconnects,
             size=status.size,
             faces=self.events.faces(name),
+            people=self.events.people(name),
             warnings=warnings,
         )
 
@@ -133,3 +135,8 @@ class LiveView:
         if self._running is None:
             raise Overloaded(str(self.ready()))
         return self._running.pushed.push(image, landmarks, deadline_s)
+
+    def push_crops(self, crops: Bytes) -> list[Record]:
+        if self._running is None:
+            raise Overloaded(str(self.ready()))
+        return self._running.pushed.push_crops(crops)

@@ -51,19 +51,35 @@ class PushedFaces:
         self, image: Bytes, landmarks: Sequence[Point] | None, deadline_s: float | None
     ) -> list[Record]:
         """As `View.push`."""
-        time_s, arrived = time.time(), time.monotonic()
-        deadline = arrived + (self.deadline_s if deadline_s is None else deadline_s)
-        faces = [
-            QueuedFace(face, arrived, deadline, time_s, answer=Future())
-            for face in self._faces(image, landmarks)
-        ]
-        for face in faces:
-            self._events.face_pushed()
-            self._queue.put(face)
-        answers = [_answer(face) for face in faces]
+        began = time.time(), time.monotonic()
+        faces, answers = self._scored(self._faces(image, landmarks), began, deadline_s)
         if not any(answers):
             raise Overloaded(TOO_LATE)
         return [answer or self._too_late(face) for face, answer in zip(faces, answers, strict=True)]
+
+    def push_crops(self, crops: Bytes) -> list[Record]:
+        """As `View.push_crops`."""
+        faces = [FaceCrop(f"{SOURCE}#{n}", SOURCE, crop) for n, crop in enumerate(crops)]
+        _, answers = self._scored(faces, (time.time(), time.monotonic()), None)
+        records = [answer for answer in answers if answer is not None]
+        if len(records) < len(faces):
+            raise Overloaded(TOO_LATE)
+        return records
+
+    def _scored(
+        self,
+        inputs: Sequence[FaceCrop | RefusedFace],
+        began: tuple[float, float],
+        deadline_s: float | None,
+    ) -> tuple[list[QueuedFace], list[Record | None]]:
+        """Queued together. began: Unix and monotonic seconds."""
+        time_s, arrived = began
+        deadline = arrived + (self.deadline_s if deadline_s is None else deadline_s)
+        faces = [QueuedFace(x, arrived, deadline, time_s, answer=Future()) for x in inputs]
+        for face in faces:
+            self._events.face_pushed()
+            self._queue.put(face)
+        return faces, [_answer(face) for face in faces]
 
     def _too_late(self, face: QueuedFace) -> Record:
         """The record of a face whose deadline passed, in a picture with others that were answered."""

@@ -10,12 +10,16 @@ import logging
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_fiqa.errors import EdgeFiqaError
-from edge_fiqa.gateway.config.gateway import CameraConfig
-from edge_fiqa.gateway.video.capture import Capture, SourceLost, open_capture
+from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.video.capture import Capture, open_capture
+from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.gateway.view import StreamState
 from edge_fiqa.types import Bytes
 
@@ -23,6 +27,7 @@ log = logging.getLogger("edge_fiqa.gateway")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 STEADY_S = 10.0  # after a source that worked for this long, the next wait is the shortest
+RATE_S = 5.0  # over which frames are counted for their rate
 CORRUPT = 25  # frames in a row that cannot be decoded, before the source is opened anew
 
 
@@ -39,7 +44,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """The state of a camera. frame_age_s: None before the first frame."""
+    """The state of a camera.
+
+    frame_age_s: None before the first frame. frames_per_s: of the last seconds.
+    reconnects: times that frames came again after the source had failed.
+    """
 
     state: StreamState
     frame_age_s: float | None
@@ -77,8 +86,9 @@ class Camera:
         self._problem: str | None = None
         self._frame: Frame | None = None
         self._untaken = False
-        self._frames = self._dropped = self._opened = 0
-        self._rate = 0.0
+        self._frames = self._dropped = self._reconnects = 0
+        self._arrivals: deque[float] = deque()  # of frames in the last RATE_S, the first left out
+        self._live_since = 0.0
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
 
     def start(self) -> None:
@@ -122,9 +132,9 @@ class Camera:
                 state,
                 age,
                 self._frames,
-                self._rate if live else 0.0,
+                self._rate() if live else 0.0,
                 self._dropped,
-                max(0, self._opened - 1),
+                self._reconnects,
                 None if self._frame is None else self._frame.image.shape[1::-1],
                 self._problem,
             )
@@ -154,7 +164,6 @@ class Camera:
 
     def _play(self) -> None:
         capture = self._opener(self.config)
-        self._opened += 1
         try:
             self._read(capture)
         finally:
@@ -176,16 +185,20 @@ class Camera:
                     raise SourceLost(f"{corrupt} frames in a row could not be decoded")
                 continue
             corrupt = 0
+            if self.config.rotate:
+                image = np.ascontiguousarray(np.rot90(image, -self.config.rotate // 90))
             due = max(due + period, now) if due > 0 else now + period
             self._keep(image, self._clock())
 
     def _keep(self, image: Bytes, now: float) -> None:
         with self._lock:
-            if self._state != "live" or self._frame is None:
-                self._state, self._problem = "live", None
+            if self._state == "live":
+                self._arrivals.append(now)
             else:
-                instant = 1 / max(now - self._frame.arrived, 1e-3)
-                self._rate += 0.1 * (instant - self._rate) if self._rate else instant
+                self._reconnects += self._state == "failed" and self._frame is not None
+                self._state, self._problem, self._live_since = "live", None, now
+            while self._arrivals and now - self._arrivals[0] > RATE_S:
+                self._arrivals.popleft()
             self._frames += 1
             self._dropped += self._untaken
             self._frame = Frame(self.name, self._frames, image, now, time.time())
@@ -195,4 +208,10 @@ class Camera:
     def _set_state(self, state: StreamState, problem: str | None) -> None:
         with self._lock:
             self._state, self._problem = state, problem
-            self._rate = 0.0
+            self._arrivals.clear()
+
+    def _rate(self) -> float:
+        """Frames a second over the last RATE_S, or since the first frame where that is less."""
+        now = self._clock()
+        recent = sum(now - arrived <= RATE_S for arrived in self._arrivals)
+        return recent / max(min(RATE_S, now - self._live_since), 1 / self.config.fps)

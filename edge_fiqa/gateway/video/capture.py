@@ -8,19 +8,17 @@ from typing import Any, Protocol
 
 import cv2
 
-from edge_fiqa.errors import EdgeFiqaError, ImageRefused
+from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.formats import READABLE
 from edge_fiqa.faces.images import decode
 from edge_fiqa.files import no_descriptors
-from edge_fiqa.gateway.config.gateway import CameraConfig
+from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.video.source_lost import SourceLost
+from edge_fiqa.gateway.video.stream import Stream
 from edge_fiqa.types import Bytes
 
 SLOWEST_FPS, FASTEST_FPS = 1.0, 240.0  # a file that states another speed plays at DEFAULT_FPS
 DEFAULT_FPS = 25.0
-
-
-class SourceLost(EdgeFiqaError):
-    """A source cannot be opened, or delivers no more. Names no address: that may hold secrets."""
 
 
 class Capture(Protocol):
@@ -39,6 +37,8 @@ def open_capture(config: CameraConfig) -> Capture:
     """Raises SourceLost."""
     if config.kind == "images":
         return ImageFolder(Path(config.address), config.fps)
+    if config.kind == "stream":
+        return Stream(config)
     return Video(config)
 
 
@@ -64,12 +64,7 @@ class Video:
         except cv2.error as exc:
             raise SourceLost(no_descriptors() or "the source could not be opened") from exc
         if not self._video.isOpened():
-            guess = (
-                "no answer, or not a video: look at address, password and network"
-                if self.live
-                else "no such file, or not a video that OpenCV can read"
-            )
-            raise SourceLost(no_descriptors() or guess)
+            raise SourceLost(no_descriptors() or _why_not_open(config))
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
         self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()
@@ -93,6 +88,12 @@ class Video:
 
     def close(self) -> None:
         self._video.release()
+
+
+def _why_not_open(config: CameraConfig) -> str:
+    if config.kind == "webcam":
+        return "no such webcam, or another program uses it"
+    return "no such file, or not a video that OpenCV can read"
 
 
 class ImageFolder:

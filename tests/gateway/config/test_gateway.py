@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.gateway import load_config
 
-PASSWORD = "p4ss:word@x"
+PASSWORD = "p4ss:word"
 
 
 @pytest.fixture
@@ -132,6 +132,38 @@ def test_a_missing_variable_is_named(load):
     said = mistake(load, "http: {}\ncameras:\n  door: rtsp://u:${NOT_THERE}@h/x")
     assert (
         said == "gateway.yaml, line 3, cameras.door: the environment variable NOT_THERE is not set"
+    )
+
+
+def test_a_camera_that_is_not_enabled_is_as_if_it_were_not_there(load, monkeypatch):
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    config = load(
+        "detector: yunet.onnx\ncameras:\n"
+        "  a: 0\n"
+        "  b: {source: no-such-file.avi, enabled: false}\n"
+        "  c: {source: rtsp://h/s, username: u, password_env: NOT_THERE, enabled: false}\n"
+    )
+    assert list(config.enabled_cameras) == ["a"]
+    assert "nothing to do" in mistake(load, "cameras: {a: {source: 0, enabled: false}}")
+    assert load("http: {}\ncameras: {a: {source: 0, enabled: false}}").detector is None
+
+
+@pytest.mark.parametrize("password", ["a#secret", "a/secret", "a?secret", "a@secret", "a%secret"])
+def test_a_password_that_would_be_cut_names_the_remedy(load, password):
+    text = "detector: yunet.onnx\ncameras:\n  door: rtsp://u:${PW}@h/"
+    said = mistake(load, text, PW=password)
+    assert said.startswith("gateway.yaml, line 3, cameras.door: ")
+    assert "`username` and `password_env`" in said
+    assert "secret" not in said
+
+
+def test_a_camera_s_password_that_is_not_set(load, monkeypatch):
+    monkeypatch.delenv("CAM_PASSWORD", raising=False)
+    door = "{source: rtsp://h/s, username: u, password_env: CAM_PASSWORD}"
+    said = mistake(load, f"detector: yunet.onnx\ncameras:\n  door: {door}")
+    assert said == (
+        "gateway.yaml, line 3, cameras.door: password_env: the environment variable CAM_PASSWORD is "
+        "not set"
     )
 
 

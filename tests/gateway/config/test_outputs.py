@@ -64,6 +64,13 @@ def test_the_store_is_off_until_days_are_given():
         {"host": "broker", "password_env": "P"},
         {"host": "broker", "password": "in the file"},
         {"host": ""},
+        {"host": "mqtt://broker"},
+        {"host": "broker:1883"},
+        {"host": "user@broker"},
+        {"host": "broker", "snapshot_px": 10},
+        {"host": "broker", "cert_file": "c.pem", "key_file": "k.pem"},
+        {"host": "broker", "tls": True, "cert_file": "c.pem"},
+        {"host": "broker", "websocket": "mqtt"},
     ],
 )
 def test_mqtt_refuses(bad):
@@ -80,6 +87,17 @@ def test_passwords_come_from_the_environment(monkeypatch):
     assert config.password() == "secret"
     assert config.address() == ("b", 8883)
     assert "secret" not in repr(config)
+
+
+def test_ports_by_how_the_broker_is_reached():
+    for more, port in (
+        ({}, 1883),
+        ({"tls": True}, 8883),
+        ({"websocket": "/mqtt"}, 80),
+        ({"websocket": "/mqtt", "tls": True}, 443),
+        ({"websocket": "/mqtt", "port": 9001}, 9001),
+    ):
+        assert MqttConfig(host="b", **more).address() == ("b", port)
 
 
 JSON = st.recursive(

@@ -91,6 +91,20 @@ def test_the_end_waits_for_the_last_loss_as_well():
     assert run.builder.totals()[0].skipped == {"overload": 1}
 
 
+def test_people_who_are_followed_count_whether_they_can_be_scored_or_not():
+    run = Run()
+    run.builder.start()
+    run.see("door/1/1", skip="too_small")
+    run.see("door/1/1", "door/1/2", skip="pose")
+    until(lambda: run.builder.people("door") == 2)
+    assert run.builder.people("hall") == 0
+    run.see("door/1/3")  # a face of theirs is in the queue when they leave
+    run.builder.person_left("door/1/1", "left")
+    run.builder.person_left("door/1/3", "left")
+    until(lambda: run.builder.people("door") == 1)
+    run.builder.finish(10)
+
+
 def test_a_person_of_whom_no_face_is_usable_has_an_end_alone():
     run = Run()
     run.see("door/1/1", skip="too_small")

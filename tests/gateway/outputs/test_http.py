@@ -4,7 +4,9 @@ import io
 import json
 import re
 import threading
+import time
 import tracemalloc
+from email.utils import parsedate_to_datetime
 
 import httpx2
 import numpy as np
@@ -18,7 +20,7 @@ from starlette.testclient import TestClient
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.auth import Guard
-from edge_fiqa.gateway.outputs.http import PUSHES_AT_ONCE, make_app
+from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.kserve import read_request
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from edge_fiqa.gateway.outputs.uploads import read_landmarks
@@ -121,19 +123,19 @@ def test_more_pushes_than_places_are_told_to_wait():
             return super().push(*face)
 
     statuses = []
-    with client_for(SlowView()) as client:
+    with client_for(SlowView(), pushes_at_once=3) as client:
 
         def push():
             statuses.append(client.post("/api/faces", content=jpeg()).status_code)
             if statuses.count(503) == 2:
                 going.set()
 
-        threads = [threading.Thread(target=push) for _ in range(PUSHES_AT_ONCE + 2)]
+        threads = [threading.Thread(target=push) for _ in range(3 + 2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(20)
-    assert sorted(statuses) == [200] * PUSHES_AT_ONCE + [503] * 2
+    assert sorted(statuses) == [200] * 3 + [503] * 2
 
 
 def test_cameras_tracks_and_pictures():
@@ -169,6 +171,39 @@ def test_health():
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503
     assert client.get("/v2/models/nano/ready").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"])
+def test_health_may_be_asked_by_head(path):
+    """Load balancers and uptime monitors do; a token is not asked for."""
+    assert client_for(token=TOKEN).head(path).status_code == 200
+    not_ready = client_for(FakeView(not_ready="no camera is live"), token=TOKEN)
+    assert not_ready.head(path).status_code == (503 if "ready" in path else 200)
+
+
+def test_a_picture_says_how_old_it_is():
+    client = client_for()
+    assert client.get("/api/cameras/door/frame").headers["age"] == "0"
+    stale = client.get("/api/cameras/hall/frame")
+    assert stale.headers["age"] == "12"
+    taken = parsedate_to_datetime(stale.headers["last-modified"]).timestamp()
+    assert abs(time.time() - 12.5 - taken) < 5
+    assert "age" not in client.get("/api/cameras/attic/frame").headers
+
+
+def test_counters_are_there_before_anything_happened():
+    """A counter that appears with its first event hides that event from rate()."""
+    values, _ = metrics_of(client_for(sinks=[EventMetrics()]))
+    named = {name for name, _ in values}
+    for camera in ("door", "hall"):
+        for metric in ("event_latency_seconds", "track_quality"):
+            assert values[f"edge_fiqa_{metric}_count", (("camera", camera),)] == 0
+    reasons = {dict(labels)["reason"] for name, labels in values if "skipped" in name}
+    assert reasons >= {"too_small", "pose", "unconfirmed", "good_shot", "overload", "engine"}
+    kinds = {dict(labels)["type"] for name, labels in values if name == "edge_fiqa_events_total"}
+    assert kinds == {"new", "update", "end"}
+    assert values["edge_fiqa_camera_people", (("camera", "door"),)] == 2
+    assert "edge_fiqa_deadline_misses_total" in named
 
 
 def metrics_of(client):
@@ -218,7 +253,7 @@ def test_metrics_are_prometheus_text():
         "_sum",
         "_count",
     )
-    plain = ("_up", "_ready", "_faces", "_warnings", "_events", "_fds", "_created")
+    plain = ("_up", "_ready", "_faces", "_people", "_warnings", "_events", "_fds", "_created")
     assert all(name.endswith((*units, *plain)) for name, _ in values)
     assert "# HELP edge_fiqa_load_ratio" in text
 

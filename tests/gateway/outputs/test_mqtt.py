@@ -1,6 +1,7 @@
 """MQTT against a real broker: what is sent where, and nothing lost when it goes away."""
 
 import json
+import re
 import threading
 import time
 
@@ -9,41 +10,12 @@ import pytest
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.outputs import MqttConfig
-from edge_fiqa.gateway.outputs.homeassistant import discovery
+from edge_fiqa.gateway.outputs.homeassistant import device_id, discovery
 from edge_fiqa.gateway.outputs.mqtt import MqttSink
 from edge_fiqa.gateway.outputs.presence import Presence
 from tests.gateway.fake_view import FakeView, event, jpeg, record
 from tests.gateway.outputs.broker import Broker, Listener
 from tests.waiting import until
-
-
-@pytest.fixture
-def broker(tmp_path):
-    broker = Broker(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.stop()
-
-
-@pytest.fixture
-def listener(broker):
-    listener = Listener(broker)
-    yield listener
-    listener.close()
-
-
-@pytest.fixture
-def sink_for(tmp_path):
-    opened = []
-
-    def make(port, **more):
-        config = MqttConfig(host="127.0.0.1", port=port, spool=tmp_path / "spool", **more)
-        opened.append(MqttSink(config))
-        return opened[-1]
-
-    yield make
-    for sink in opened:
-        sink.close(3)
 
 
 def sequences(listener):
@@ -65,7 +37,7 @@ def test_what_is_said_and_where(broker, listener, sink_for):
     assert first["record"]["quality"]["scalar"] == 73
     assert listener.payloads("edge-fiqa/door/face/snapshot") == [jpeg()]
     until(lambda: json.loads(listener.last("edge-fiqa/door/state") or b"{}").get("quality") == 73)
-    assert json.loads(listener.last("edge-fiqa/door/state"))["person"] == "OFF"
+    assert json.loads(listener.last("edge-fiqa/door/state"))["person"] == "ON"  # as the view says
     stats = json.loads(until(lambda: listener.last("edge-fiqa/stats")))
     assert stats["totals"]["faces_found"] == 100
     assert [camera["name"] for camera in stats["cameras"]] == ["door", "hall"]
@@ -80,7 +52,7 @@ def test_a_late_subscriber_finds_state_but_no_faces(broker, sink_for):
     sink = sink_for(broker.port)
     sink.watch(FakeView())
     sink.publish(event(0), jpeg())
-    until(lambda: sink.delivered == 1 and sink._announced)
+    until(lambda: sink.delivered == 1)
     time.sleep(0.2)
     late = Listener(broker)
     until(lambda: late.last("edge-fiqa/door/state"))
@@ -174,7 +146,7 @@ def test_closing_delivers_what_waits(broker, listener, sink_for):
 def test_a_gateway_that_dies_is_offline(broker, listener, sink_for):
     sink = sink_for(broker.port)
     until(lambda: listener.last("edge-fiqa/available") == b"online")
-    sink._client._sock_close()  # as if the process were gone: no DISCONNECT is sent
+    sink.link._client._sock_close()  # as if the process were gone: no DISCONNECT is sent
     until(lambda: b"offline" in listener.payloads("edge-fiqa/available"))
     until(lambda: listener.last("edge-fiqa/available") == b"online")  # and it comes back
 
@@ -188,7 +160,9 @@ def test_a_wrong_password_is_a_problem_and_is_not_told(tmp_path, sink_for, monke
     monkeypatch.setenv("BROKER_PASSWORD", "a secret")
     sink = sink_for(broker.port, username="u", password_env="BROKER_PASSWORD")
     until(lambda: "refuses" in (sink.problem or ""))
-    assert sink.problem == "the broker refuses: Not authorized"
+    assert sink.problem == (
+        "the broker refuses: Not authorized; look at mqtt.username and its password"
+    )
     sink.publish(event(0), None)
     until(lambda: sink.spool.count == 1)
     sink.close(3)
@@ -200,11 +174,11 @@ def test_an_authority_that_is_not_there(tmp_path):
         MqttSink(MqttConfig(host="b", tls=True, ca_file=tmp_path / "ca.pem", spool=tmp_path))
 
 
-def test_presence_is_told_by_events_alone():
+def test_presence_knows_the_last_best_shot_and_is_told_who_is_there():
     presence = Presence()
     presence.see(event(0, track="a"))
     presence.see(event(0, track="b", record=record(scalar=90)))
-    assert msgspec.to_builtins(presence.of("door")) == {
+    assert msgspec.to_builtins(presence.of("door", 2)) == {
         "person": "ON",
         "tracks": 2,
         "quality": 90,
@@ -212,21 +186,63 @@ def test_presence_is_told_by_events_alone():
         "time": 1_700_000_000.0,
     }
     presence.see(event(1, "end", track="a", record=None))
-    presence.see(event(1, "end", track="a", record=None))  # twice does not matter
-    assert (presence.of("door").tracks, presence.of("door").quality) == (1, 90)
     presence.see(event(2, "end", track="b", record=record(code="timeout")))
-    assert (presence.of("door").person, presence.of("door").quality) == ("OFF", 90)
-    assert presence.of("hall").person == "OFF"
+    assert (presence.of("door", 0).person, presence.of("door", 0).quality) == ("OFF", 90)
+    assert (presence.of("hall", 1).person, presence.of("hall", 1).quality) == ("ON", None)
+
+
+def test_a_person_who_cannot_be_scored_is_there_and_a_dead_camera_is_no_empty_room(
+    broker, listener, sink_for
+):
+    view = FakeView(people=0)
+    sink = sink_for(broker.port)
+    sink.watch(view)
+
+    def state():
+        return json.loads(listener.last("edge-fiqa/door/state") or b"{}")
+
+    until(lambda: listener.last("edge-fiqa/door/available") == b"online")
+    until(lambda: (state().get("person"), state().get("tracks")) == ("OFF", 0))
+    assert listener.last("edge-fiqa/hall/available") == b"offline"  # it is stale
+    view.people = 1  # no event tells of them
+    until(lambda: (state()["person"], state()["tracks"]) == ("ON", 1))
+    view.state = "failed"
+    until(lambda: listener.last("edge-fiqa/door/available") == b"offline")
+    assert listener.last("edge-fiqa/available") == b"online"
+
+
+def test_entities_of_a_dead_camera_are_unavailable_but_the_one_that_says_so():
+    entities = discovery("homeassistant", "site", "door", snapshots=True).values()
+    by_name = {entity["name"]: entity for entity in entities}
+    gateway, camera = {"topic": "site/available"}, {"topic": "site/door/available"}
+    connected = by_name.pop("Camera connected")
+    assert connected["availability"] == [gateway]
+    assert (connected["device_class"], connected["state_topic"]) == (
+        "connectivity",
+        "site/door/available",
+    )
+    for entity in by_name.values():
+        assert entity["availability"] == [gateway, camera]
+        assert entity["availability_mode"] == "all"
+
+
+def test_ids_of_devices_never_collide():
+    prefixes = ["a", "a_b", "a/b", "a-b", "a_b_c", "a/b_c", "a_b/c", "b"]
+    cameras = ["c", "b_c", "b-c", "a_b_c", "c_"]
+    ids = [device_id(prefix, camera) for prefix in prefixes for camera in cameras]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in ids)  # as Home Assistant asks
+    assert device_id("edge-fiqa", "door") == "edge-fiqa_door"
 
 
 def test_discovery_says_where_to_look():
     entities = discovery("homeassistant", "site/a", "Tür 1", snapshots=True)
-    assert len(entities) == 3
-    assert len({entity["unique_id"] for entity in entities.values()}) == 3
+    assert len(entities) == 4
+    assert len({entity["unique_id"] for entity in entities.values()}) == 4
     for topic, entity in entities.items():
         root, kind, *_, end = topic.split("/")
         assert (root, end) == ("homeassistant", "config")
-        assert entity["availability_topic"] == "site/a/available"
+        assert entity["availability"][0] == {"topic": "site/a/available"}
         assert entity["device"]["name"] == "Tür 1"
         assert kind in ("sensor", "binary_sensor", "image")
-    assert len(discovery("h", "p", "door", snapshots=False)) == 2
+    assert len(discovery("h", "p", "door", snapshots=False)) == 3

@@ -107,7 +107,7 @@ def test_every_track_ends_on_sigterm_and_no_secret_is_said(run, tmp_path, shared
     assert (written[-1]["type"], written[-1]["reason"]) == ("end", "shutdown")
     assert len({event["track"] for event in written}) == 1
     log = process.stderr.read()
-    assert "camera b is failed: no answer" in log
+    assert "camera b is failed: its host answers, and nothing listens at port 9" in log
     assert PASSWORD not in log + events.read_text(encoding="utf-8")
 
 

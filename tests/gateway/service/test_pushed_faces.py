@@ -72,6 +72,20 @@ def test_a_face_that_is_too_late_has_a_record_that_says_so(gateway):
     assert (totals.faces_found, totals.skipped, totals.misses) == (3, {"overload": 1}, 0)
 
 
+def test_aligned_crops_are_scored_together_and_in_order(gateway):
+    crops = np.stack([np.full((112, 112, 3), value, np.uint8) for value in (20, 90, 160, 230)])
+    together = gateway.view.push_crops(crops)
+    singly = [gateway.view.push(crop, None, None)[0] for crop in crops]
+    assert [r.quality.code for r in together] == ["ok"] * 4
+    assert [r.quality.raw for r in together] == pytest.approx(
+        [r.quality.raw for r in singly], abs=1e-3
+    )
+    gateway.queue.strategy = dropping({9})  # the second of these
+    gateway.queue._next = 8
+    with pytest.raises(Overloaded):
+        gateway.view.push_crops(crops)
+
+
 def test_without_any_answer_in_time_the_push_is_refused(gateway):
     gateway.queue.strategy = dropping({0, 1, 2})
     client = TestClient(make_app(gateway.view, HttpConfig(), [], None), base_url="http://127.0.0.1")

@@ -1,6 +1,6 @@
 """An RTSP server for the tests: a moving test picture as MJPEG, user and password required.
 
-    /usr/bin/python3 rtsp_server.py PORT USER PASSWORD
+    /usr/bin/python3 rtsp_server.py PORT USER PASSWORD [basic|digest] [video|audio]
 
 Runs under the system's Python with gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-good and
 python3-gi (Debian). Prints `ready` once it listens.
@@ -11,9 +11,11 @@ import sys
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
+SOUND = "( audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! mulawenc ! rtppcmupay name=pay0 )"
 PICTURE = (
     "( videotestsrc is-live=true pattern=ball "
     "! video/x-raw,format=I420,width=320,height=240,framerate=20/1 "
@@ -21,15 +23,21 @@ PICTURE = (
 )
 
 
-def main(port: str, user: str, password: str) -> None:
+def main(port: str, user: str, password: str, method: str = "basic", media: str = "video") -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer(address="127.0.0.1", service=port)
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
-    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    if method == "digest":
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        auth.add_digest(user, password, token)
+    else:
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
     server.set_auth(auth)
-    factory = GstRtspServer.RTSPMediaFactory(launch=PICTURE, shared=True)
+    factory = GstRtspServer.RTSPMediaFactory(
+        launch=PICTURE if media == "video" else SOUND, shared=True
+    )
     permissions = GstRtspServer.RTSPPermissions()
     permissions.add_permission_for_role("viewer", "media.factory.access", True)
     permissions.add_permission_for_role("viewer", "media.factory.construct", True)

@@ -1,0 +1,99 @@
+"""One camera in a gateway's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.gateway.config.address import STREAM, read_address, with_user
+from edge_fiqa.gateway.config.section import Section, secret, secret_of_file
+
+OptionName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
+Kind = Literal["stream", "file", "webcam", "images"]
+
+
+class CameraConfig(Section):
+    """One camera.
+
+    source: rtsp:// or http:// address, video file, folder of images, or a webcam's number.
+    username: of a stream, put into its address; null: as the address says.
+    password_env: name of the variable that holds its password.
+    password_file: file that holds it instead; a line break at its end does not count.
+    enabled: false: as if the camera were not in the file.
+    rotate: by so many degrees clockwise before anything is looked at.
+    transport: of RTSP; udp where a camera knows nothing else.
+    ffmpeg: more options of FFmpeg for a stream, by name, as text.
+    fps: frames in a second that the detector gets.
+    deadline_s: from a frame's arrival to the answer about its faces; null: schedule.deadline_s.
+    stale_s: without a frame for longer, the camera is stale.
+    timeout_s: for opening and reading a stream.
+    loop: begin a file or folder anew at its end.
+    track: follow people from frame to frame; null: except in a folder of images.
+    """
+
+    source: SecretStr
+    username: str | None = Field(default=None, min_length=1, max_length=64)
+    password_env: str | None = Field(default=None, min_length=1)
+    password_file: Path | None = None
+    enabled: bool = True
+    rotate: Literal[0, 90, 180, 270] = 0
+    transport: Literal["tcp", "udp"] = "tcp"
+    ffmpeg: dict[OptionName, str] = Field(default_factory=dict, max_length=20)
+    fps: float = Field(default=10.0, gt=0, le=60)
+    deadline_s: float | None = Field(default=None, gt=0, le=60)
+    stale_s: float = Field(default=5.0, gt=0)
+    timeout_s: float = Field(default=5.0, gt=0, le=60)
+    loop: bool = False
+    track: bool | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> CameraConfig:
+        secrets = [self.password_env, self.password_file]
+        if self.username is None and any(secrets):
+            raise ValueError("password_env and password_file need username")
+        if self.username is not None and sum(secret is not None for secret in secrets) != 1:
+            raise ValueError("username needs password_env or password_file")
+        if self.kind == "stream":
+            address = read_address(self.source.get_secret_value())
+            if self.username is not None and address.user_info is not None:
+                raise ValueError("the address has a user name already: leave it out of `source`")
+        else:
+            given = ("username", "transport", "ffmpeg")
+            for key in (key for key in given if key in self.model_fields_set):
+                raise ValueError(f"{key} is for streams")
+        return self
+
+    @property
+    def address(self) -> str:
+        """With its password, for OpenCV alone. Raises ConfigError where there is none.
+
+        A password is read anew each time: one that was changed in its file is taken up.
+        """
+        source = self.source.get_secret_value()
+        if self.username is None:
+            return source
+        try:
+            return with_user(source, self.username, self._password())
+        except ValueError as exc:
+            raise ConfigError(str(exc)) from None
+
+    def _password(self) -> str:
+        if self.password_file is not None:
+            return secret_of_file(self.password_file, "password_file")
+        return secret(self.password_env or "", "password_env")
+
+    @property
+    def kind(self) -> Kind:
+        source = self.source.get_secret_value()
+        if source.isdecimal():
+            return "webcam"
+        if STREAM.fullmatch(source):
+            return "stream"
+        return "images" if Path(source).is_dir() else "file"
+
+    @property
+    def tracks(self) -> bool:
+        return self.kind != "images" if self.track is None else self.track

@@ -1,0 +1,118 @@
+"""Degradations of how the face stands in the crop: turned head, turned picture, shifted or wrong size.
+
+Every function takes and returns (1, 3, 112, 112) float32 RGB in [0, 1]; strength 0 leaves the face as
+it is. Random choices come from torch's generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import kornia.filters as filters
+import kornia.geometry.transform as geometry
+import torch
+from torch import Tensor
+
+from edge_fiqa.types import IMAGE
+
+BORDERS = ("zeros", "border", "reflection", "blurred")
+
+
+def yaw(face: Tensor, strength: float) -> Tensor:
+    """Head turned to one side, as a plane in perspective: that side narrows to half its height, and the
+    face to 55 % of its width."""
+    if strength <= 0:
+        return face
+    side, height = _sign(), 0.5 * strength
+    narrow = 0.45 * strength * (0.6 + 0.4 * _random())
+    left, right = (height, 0.0) if side < 0 else (0.0, height)
+    corners = [
+        (narrow / 2, left / 2),
+        (1 - narrow / 2, right / 2),
+        (1 - narrow / 2, 1 - right / 2),
+        (narrow / 2, 1 - left / 2),
+    ]
+    return _perspective(face, corners)
+
+
+def pitch(face: Tensor, strength: float) -> Tensor:
+    """Head raised or lowered: one end narrows to half its width, and the face to 55 % of its height."""
+    if strength <= 0:
+        return face
+    end, width = _sign(), 0.5 * strength
+    low = 0.45 * strength * (0.6 + 0.4 * _random())
+    top, bottom = (width, 0.0) if end < 0 else (0.0, width)
+    corners = [
+        (top / 2, low / 2),
+        (1 - top / 2, low / 2),
+        (1 - bottom / 2, 1 - low / 2),
+        (bottom / 2, 1 - low / 2),
+    ]
+    return _perspective(face, corners)
+
+
+def roll(face: Tensor, strength: float) -> Tensor:
+    """Turned in the picture's plane by up to 45 degrees."""
+    if strength <= 0:
+        return face
+    return _affine(face, 45 * strength * _sign(), 1.0, 0.0, 0.0)
+
+
+def crop(face: Tensor, strength: float) -> Tensor:
+    """Off the template: shifted by up to 45 pixels, or enlarged up to 2.5 times, or as much smaller."""
+    if strength <= 0:
+        return face
+    kind, zoom = int(torch.randint(3, ())), 1.0
+    angle = 2 * math.pi * _random()
+    reach = (45 if kind == 0 else 10 * _random()) * strength
+    if kind:
+        zoom = 2.5 ** (strength if kind == 1 else -strength)
+    return _affine(face, 0.0, zoom, reach * math.cos(angle), reach * math.sin(angle))
+
+
+def _perspective(face: Tensor, corners: list[tuple[float, float]]) -> Tensor:
+    """The picture's corners, clockwise from the top left, moved to these shares of its side."""
+    last = IMAGE - 1
+    before = torch.tensor([[(0.0, 0.0), (last, 0.0), (last, last), (0.0, last)]])
+    after = torch.tensor([[(x * last, y * last) for x, y in corners]])
+    matrix = geometry.get_perspective_transform(before, after)
+    border = BORDERS[int(torch.randint(len(BORDERS), ()))]
+    return _filled(
+        face,
+        border,
+        lambda image, mode: geometry.warp_perspective(
+            image, matrix, (IMAGE, IMAGE), padding_mode=mode
+        ),
+    )
+
+
+def _affine(face: Tensor, degrees: float, zoom: float, right: float, down: float) -> Tensor:
+    centre = torch.full((1, 2), (IMAGE - 1) / 2)
+    move = geometry.get_rotation_matrix2d(
+        centre, torch.tensor([float(degrees)]), torch.full((1, 2), zoom)
+    )
+    move[..., 2] += torch.tensor([right, down])
+    border = BORDERS[int(torch.randint(len(BORDERS), ()))]
+    return _filled(
+        face,
+        border,
+        lambda image, mode: geometry.warp_affine(image, move, (IMAGE, IMAGE), padding_mode=mode),
+    )
+
+
+def _filled(face: Tensor, border: str, warp: Callable[[Tensor, str], Tensor]) -> Tensor:
+    """The warped face; beyond its photograph black, its edge drawn out, its mirror image, or a blur."""
+    if border != "blurred":
+        return warp(face, border)
+    inside = warp(torch.ones_like(face), "zeros")
+    around = filters.gaussian_blur2d(face, (51, 51), (15.0, 15.0))
+    return inside * warp(face, "zeros") + (1 - inside) * around
+
+
+def _random() -> float:
+    return float(torch.rand(()))
+
+
+def _sign() -> int:
+    return 1 if _random() < 0.5 else -1
