@@ -43,7 +43,7 @@ from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.weight_store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights, verify
-from edge_fiqa.training.degradations import random_mixture
+from edge_fiqa.training.degradations.table import random_mixture
 from edge_fiqa.types import Segment, VitConfig
 
 CAPABILITY = "8.6"
@@ -127,7 +127,7 @@ def read_both(data: Path, limit: int) -> np.ndarray:
     rows = read_split(data, "test")
     chosen = np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)
     clean = read_faces(data, [rows[index]["path"] for index in chosen])
-    worse = [random_mixture(face, seed=number) for number, face in enumerate(clean)]
+    worse = [random_mixture(face, seed=number).pixels for number, face in enumerate(clean)]
     return np.concatenate([clean, np.stack(worse)])
 
 
