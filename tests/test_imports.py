@@ -12,7 +12,7 @@ PACKAGE = Path(edge_fiqa.__file__).parent
 
 ROOMS = [
     "errors", "arguments", "types", "record", "config", "files", "kept",
-    "faces", "exits", "calibration", "policies", "model", "bundle", "engines", "measurement", "build",
+    "exits", "calibration", "policies", "model", "bundle", "engines", "faces", "measurement", "build",
     "scoring", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",
     "gateway.events", "gateway.outputs", "gateway.service",
@@ -26,8 +26,8 @@ LIBRARIES = {
     "pillow_heif": {"faces/pillow_images.py"},
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
-        "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
-        "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
+        "calibration/monitor.py", "cli/effects.py", "engines/detector/opencv.py",
+        "evaluation/recognition.py", "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
@@ -42,7 +42,8 @@ LIBRARIES = {
     "mlperf_loadgen": {"bench/loadgen.py"},
     "onnx": {"bench/libraries.py", "build/builder.py", "evaluation/recognition.py", "model/"},
     "onnxruntime": {
-        "bench/libraries.py", "engines/ort.py", "evaluation/recognition.py", "model/quantise.py",
+        "bench/libraries.py", "engines/detector/ort.py", "engines/ort.py",
+        "evaluation/recognition.py", "model/quantise.py",
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
     "paho": {"gateway/outputs/mqtt.py"},

@@ -1,17 +1,22 @@
-"""Faces in a picture, one pass: YuNet (Wu et al., MIR 2023) through OpenCV's FaceDetectorYN."""
+"""Faces in a picture, one pass: YuNet (Wu et al., MIR 2023).
+
+The network runs on OpenVINO, ONNX Runtime or OpenCV (engines/detector). What it says about places of
+the picture becomes faces in `yunet_decoding`, for all of them alike.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edge_fiqa.engines import cores
+from edge_fiqa.engines.detector import DetectorNetwork, default_backend, open_network
 from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.faces.yunet_decoding import decode_faces, padded, padded_width
 from edge_fiqa.files import no_descriptors
 from edge_fiqa.types import Array, Box, Bytes
 
@@ -36,16 +41,25 @@ class DetectedFace:
 class YuNet:
     """A loaded detector. Threads may share it: each computes with a network of its own.
 
-    longest_side: pixels to which larger pictures are reduced. Raises ConfigError for a file that is
-    no YuNet.
+    longest_side: pixels to which larger pictures are reduced.
+    backend: `ov`, `ort` or `cv2`; None: OpenVINO, or OpenCV where that is missing.
+    threads: of one network; None: all processors.
+    Raises ConfigError for a file that is no YuNet, and BackendMissing.
     """
 
     def __init__(
-        self, model: Path | str, min_score: float = MIN_SCORE, longest_side: int = LONGEST_SIDE
+        self,
+        model: Path | str,
+        min_score: float = MIN_SCORE,
+        longest_side: int = LONGEST_SIDE,
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self.model, self.min_score, self.longest_side = Path(model), min_score, longest_side
+        self.backend, self.threads = backend or default_backend(), threads or cores()
         try:
-            self._weights = np.fromfile(model, np.uint8)
+            self._content = self.model.read_bytes()
         except OSError as exc:
             if (reason := no_descriptors()) is not None:
                 raise ConfigError(f"detector {model}: {reason}") from exc
@@ -54,9 +68,10 @@ class YuNet:
         self._local = threading.local()
         try:
             self.detect(np.zeros((64, 64, 3), np.uint8))
-        except (cv2.error, EngineFailed) as exc:
-            reason = no_descriptors() or "it is not a YuNet ONNX model OpenCV can run"
-            raise ConfigError(f"detector {model}: {reason}") from exc
+        except (ConfigError, EngineFailed) as exc:
+            if (reason := no_descriptors()) is not None:
+                raise ConfigError(f"detector {model}: {reason}") from exc
+            raise
 
     def detect(self, image: Bytes) -> list[DetectedFace]:
         """Faces in (H, W, 3) uint8 RGB, the largest first.
@@ -69,27 +84,17 @@ class YuNet:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if scale < 1:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        network = self._network()
-        network.setInputSize(size)
-        try:
-            _, rows = network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        except cv2.error as exc:
-            raise EngineFailed(f"YuNet failed on a picture of {size[0]}x{size[1]}") from exc
-        if rows is None:
-            return []
+        rows = decode_faces(self._network().run(padded(image)), padded_width(size[0]), self.min_score)
         back = np.array([width / size[0], height / size[1]], np.float32)
-        # OpenCV 4.11 gives boxes without an area, and numbers that are none, for a strip of 1 pixel.
-        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]
         return [_face(row, back) for row in sorted(rows, key=lambda row: -row[2] * row[3])]
 
-    def _network(self) -> cv2.FaceDetectorYN:
-        """This thread's. Two detections at a time would overwrite each other's input size."""
+    def _network(self) -> DetectorNetwork:
+        """This thread's. Two detections at a time would overwrite each other's buffers."""
         if not hasattr(self._local, "network"):
-            with _without_opencv_warnings():
-                self._local.network = cv2.FaceDetectorYN.create(
-                    "onnx", self._weights, np.empty(0, np.uint8), (320, 320), self.min_score
-                )
-        network: cv2.FaceDetectorYN = self._local.network
+            self._local.network = open_network(
+                self.model, self._content, self.backend, self.threads
+            )
+        network: DetectorNetwork = self._local.network
         return network
 
 
@@ -102,24 +107,6 @@ def check_picture(image: object) -> None:
     else:
         given = f"{image.shape} {image.dtype}"
     raise ConfigError(f"a picture to detect faces in is (H, W, 3) uint8 RGB, not {given}")
-
-
-@contextmanager
-def _without_opencv_warnings() -> Iterator[None]:
-    """OpenCV 5 prints a warning of its own for every network that it opens for the CPU."""
-    with _LOG_LEVEL:
-        level = _LOG.getLogLevel()
-        _LOG.setLogLevel(2)  # LOG_LEVEL_ERROR
-        try:
-            yield
-        finally:
-            _LOG.setLogLevel(level)
-
-
-_LOG = getattr(cv2.utils, "logging", cv2)
-"""Where these functions stand: in cv2 itself in 4.11 and 4.13, in cv2.utils.logging in 4.12 and 5.0."""
-_LOG_LEVEL = threading.Lock()
-"""The level is one for the whole process."""
 
 
 def _face(row: Array, back: Array) -> DetectedFace:
