@@ -27,7 +27,8 @@ LIBRARIES = {
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "engines/detector/opencv.py",
-        "evaluation/recognition.py", "evaluation/report/extractors.py", "faces/", "gateway/events/person.py",
+        "evaluation/recognition.py", "evaluation/report/extractors.py", "faces/",
+        "gateway/events/person.py", "gateway/tracks/motion_gate.py", "gateway/tracks/regions.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},

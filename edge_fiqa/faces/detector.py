@@ -6,7 +6,9 @@ the picture becomes faces in `yunet_decoding`, for all of them alike.
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +20,12 @@ from edge_fiqa.engines.detector import DetectorNetwork, default_backend, open_ne
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.faces.yunet_decoding import decode_faces, padded, padded_width
 from edge_fiqa.files import no_descriptors
-from edge_fiqa.types import Array, Box, Bytes
+from edge_fiqa.types import Array, Box, Bytes, Region
 
 LONGEST_SIDE = 640
 """Larger pictures are reduced for detection: YuNet detects faces of about 10 to 300 pixels."""
 MIN_SCORE = 0.6
+CUT = 2  # pixels from a border at which it cuts a face
 NO_DETECTOR = (
     "run pip install 'edge-fiqa[detector]', or edge-fiqa detector --download, "
     "or name the file of a YuNet with --detector FILE"
@@ -65,7 +68,7 @@ class YuNet:
                 raise ConfigError(f"detector {model}: {reason}") from exc
             reason = "no such file" if isinstance(exc, FileNotFoundError) else exc.strerror
             raise ConfigError(f"detector {model}: {reason}; {NO_DETECTOR}") from exc
-        self._local = threading.local()
+        self._local, self._process = threading.local(), os.getpid()
         try:
             self.detect(np.zeros((64, 64, 3), np.uint8))
         except (ConfigError, EngineFailed) as exc:
@@ -73,27 +76,57 @@ class YuNet:
                 raise ConfigError(f"detector {model}: {reason}") from exc
             raise
 
-    def detect(self, image: Bytes) -> list[DetectedFace]:
+    def detect(self, image: Bytes, regions: Sequence[Region] | None = None) -> list[DetectedFace]:
         """Faces in (H, W, 3) uint8 RGB, the largest first.
 
-        Raises ConfigError for anything else, and EngineFailed.
+        regions: search only there, in pixels of the picture as it is searched (`searched_size`). Where
+        the border of a region cuts a face, the whole picture is searched. None: the whole picture.
+        Raises ConfigError for anything else than a picture, and EngineFailed.
         """
         check_picture(image)
         height, width = image.shape[:2]
-        scale = min(1.0, self.longest_side / max(height, width))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        if scale < 1:
+        size = self.searched_size(width, height)
+        if size != (width, height):
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        rows = decode_faces(self._network().run(padded(image)), padded_width(size[0]), self.min_score)
+        rows = None if regions is None else self._rows_in(image, regions)
+        if rows is None:
+            rows = self._rows_of(image)
         back = np.array([width / size[0], height / size[1]], np.float32)
         return [_face(row, back) for row in sorted(rows, key=lambda row: -row[2] * row[3])]
 
+    def searched_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height to which a picture is reduced before it is searched."""
+        scale = min(1.0, self.longest_side / max(height, width))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def _rows_of(self, image: Bytes) -> Array:
+        outputs = self._network().run(padded(image))
+        return decode_faces(outputs, padded_width(image.shape[1]), self.min_score)
+
+    def _rows_in(self, image: Bytes, regions: Sequence[Region]) -> Array | None:
+        """As `_rows_of`, of parts; None where a part cuts a face."""
+        rows = [np.zeros((0, 15), np.float32)]
+        for left, top, width, height in regions:
+            part = self._rows_of(image[top : top + height, left : left + width])
+            part[:, [0, *range(4, 14, 2)]] += left
+            part[:, [1, *range(5, 14, 2)]] += top
+            if any(_cut_by((left, top, width, height), row, image) for row in part):
+                return None
+            rows.append(part)
+        return np.concatenate(rows)
+
     def _network(self) -> DetectorNetwork:
-        """This thread's. Two detections at a time would overwrite each other's buffers."""
-        if not hasattr(self._local, "network"):
-            self._local.network = open_network(
-                self.model, self._content, self.backend, self.threads
-            )
+        """This thread's. Two detections at a time would overwrite each other's buffers.
+
+        The threads of a library do not exist in a forked process: there it opens a network of its own,
+        of OpenCV where OpenVINO was used before the fork, which cannot run again.
+        """
+        process = os.getpid()
+        if getattr(self._local, "process", None) != process:
+            forked = process != self._process and self.backend == "ov"
+            backend = "cv2" if forked else self.backend
+            self._local.network = open_network(self.model, self._content, backend, self.threads)
+            self._local.process = process
         network: DetectorNetwork = self._local.network
         return network
 
@@ -107,6 +140,17 @@ def check_picture(image: object) -> None:
     else:
         given = f"{image.shape} {image.dtype}"
     raise ConfigError(f"a picture to detect faces in is (H, W, 3) uint8 RGB, not {given}")
+
+
+def _cut_by(region: Region, row: Array, image: Bytes) -> bool:
+    """Whether a border of the region, that is none of the picture, cuts the face."""
+    (left, top, width, height), (x, y, w, h) = region, row[:4]
+    return bool(
+        (left > 0 and x < left + CUT)
+        or (top > 0 and y < top + CUT)
+        or (left + width < image.shape[1] and x + w > left + width - CUT)
+        or (top + height < image.shape[0] and y + h > top + height - CUT)
+    )
 
 
 def _face(row: Array, back: Array) -> DetectedFace:

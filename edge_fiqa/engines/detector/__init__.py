@@ -1,7 +1,7 @@
 """The network of the face detector (YuNet) on each library that computes it: rows of a table.
 
 The file is one for all of them, as OpenCV Zoo made it. What they share is a contract, held by
-tests/engines/test_detector_networks.py:
+tests/faces/test_yunet_decoding.py:
 
 - A picture is (H, W, 3) uint8 RGB; both sides are multiples of 32.
 - Outputs are those of the file: `cls`, `obj` (A, 1), `bbox` (A, 4) and `kps` (A, 10) float32 for the

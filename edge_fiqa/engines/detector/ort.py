@@ -22,9 +22,7 @@ class DetectorOnOnnxRuntime:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             plain = plain_graph(data)
-            self._session = ort.InferenceSession(
-                plain, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime raises its own bare exceptions
             raise no_yunet(model, "ONNX Runtime") from exc
         if {output.name for output in self._session.get_outputs()} != set(OUTPUTS):

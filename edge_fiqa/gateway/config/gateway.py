@@ -22,9 +22,11 @@ from pydantic_core import ErrorDetails
 
 from edge_fiqa.bundle.bundle import SHIPPED
 from edge_fiqa.config import BackendName
+from edge_fiqa.engines.detector import DetectorBackend
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
+from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.config.outputs import (
     FileConfig,
     HttpConfig,
@@ -62,6 +64,7 @@ class CameraConfig(Section):
     timeout_s: for opening and reading a stream.
     loop: begin a file or folder anew at its end.
     track: follow people from frame to frame; null: except in a folder of images.
+    motion: null: as the gateway's.
     """
 
     source: SecretStr
@@ -71,6 +74,7 @@ class CameraConfig(Section):
     timeout_s: float = Field(default=5.0, gt=0, le=60)
     loop: bool = False
     track: bool | None = None
+    motion: MotionConfig | None = None
 
     @property
     def address(self) -> str:
@@ -95,13 +99,15 @@ class DetectorConfig(Section):
 
     model: YuNet's ONNX file, or auto for the one that `edge-fiqa detector` shows.
     longest_side: to which frames are reduced; half of it costs a third.
-    threads: of OpenCV.
+    threads: of one detection.
+    backend: the library that computes it; null: OpenVINO, or OpenCV where that is missing.
     """
 
     model: Path = Path(AUTO)
     longest_side: int = Field(default=640, ge=64, le=4096)
     min_score: float = Field(default=0.6, gt=0, lt=1)
     threads: int = Field(default=1, ge=1)
+    backend: DetectorBackend | None = None
 
 
 class FacesConfig(Section):
@@ -158,12 +164,18 @@ class ScheduleConfig(Section):
 
 
 class GatewayConfig(Section):
-    """The whole file. model: a shipped model or a bundle's folder. workers: threads that score."""
+    """The whole file.
+
+    model: a shipped model or a bundle's folder. workers: threads that score. detectors: threads that
+    detect faces, each in the frames of another camera.
+    """
 
     cameras: dict[Name, Annotated[CameraConfig, _as_mapping("source")]] = Field(
         default_factory=dict
     )
     detector: Annotated[DetectorConfig, _as_mapping("model")] | None = None
+    detectors: int = Field(default=1, ge=1, le=64)
+    motion: MotionConfig = MotionConfig()
     model: str = "nano"
     backend: BackendName | None = None
     workers: int = Field(default=1, ge=1, le=64)
@@ -181,6 +193,12 @@ class GatewayConfig(Section):
         if not self.cameras and self.http is None:
             raise ValueError("nothing to do: give `cameras`, or `http` so that faces can be pushed")
         return self
+
+    def motion_of(self, camera: CameraConfig) -> MotionConfig:
+        """Where nobody is followed, every frame stands for itself and is looked at as a whole."""
+        if not camera.tracks:
+            return MotionConfig(gate=False)
+        return camera.motion or self.motion
 
     def deadline_of(self, camera: CameraConfig) -> float:
         return camera.deadline_s or self.schedule.deadline_s
