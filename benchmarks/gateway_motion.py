@@ -32,7 +32,7 @@ WAYS = {"before": ("cv2", False), "full": ("ov", False), "gate": ("ov", True)}
 class Way:
     """One way to look at a scene: its people, their qualities and what it cost."""
 
-    def __init__(self, finder, motion, scorer, min_quality=None):
+    def __init__(self, finder, motion, scorer):
         self.finder, self.faces, self.tracker = finder, CameraFaces(motion), Tracker(2.0)
         self.scorer, self.cpu_s, self.looks = scorer, 0.0, 0
         self.shots = defaultdict(list)  # track -> (second, middle of the box, quality)
@@ -49,7 +49,7 @@ class Way:
             self.looks += 1
         self.cpu_s += time.process_time() - start
         for face, number in zip(faces or (), numbers if faces is not None else (), strict=True):
-            if number is not None and face.crop is not None:
+            if number is not None and face.crop is not None and self.scorer is not None:
                 quality = self.scorer.score_face(face.crop, [Fixed(12)]).quality.scalar
                 x, y, width, height = face.box
                 self.shots[number].append((now, x + width / 2, y + height / 2, quality))
@@ -88,7 +88,11 @@ def best_of_tracks(way, full):
 
 def run(name, frames_of, visits, options):
     ways = {
-        way: Way(options.finders[backend], MotionConfig(gate=gate), options.scorer)
+        way: Way(
+            options.finders[backend],
+            MotionConfig(gate=gate),
+            None if way == "before" else options.scorer,
+        )
         for way, (backend, gate) in WAYS.items()
     }
     count, last = 0, 0.0
@@ -112,7 +116,8 @@ def run(name, frames_of, visits, options):
         "lost": sum(g is None for _, g in pairs),
         "regret_mean": round(float(np.mean(regrets)), 2) if regrets else 0.0,
         "regret_max": max(regrets, default=0),
-        "tracks": {way: len(ways[way].shots) for way in ways},
+        "tracks": {way: len(ways[way].shots) for way in ("full", "gate")},
+        "best": {way: best[way] for way in best},
         "cpu_s_per_s": {way: round(ways[way].cpu_s / seconds, 4) for way in ways},
         "looks": ways["gate"].looks,
     }
