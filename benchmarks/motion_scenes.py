@@ -1,4 +1,4 @@
-"""Scenes for the motion gate: faces before a still background, as a camera's compressed stream shows them.
+"""Scenes for the motion gate: faces before a still background, as a compressed stream shows them.
 
 Every scene has one kind of trouble for a gate: nobody, people who stand still or come nearer slowly,
 small faces, noise, light that changes, a crowd.
@@ -60,9 +60,7 @@ def scene(kind: str, people: dict[str, list[str]], seed: int, seconds: float = 2
     return Scene(kind, seconds, visits, 8.0 if kind == "noise" else 2.5, seed)
 
 
-def _visit(
-    name: str, crops: list[str], kind: str, start: float, rng: np.random.Generator
-) -> Visit:
+def _visit(name: str, crops: list[str], kind: str, start: float, rng: np.random.Generator) -> Visit:
     lasts = float(rng.uniform(4, 7))
     end = start + lasts
     y = float(rng.uniform(90, HEIGHT - 90))

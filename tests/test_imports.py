@@ -26,7 +26,7 @@ LIBRARIES = {
     "pillow_heif": {"faces/pillow_images.py"},
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
-        "calibration/monitor.py", "cli/effects.py", "engines/detector/opencv.py",
+        "calibration/monitor.py", "cli/effects.py", "doctor/decoders.py", "engines/detector/opencv.py",
         "evaluation/recognition.py", "evaluation/report/extractors.py", "faces/",
         "gateway/events/person.py", "gateway/tracks/motion_gate.py", "gateway/tracks/regions.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",

@@ -26,6 +26,7 @@ from edge_fiqa.engines.detector import DetectorBackend
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
+from edge_fiqa.gateway.config.decode import DecodeConfig
 from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.config.outputs import (
     FileConfig,
@@ -65,6 +66,7 @@ class CameraConfig(Section):
     loop: begin a file or folder anew at its end.
     track: follow people from frame to frame; null: except in a folder of images.
     motion: null: as the gateway's.
+    decode: which part of the machine decodes its stream.
     """
 
     source: SecretStr
@@ -75,6 +77,7 @@ class CameraConfig(Section):
     loop: bool = False
     track: bool | None = None
     motion: MotionConfig | None = None
+    decode: DecodeConfig = DecodeConfig()
 
     @property
     def address(self) -> str:

@@ -12,6 +12,7 @@ from edge_fiqa.errors import EdgeFiqaError, ImageRefused
 from edge_fiqa.faces.formats import READABLE
 from edge_fiqa.faces.images import decode
 from edge_fiqa.files import no_descriptors
+from edge_fiqa.gateway.config.decode import Acceleration, DecodeConfig
 from edge_fiqa.gateway.config.gateway import CameraConfig
 from edge_fiqa.types import Bytes
 
@@ -57,9 +58,12 @@ class Video:
         try:
             if config.kind == "webcam":
                 self._video: Any = cv2.VideoCapture(int(config.address))
-            elif config.kind == "file":
+            elif (pipeline := config.decode.pipeline_of(config.address)) is not None:
+                self._video = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+            elif config.kind == "file" and config.decode.acceleration == "none":
                 self._video = cv2.VideoCapture(config.address)
             else:
+                limits += _acceleration(config.decode.acceleration)
                 self._video = cv2.VideoCapture(config.address, cv2.CAP_FFMPEG, limits)
         except cv2.error as exc:
             raise SourceLost(no_descriptors() or "the source could not be opened") from exc
@@ -69,7 +73,7 @@ class Video:
                 if self.live
                 else "no such file, or not a video that OpenCV can read"
             )
-            raise SourceLost(no_descriptors() or guess)
+            raise SourceLost(no_descriptors() or _why_not_decoded(config.decode) or guess)
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
         self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()
@@ -93,6 +97,31 @@ class Video:
 
     def close(self) -> None:
         self._video.release()
+
+
+def _acceleration(name: Acceleration) -> list[int]:
+    """OpenCV's property for it; none for `none`, which every version knows."""
+    if name == "none":
+        return []
+    value = getattr(cv2, f"VIDEO_ACCELERATION_{name.upper()}", None)
+    if value is None:
+        raise SourceLost(f"decode.acceleration: OpenCV {cv2.__version__} does not know {name}")
+    return [cv2.CAP_PROP_HW_ACCELERATION, int(value)]
+
+
+def _why_not_decoded(decode: DecodeConfig) -> str | None:
+    """A reason to suspect first where a camera asks for a decoder of its own."""
+    if decode.gstreamer is not None:
+        return (
+            "GStreamer could not open it: an error in decode.gstreamer, or an OpenCV without GStreamer "
+            "(edge-fiqa doctor says which decoders there are)"
+        )
+    if decode.acceleration not in ("none", "any"):
+        return (
+            f"no answer, or no decoder {decode.acceleration} here: try decode.acceleration: any "
+            "(edge-fiqa doctor says which decoders there are)"
+        )
+    return None
 
 
 class ImageFolder:
