@@ -98,3 +98,25 @@ def test_a_file_that_is_no_yunet_is_refused(tmp_path, backend):
 def test_an_unknown_backend_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="not one of ov, ort, cv2"):
         open_network(tmp_path / "x.onnx", b"", "trt", 1)
+
+
+def test_openvinos_compiled_form_is_kept_and_a_damaged_one_is_made_again(
+    shared, tmp_path, monkeypatch, pictures, caplog
+):
+    from edge_fiqa.engines.detector import ov
+
+    monkeypatch.setenv("EDGE_FIQA_CACHE", str(tmp_path))
+    model = shared / "data/models/yunet_n_640_640.onnx"
+    boxes = []
+    for step in ("compiled", "read", "damaged"):
+        ov._compiled_form.cache_clear()
+        if step == "damaged":
+            (kept,) = tmp_path.rglob("*.model")
+            kept.write_bytes(kept.read_bytes()[:-70] + b"\0" * 70)
+        written = [file.stat().st_mtime_ns for file in tmp_path.rglob("*.model")]
+        boxes.append([face.box for face in YuNet(model, 0.6, threads=1).detect(pictures[-3])])
+        (kept,) = tmp_path.rglob("*.model")
+        assert (written == [kept.stat().st_mtime_ns]) is (step == "read")
+    ov._compiled_form.cache_clear()
+    assert boxes[0] == boxes[1] == boxes[2]
+    assert "it is not used and made again" in caplog.text
