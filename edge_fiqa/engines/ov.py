@@ -70,7 +70,7 @@ class OpenVINO(EngineBase):
         self._requests: dict[tuple[Segment, int], Any] = {}
         self._sources: dict[tuple[Segment, int], Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
-        _engines.add(self)
+        keep_in_child(self)
 
     @in_turn
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
@@ -205,7 +205,12 @@ def check_not_forked() -> None:
         )
 
 
-_engines: weakref.WeakSet[OpenVINO] = weakref.WeakSet()
+_engines: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def keep_in_child(engine: object) -> None:
+    """Of what holds a request of OpenVINO: a process that is forked from this one never frees it."""
+    _engines.add(engine)
 
 
 def _never_free_in_child() -> None:

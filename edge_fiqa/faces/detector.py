@@ -7,8 +7,8 @@ the picture becomes faces in `yunet_decoding`, for all of them alike.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,8 @@ class YuNet:
                 raise ConfigError(f"detector {model}: {reason}") from exc
             reason = "no such file" if isinstance(exc, FileNotFoundError) else exc.strerror
             raise ConfigError(f"detector {model}: {reason}; {NO_DETECTOR}") from exc
-        self._local, self._process = threading.local(), os.getpid()
+        self._free: list[DetectorNetwork] = []
+        self._process, self._backend = os.getpid(), self.backend
         try:
             self.detect(np.zeros((64, 64, 3), np.uint8))
         except (ConfigError, EngineFailed) as exc:
@@ -100,8 +101,9 @@ class YuNet:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def _rows_of(self, image: Bytes) -> Array:
-        outputs = self._network().run(padded(image))
-        return decode_faces(outputs, padded_width(image.shape[1]), self.min_score)
+        with self._network() as network:
+            outputs = network.run(padded(image))
+            return decode_faces(outputs, padded_width(image.shape[1]), self.min_score)
 
     def _rows_in(self, image: Bytes, regions: Sequence[Region]) -> Array | None:
         """As `_rows_of`, of parts; None where a part cuts a face."""
@@ -115,20 +117,22 @@ class YuNet:
             rows.append(part)
         return np.concatenate(rows)
 
-    def _network(self) -> DetectorNetwork:
-        """This thread's. Two detections at a time would overwrite each other's buffers.
+    @contextmanager
+    def _network(self) -> Iterator[DetectorNetwork]:
+        """One that no other thread uses, opened where none is free.
 
-        The threads of a library do not exist in a forked process: there it opens a network of its own,
-        of OpenCV where OpenVINO was used before the fork, which cannot run again.
+        The threads of a library do not exist in a forked process: there others are opened, of OpenCV
+        where OpenVINO was used before the fork, which cannot run again.
         """
-        process = os.getpid()
-        if getattr(self._local, "process", None) != process:
-            forked = process != self._process and self.backend == "ov"
-            backend = "cv2" if forked else self.backend
-            self._local.network = open_network(self.model, self._content, backend, self.threads)
-            self._local.process = process
-        network: DetectorNetwork = self._local.network
-        return network
+        if os.getpid() != self._process:
+            self._free, self._process = [], os.getpid()
+            self._backend = "cv2" if self._backend == "ov" else self._backend
+        try:
+            network = self._free.pop()
+        except IndexError:
+            network = open_network(self.model, self._content, self._backend, self.threads)
+        yield network
+        self._free.append(network)
 
 
 def check_picture(image: object) -> None:

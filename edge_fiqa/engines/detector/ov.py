@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edge_fiqa.engines.detector import OUTPUTS, no_yunet
-from edge_fiqa.engines.ov import check_not_forked, note_threads, one_stream, ov
+from edge_fiqa.engines.ov import check_not_forked, keep_in_child, note_threads, one_stream, ov
 from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.files import cache_folder
@@ -40,6 +40,7 @@ class DetectorOnOpenVINO:
             self._request = compiled_model.create_infer_request()
         except (RuntimeError, ValueError) as exc:
             raise no_yunet(model, "OpenVINO") from exc
+        keep_in_child(self)
 
     def run(self, picture: Bytes) -> Mapping[str, Array]:
         check_not_forked()
