@@ -130,7 +130,7 @@ class BestShotConfig(Section):
     """The best face of a person.
 
     gate: faces of this quality or more are accepted; null: no face is called accepted or refused.
-    floor: a face below it is shown to nobody: backs of heads, and what is no face.
+    floor: a face below it is shown to nobody: many backs of heads, and what is no face.
     good: a person with a face of this quality needs no more faces; null: the gate, else 60.
     clearly: by how many points an update is better than the event before it.
     lost_s: a person who is not seen for longer has left.
