@@ -108,6 +108,7 @@ setup(
             "training/recipes/*.yaml",
             "gateway/outputs/page/*",
             "evaluation/report/*.html",
+            "gallery/*.html",
         ]
     },
     install_requires=[

@@ -47,6 +47,60 @@ def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
         raise
 
 
+def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """As `write_whole`, of a file that is not there yet. Raises FileExistsError, and other OSError.
+
+    Whoever else makes a file of this name meanwhile keeps theirs.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        _write_new(partial, data, mode)
+        try:
+            path.hardlink_to(partial)
+        except OSError as exc:
+            if exc.errno not in NO_HARD_LINKS:
+                raise
+            _rename_new(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+NO_HARD_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What a file system without hard links answers, as those of memory cards."""
+
+
+def _rename_new(partial: Path, path: Path) -> None:
+    """Between the two steps another process may make the file: rename replaces it then."""
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    partial.rename(path)
+
+
+def private_folder(folder: Path) -> None:
+    """Makes a folder and those above it, readable by this user alone; one that is there stays as it is.
+
+    Path.mkdir(parents=True) gives its mode to the last folder only. Raises OSError.
+    """
+    missing = [folder]
+    while not os.path.lexists(missing[-1]) and missing[-1].parent != missing[-1]:
+        missing.append(missing[-1].parent)
+    for new in reversed(missing):
+        new.mkdir(mode=0o700, exist_ok=True)
+
+
+def new_private_folder(folder: Path) -> None:
+    """As `private_folder`, of one that nothing is in yet but hidden files.
+
+    Raises ConfigError if there is, and OSError.
+    """
+    private_folder(folder)
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    if names:
+        raise ConfigError(
+            f"{folder}: it holds {shown(names[0])}, and nothing is overwritten; name a new folder"
+        )
+
+
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:

@@ -17,10 +17,12 @@ from edge_fiqa.files import (
     locked,
     not_writable,
     open_lines,
+    private_folder,
     sha256,
     state_folder,
     write_all,
     write_figure,
+    write_new,
     write_whole,
 )
 from edge_fiqa.gateway.config import outputs
@@ -48,6 +50,44 @@ def nameless_user(monkeypatch):
     for name in ("HOME", "EDGE_FIQA_CACHE", "XDG_CACHE_HOME", "XDG_STATE_HOME", "STATE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", no_entry)
+
+
+def mode_of(path):
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "memory card"])
+def test_a_new_file_replaces_nothing(tmp_path, monkeypatch, links):
+    if not links:
+        refusal = OSError(errno.EPERM, "Operation not permitted")
+        monkeypatch.setattr(Path, "hardlink_to", lambda self, target: raising(refusal))
+    path = tmp_path / "face.png"
+    write_new(path, b"first", 0o600)
+    with pytest.raises(FileExistsError):
+        write_new(path, b"second", 0o600)
+    assert path.read_bytes() == b"first"
+    assert mode_of(path) == 0o600
+    assert names_in(tmp_path) == ["face.png"]
+
+
+def test_a_new_file_does_not_follow_a_link(tmp_path):
+    """Also not one that leads nowhere, which `exists` does not see."""
+    (tmp_path / "face.png").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "face.png", b"data")
+    assert names_in(tmp_path) == ["face.png"]
+
+
+def raising(error):
+    raise error
+
+
+def test_folders_made_on_the_way_are_private_too(tmp_path):
+    tmp_path.chmod(0o755)
+    private_folder(tmp_path / "crops/alice")
+    private_folder(tmp_path / "crops/alice")
+    assert [mode_of(tmp_path / name) for name in ("crops", "crops/alice")] == [0o700, 0o700]
+    assert mode_of(tmp_path) == 0o755
 
 
 def test_a_file_is_written_and_replaced(tmp_path):

@@ -16,25 +16,29 @@ ROOMS = [
     "scoring", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",
     "gateway.events", "gateway.outputs", "gateway.service",
-    "doctor", "cli", "__main__",
+    "footage", "gallery", "doctor", "cli", "__main__",
 ]  # fmt: skip
 """A room imports from itself and from those before it."""
 
 EVERYWHERE = {"numpy", "msgspec"}
 LIBRARIES = {
-    "PIL": {"faces/images.py", "faces/pillow_images.py", "faces/tones.py"},
+    "PIL": {
+        "faces/crop_file.py", "faces/images.py", "faces/pillow_images.py", "faces/tones.py",
+        "footage/contact_sheet.py", "gallery/pictures.py",
+    },
     "pillow_heif": {"faces/pillow_images.py"},
     "anyio": {"gateway/outputs/http.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "doctor/decoders.py", "engines/detector/opencv.py",
         "evaluation/recognition.py", "evaluation/report/extractors.py", "faces/",
+        "footage/second_look.py", "footage/video_file.py", "gallery/likeness.py", "gallery/tight.py",
         "gateway/events/person.py", "gateway/tracks/motion_gate.py", "gateway/tracks/regions.py",
         "gateway/service/app.py", "gateway/video/capture.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
     "fastapi": {"gateway/outputs/description.py", "gateway/outputs/http.py"},
     "h11": {"gateway/outputs/server.py"},
-    "jinja2": {"evaluation/report/page.py"},
+    "jinja2": {"evaluation/report/page.py", "gallery/page.py"},
     "kornia": {"training/degradations.py"},
     "matplotlib": {
         "bench/report.py", "cli/demo.py", "cli/edc.py", "evaluation/report/figures.py",

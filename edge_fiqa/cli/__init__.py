@@ -33,6 +33,8 @@ COMMANDS = {
     "plans": "build a bundle's plans for NVIDIA cards on any machine, without a GPU",
     "train": "a model from faces grouped by person, with every exit supervised",
     "gateway": "cameras in, the best shot of every person out, in time at any load",
+    "best": "the best face of every person in a video, with time, crop and record",
+    "gallery": "which pictures of each person to keep and which to drop, as a report and a list",
     "evaluate": "what each exit is worth on your data sets: one report from a plan",
     "explain": "where the network looks at each exit, as a picture",
     "edc": "error versus discard of anybody's scores: FNMR, pAUC, intervals",

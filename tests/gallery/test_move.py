@@ -1,0 +1,81 @@
+"""Moving pictures: nothing is overwritten or lost, every move is written down."""
+
+import json
+import os
+
+import pytest
+
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.gallery import move
+from edge_fiqa.gallery.move import move_pictures
+
+
+def picture(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_pictures_go_to_their_persons_folder_and_can_come_back(tmp_path):
+    first, second = picture(tmp_path / "ann/1.jpg", "a"), picture(tmp_path / "bob/1.jpg", "b")
+    target = tmp_path / "out/dropped"
+    moves = move_pictures([("ann", first), ("bob", second)], target, tmp_path / "moved.ndjson")
+    assert moves.moved == 2
+    assert not moves.refused
+    assert (target / "ann/1.jpg").read_text() == "a"
+    assert not first.exists()
+    lines = [json.loads(line) for line in (tmp_path / "moved.ndjson").read_text().splitlines()]
+    for line in lines:
+        os.rename(line["to"], line["from"])  # noqa: PTH104
+    assert (first.read_text(), second.read_text()) == ("a", "b")
+    for folder in (target.parent, target, target / "ann"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "moved.ndjson").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("other_disk", [False, True])
+def test_a_name_that_is_taken_is_not_overwritten(tmp_path, monkeypatch, other_disk):
+    if other_disk:
+
+        def no_link(self, target):
+            raise OSError(18, "Invalid cross-device link")
+
+        monkeypatch.setattr(type(tmp_path), "hardlink_to", no_link)
+        monkeypatch.setattr(move, "write_new", copy_new)
+    mine = picture(tmp_path / "dropped/ann/1.jpg", "mine")
+    for text in ("b", "c"):
+        source = picture(tmp_path / "ann/1.jpg", text)
+        assert move_pictures([("ann", source)], tmp_path / "dropped", tmp_path / "log").moved == 1
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "dropped/ann/1-2.jpg").read_text() == "b"
+    assert (tmp_path / "dropped/ann/1-3.jpg").read_text() == "c"
+
+
+def copy_new(path, data, mode):
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    os.write(descriptor, data)
+    os.close(descriptor)
+
+
+def test_links_and_what_is_gone_stay_with_a_reason(tmp_path):
+    real = picture(tmp_path / "real.jpg", "a")
+    link = tmp_path / "link.jpg"
+    link.symlink_to(real)
+    moves = move_pictures(
+        [("ann", link), ("ann", tmp_path / "gone.jpg"), ("ann", real)],
+        tmp_path / "out",
+        tmp_path / "log",
+    )
+    assert moves.moved == 1
+    assert len(moves.refused) == 2
+    assert "a link" in moves.refused[0]
+    assert "No such file" in moves.refused[1]
+    assert link.is_symlink()
+
+
+def test_a_target_that_cannot_be_made_moves_nothing(tmp_path):
+    source, file = picture(tmp_path / "ann/1.jpg", "a"), picture(tmp_path / "file", "x")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        move_pictures([("ann", source)], file, tmp_path / "log")
+    assert source.read_text() == "a"
+    assert file.read_text() == "x"
