@@ -1,6 +1,7 @@
 """What hostile pictures of up to 8 MB cost: processor time and memory of decoding each, or the refusal.
 
     python benchmarks/decoder_attacks.py --output benchmarks/results/NAME.json
+    python benchmarks/decoder_attacks.py --light    the dearest that are decoded where they are read
 
 Each is decoded in a process of its own, which is ended after --most seconds of processor time.
 """
@@ -19,6 +20,7 @@ from PIL import Image
 
 import edge_fiqa.faces.pillow_images  # noqa: F401, loaded before the time is taken
 from edge_fiqa.errors import ImageRefused
+from edge_fiqa.faces.container_checks import LIGHT_BYTES, LIGHT_PASSES, checked_header
 from edge_fiqa.faces.images import picture_of
 
 SIZE = 8_000_000
@@ -28,17 +30,24 @@ MEGAPIXELS = 16
 def main():
     options = parser(__doc__)
     options.add_argument("--most", type=int, default=20, help="seconds of processor time for each")
+    options.add_argument("--light", action="store_true", help="files below the bounds of score")
     options = options.parse_args()
     result = new_result("what hostile pictures cost to decode")
     result["pictures"] = {}
-    for name, make in ATTACKS.items():
+    for name, make in (LIGHT if options.light else ATTACKS).items():
         data = make()
-        result["pictures"][name] = spent = {"bytes": len(data), **cost(data, options.most)}
+        megapixels = 250 if options.light else MEGAPIXELS
+        spent = {"bytes": len(data), **cost(data, options.most, megapixels)}
+        if options.light:
+            header = checked_header(data, name, megapixels * 10**6)
+            assert len(data) <= LIGHT_BYTES, name
+            assert header.pixel_passes <= LIGHT_PASSES, name
+        result["pictures"][name] = spent
         print(name, spent, flush=True)
     write_result(result, options.output)
 
 
-def cost(data, most_s):
+def cost(data, most_s, megapixels=MEGAPIXELS):
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -46,7 +55,7 @@ def cost(data, most_s):
         before, began = peak_mb(), time.process_time()
         try:
             result = "decoded {1}x{0}".format(
-                *picture_of(data, "it", MEGAPIXELS * 10**6).pixels.shape
+                *picture_of(data, "it", megapixels * 10**6).pixels.shape
             )
         except ImageRefused as refusal:
             result = str(refusal)
@@ -135,6 +144,18 @@ ATTACKS = {
     "PPM, one long comment": lambda: b"P6\n#" + b"a" * SIZE + b"\n10 10\n255\n" + b"0" * 300,
     "AVIF, 16 megapixels": lambda: encoded("AVIF", (4000, 4000), noise=False),
 }  # fmt: skip
+
+LIGHT = {
+    "JPEG, 250 megapixels": lambda: encoded("JPEG", (16000, 15600), noise=False),
+    "JPEG of CMYK, 250 megapixels": lambda: encoded("JPEG", (16000, 15600), "CMYK", noise=False),
+    "JPEG, 10 scans of noise": lambda: encoded("JPEG", (7700, 7700), progressive=True, quality=96),
+    "JPEG, 64 scans": lambda: scans(64, 3000),
+    "PNG, 4600x4600 of noise": lambda: encoded("PNG", (4600, 4600), compress_level=1),
+    "PNG, 8600x8600": lambda: encoded("PNG", (8600, 8600), noise=False),
+    "PNG of RGBA, 8600x8600": lambda: encoded("PNG", (8600, 8600), "RGBA", noise=False),
+    "PNG with a palette, 8600x8600": lambda: encoded("PNG", (8600, 8600), "P", noise=False),
+}  # fmt: skip
+"""At LIGHT_BYTES or at LIGHT_PASSES."""
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import cv2
 from edge_fiqa import Scorer
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.scoring.stored_rows import read_rows
 
 
 def resident_mb(pid: int | str = "self") -> float:
@@ -63,18 +64,18 @@ def watched(command: list[str]) -> dict[str, float]:
             break
         time.sleep(0.5)
     quarter = max(1, len(seen) // 4)
-    return {
+    run = {
         "status": process.wait(),
         "seconds": round(time.monotonic() - began, 1),
         "mb_at_a_quarter": round(seen[quarter - 1]),
         "mb_at_the_end": round(seen[-1]),
         "mb_highest": round(max(seen)),
     }
+    print(run, file=sys.stderr, flush=True)  # minutes of work, whatever comes after
+    return run
 
 
 def checked(out: Path, form: str, count: int) -> dict[str, object]:
-    from edge_fiqa.scoring.stored_rows import read_rows
-
     with out.open("rb") as file:
         sources = [row.source for row in read_rows(file, "csv" if form == "csv" else "ndjson")]
     return {

@@ -20,7 +20,23 @@ FailureCode = Literal["unreadable", "no_face", "too_small", "not_finite", "timeo
 
 
 class EdgeFiqaError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    Each line is one line, whatever it names: a file's name steers no terminal and no log.
+    """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__("\n".join(shown(str(line)) for line in lines))
+
+
+def shown(text: str) -> str:
+    """Escape line ends, control characters and marks of direction in a name, for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(exc: object) -> str:
+    """What a library says in several lines."""
+    return " ".join(str(exc).split())
 
 
 class ConfigError(EdgeFiqaError, ValueError):

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import platformdirs
 from filelock import FileLock, Timeout
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, shown
 
 log = logging.getLogger("edge_fiqa.files")
 
@@ -184,11 +184,6 @@ def write_all(out: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[out.write(rest) :]
-
-
-def shown(text: str) -> str:
-    """Escape line ends, control characters and marks of direction in a name, for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from edge_fiqa.faces.decoder_process import BYTES_PER_PIXEL, SPARE_BYTES
+from edge_fiqa.faces.decoders import DECODERS
 from edge_fiqa.gateway.config.gateway import load_config
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.http import make_app
@@ -99,6 +101,31 @@ def test_compose_closes_every_container():
                 continue  # the user's own
             assert source in compose["volumes"] or (DEPLOY / source).exists(), volume
     assert (DEPLOY / compose["services"]["gateway"]["build"]["context"] / "setup.py").exists()
+
+
+def test_compose_bounds_every_container_and_the_gateway_as_the_unit_does():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    for name, service in services.items():
+        memory = service["mem_limit"]
+        default = re.fullmatch(r"(?:\$\{\w+:-)?(\d+[mg])\}?", memory)
+        assert default, (name, memory)
+        assert 0 < service["pids_limit"] <= 512, name
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str
+    unit.read(DEPLOY / "edge-fiqa-gateway.service")
+    gateway = services["gateway"]
+    assert gateway["pids_limit"] == int(unit["Service"]["TasksMax"])
+    assert gateway["ulimits"]["nofile"] == int(unit["Service"]["LimitNOFILE"])
+    assert gateway["ulimits"]["core"] == int(unit["Service"]["LimitCORE"])
+
+
+def test_the_memory_bounds_hold_two_decoders_at_the_default_limit():
+    """What deploy says of them: 1 GB each."""
+    pixels = round(HttpConfig().max_megapixels * 1e6)
+    assert SPARE_BYTES + BYTES_PER_PIXEL * pixels <= 1.1e9
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert services["gateway"]["mem_limit"] == "${EDGE_FIQA_MEMORY:-3g}"
+    assert DECODERS * 1.1e9 < 3e9
 
 
 def test_its_gateway_starts_closed(tmp_path, monkeypatch):

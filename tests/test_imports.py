@@ -11,7 +11,7 @@ import edge_fiqa
 PACKAGE = Path(edge_fiqa.__file__).parent
 
 ROOMS = [
-    "errors", "arguments", "types", "record", "config", "files", "kept",
+    "errors", "arguments", "types", "record", "config", "csv_text", "files", "kept",
     "exits", "calibration", "policies", "model", "bundle", "engines", "faces", "measurement", "build",
     "scoring", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",
@@ -41,7 +41,7 @@ LIBRARIES = {
     "jinja2": {"evaluation/report/page.py", "gallery/page.py"},
     "kornia": {"training/degradations.py"},
     "matplotlib": {
-        "bench/report.py", "cli/demo.py", "cli/edc.py", "evaluation/report/figures.py",
+        "bench/report.py", "cli/demo.py", "cli/edc_output.py", "evaluation/report/figures.py",
         "training/curve.py",
     },
     "mlperf_loadgen": {"bench/loadgen.py"},

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.evaluation.recognition import read_recogniser
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
-from edge_fiqa.files import new_private_folder, shown, write_new
+from edge_fiqa.files import new_private_folder, write_new
 from edge_fiqa.gallery.choose import Choice, PersonFaces, choose
 from edge_fiqa.gallery.layout import GalleryLayout, read_layout
 from edge_fiqa.gallery.likeness import SAME_PERSON

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import sys
+from pathlib import PurePath
 from typing import NoReturn, TextIO
 
-from edge_fiqa.files import shown
+from edge_fiqa.errors import shown
 
 
 def say(*lines: str, error: bool = False, out: TextIO | None = None) -> None:
@@ -22,10 +24,20 @@ def escaped(text: str) -> str:
 
 
 class EscapingFormatter(logging.Formatter):
-    """Of log lines on a terminal; tracebacks stay as they are."""
+    """Of log lines on a terminal; tracebacks stay as they are. Names in a line end no line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, tuple):
+            record = copy.copy(record)  # other handlers get it as it is
+            record.args = tuple(_name_shown(value) for value in record.args or ())
+        return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, its name
         return escaped(super().formatMessage(record))
+
+
+def _name_shown(value: object) -> object:
+    return shown(str(value)) if isinstance(value, (str, PurePath)) else value
 
 
 class EscapingParser(argparse.ArgumentParser):

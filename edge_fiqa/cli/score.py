@@ -15,7 +15,7 @@ from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO
 from edge_fiqa.faces.images import MAX_PIXELS, printable
@@ -23,7 +23,6 @@ from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
 from edge_fiqa.faces.paths import PassedOver, expand
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
-from edge_fiqa.files import shown
 from edge_fiqa.scoring.gate_service import GateService
 from edge_fiqa.scoring.output import Writer
 from edge_fiqa.scoring.pipeline import TOGETHER, score_files

@@ -13,13 +13,12 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.audit import SHARE
 from edge_fiqa.cli.options import cores, open_bundle, policies_of
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.exits.fusion import Fusion, parse_fusion
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.images import MAX_PIXELS
 from edge_fiqa.faces.sources import check_ways
-from edge_fiqa.files import shown
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.output import FileFormat, Format
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import WEIGHTS
 from edge_fiqa.files import cache_folder
-from edge_fiqa.kept import MAKE_YOURS, distrusted, kept_or_none, write_kept
+from edge_fiqa.kept import kept_or_none, why_not_kept, write_kept
 from edge_fiqa.types import Segment
 
 log = logging.getLogger("edge_fiqa.engines")
@@ -77,13 +77,7 @@ class CompiledModels:
 @functools.cache
 def _keeps(folder: Path) -> bool:
     """Whether compiled models are kept there. One line in the log where others may write there."""
-    try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        distrust = distrusted(folder)
-    except OSError:  # a user without a home, or a read-only one
-        return False
-    if distrust is not None:
-        log.warning(
-            "compiled models are not kept: %s; %s, or set EDGE_FIQA_CACHE", distrust, MAKE_YOURS
-        )
-    return distrust is None
+    reason = why_not_kept(folder)
+    if reason is not None and folder.is_dir():  # else a user without a home, or a read-only one
+        log.warning("compiled models are not kept: %s, or set EDGE_FIQA_CACHE", reason)
+    return reason is None

@@ -13,7 +13,7 @@ from edge_fiqa.engines import MAX_BATCH
 from edge_fiqa.engines.base import EngineBase, Tokens
 from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.engines.turn import in_turn
-from edge_fiqa.errors import BackendMissing, EngineFailed
+from edge_fiqa.errors import BackendMissing, EngineFailed, one_line
 from edge_fiqa.types import Array, Bytes, Rows, Segment
 
 
@@ -58,7 +58,7 @@ class OnnxRuntime(EngineBase):
         try:
             session.run_with_iobinding(binding)
         except Exception as exc:  # onnxruntime raises its own bare exceptions
-            raise EngineFailed(f"ONNX Runtime failed in {segment.name}: {exc}") from exc
+            raise EngineFailed(f"ONNX Runtime failed in {segment.name}: {one_line(exc)}") from exc
         if out is None:
             return None, scores
         return Tokens(faces, segment.last, out, self.lend((segment, faces))), scores
@@ -101,6 +101,6 @@ class OnnxRuntime(EngineBase):
                 disabled_optimizers=["CommonSubexpressionElimination"],
             )
         except Exception as exc:  # onnxruntime raises its own bare exceptions
-            raise EngineFailed(f"ONNX Runtime cannot load {path}: {exc}") from exc
+            raise EngineFailed(f"ONNX Runtime cannot load {path}: {one_line(exc)}") from exc
         self._sessions[segment] = session
         return session

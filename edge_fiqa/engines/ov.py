@@ -24,7 +24,7 @@ from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
 from edge_fiqa.engines.compiled_models import CompiledModel, CompiledModels
 from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.engines.turn import AFTER_FORK, in_turn
-from edge_fiqa.errors import EngineFailed
+from edge_fiqa.errors import EngineFailed, one_line
 from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
 
 
@@ -86,7 +86,7 @@ class OpenVINO(EngineBase):
                 request.get_input_tensor().data[:faces] = x
             request.infer(share_inputs=True, share_outputs=True)
         except RuntimeError as exc:
-            raise EngineFailed(f"OpenVINO failed in {segment.name}: {exc}") from exc
+            raise EngineFailed(f"OpenVINO failed in {segment.name}: {one_line(exc)}") from exc
         scores = request.get_tensor("scores").data[:faces].copy()
         if segment.tail:
             return None, scores
@@ -120,7 +120,7 @@ class OpenVINO(EngineBase):
             model = self._kept(key) or self._compile(path, key, shape)
             request = model.create_infer_request()
         except RuntimeError as exc:
-            raise EngineFailed(f"OpenVINO cannot load {path}: {exc}") from exc
+            raise EngineFailed(f"OpenVINO cannot load {path}: {one_line(exc)}") from exc
         if segment.first == 1:
             request.set_input_tensor(ov.Tensor(np.zeros(shape, np.uint8)))
         if not segment.tail:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.files import no_descriptors
@@ -29,6 +29,11 @@ MAX_SEGMENTS = 10_000
 """Of a JPEG; each may hold 65 kB."""
 MAX_CHUNKS = 200_000
 """Of a PNG; the largest file allowed has 122,000, in the usual chunks of 8 kB."""
+
+
+LIGHT_BYTES, LIGHT_PASSES = 64_000_000, 600_000_000
+"""A JPEG or PNG of so many bytes, and pixels times passes over them, is decoded in a second or two
+(docs/reliability.md): by far most pictures. What is above has a limit of time."""
 
 
 def refused(name: str, reason: str) -> ImageRefused:
@@ -61,6 +66,15 @@ def _different(pixels: int, limit: int) -> tuple[str, str]:
     return f"{pixels / 1e6:.6f}", f"{limit / 1e6:.6f}"
 
 
+def checked_header(data: bytes, name: str, max_pixels: int) -> JpegHeader | PngHeader | None:
+    """Of a JPEG or PNG that passes the checks below; None for other formats. Raises ImageRefused."""
+    if not data:
+        raise refused(name, "the file is empty")
+    if data.startswith(JPEG):
+        return check_jpeg(data, name, max_pixels)
+    return check_png(data, name, max_pixels) if data.startswith(PNG) else None
+
+
 @dataclass(frozen=True)
 class JpegHeader:
     """components: of colour; 4 is CMYK."""
@@ -68,6 +82,12 @@ class JpegHeader:
     width: int
     height: int
     components: int
+    scans: int = 1
+
+    @property
+    def pixel_passes(self) -> int:
+        """How often a decoder touches a pixel."""
+        return self.width * self.height * max(1, self.scans)
 
 
 def check_jpeg(data: bytes, name: str, max_pixels: int) -> JpegHeader:
@@ -95,7 +115,7 @@ def check_jpeg(data: bytes, name: str, max_pixels: int) -> JpegHeader:
         raise refused(name, "the JPEG has no readable header; copy it again")
     if data[at : at + 2] != b"\xff\xd9":
         raise refused(name, "the JPEG is cut short or damaged; copy it again")
-    return header
+    return replace(header, scans=scans)
 
 
 def _after_segment(data: bytes, at: int, marker: int) -> int:
@@ -124,6 +144,11 @@ class PngHeader:
     depth: int
     has_palette: bool
     is_transparent: bool
+
+    @property
+    def pixel_passes(self) -> int:
+        """A pixel of a PNG costs about as much as eight scans of a JPEG; one of 16 bits twice that."""
+        return 8 * self.width * self.height * (2 if self.depth == 16 else 1)
 
 
 def check_png(data: bytes, name: str, max_pixels: int) -> PngHeader:

@@ -1,8 +1,9 @@
 """A process that decodes untrusted pictures, so that one which takes too long can be ended.
 
-Its standard input is a socket to the process that started it. A request is REQUEST and the encoded
-picture; an answer is ANSWER and the pixels (H, W, 3) uint8 RGB, or with a height of 0 the reason
-for a refusal. Nothing is pickled: a decoder that was taken over can send wrong pixels and no more.
+Its standard input is a socket to the process that started it. A request is REQUEST, the name for
+messages and the encoded picture; an answer is ANSWER, the warnings with NUL between them, and the
+pixels (H, W, 3) uint8 RGB, or with a height of 0 the reason for a refusal. Nothing is pickled: a
+decoder that was taken over can send wrong pixels and no more.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import time
 
 import numpy as np
 
-REQUEST, ANSWER = struct.Struct("<QQd"), struct.Struct("<II")
-"""Bytes of the picture, most pixels, seconds; height and width, or 0 and the bytes of the reason."""
+REQUEST, ANSWER = struct.Struct("<QQQd"), struct.Struct("<IIII")
+"""Bytes of the picture and of its name, most pixels, seconds; height, width, how much the picture was
+reduced, and bytes of the text."""
+TEXT_BYTES = 10_000
 SPARE_BYTES, BYTES_PER_PIXEL = 512_000_000, 32
 """What a decoder may allocate: measured at 16 megapixels, WebP takes 27 per pixel, the most."""
 
@@ -47,11 +50,12 @@ def serve() -> None:
     _ready()
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            size, max_pixels, seconds = REQUEST.unpack(receive(channel, REQUEST.size))
+            size, length, max_pixels, seconds = REQUEST.unpack(receive(channel, REQUEST.size))
+            name = receive(channel, length).decode("utf-8", "replace")
             data = bytes(receive(channel, size))
             signal.setitimer(signal.ITIMER_REAL, seconds)  # the signal ends this process
             _limit_memory(size + SPARE_BYTES + BYTES_PER_PIXEL * max_pixels)
-            _answer(channel, data, max_pixels)
+            _answer(channel, data, name, max_pixels)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -70,21 +74,27 @@ def _limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (size, hard))
 
 
-def _answer(channel: socket.socket, data: bytes, max_pixels: int) -> None:
+def _answer(channel: socket.socket, data: bytes, name: str, max_pixels: int) -> None:
     from edge_fiqa.errors import ImageRefused
-    from edge_fiqa.faces.images import decode_bytes
+    from edge_fiqa.faces.images import picture_of
 
     try:
-        pixels = decode_bytes(data, "the upload", max_pixels)
+        picture = picture_of(data, name, max_pixels)
     except ImageRefused as refusal:
-        reason = str(refusal).encode("utf-8", "replace")
+        reason = _text(str(refusal))
     except MemoryError:
-        reason = b"the upload: it takes too much memory to decode; save it as JPEG or PNG"
+        reason = _text(f"{name}: it takes too much memory to decode; save it as JPEG or PNG")
     else:
-        channel.sendall(ANSWER.pack(*pixels.shape[:2]))
-        channel.sendall(np.ascontiguousarray(pixels).data.cast("B"))
+        warnings = _text("\0".join(picture.warnings))
+        shape = picture.pixels.shape[:2]
+        channel.sendall(ANSWER.pack(*shape, picture.reduced, len(warnings)) + warnings)
+        channel.sendall(np.ascontiguousarray(picture.pixels).data.cast("B"))
         return
-    channel.sendall(ANSWER.pack(0, len(reason)) + reason)
+    channel.sendall(ANSWER.pack(0, 0, 1, len(reason)) + reason)
+
+
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "replace")[:TEXT_BYTES]
 
 
 def command() -> list[str]:

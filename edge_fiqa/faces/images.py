@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fiqa.faces.container_checks import (
-    JPEG,
-    PNG,
+    LIGHT_BYTES,
+    LIGHT_PASSES,
+    JpegHeader,
     PngHeader,
-    check_jpeg,
-    check_png,
+    checked_header,
     refused,
 )
 from edge_fiqa.faces.tones import (
@@ -129,7 +129,16 @@ def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> DecodedImage
         raise refused(name, exc.strerror or type(exc).__name__) from exc
     except ValueError as exc:  # a NUL in the name
         raise refused(repr(name), str(exc)) from exc
-    return picture_of(data, name, max_pixels)
+    return _within_time(data, name, max_pixels)
+
+
+def _within_time(data: bytes, name: str, max_pixels: int) -> DecodedImage:
+    header = checked_header(data, name, max_pixels) if len(data) <= LIGHT_BYTES else None
+    if header is not None and header.pixel_passes <= LIGHT_PASSES:
+        return _picture_of(data, name, max_pixels, header)
+    from edge_fiqa.faces.costly_pictures import costly_picture
+
+    return costly_picture(data, name, max_pixels)
 
 
 def decode_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Bytes:
@@ -143,25 +152,28 @@ def picture_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> DecodedI
     EXIF rotation is applied, 16-bit values are scaled to 8, transparency is laid over black,
     animations give their first frame, colours become sRGB. Raises ImageRefused("unreadable").
     """
-    if not data:
-        raise refused(name, "the file is empty")
-    picture = _picture_of(data, name, max_pixels)
+    return _picture_of(data, name, max_pixels, checked_header(data, name, max_pixels))
+
+
+def _picture_of(
+    data: bytes, name: str, max_pixels: int, header: JpegHeader | PngHeader | None
+) -> DecodedImage:
+    picture = _decoded(data, name, max_pixels, header)
     return replace(picture, warnings=(*picture.warnings, *transfer_warnings(data)))
 
 
-def _picture_of(data: bytes, name: str, max_pixels: int) -> DecodedImage:
-    if data.startswith(JPEG):
-        header = check_jpeg(data, name, max_pixels)
-        if header.components != 4:  # CMYK
-            reduced = reduction(header.width, header.height)
-            image = opencv_decode(data, REDUCED[reduced], name)
-            return _with_colours(data, to_rgb(image), reduced)
-    elif data.startswith(PNG):
-        png = check_png(data, name, max_pixels)
-        if not png.is_transparent and not png.has_palette:
-            return _png(data, png, name)
-        if png.depth == 16:
-            return _transparent_png(data, png, name)
+def _decoded(
+    data: bytes, name: str, max_pixels: int, header: JpegHeader | PngHeader | None
+) -> DecodedImage:
+    if isinstance(header, JpegHeader) and header.components != 4:  # CMYK
+        reduced = reduction(header.width, header.height)
+        image = opencv_decode(data, REDUCED[reduced], name)
+        return _with_colours(data, to_rgb(image), reduced)
+    if isinstance(header, PngHeader):
+        if not header.is_transparent and not header.has_palette:
+            return _png(data, header, name)
+        if header.depth == 16:
+            return _transparent_png(data, header, name)
     from edge_fiqa.faces.pillow_images import decode_with_pillow  # crops as JPEG need no Pillow
 
     return decode_with_pillow(data, name, max_pixels)

@@ -60,8 +60,16 @@ def _decoded(image: Image.Image, data: bytes, reduced: int, name: str) -> Decode
         return _deep_tiff(data, image, name)
     image.load()
     if drafted != reduced:
-        image = image.reduce(reduced)
+        image = _reducible(image).reduce(reduced)
     return _as_rgb(ImageOps.exif_transpose(image), reduced, name)
+
+
+def _reducible(image: Image.Image) -> Image.Image:
+    """In a mode whose pixels Pillow can average: neither indices of a palette, nor bits, nor I;16."""
+    if image.mode in ("1", "P", "PA"):
+        has_alpha = image.mode == "PA" or "transparency" in image.info
+        return image.convert("RGBA" if has_alpha else "RGB")
+    return image.convert("I") if image.mode.startswith("I;") else image
 
 
 def _has_more(image: Image.Image) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import shown, write_new
+from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.files import write_new
 from edge_fiqa.footage.result import PersonEntry, VideoResult
 
 COLUMNS, ROWS = 5, 6

@@ -58,11 +58,13 @@ def measured_costs(engine: Engine) -> Costs:
     finally:
         if meter is not None:
             meter.close()
-    # Python sees no metadata of JetPack's apt packages: there the engine knows its version.
+    return Costs(engine.device, engine.backend, library_version(engine), engine.threads, segments)
+
+
+def library_version(engine: Engine) -> str:
+    """Of what computes. Python sees no metadata of JetPack's apt packages: there the engine knows."""
     version = getattr(engine, "version", None)
-    if version is None:
-        version = importlib.metadata.version(LIBRARIES[engine.backend])
-    return Costs(engine.device, engine.backend, version, engine.threads, segments)
+    return str(version or importlib.metadata.version(LIBRARIES[engine.backend]))
 
 
 def _energy(

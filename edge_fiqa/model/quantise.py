@@ -113,6 +113,8 @@ def quantise_segment(
     float_layers stay float32: whole blocks (`block1`) or layers (`block1/fc2`, `stem`).
     """
     linear = _quantised_layers(graph, float_layers)
+    if not linear:  # the quantiser takes an empty list for all, attention products too
+        return graph
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, str(source))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, TextIO
 
-from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import shown, write_all
+from edge_fiqa.csv_text import csv_line
+from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.files import write_all
 from edge_fiqa.record import Record, flatten, to_json
 
 FileFormat = Literal["ndjson", "csv"]
@@ -38,30 +36,8 @@ def csv_header(record: Record, line_end: str = "\n") -> bytes:
     return _csv_line(list(flatten(record)), line_end)
 
 
-FORMULA = re.compile(r"(?=[=+\-@\t\r])")
-"""How a text begins that a spreadsheet computes, which may read files or start programs."""
-HERE = "./"
-
-
-def safe_cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: `./` before it is the same path."""
-    return f"{HERE}{text}" if FORMULA.match(text) else text
-
-
-def text_of_cell(cell: str) -> str:
-    """What `safe_cell` made this of. A path never begins with `./`, since it is normalised before."""
-    text = cell.removeprefix(HERE)
-    return text if FORMULA.match(text) else cell
-
-
 def _csv_line(cells: Sequence[object], line_end: str = "\n") -> bytes:
-    cells = [safe_cell(cell) if isinstance(cell, str) else cell for cell in cells]
-    text = io.StringIO()
-    # csv.writer leaves a lone \r bare, and its reader ends the row there.
-    has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
-    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator=line_end, quoting=quoting).writerow(cells)
-    return text.getvalue().encode("utf-8")
+    return csv_line(cells, line_end).encode("utf-8")
 
 
 class StreamWriter:

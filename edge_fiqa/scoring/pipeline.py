@@ -8,6 +8,7 @@ At most a few files per worker are in flight, whatever the length of the list.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,8 +50,10 @@ def score_files(
     for scorer in scorers:
         free.put(scorer)
 
+    stopping = threading.Event()  # an interrupted run waits for one picture of each worker
+
     def work(chunk: Sequence[Path]) -> list[list[Record]]:
-        faces_of_files = [read(path) for path in chunk]
+        faces_of_files = [read(path) for path in chunk if not stopping.is_set()]
         scorer = free.get()
         try:
             records = iter(
@@ -70,6 +73,7 @@ def score_files(
             while waiting:
                 yield from waiting.popleft().result()
         finally:
+            stopping.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -18,12 +18,10 @@ import contextlib
 import errno
 import logging
 import os
-import shutil
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -37,15 +35,10 @@ from edge_fiqa.scoring.output import (
     csv_header,
     encode,
 )
+from edge_fiqa.scoring.replaced_rows import with_replacements, written_anew
 from edge_fiqa.scoring.run_settings import RunFile, RunSettings, read_run_file
-from edge_fiqa.scoring.stored_rows import (
-    StoredImages,
-    begins_as_records,
-    columns_difference,
-    read_header,
-    read_images,
-    read_rows,
-)
+from edge_fiqa.scoring.stored_images import StoredImages, columns_difference, read_images
+from edge_fiqa.scoring.stored_rows import begins_as_records
 
 MOST_REPLACEMENTS = 1000
 """With the new records of so many images in memory, the file is written anew."""
@@ -236,8 +229,8 @@ class ResumableFile:
 
     def _replace(self) -> None:
         """Write the file anew, with the new records of each image in the place of its old ones."""
-        with _written_anew(self._file) as new:
-            for part in _with_replacements(self._file, self._form, self._replacements):
+        with written_anew(self._file) as new:
+            for part in with_replacements(self._file, self._form, self._replacements):
                 new.write(part)
         self._stored.to_rescore -= self._replacements.keys()
         self._unfinished -= self._replacements.keys()
@@ -254,23 +247,8 @@ class ResumableFile:
             started_ns=self._started_ns,
             changed=tuple(sorted(self._changed)),
         )
-        with _written_anew(_run_file(self._file)) as file:
+        with written_anew(_run_file(self._file)) as file:
             file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
-
-
-def _with_replacements(
-    file: Path, form: FileFormat, replacements: Mapping[str, bytes]
-) -> Iterator[bytes]:
-    """Yield the lines of a file, with the new ones of an image where its first row was."""
-    yield read_header(file, form)
-    written: set[str] = set()
-    with file.open("rb") as old:
-        for row in read_rows(old, form):
-            if row.source not in replacements:
-                yield row.line
-            elif row.source not in written:
-                written.add(row.source)
-                yield replacements[row.source]
 
 
 def _run_file(file: Path) -> Path:
@@ -287,21 +265,3 @@ def _locked(file: Path, name: Path) -> contextlib.ExitStack:
     busy = f"{name} is being written by another run; wait for its end or choose another --output"
     held.enter_context(locked(lock_of(file), busy))
     return held
-
-
-@contextlib.contextmanager
-def _written_anew(file: Path) -> Iterator[BinaryIO]:
-    """Open a new file beside `file`. It takes its name once it is whole and on disk."""
-    part = file.with_name(f".{file.name}.part")
-    part.unlink(missing_ok=True)  # of a killed run: the lock is ours
-    try:
-        with part.open("xb") as new:  # never through a link
-            yield new
-            new.flush()
-            os.fsync(new.fileno())
-        if file.exists():
-            shutil.copymode(file, part)
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

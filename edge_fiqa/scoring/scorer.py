@@ -28,7 +28,7 @@ from edge_fiqa.engines.forms import PORTABLE_BACKENDS, is_installed, open_form
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
-from edge_fiqa.measurement.segment_costs import cost_table
+from edge_fiqa.measurement.kept_costs import kept_cost_table
 from edge_fiqa.policies.gate import Gate, check_gate
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.record import Algorithm, Record
@@ -218,7 +218,8 @@ class Scorer:
         """Load and warm what these policies need, so that the first face is as fast as the rest.
 
         Policies in ms need a cost table of *this* engine: where the bundle's was measured on another
-        device, backend or number of threads, it is measured here. Raises ConfigError for an exit
+        device, backend or number of threads, it is measured here, once for this machine (see
+        measurement/kept_costs.py). Raises ConfigError for an exit
         that the bundle does not have.
         """
         listed = as_policies(policies)
@@ -227,7 +228,7 @@ class Scorer:
         for each in self._pool.controllers:
             with self._pool.take(each) as controller:
                 if measure:
-                    costs = costs or cost_table(controller.engine)
+                    costs = costs or kept_cost_table(controller.engine, self.bundle)
                     controller.costs = costs
                 controller.prepare(listed, batch)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_fiqa.csv_text import csv_line, text_of_cell
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.files import locked, write_whole
@@ -197,18 +198,16 @@ def _write_lost(target: Path, lost: dict[int, str], one: PictureList) -> None:
             f"{LOST_SHARE:.0%}; the first is {picture.name} ({picture.path}): {why}; mend the source "
             "or take them out of its list"
         )
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(("row", "name", "reason"))
-    rows.writerows((row, one.pictures[row].name, why) for row, why in lost.items())
-    write_whole(target, text.getvalue().encode("utf-8", "backslashreplace"))
+    cells: list[tuple[object, ...]] = [("row", "name", "reason")]
+    cells += [(row, one.pictures[row].name, why) for row, why in lost.items()]
+    write_whole(target, "".join(map(csv_line, cells)).encode("utf-8", "backslashreplace"))
 
 
 def _lost(path: Path) -> dict[int, str]:
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        return {int(row["row"]): row["reason"] for row in csv.DictReader(file)}
+        return {int(row["row"]): text_of_cell(row["reason"]) for row in csv.DictReader(file)}
 
 
 def _lost_rows(one: PictureList, folder: Path) -> Bools:

@@ -8,12 +8,9 @@ signal: one scalar a face teaches little about faces.
 
 from __future__ import annotations
 
-import io
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +21,19 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from edge_fiqa.errors import CheckpointError, ConfigError, KeptFileRefused
+from edge_fiqa.errors import CheckpointError, ConfigError
 from edge_fiqa.exits.fusion import fuse
-from edge_fiqa.files import lock_of, locked, open_lines, unpacking_bomb, write_all, write_whole
-from edge_fiqa.kept import has_seal, unsealed, write_kept
+from edge_fiqa.files import lock_of, locked, open_lines, write_all, write_whole
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
+from edge_fiqa.training.checkpoint import (
+    is_falling,
+    only_longer,
+    read_checkpoint,
+    write_checkpoint,
+    written,
+)
 from edge_fiqa.training.faces import TrainingFaces
 from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
@@ -41,7 +44,6 @@ LOG_EVERY = 20  # steps
 LATEST, STABLE = "latest.pt", "stable.pt"  # the second one from before the rate falls
 LOG = "log.ndjson"
 MODEL = "model.safetensors"
-SCHEMA = "edge-fiqa-training/1"
 
 
 class Trainer:
@@ -108,7 +110,7 @@ class Trainer:
                 if self.step % self.schedule.validate_every == 0 or ends:
                     row["validation"] = self._validate()
                 if self.step % LOG_EVERY == 0 or "validation" in row:
-                    with _written(self.folder / LOG):
+                    with written(self.folder / LOG):
                         write_all(log, json.dumps(row).encode() + b"\n")
                 if self.step % self.checkpoint_every == 0 or ends or self._given_up:
                     self._checkpoint(LATEST)
@@ -222,7 +224,9 @@ class Trainer:
 
     def _begin_with(self, start: Path) -> None:
         state = (
-            self._model(start) if start.suffix == ".safetensors" else self._load(start)["average"]
+            self._model(start)
+            if start.suffix == ".safetensors"
+            else read_checkpoint(start, self.device)["average"]
         )
         generator = torch.Generator().manual_seed(self.schedule.seed)
         wanted = self.student.state_dict()
@@ -232,24 +236,6 @@ class Trainer:
         """The ViT alone: what predicts the teachers begins anew."""
         arrays = load_weights(path).arrays
         return {f"vit.{name}": torch.from_numpy(value.copy()) for name, value in arrays.items()}
-
-    def _load(self, path: Path) -> dict[str, Any]:
-        try:
-            if (reason := unpacking_bomb(path)) is not None:
-                raise CheckpointError(f"{path}: {reason}: it is not read")
-            data: Path | io.BytesIO = path  # one of an older version has no digest
-            if has_seal(path):
-                data = io.BytesIO(unsealed(path, path.read_bytes(), SCHEMA))
-            state: dict[str, Any] = torch.load(data, map_location=self.device, weights_only=True)
-        except KeptFileRefused as exc:
-            raise CheckpointError(
-                f"{exc}; delete it to train from the beginning, or put a copy in its place"
-            ) from exc
-        except CheckpointError:
-            raise
-        except Exception as exc:  # torch's reader raises anything on a damaged file
-            raise CheckpointError(f"{path}: not a readable training checkpoint: {exc}") from exc
-        return state
 
     def _checkpoint(self, name: str) -> None:
         state = {
@@ -261,18 +247,19 @@ class Trainer:
             "unimproved": self.unimproved,
             "schedule": msgspec.to_builtins(self.schedule),
         }
-        data = io.BytesIO()
-        torch.save(state, data)
-        with _written(self.folder / name):
-            write_kept(self.folder / name, data.getvalue(), SCHEMA)
+        write_checkpoint(self.folder / name, state)
 
     def _resume(self, path: Path) -> None:
-        state = self._load(path)
+        state = read_checkpoint(path, self.device)
         own = msgspec.to_builtins(self.schedule)
-        if self._only_longer(state) and _falling(state) and (self.folder / STABLE).exists():
+        if (
+            only_longer(self.schedule, state)
+            and is_falling(state)
+            and (self.folder / STABLE).exists()
+        ):
             path = self.folder / STABLE
-            state = self._load(path)
-        continues = self._only_longer(state) and not _falling(state)
+            state = read_checkpoint(path, self.device)
+        continues = only_longer(self.schedule, state) and not is_falling(state)
         in_time = state["step"] <= self.schedule.decay_step
         if state["schedule"] != own and not (continues and in_time):
             raise CheckpointError(
@@ -284,12 +271,6 @@ class Trainer:
         self.average, self.step = state["average"], state["step"]
         self.best, self.unimproved = state["best"], state["unimproved"]
 
-    def _only_longer(self, state: dict[str, Any]) -> bool:
-        """Whether a checkpoint's schedule differs only in when its level rate begins to fall."""
-        own, other = msgspec.to_builtins(self.schedule), dict(state["schedule"])
-        ends = [(s.pop("steps"), s.pop("decay_steps", 0)) for s in (own, other)]
-        return own == other and ends[0] != ends[1] and all(decay for _, decay in ends)
-
     def _export(self) -> Path:
         from safetensors.torch import save
 
@@ -300,27 +281,9 @@ class Trainer:
         }
         target = self.folder / MODEL
         heads = str(self.student.vit.config.heads)
-        with _written(target):
+        with written(target):
             write_whole(target, save(weights, metadata={"heads": heads}))
         return target
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Raises ConfigError where a file of the run cannot be written, as on a full disk."""
-    try:
-        yield
-    except OSError as exc:
-        raise ConfigError(
-            f"{path} cannot be written: {exc.strerror}; the same command goes on from the last "
-            "checkpoint"
-        ) from exc
-
-
-def _falling(state: dict[str, Any]) -> bool:
-    """Whether the rate of a checkpoint with a level rate has begun to fall."""
-    schedule = state["schedule"]
-    return bool(state["step"] > schedule["steps"] - schedule["decay_steps"])
 
 
 def _agree(scores: Array, quality: Array) -> float:

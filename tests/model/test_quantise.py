@@ -150,3 +150,15 @@ def test_only_the_quantisers_advice_is_hushed(tiny, faces, caplog):
     logging.warning("after")
     assert caplog.records[-1].getMessage() == "after"
     assert not logging.getLogger().filters
+
+
+def test_a_segment_whose_layers_all_stay_float_is_its_float32_graph(tiny, faces):
+    """The quantiser takes an empty list of layers for all, the products of attention among them."""
+    graph = segment_graph(tiny, Segment(1, 1, True))
+    kept = quantise_segment(graph, [faces[:1]], float_layers=["stem", "block1"])
+    assert "QuantizeLinear" not in {node.op_type for node in kept.graph.node}
+    scores = [
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"image": faces[:1]})[-1]
+        for each in (graph, kept)
+    ]
+    np.testing.assert_array_equal(*scores)

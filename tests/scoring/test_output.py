@@ -9,16 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import shown
+from edge_fiqa.csv_text import safe_cell, text_of_cell
+from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.scoring.output import (
     STDOUT,
     StreamWriter,
     TableWriter,
     csv_header,
     encode,
-    safe_cell,
-    text_of_cell,
 )
 from edge_fiqa.scoring.stored_rows import read_rows
 from tests.scoring.records import record

@@ -18,7 +18,7 @@ from edge_fiqa.engines.torch_.cuda_engine import TorchCuda
 from edge_fiqa.engines.torch_.device import find_cuda
 from edge_fiqa.engines.torch_.network import DTYPES
 from edge_fiqa.engines.turn import in_turn
-from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.errors import ConfigError, EngineFailed, one_line
 from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.model.vit import Block
 from edge_fiqa.model.weights import Weights, load_weights
@@ -78,7 +78,7 @@ class Torch(EngineBase):
                         scores.append(self._vit.head(tokens))
             out = torch.stack(scores, 1).numpy()
         except RuntimeError as exc:
-            raise EngineFailed(f"torch failed in {segment.name}: {exc}") from exc
+            raise EngineFailed(f"torch failed in {segment.name}: {one_line(exc)}") from exc
         return (None if segment.tail else Tokens(faces, segment.last, tokens)), out
 
     @in_turn

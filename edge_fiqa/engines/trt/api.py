@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from edge_fiqa.engines.trt.kernels import IN_LOG, PlanKernel, kernels_in_log
-from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.errors import ConfigError, EngineFailed, one_line
 
 KEPT_ERRORS = KEPT_WARNINGS = 8
 logger = logging.getLogger("edge_fiqa.tensorrt")
@@ -183,11 +183,7 @@ def need(log: Log, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
     try:
         result = call(*arguments)
     except TypeError as exc:
-        raise EngineFailed(f"{log.api} {what}: {one_line(str(exc))}; {log.take()}") from exc
+        raise EngineFailed(f"{log.api} {what}: {one_line(exc)}; {log.take()}") from exc
     if result is None or result is False:
         raise EngineFailed(f"{log.api} {what}: {log.take()}")
     return result
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -12,9 +12,9 @@ from typing import Any
 from msgspec import Struct
 
 from edge_fiqa.config import PlanOptions
-from edge_fiqa.engines.trt.api import Log, logger, need, one_line
+from edge_fiqa.engines.trt.api import Log, logger, need
 from edge_fiqa.engines.trt.build_monitor import BuildMonitor, OnProgress, native_monitor
-from edge_fiqa.errors import EngineFailed
+from edge_fiqa.errors import EngineFailed, one_line
 from edge_fiqa.kept import kept_or_none, write_kept
 
 ADVICE = {

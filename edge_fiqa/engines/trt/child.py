@@ -19,10 +19,10 @@ from pathlib import Path
 import msgspec
 
 from edge_fiqa.engines.owner import Owner
-from edge_fiqa.engines.trt.api import Api, Log, api_of, one_line
+from edge_fiqa.engines.trt.api import Api, Log, api_of
 from edge_fiqa.engines.trt.build import PlanJob, build_plan
 from edge_fiqa.engines.trt.build_monitor import OnProgress
-from edge_fiqa.errors import EdgeFiqaError, EngineFailed
+from edge_fiqa.errors import EdgeFiqaError, EngineFailed, one_line
 
 CANCEL_CHECK_S = 0.2  # between two checks of whether the build was cancelled
 STOP_TIMEOUT_S = 30.0  # for a cancelled builder to reach its next step, before it is killed
@@ -145,7 +145,7 @@ def main(arguments: list[str]) -> int:
         report = _reporter(write_end, cancelled)
         (folder / PLAN).write_bytes(owner.call(_build, job, backend, cancelled, report))
     except (EdgeFiqaError, OSError) as exc:
-        (folder / ERROR).write_text(one_line(str(exc)), encoding="utf-8")
+        (folder / ERROR).write_text(one_line(exc), encoding="utf-8")
         return 1
     return 0
 

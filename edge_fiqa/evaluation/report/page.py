@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import platform
 from collections.abc import Iterator
 from importlib import metadata
@@ -12,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from edge_fiqa.csv_text import csv_line
 from edge_fiqa.errors import BackendMissing
 from edge_fiqa.evaluation.report.figures import (
     attention_figure,
@@ -27,6 +26,7 @@ from edge_fiqa.evaluation.report.run import Evaluation, open_planned
 from edge_fiqa.files import write_whole
 from edge_fiqa.types import Array, Bytes
 
+CRLF = "\r\n"  # RFC 4180
 LIBRARIES = ("numpy", "onnxruntime", "openvino", "opencv-python")
 
 
@@ -39,11 +39,9 @@ def write_report(evaluation: Evaluation, plan: EvaluationPlan, root: Path, folde
     results = {"schema": "edge-fiqa-evaluation/1", "environment": versions, **_tree(evaluation)}
     text = msgspec.json.format(msgspec.json.encode(results), indent=1)
     write_whole(folder / "results.json", text + b"\n")
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, list(evaluation.rows[0].__struct_fields__))
-    writer.writeheader()
-    writer.writerows(_tree(row) for row in evaluation.rows)
-    write_whole(folder / "results.csv", table.getvalue().encode())
+    lines = [csv_line(evaluation.rows[0].__struct_fields__, CRLF)]
+    lines += [csv_line(list(_tree(row).values()), CRLF) for row in evaluation.rows]
+    write_whole(folder / "results.csv", "".join(lines).encode())
     figures = {}
     for name, label, figure in _figures(evaluation, plan, root):
         to_png(figure, folder / f"{name}.png")

@@ -216,9 +216,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Gat
         config = GatewayConfig.model_validate(document.data)
     except ValidationError as exc:
         mistakes = [_mistake(document, error) for error in exc.errors(include_url=False)]
-        raise ConfigError(
-            "\n".join(dict.fromkeys(mistakes))
-        ) from None  # its text may hold a secret
+        raise ConfigError(*dict.fromkeys(mistakes)) from None  # its text may hold a secret
     for name, camera in config.cameras.items():
         if camera.kind == "file" and not Path(camera.address).is_file():
             raise document.error(("cameras", name), "no such file or folder, and not an address")

@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.faces.decoders import Decoders
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.outputs.auth import security_headers
@@ -28,7 +29,6 @@ from edge_fiqa.gateway.outputs.connections import (
     ListeningSocket,
     raise_descriptor_limit,
 )
-from edge_fiqa.gateway.outputs.decoders import Decoders
 from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.view import View
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edge_fiqa.errors import ImageRefused, Overloaded
+from edge_fiqa.faces.decoders import Decoders
 from edge_fiqa.faces.images import decode_bytes
-from edge_fiqa.gateway.outputs.decoders import Decoders
 from tests.gateway.fake_view import jpeg
 from tests.waiting import until
 
@@ -21,7 +21,7 @@ def stand_in(body):
 import socket, sys
 sys.path[:] = sys.argv[1:]
 from edge_fiqa.faces import decoder_process as d
-def answer(channel, data, max_pixels):
+def answer(channel, data, name, max_pixels):
     import os, time, numpy
     {body}
 d._ready, d._answer = lambda: None, answer
@@ -68,8 +68,8 @@ def test_refusals_are_the_same_and_the_process_goes_on(decoders_of):
         ("time.sleep(60)", "takes longer than 0.3 s"),
         ("numpy.zeros(1).tobytes(); exec('while True: pass')", "takes longer than 0.3 s"),
         ("os.abort()", "its decoder ended"),
-        ("channel.sendall(d.ANSWER.pack(9, 9)); os._exit(0)", "its decoder ended"),
-        ("channel.sendall(d.ANSWER.pack(2**32 - 1, 2**32 - 1))", "its decoder ended"),
+        ("channel.sendall(d.ANSWER.pack(9, 9, 1, 0)); os._exit(0)", "its decoder ended"),
+        ("channel.sendall(d.ANSWER.pack(2**32 - 1, 2**32 - 1, 1, 0))", "its decoder ended"),
     ],
 )
 def test_a_decoder_that_hangs_or_dies_costs_one_picture(decoders_of, body, reason):
@@ -104,7 +104,7 @@ def test_closing_waits_for_no_decoder(decoders_of):
     decoders.close()
     for thread in threads:
         thread.join(20)
-    assert refused == ["the gateway is stopping"] * 4
+    assert refused == ["decoding was stopped"] * 4
     assert decoders._all == set()
 
 

@@ -1,4 +1,4 @@
-"""Processes that decode pushed pictures, each within its time (docs/decisions/0037)."""
+"""Processes that decode untrusted pictures, each within its time (docs/decisions/0037)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from collections.abc import Callable
 import numpy as np
 
 from edge_fiqa.errors import ImageRefused, Overloaded
-from edge_fiqa.faces.decoder_process import ANSWER, REQUEST, command, receive
+from edge_fiqa.faces.decoder_process import ANSWER, REQUEST, TEXT_BYTES, command, receive
+from edge_fiqa.faces.images import DecodedImage
 from edge_fiqa.types import Bytes
 
 log = logging.getLogger(__name__)
 
 DECODERS = 2
-"""Processes, at most; each has about 70 MB beside its picture. The first starts with the server."""
+"""Processes, at most; each has about 70 MB beside its picture. The first starts at once."""
 DECODE_S = 5.0
 """A picture that takes longer is refused, and its decoder ended."""
 START_S = 30.0
@@ -28,7 +29,8 @@ START_S = 30.0
 GRACE_S = 1.0
 ENDED = "its decoder ended; save it as another JPEG or PNG"
 SLOW = "it takes longer than {:g} s to decode; save it as another JPEG or PNG"
-STOPPING = "the gateway is stopping"
+STOPPING = "decoding was stopped"
+UPLOAD = "the upload"
 
 
 class Decoders:
@@ -49,11 +51,15 @@ class Decoders:
         self._idle.append(self._start())
 
     def decode(self, data: bytes, max_pixels: int) -> Bytes:
-        """(H, W, 3) uint8 RGB. Raises ImageRefused("unreadable"); Overloaded where none can start."""
+        """(H, W, 3) uint8 RGB of an upload, as `picture`."""
+        return self.picture(data, UPLOAD, max_pixels).pixels
+
+    def picture(self, data: bytes, name: str, max_pixels: int) -> DecodedImage:
+        """As images.picture_of. Raises ImageRefused("unreadable"); Overloaded where none can start."""
         with self._places:
             decoder = self._take()
             try:
-                pixels = decoder.decode(data, max_pixels, self.decode_s)
+                picture = decoder.decode(data, name, max_pixels, self.decode_s)
             except ImageRefused:
                 self._give_back(decoder)
                 raise
@@ -63,9 +69,9 @@ class Decoders:
                     raise Overloaded(STOPPING) from exc
                 slow = isinstance(exc, TimeoutError) or decoder.ended_by_alarm
                 reason = SLOW.format(self.decode_s) if slow else ENDED
-                raise ImageRefused("unreadable", f"the upload: {reason}") from exc
+                raise ImageRefused("unreadable", f"{name}: {reason}") from exc
             self._give_back(decoder)
-            return pixels
+            return picture
 
     def close(self) -> None:
         with self._lock:
@@ -90,7 +96,7 @@ class Decoders:
         try:
             decoder = _Decoder(self._command())
         except OSError as exc:
-            log.warning("no decoder for pushed pictures can be started: %s", exc.strerror)
+            log.warning("no process that decodes pictures can be started: %s", exc.strerror)
             raise Overloaded("no decoder can be started now") from exc
         with self._lock:
             if not self._closed:
@@ -136,22 +142,26 @@ class _Decoder:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, data: bytes, max_pixels: int, seconds: float) -> Bytes:
+    def decode(self, data: bytes, name: str, max_pixels: int, seconds: float) -> DecodedImage:
         """Raises ImageRefused, EOFError where the process ended, OSError (TimeoutError)."""
         began = time.monotonic()
         until = began + seconds + (GRACE_S if self._answered else START_S)
         self._channel.settimeout(until - began)
-        self._channel.sendall(REQUEST.pack(len(data), max_pixels, seconds))
+        called = name.encode("utf-8", "replace")
+        self._channel.sendall(REQUEST.pack(len(data), len(called), max_pixels, seconds))
+        self._channel.sendall(called)
         self._channel.sendall(data)
-        height, width = ANSWER.unpack(receive(self._channel, ANSWER.size, until))
+        answer = ANSWER.unpack(receive(self._channel, ANSWER.size, until))
+        height, width, reduced, length = answer
         self._answered = True
-        if not height:
-            reason = receive(self._channel, min(width, 10_000), until)
-            raise ImageRefused("unreadable", reason.decode("utf-8", "replace"))
-        if height * width > max_pixels:
+        if length > TEXT_BYTES or height * width > max_pixels:
             raise EOFError
+        text = receive(self._channel, length, until).decode("utf-8", "replace")
+        if not height:
+            raise ImageRefused("unreadable", text)
         pixels = receive(self._channel, height * width * 3, until)
-        return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+        image = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+        return DecodedImage(image, reduced, tuple(text.split("\0")) if text else ())
 
     @property
     def ended_by_alarm(self) -> bool:

@@ -1,0 +1,72 @@
+"""What a training run keeps to go on from: written whole, read with its digest, never unpickled."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from edge_fiqa.errors import CheckpointError, ConfigError, KeptFileRefused
+from edge_fiqa.files import unpacking_bomb
+from edge_fiqa.kept import has_seal, unsealed, write_kept
+from edge_fiqa.training.recipe import Schedule
+
+SCHEMA = "edge-fiqa-training/1"
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Raises ConfigError where it cannot be written; the old one stays then."""
+    data = io.BytesIO()
+    torch.save(state, data)
+    with written(path):
+        write_kept(path, data.getvalue(), SCHEMA)
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Its tensors, on a device. Raises CheckpointError."""
+    try:
+        if (reason := unpacking_bomb(path)) is not None:
+            raise CheckpointError(f"{path}: {reason}: it is not read")
+        data: Path | io.BytesIO = path  # one of an older version has no digest
+        if has_seal(path):
+            data = io.BytesIO(unsealed(path, path.read_bytes(), SCHEMA))
+        state: dict[str, Any] = torch.load(data, map_location=device, weights_only=True)
+    except KeptFileRefused as exc:
+        raise CheckpointError(
+            f"{exc}; delete it to train from the beginning, or put a copy in its place"
+        ) from exc
+    except CheckpointError:
+        raise
+    except Exception as exc:  # torch's reader raises anything on a damaged file
+        raise CheckpointError(f"{path}: not a readable training checkpoint: {exc}") from exc
+    return state
+
+
+def only_longer(schedule: Schedule, state: dict[str, Any]) -> bool:
+    """Whether a checkpoint's schedule differs only in when its level rate begins to fall."""
+    own, other = msgspec.to_builtins(schedule), dict(state["schedule"])
+    ends = [(s.pop("steps"), s.pop("decay_steps", 0)) for s in (own, other)]
+    return own == other and ends[0] != ends[1] and all(decay for _, decay in ends)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Raises ConfigError where a file of the run cannot be written, as on a full disk."""
+    try:
+        yield
+    except OSError as exc:
+        raise ConfigError(
+            f"{path} cannot be written: {exc.strerror}; the same command goes on from the last "
+            "checkpoint"
+        ) from exc
+
+
+def is_falling(state: dict[str, Any]) -> bool:
+    """Whether the rate of a checkpoint with a level rate has begun to fall."""
+    schedule = state["schedule"]
+    return bool(state["step"] > schedule["steps"] - schedule["decay_steps"])
