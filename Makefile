@@ -9,7 +9,7 @@ MODELS ?= nano small
 SHIPPED := edge_fiqa/models
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check emulate bench models clean
+.PHONY: help demo test check emulate bench models gates clean
 help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -55,6 +55,20 @@ models: $(VENV)/dev.ok  ## build the shipped bundles anew: make models DATA=FOLD
 	    --name edge-fiqa-$$model --recipe engines/recipes/ov/$$model-fp32.yaml \
 	    --calibration calibration/default/$$model.json \
 	    --calibration-images $(FACES) --calibration-limit 200 || exit 1; \
+	done
+	$(MAKE) gates
+
+USES := build/uses
+gates: $(VENV)/dev.ok  ## measure what the shipped models' gates mean: make gates DATA=FOLDER
+	test -n "$(DATA)"
+	rm -rf $(USES) && $(BIN)/python calibration/uses.py $(DATA)/splits/calibration.csv $(DATA) $(USES) \
+	  --pairs $(DATA)/pairs/*_gen_calibration.csv
+	sed 's#DATA#$(abspath $(DATA))#' calibration/recipes/recogniser.yaml > build/recogniser.yaml
+	for model in $(MODELS); do \
+	  $(BIN)/python -m edge_fiqa calibrate --bundle $(SHIPPED)/$$model-int8 --keep calibration/default/$$model.json \
+	    --use portrait=$(USES)/portrait --use "access control=$(USES)/access control" \
+	    --use surveillance=$(USES)/surveillance --pairs $(USES)/pairs.csv --recogniser build/recogniser.yaml \
+	    -o calibration/default/$$model.json $(SHIPPED)/$$model-int8 $(SHIPPED)/$$model-fp32 || exit 1; \
 	done
 
 clean:  ## remove the virtual environment

@@ -21,6 +21,9 @@ from edge_fiqa.errors import ConfigError, shown
 
 log = logging.getLogger("edge_fiqa.files")
 
+ONLY_OWNER: Final = 0o600
+"""Permission bits of a file that shows faces."""
+
 A_LIBRARY_OPENS = 8
 """Files at a time, to open one video or model; some may be free again when its error is read."""
 
@@ -144,14 +147,15 @@ def not_writable(folder: Path) -> str | None:
     return None if os.access(folder, os.W_OK) else "it may not be written"
 
 
-def write_figure(figure: Any, path: Path, **options: object) -> None:
+def write_figure(figure: Any, path: Path, *, mode: int = 0o666, **options: object) -> None:
     """A figure of matplotlib, whole or not at all, in the format of the file's suffix, or as PNG.
 
-    options: of its `savefig`. Raises OSError, and ValueError for a format that it does not know.
+    mode: permission bits, 0600 where it shows faces. options: of its `savefig`.
+    Raises OSError, and ValueError for a format that it does not know.
     """
     data = io.BytesIO()
     figure.savefig(data, format=path.suffix[1:].lower() or "png", **options)
-    write_whole(path, data.getvalue())
+    write_whole(path, data.getvalue(), mode)
 
 
 def open_lines(path: Path) -> BinaryIO:

@@ -1,15 +1,31 @@
-"""What the examples print is what the library says."""
+"""What the examples print is what the library says; each runs as its own process, as users run it."""
 
+import http.server
+import importlib.util
+import json
 import runpy
+import socket
+import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import matplotlib
+import msgspec
+import pytest
 
 from edge_fiqa import Scorer
 from edge_fiqa.cli.demo import portrait
 from edge_fiqa.cli.effects import defocus
+from tests.gateway.outputs.broker import Broker, Listener
+from tests.needs import missing
+from tests.waiting import until
 
+PHOTO = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
 FOLDER = Path(__file__).parents[1] / "examples"
 
 
@@ -29,3 +45,196 @@ def test_a_pool_scores_every_face_in_order(tmp_path, monkeypatch, capsys):
         *expected,
         f"None unreadable {tmp_path / 'none.png'}",
     ]
+
+
+@pytest.fixture
+def start():
+    """Start a program; all are ended after the test."""
+    running = []
+
+    def begin(*command):
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def crops(tmp_path):
+    """The portrait, sharp and out of focus, as files of 112x112."""
+    paths = [tmp_path / f"{strength}.png" for strength in (0.0, 0.4, 0.8)]
+    for path, strength in zip(paths, (0.0, 0.4, 0.8), strict=True):
+        cv2.imwrite(str(path), defocus(portrait(), strength)[..., ::-1])
+    return paths
+
+
+def qualities(paths):
+    with Scorer.open(threads=1) as scorer:
+        return [record.quality.scalar for record in scorer.score(map(str, paths))]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_a_service_with_fastapi_answers_several_at_once(start, crops):
+    port = free_port()
+    server = start("-m", "uvicorn", "--app-dir", FOLDER, "server:app", "--port", port)
+    address = f"http://127.0.0.1:{port}/quality"
+    for line in server.stdout:
+        if "running on" in line:
+            break
+
+    def post(data):
+        with urllib.request.urlopen(urllib.request.Request(address, data), timeout=60) as answer:
+            return json.load(answer)
+
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(post, [path.read_bytes() for path in crops * 3]))
+    assert [answer[0]["quality"]["scalar"] for answer in answers] == qualities(crops) * 3
+    assert post(b"no picture")[0]["quality"]["code"] == "unreadable"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(bytes(20_000_001))
+    assert refused.value.code == 413
+    refused.value.close()
+
+
+def test_nvidias_client_reaches_a_gateway(start, crops, tmp_path):
+    if importlib.util.find_spec("tritonclient") is None:
+        missing("tritonclient is not installed; pip install 'tritonclient[http]'")
+    port = free_port()
+    (tmp_path / "gateway.yaml").write_text(f"http: {{port: {port}}}\n", encoding="utf-8")
+    start("-m", "edge_fiqa", "gateway", tmp_path / "gateway.yaml")
+    until(lambda: is_ready(f"http://127.0.0.1:{port}/readyz"), 120)
+    client = start(FOLDER / "triton_client.py", f"127.0.0.1:{port}", *crops)
+    printed, _ = client.communicate(timeout=120)
+    expected = zip(qualities(crops), crops, strict=True)
+    assert printed.splitlines() == [f"{quality} ok {path}" for quality, path in expected]
+
+
+def is_ready(address):
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        return False
+    except OSError:
+        return False
+
+
+class FakeFrigate(http.server.BaseHTTPRequestHandler):
+    """GET /api/events/ID/snapshot.jpg and POST /api/events/ID/description, as in its documentation."""
+
+    snapshots = {}
+    descriptions = {}
+
+    def do_GET(self):
+        picture = self.snapshots.get(self.path)
+        self.send_response(404 if picture is None else 200)
+        self.end_headers()
+        self.wfile.write(picture or b"")
+
+    def do_POST(self):
+        length = int(self.headers["Content-Length"])
+        self.descriptions[self.path] = json.loads(self.rfile.read(length))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"success": true}')
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def frigate():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeFrigate)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def broker(tmp_path):
+    broker = Broker(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+def frigate_event(event, kind="end", label="person"):
+    """As in https://docs.frigate.video/integrations/mqtt/#frigateevents, without what is not read."""
+    after = {
+        "id": event,
+        "camera": "front_door",
+        "frame_time": 1607123962.082975,
+        "label": label,
+        "sub_label": None,
+        "top_score": 0.958984375,
+        "false_positive": False,
+        "end_time": 1607123970.0 if kind == "end" else None,
+        "has_snapshot": True,
+    }
+    return json.dumps({"type": kind, "before": after, "after": after})
+
+
+def test_frigate_and_home_assistant_hear_of_the_best_face(start, crops, frigate, broker):
+    good, poor, gone = "1607123955.475377-mxklsc", "1607123956.1-abcdef", "1607123957.2-ghijkl"
+    for event, picture in ((good, PHOTO), (poor, crops[2])):
+        FakeFrigate.snapshots[f"/api/events/{event}/snapshot.jpg"] = picture.read_bytes()
+    listener = Listener(broker, "edge_fiqa/#")
+    broker_address = f"127.0.0.1:{broker.port}"
+    flags = ("--frigate", frigate, "--broker", broker_address, "--gate", "40", "--describe")
+    example = start(FOLDER / "frigate.py", *flags)
+    assert example.stdout.readline() == "ready\n"
+    for message in (
+        frigate_event(good, "update"),  # has not ended
+        frigate_event(good, label="car"),
+        "no JSON",
+        *(frigate_event(event) for event in (good, poor, gone)),
+    ):
+        listener.client.publish("frigate/events", message, qos=1)
+    until(lambda: len(listener.messages) >= 3, 120)
+    answers = {
+        json.loads(message.payload)["event"]: (message.topic, json.loads(message.payload))
+        for message in listener.messages
+    }
+    listener.close()
+    assert len(listener.messages) == 3
+    assert {topic for topic, _ in answers.values()} == {"edge_fiqa/frigate/front_door"}
+    verdicts = {event: answer["reason"] for event, (_, answer) in answers.items()}
+    assert verdicts == {good: "accepted", poor: "below_gate", gone: "no_snapshot"}
+    assert answers[good][1]["quality"] > 60
+    assert answers[poor][1]["quality"] == qualities([crops[2]])[0]
+    until(lambda: f"/api/events/{good}/description" in FakeFrigate.descriptions, 60)
+    check_automation(*answers[good], wanted=True)
+    check_automation(*answers[poor], wanted=False)
+
+
+def check_automation(topic, answer, wanted):
+    """Home Assistant's templates are Jinja's, over `trigger`."""
+    jinja2 = pytest.importorskip("jinja2")
+    automation = msgspec.yaml.decode((FOLDER / "home_assistant.yaml").read_bytes())
+    (trigger,), (condition,) = automation["triggers"], automation["conditions"]
+    assert trigger == {"trigger": "mqtt", "topic": topic}
+    values = {"trigger": {"payload_json": answer}}
+    rendered = jinja2.Template(condition["value_template"]).render(values)
+    assert rendered == str(wanted)
+    data = automation["actions"][0]["data"]
+    message = jinja2.Template(data["message"]).render(values)
+    assert message == f"A face of quality {answer['quality']}"
+    image = jinja2.Template(data["data"]["image"]).render(values)
+    assert image == f"/api/frigate/notifications/{answer['event']}/snapshot.jpg"

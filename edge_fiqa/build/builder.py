@@ -29,7 +29,9 @@ from edge_fiqa.bundle.manifest import (
 from edge_fiqa.bundle.replace import check_replaceable, folder_beside, put_in_place
 from edge_fiqa.calibration.artefact import FILE as CALIBRATION
 from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import LEAST_FACES, fit_calibration
+from edge_fiqa.calibration.gate_table import table_of_own
 from edge_fiqa.calibration.monitor import with_reference
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import open_engine
@@ -220,6 +222,9 @@ def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration
         exits=manifest.exits,
         images=faces.described,
     )
+    quality = Estimator.of(calibration, "FW").full_qualities(trails, "FW")
+    table = table_of_own(quality, faces.groups, faces.described, "FW")
+    calibration = msgspec.structs.replace(calibration, gate_table=table)
     return with_reference(calibration, trails, faces.crops)
 
 

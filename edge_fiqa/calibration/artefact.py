@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from edge_fiqa.calibration.gate_table import GateTable
 from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.calibration.scale import Scale
@@ -77,6 +78,8 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     gate: QualityBound | None  # recommended
     rules: dict[str, Rule]
     reference: Reference | None = None
+    gate_table: GateTable | None = None
+    """What the gates mean. None in files of older versions."""
     sha256: str | None = None
     """In the file: of all else in it. None in memory, and in files of older versions."""
 
@@ -86,8 +89,10 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def id(self) -> str:
-        """Eight digits by which records name it."""
-        return hashlib.sha256(msgspec.json.encode(_tree(self))).hexdigest()[:8]
+        """Eight digits by which records name it: of all that a quality or a stop depends on."""
+        tree = _tree(self)
+        tree.pop("gate_table", None)
+        return hashlib.sha256(msgspec.json.encode(tree)).hexdigest()[:8]
 
     def save(self, path: Path) -> None:
         """Whole or not at all. Raises ConfigError if the file cannot be written."""
@@ -130,9 +135,11 @@ def is_calibration(path: Path) -> bool:
 
 
 def _tree(calibration: Calibration) -> dict[str, Any]:
-    """What its digest and its id are of."""
+    """What its digest is of."""
     tree: dict[str, Any] = msgspec.to_builtins(calibration)
     del tree["sha256"]
+    if calibration.gate_table is None:  # older versions know no such key
+        del tree["gate_table"]
     return tree
 
 

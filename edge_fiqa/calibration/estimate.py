@@ -88,6 +88,12 @@ class Estimator:
         spreads = [self.spread(e, depth) for e, depth in zip(estimates, exits, strict=True)]
         return np.stack(estimates, axis=1), np.stack(spreads, axis=1)
 
+    def full_qualities(self, trail: Array, fusion: Fusion) -> Qualities:
+        """Complete trails (N, E) -> (N,) qualities at full depth, -1 where a score is not finite."""
+        finite = np.isfinite(trail).all(axis=1)
+        score = self.estimate(fuse(trail, trail.shape[1], fusion), trail.shape[1])
+        return np.where(finite, self.scale.quality(np.where(finite, score, 0)), -1)
+
     def promise(self, risk: float | None) -> Promise:
         """The promise of that risk, or the first one. Raises ConfigError if there is none."""
         for promise in self.rule.promises:

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from edge_fiqa.calibration.scale import Qualities
+from edge_fiqa.calibration.gate_table import KindOfUse
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.types import Mask
 
-LEAST_PAIRS = 30
+ROUNDING = 1e-5
+"""Rates in a table are rounded to this."""
 
 
-def gate_for_reject_rate(quality: Qualities, rate: float) -> int:
-    """The highest gate that rejects at most the share `rate` of faces (N,)."""
+def gate_for_share(use: KindOfUse, share: float) -> int:
+    """The highest gate that at least this share of the faces passes."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"a share of faces lies above 0 and up to 1, got {share:g}")
+    rates = [rate or 0.0 for rate in use.passing.rate]
+    gates = [gate for gate, rate in enumerate(rates) if rate >= share - ROUNDING]
+    if not gates:
+        raise ConfigError(
+            f"{1 - rates[0]:.1%} of the faces have no finite score; a gate loses them"
+        )
+    return gates[-1]
+
+
+def gate_for_reject_rate(use: KindOfUse, rate: float) -> int:
+    """The highest gate that rejects at most this share of the faces."""
     if not 0 <= rate < 1:
         raise ConfigError(f"a reject rate lies in [0, 1), got {rate}")
-    rejected = [(quality < gate).mean() for gate in range(101)]
-    allowed = np.flatnonzero(np.array(rejected) <= rate)
-    if not allowed.size:
-        raise ConfigError(f"{rejected[0]:.1%} of the faces have no finite score; a gate loses them")
-    return int(allowed[-1])
+    return gate_for_share(use, 1 - rate)
 
 
-def gate_for_fnmr(pair_quality: Qualities, non_match: Mask, fnmr: float) -> int:
-    """The lowest gate at which mated pairs (P,) that pass fail to match at most at the rate `fnmr`.
+def gate_for_fnmr(use: KindOfUse, fnmr: float) -> int:
+    """The lowest gate at which mated pairs that pass fail to match at most at this rate.
 
-    A pair passes if the lower of its two qualities does. Raises ConfigError if no gate that leaves
-    LEAST_PAIRS pairs reaches it.
+    Raises ConfigError if no gate that leaves LEAST_PAIRS pairs reaches it, or no pairs are known.
     """
-    best = 1.0
-    for gate in range(101):
-        passed: Mask = pair_quality >= gate
-        if passed.sum() < LEAST_PAIRS:
-            break
-        best = min(best, float(non_match[passed].mean()))
-        if non_match[passed].mean() <= fnmr:
+    if not 0 <= fnmr < 1:
+        raise ConfigError(f"an FNMR lies in [0, 1), got {fnmr:g}")
+    if use.errors is None:
+        raise ConfigError(
+            f"no pairs of {use.name} faces are known; give edge-fiqa calibrate --pairs, --recogniser"
+        )
+    rates = use.errors.fnmr.rate
+    for gate, rate in enumerate(rates):
+        if rate is not None and rate <= fnmr + ROUNDING:
             return gate
+    best = min((rate for rate in rates if rate is not None), default=1.0)
     raise ConfigError(
-        f"no gate brings the FNMR to {fnmr:g}: the best of {len(pair_quality)} pairs is {best:.4f}; "
+        f"no gate brings the FNMR to {fnmr:g}: the best of {use.errors.pairs[0]} pairs is {best:.4f}; "
         "ask for less, or accept a higher FMR"
     )

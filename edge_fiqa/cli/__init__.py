@@ -29,6 +29,7 @@ COMMANDS = {
     "score": "quality of faces: files, folders, or a list on standard input",
     "demo": "score a real portrait and worse and worse versions of it, exit by exit",
     "calibrate": "make scores comparable and early exits safe, from a folder of your own faces",
+    "gate": "what a quality means: which share of faces passes, which error remains above",
     "build": "make a bundle from a checkpoint",
     "plans": "build a bundle's plans for NVIDIA cards on any machine, without a GPU",
     "train": "a model from faces grouped by person, with every exit supervised",

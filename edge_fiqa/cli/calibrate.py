@@ -3,64 +3,60 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.calibration.artefact import Calibration, is_calibration
-from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.bundle.gate_answers import check_same_calibration, put_gate_table
+from edge_fiqa.bundle.manifest import MANIFEST
+from edge_fiqa.calibration.artefact import Calibration, is_calibration, load_calibration
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
+from edge_fiqa.calibration.gate_table import OWN_FACES, KindOfUse
 from edge_fiqa.calibration.monitor import with_reference
 from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_reject_rate
-from edge_fiqa.calibration.scale import Qualities, Scale, ScaleForm, Sigmoid
+from edge_fiqa.calibration.scale import Scale, ScaleForm, Sigmoid
 from edge_fiqa.cli.calibration_report import problems_of, report
 from edge_fiqa.cli.face_folder import read_faces
+from edge_fiqa.cli.gate_faces import KnownPairs, ScoredUse, gate_table, parse_use
+from edge_fiqa.cli.gate_report import table_lines
 from edge_fiqa.cli.options import add_engine_arguments
-from edge_fiqa.cli.pairs import read_pairs
 from edge_fiqa.cli.printing import say
 from edge_fiqa.config import CalibrationRecipe, load_recipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.edc import threshold_at_fmr
-from edge_fiqa.evaluation.recognition import read_recogniser
 from edge_fiqa.exits.fusion import RULES, Fusion, parse_fusion
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.policies.gate import check_gate
 from edge_fiqa.scoring.scorer import available_backend
-from edge_fiqa.types import Array, FaceSet, Precision
+from edge_fiqa.types import Precision
 
 USUAL = CalibrationRecipe()
 
 
 @dataclass(frozen=True)
-class FnmrTarget:
-    """The gate at which mated pairs that pass fail at most at the rate `fnmr`.
+class CalibrateRequest:
+    """The command line.
 
-    pairs: a CSV of pairs. recogniser: an .onnx or .yaml file. fmr: of the recogniser.
+    faces: a folder; None where only `uses` are scored. uses: kinds of use and their folders.
+    outputs: files to write, or bundles. backend None: the bundle's. keep: the calibration whose scale
+    and promises stay.
     """
 
-    fnmr: float
-    pairs: Path
-    recogniser: Path
-    fmr: float
-
-
-@dataclass(frozen=True)
-class CalibrateRequest:
-    """The command line. faces: a folder. output: the file to write. backend None: the bundle's."""
-
-    faces: Path
-    output: Path
+    faces: Path | None
+    uses: tuple[tuple[str, Path], ...]
+    outputs: tuple[Path, ...]
+    keep: Path | None
     bundle: str
     backend: str | None
     threads: int | None
     precision: Precision | None
     recipe: CalibrationRecipe
-    fnmr_target: FnmrTarget | None
+    fnmr: float | None
+    known: KnownPairs | None
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> CalibrateRequest:
@@ -69,17 +65,22 @@ class CalibrateRequest:
         stated = {name: value for name, value in stated.items() if value is not None}
         request = cls(
             options.faces,
-            options.output,
+            tuple(parse_use(text) for text in options.use),
+            tuple(options.output),
+            options.keep,
             options.bundle,
             options.backend,
             options.threads,
             options.precision,
             load_recipe(options.recipe, stated, CalibrationRecipe),
-            _fnmr_target(options),
+            options.fnmr,
+            _known_pairs(options),
         )
-        _check_gate_choice(request.recipe, request.fnmr_target)
+        _check_faces(request, stated)
+        _check_gate_choice(request)
         _check_scale_and_seed(request.recipe)
-        _check_output(request.output)
+        for output in request.outputs:
+            _check_output(output)
         return request
 
     @property
@@ -97,8 +98,18 @@ class CalibrateRequest:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("faces", type=Path, metavar="FACES", help="folder of aligned 112x112 crops")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="calibration.json")
+    parser.add_argument(
+        "faces", type=Path, nargs="?", metavar="FACES", help="folder of aligned 112x112 crops"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="calibration.json",
+        help="with --keep also bundles, which get the table of their gates",
+    )
     add_engine_arguments(parser)
     parser.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="the choices below")
     parser.add_argument("--limit", type=int, metavar="N", help="faces taken, spread evenly (all)")
@@ -117,55 +128,94 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scale.add_argument("--scale", choices=("sigmoid", "quantile"), help="default: sigmoid")
     scale.add_argument("--x0", type=float, help="sigmoid: raw score of quality 50")
     scale.add_argument("--w", type=float, help="sigmoid: raw step from quality 50 to 73")
+    table = parser.add_argument_group("what each gate means, which edge-fiqa gate shows")
+    table.add_argument(
+        "--use",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="faces of one kind of use, as door=crops/door; several times (default: FACES)",
+    )
+    table.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FILE",
+        help="of an earlier calibration, scale, promises and gate: only their meaning is measured",
+    )
+    table.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="CSV",
+        help="path_a,path_b,same: path_a below the first --use or FACES, path_b below each",
+    )
+    table.add_argument(
+        "--recogniser", type=Path, metavar="FILE", help=".onnx, or .yaml: path, mean, std, columns"
+    )
+    table.add_argument("--fmr", type=float, default=1e-3, help="of the recogniser (0.001)")
     gate = parser.add_argument_group("the gate, stored as the default of scoring (one of these)")
     gate.add_argument("--gate", type=int, metavar="Q", help="accept quality >= Q")
     gate.add_argument("--reject-rate", type=float, metavar="R", help="lose at most this share")
-    gate.add_argument("--fnmr", type=float, help="of pairs that pass; needs the two below")
-    gate.add_argument("--pairs", type=Path, metavar="CSV", help="path_a,path_b,same below FACES")
     gate.add_argument(
-        "--recogniser", type=Path, metavar="FILE", help=".onnx, or .yaml: path, mean, std, columns"
+        "--fnmr", type=float, help="of pairs that pass; needs --pairs and --recogniser"
     )
-    gate.add_argument("--fmr", type=float, default=1e-3, help="of the recogniser (0.001)")
 
 
 def run(options: argparse.Namespace) -> int:
     request = CalibrateRequest.of(options)
-    recipe = request.recipe
     bundle = open_form(
         request.bundle,
         threads=request.threads,
         precision=request.precision,
         backend=request.backend,
     )
-    faces = read_faces(request.faces, recipe.limit, "calibrate")
     fusions = request.fusions(bundle.config.depth)
     fusion: Fusion = "FW" if "FW" in fusions else fusions[0]
-    trail = _all_scores(bundle, request, faces)
-    calibration = _calibrate(request, bundle, trail, faces, fusions)
-    gate = _gate(request, _qualities(calibration, fusion, trail), faces)
-    calibration = msgspec.structs.replace(calibration, gate=gate)
-    calibration = with_reference(calibration, trail, faces.crops)
-    calibration.save(request.output)
-    held_out = trail[~fitted_on(trail, faces.groups, recipe.seed)]
-    say("\n".join(report(calibration, bundle, fusion, held_out)))
-    say(f"\nwritten to {request.output}; use it with edge-fiqa score --calibration")
-    problems = problems_of(calibration, fusion, trail, faces)
+    scored, uses = _scored_faces(bundle, request)
+    calibration = _fitted_or_kept(request, bundle, scored, fusions)
+    table = gate_table(calibration, fusion, uses, request.known)
+    gate = _gate(request, calibration.gate, table.uses[0])
+    calibration = msgspec.structs.replace(calibration, gate=gate, gate_table=table)
+    _write(calibration, request.outputs)
+    if request.keep is None:
+        held_out = scored.trail[~fitted_on(scored.trail, scored.faces.groups, request.recipe.seed)]
+        say("\n".join(report(calibration, bundle, fusion, held_out)), "")
+    say("\n".join(table_lines(calibration.model, table)))
+    say(f"\nwritten to {', '.join(map(str, request.outputs))}; use it with --calibration")
+    if request.keep is not None:
+        return 0
+    problems = problems_of(calibration, fusion, scored.trail, scored.faces)
     for problem in problems:
         say(f"edge-fiqa calibrate: {problem.text}", error=True)
     return 1 if any(problem.fatal for problem in problems) else 0
 
 
-def _fnmr_target(options: argparse.Namespace) -> FnmrTarget | None:
-    parts = (options.fnmr, options.pairs, options.recogniser)
-    if all(part is None for part in parts):
+def _known_pairs(options: argparse.Namespace) -> KnownPairs | None:
+    parts = (options.pairs, options.recogniser)
+    if all(part is None for part in parts) and options.fnmr is None:
         return None
     if any(part is None for part in parts):
-        raise ConfigError("--fnmr, --pairs and --recogniser go together")
-    return FnmrTarget(options.fnmr, options.pairs, options.recogniser, options.fmr)
+        needs = "--fnmr, " if options.fnmr is not None else ""
+        raise ConfigError(f"{needs}--pairs and --recogniser go together")
+    return KnownPairs(options.pairs, options.recogniser, options.fmr)
 
 
-def _check_gate_choice(recipe: CalibrationRecipe, target: FnmrTarget | None) -> None:
-    if sum(value is not None for value in (recipe.gate, recipe.reject_rate, target)) > 1:
+def _check_faces(request: CalibrateRequest, stated: Mapping[str, object]) -> None:
+    """Raises ConfigError where faces are missing, or flags of a fit stand beside --keep."""
+    if request.faces is None and not (request.keep and request.uses):
+        raise ConfigError(
+            "give FACES, a folder of aligned crops (only --keep with --use needs none)"
+        )
+    names = [name for name, _ in request.uses]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--use: {', '.join(names)}: give each kind of use its own name")
+    of_fit = set(stated) - {"gate", "reject_rate", "limit"}
+    if request.keep is not None and of_fit:
+        raise ConfigError(f"--keep takes scale and promises as they are, and no --{min(of_fit)}")
+
+
+def _check_gate_choice(request: CalibrateRequest) -> None:
+    recipe = request.recipe
+    if sum(value is not None for value in (recipe.gate, recipe.reject_rate, request.fnmr)) > 1:
         raise ConfigError("--gate, --reject-rate and --fnmr say the same thing: give one")
     if recipe.gate is not None:
         check_gate(recipe.gate)
@@ -181,6 +231,8 @@ def _check_scale_and_seed(recipe: CalibrationRecipe) -> None:
 
 
 def _check_output(path: Path) -> None:
+    if (path / MANIFEST).is_file():
+        return
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(f"{path} cannot be written: give a file in a folder that exists")
     if path.is_file() and path.stat().st_size and not is_calibration(path):
@@ -189,58 +241,60 @@ def _check_output(path: Path) -> None:
         )
 
 
-def _all_scores(bundle: Bundle, request: CalibrateRequest, faces: FaceSet) -> Array:
-    """(N, E) raw scores of every exit."""
+def _scored_faces(
+    bundle: Bundle, request: CalibrateRequest
+) -> tuple[ScoredUse, tuple[ScoredUse, ...]]:
+    """FACES, and the kinds of use; where one of both is not given, it is the other."""
+    folders = list(request.uses)
+    if request.faces is not None:
+        folders.insert(0, (OWN_FACES, request.faces))
     backend = request.backend or available_backend(bundle)
+    scored = []
     with open_engine(bundle, backend, request.threads) as engine:
-        return all_exits(engine, faces.crops)
+        for name, folder in folders:
+            faces = read_faces(folder, request.recipe.limit, "calibrate")
+            scored.append(ScoredUse(name, faces, all_exits(engine, faces.crops)))
+    return scored[0], tuple(scored[-len(request.uses) :])
 
 
-def _calibrate(
-    request: CalibrateRequest,
-    bundle: Bundle,
-    trail: Array,
-    faces: FaceSet,
-    fusions: tuple[Fusion, ...],
+def _fitted_or_kept(
+    request: CalibrateRequest, bundle: Bundle, scored: ScoredUse, fusions: tuple[Fusion, ...]
 ) -> Calibration:
-    manifest = bundle.manifest
-    return fit_calibration(
-        trail,
-        faces.groups,
+    manifest, recipe = bundle.manifest, request.recipe
+    if request.keep is not None:
+        return load_calibration(request.keep, manifest.fingerprint)
+    calibration = fit_calibration(
+        scored.trail,
+        scored.faces.groups,
         model=manifest.name,
         fingerprint=manifest.fingerprint,
         exits=manifest.exits,
-        images=faces.described,
+        images=scored.faces.described,
         fusions=fusions,
         scale=request.scale,
-        risks=request.recipe.risk,
-        confidence=request.recipe.confidence,
-        seed=request.recipe.seed,
+        risks=recipe.risk,
+        confidence=recipe.confidence,
+        seed=recipe.seed,
     )
+    return with_reference(calibration, scored.trail, scored.faces.crops)
 
 
-def _qualities(calibration: Calibration, fusion: Fusion, trail: Array) -> Qualities:
-    """Complete trails (N, E) -> (N,) quality at full depth, -1 where a score is not finite."""
-    estimator, last = Estimator.of(calibration, fusion), trail.shape[1]
-    finite = np.isfinite(trail).all(axis=1)
-    score, _ = estimator.estimates_and_spreads(trail, (last,), fusion)
-    return np.where(finite, estimator.scale.quality(np.where(finite, score[:, 0], 0)), -1)
-
-
-def _gate(request: CalibrateRequest, quality: Qualities, faces: FaceSet) -> int | None:
-    """The gate to store. quality: (N,) of the faces."""
+def _gate(request: CalibrateRequest, kept: int | None, use: KindOfUse) -> int | None:
+    """The gate to store. kept: of the calibration that is kept. use: FACES, or the first --use."""
     if request.recipe.reject_rate is not None:
-        return gate_for_reject_rate(quality, request.recipe.reject_rate)
-    if request.fnmr_target is not None:
-        return _gate_for_target(request.fnmr_target, quality, faces)
-    return request.recipe.gate
+        return gate_for_reject_rate(use, request.recipe.reject_rate)
+    if request.fnmr is not None:
+        return gate_for_fnmr(use, request.fnmr)
+    return kept if request.recipe.gate is None else request.recipe.gate
 
 
-def _gate_for_target(target: FnmrTarget, quality: Qualities, faces: FaceSet) -> int:
-    recogniser, pairs = read_recogniser(target.recogniser), read_pairs(target.pairs, faces)
-    embedding = recogniser.embed(faces.crops)
-    similarity = (embedding[pairs[:, 0]] * embedding[pairs[:, 1]]).sum(axis=1)
-    same = pairs[:, 2] == 1
-    threshold = threshold_at_fmr(similarity[~same], target.fmr)
-    pair_quality = quality[pairs[:, :2]].min(axis=1)
-    return gate_for_fnmr(pair_quality[same], similarity[same] < threshold, target.fnmr)
+def _write(calibration: Calibration, outputs: Sequence[Path]) -> None:
+    """Bundles are checked before anything is written."""
+    bundles = {path: Bundle.open(path) for path in outputs if path.is_dir()}
+    for bundle in bundles.values():
+        check_same_calibration(bundle, calibration)
+    for path in outputs:
+        if path in bundles:
+            put_gate_table(bundles[path], calibration)
+        else:
+            calibration.save(path)

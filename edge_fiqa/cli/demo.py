@@ -20,7 +20,7 @@ from edge_fiqa.faces.align import align
 from edge_fiqa.faces.detector_file import find_detector
 from edge_fiqa.faces.images import decode
 from edge_fiqa.faces.photo_detector import PhotoDetector
-from edge_fiqa.files import write_figure
+from edge_fiqa.files import ONLY_OWNER, write_figure
 from edge_fiqa.policies.policy import Fixed
 from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Bytes
@@ -167,5 +167,5 @@ def plot(versions: list[Version], target: Path) -> None:
         column.suptitle(kind, fontsize=13)
         if kind == next(iter(SHOWN)):
             axis.set_ylabel("quality, 0-100")
-    write_figure(figure, target, dpi=110)
+    write_figure(figure, target, mode=ONLY_OWNER, dpi=110)
     pyplot.close(figure)

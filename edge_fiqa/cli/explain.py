@@ -14,7 +14,7 @@ from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.report.figures import attention_figure, to_png
 from edge_fiqa.evaluation.report.mean_attention import float_weights
-from edge_fiqa.files import write_whole
+from edge_fiqa.files import ONLY_OWNER, write_whole
 from edge_fiqa.model.attention import attention_maps
 
 
@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         to_png(
             attention_figure([*rows, (f"mean of {len(maps)}", mean, maps.mean(axis=0))]),
             options.output,
+            ONLY_OWNER,
         )
         if options.npz is not None:
             data = io.BytesIO()

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.datasets.lists import parse_csv
 from edge_fiqa.types import FaceSet, Rows
 
 
-def read_pairs(path: Path, faces: FaceSet) -> Rows:
-    """(P, 3): rows of both faces, and 1 for one person, 0 for two. Pairs of other files are ignored."""
-    row_of = {name: row for row, name in enumerate(faces.names)}
+def read_pairs(path: Path, references: FaceSet, probes: FaceSet) -> tuple[Rows, Rows]:
+    """Pairs of a reference and a probe: rows of both in (P, 2), and (P,) 1 for one person, 0 for two.
+
+    path_a is of the references, and path_b of the probes. Other pairs are ignored.
+    """
+    reference_rows = {name: row for row, name in enumerate(references.names)}
+    probe_rows = {name: row for row, name in enumerate(probes.names)}
     pairs = [
-        (row_of[a], row_of[b], int(same))
+        (reference_rows[a], probe_rows[b], int(same))
         for a, b, same in parse_csv(path)[0]
-        if a in row_of and b in row_of
+        if a in reference_rows and b in probe_rows
     ]
-    if not pairs:
-        raise ConfigError(f"{path}: none of its pairs is among the faces; paths are below FACES")
-    return np.array(pairs)
+    rows = np.array(pairs, np.intp).reshape(-1, 3)
+    return rows[:, :2], rows[:, 2]

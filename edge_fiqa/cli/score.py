@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edge_fiqa.calibration.audit import SHARE, Audit
+from edge_fiqa.calibration.estimate import rule_name
 from edge_fiqa.calibration.monitor import Finding
 from edge_fiqa.cli import Terminated
+from edge_fiqa.cli.gate_report import meaning
 from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments
 from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
+from edge_fiqa.cli.score_results import ScoreResults
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
@@ -54,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--format", choices=("table", "ndjson", "csv"))
     out.add_argument(
         "--jobs", type=int, metavar="N", help="files scored side by side (default: cores)"
+    )
+    out.add_argument(
+        "--crops", type=Path, metavar="DIR", help="write each face, aligned, with its record inside"
+    )
+    out.add_argument("--sort", choices=("quality",), help="best first, once all are scored")
+    out.add_argument("--top", type=int, metavar="N", help="show, and crop, only the N best")
+    out.add_argument(
+        "--per-person", type=int, metavar="N", help="only the N best of each folder, a person's"
     )
     out.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -110,17 +121,22 @@ def run(options: argparse.Namespace) -> int:
     writer = open_writer(request, workers[0])
     passed_over = PassedOver()
     summary = ScoreSummary(passed_over=passed_over.suffixes)
-    images = expand(request.inputs, sys.stdin, passed_over)
+    results = ScoreResults(request, writer, scorers[0].gate is not None)
+    images = results.noted(expand(request.inputs, sys.stdin, passed_over))
     paths = _with_progress(_to_score(images, reader.landmarks, writer, summary), request)
+    keepers = results.keeping_crops(workers)
     try:
-        for records in score_files(paths, reader.faces_of, workers, request.policies, together):
-            writer.write(records)
+        for records in score_files(paths, reader.faces_of, keepers, request.policies, together):
+            results.add(records)
             summary.see(records)
+        results.show_held()
     except KeyboardInterrupt as stop:
-        _say(f"stopped; {summary.written} faces written{_how_to_go_on(writer)}")
+        _say(f"stopped; {results.stopped(summary.written)}{_how_to_go_on(writer)}")
         return 143 if isinstance(stop, Terminated) else 130
     finally:
         writer.close()
+    results.finish(reader.faces_of)
+    _say_gate(request, scorers[0])
     _say_findings(scorers, audit)
     if reader.landmarks is not None:
         _say_unmatched(reader.landmarks)
@@ -131,6 +147,8 @@ def run(options: argparse.Namespace) -> int:
         say(summary.line(str(request.output.path)), error=True)
     elif summary.passed_over and not request.output.quiet:
         _say(summary.passed_over_line())
+    for line in results.notes():
+        _say(line)
     return 1 if summary.failed else 0
 
 
@@ -232,6 +250,16 @@ def _with_progress(paths: Iterable[Path], request: ScoreRequest) -> Iterator[Pat
 
     known = list(paths)
     return iter(tqdm(known, unit="file", file=sys.stderr, dynamic_ncols=True))
+
+
+def _say_gate(request: ScoreRequest, scorer: Scorer) -> None:
+    """Below a table: what its verdicts mean. Nothing where the calibration does not say it."""
+    if scorer.gate is None or scorer.calibration is None or request.output.quiet:
+        return
+    table = scorer.calibration.gate_table
+    shown_as_table = request.output.path is None and request.output.form == "table"
+    if shown_as_table and table is not None and table.rule == rule_name(request.fusion):
+        _say(meaning(table, scorer.gate))
 
 
 def _say_findings(scorers: Sequence[Scorer], audit: Audit | None) -> None:

@@ -21,6 +21,7 @@ from edge_fiqa.faces.images import MAX_PIXELS
 from edge_fiqa.faces.sources import check_ways
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.output import FileFormat, Format
+from edge_fiqa.scoring.selection import Selection
 
 MOST_MEGAPIXELS = 1000  # OpenCV decodes no more
 
@@ -62,13 +63,18 @@ class FaceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputRequest:
-    """path: None is standard output. all_exits: the table shows the score of every exit."""
+    """path: None is standard output. all_exits: the table shows the score of every exit.
+
+    crops: the folder that gets them. selection: which faces are shown, None for all as they come.
+    """
 
     path: Path | None
     form: Format
     overwrite: bool
     all_exits: bool
     quiet: bool
+    crops: Path | None = None
+    selection: Selection | None = None
 
     @property
     def file_form(self) -> FileFormat:
@@ -222,11 +228,37 @@ def _output(options: argparse.Namespace) -> OutputRequest:
     """The format follows the file's name where none is given; a terminal gets a table."""
     form: Format = "table"
     if options.output is not None:
-        form = "csv" if options.output.suffix.lower() == ".csv" else "ndjson"
+        form = "csv" if _is_csv(options.output) else "ndjson"
+    _check_crops(options)
+    by_quality = options.sort or options.top is not None or options.per_person is not None
     return OutputRequest(
         path=options.output,
         form=options.format or form,
         overwrite=options.overwrite,
         all_exits=options.all_exits,
         quiet=options.quiet,
+        crops=options.crops,
+        selection=Selection(options.top, options.per_person) if by_quality else None,
     )
+
+
+def _check_crops(options: argparse.Namespace) -> None:
+    """Raise ConfigError where crops would be scored by the next run, or cannot be resumed."""
+    read_back = [name for name in ("crops", "sort", "top", "per_person") if getattr(options, name)]
+    form = options.format or ("csv" if _is_csv(options.output) else "ndjson")
+    if read_back and options.output is not None and form == "csv":
+        flag = read_back[0].replace("_", "-")
+        raise ConfigError(f"--{flag} reads --output back, which needs NDJSON: name it FILE.ndjson")
+    if options.crops is None:
+        return
+    for name in options.inputs:
+        folder = Path(name)
+        if folder.is_dir() and options.crops.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"--crops {options.crops} lies in {folder}, whose pictures are scored: the next run "
+                "would score the crops; choose a folder outside"
+            )
+
+
+def _is_csv(path: Path | None) -> bool:
+    return path is not None and path.suffix.lower() == ".csv"

@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import private_folder, write_new
+from edge_fiqa.files import ONLY_OWNER, private_folder, write_new
 from edge_fiqa.record import SCHEMA, Record, to_json
 from edge_fiqa.types import Bytes
 
 CropSuffix = Literal[".png", ".jpg"]
 
-ONLY_OWNER: Final = 0o600
 JPEG_QUALITY: Final = 95
 LONGEST_STEM: Final = 50  # characters, of up to 4 bytes; names of files have 255
 UNSAFE: Final = re.compile(r"[^\w.+=@-]+")
@@ -54,6 +51,9 @@ def encode_crop(pixels: Bytes, record: Record, suffix: str) -> bytes:
     """The bytes of the file. suffix: .png, or .jpg. Raises ConfigError for another one."""
     if suffix not in (".png", ".jpg"):
         raise ConfigError(f"a crop is a .png or a .jpg, not {suffix or 'a file without a suffix'}")
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
     out = io.BytesIO()
     image, text = Image.fromarray(pixels), to_json(record)
     if suffix == ".png":
@@ -67,6 +67,8 @@ def encode_crop(pixels: Bytes, record: Record, suffix: str) -> bytes:
 
 def read_crop_record(path: Path) -> Record | None:
     """The record that `write_crop` put into a file; None where there is none. Raises OSError."""
+    from PIL import Image  # here, since commands that write no crop should start without it
+
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             text = image.info.get(SCHEMA) or image.info.get("comment")

@@ -60,8 +60,10 @@ def test_the_report_has_a_line_per_gate(run, persons, tmp_path):
     assert status == 1
     assert "nothing is promised at any gate (risk 0.01): --policy gate will run every face" in err
     assert "NOT PROMISED: that needs 299 held-out faces" in out
-    rows = [line.split() for line in out.splitlines() if line[:6].strip().isdigit()]
+    stops, _, means = out.partition("what a gate means")
+    rows = [line.split() for line in stops.splitlines() if line[:6].strip().isdigit()]
     assert [row[0] for row in rows] == ["10", "25", "50", "75", "90"]
+    assert "the calibration's own: 320 faces of persons" in means
     assert {row[3] for row in rows} == {"4.00"}  # mean depth: nothing is safe, so nothing stops
 
 

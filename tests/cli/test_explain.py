@@ -24,6 +24,7 @@ def test_maps_of_a_folder(folder, checkpoint, tmp_path, capsys):
     assert cv2.imread(str(out)).shape[1] > 300
     maps_file = np.load(npz)
     assert maps_file["maps"].shape == (3, 4, 12, 12)
+    assert out.stat().st_mode & 0o777 == 0o600  # it shows faces
     assert maps_file["names"].tolist() == ["0.png", "1.png", "2.png"]
 
 

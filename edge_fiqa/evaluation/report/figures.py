@@ -57,9 +57,9 @@ def to_svg(figure: Figure, label: str) -> str:
     return f'{start} role="img" aria-label="{label}"{svg[svg.index(">") :]}'
 
 
-def to_png(figure: Figure, target: Path) -> None:
+def to_png(figure: Figure, target: Path, mode: int = 0o666) -> None:
     """Raises OSError; the file is then as it was."""
-    write_figure(figure, target, dpi=110, facecolor="white")
+    write_figure(figure, target, mode=mode, dpi=110, facecolor="white")
 
 
 def line_styles(evaluation: Evaluation, names: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_fiqa.files import private_folder
 from edge_fiqa.gateway.events.event import Event, event_to_json
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class OpenTracks:
         self.file = file
         self._ended: deque[tuple[float, str]] = deque()
         self._failing = False
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(file.parent)
         file.touch(mode=0o600)
         try:
             self._database = self._opened()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.files import private_folder
 from edge_fiqa.gateway.config.outputs import FileConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.queued import Item, QueuedSink
@@ -45,7 +46,7 @@ class FileSink(QueuedSink):
         if self._file is not None and not _is_open_file(self._file, path):
             self._shut()  # it was moved or deleted
         if self._file is None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(path.parent)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._bytes = os.fstat(self._file).st_size
             if self._bytes and os.pread(self._file, 1, self._bytes - 1) != b"\n":

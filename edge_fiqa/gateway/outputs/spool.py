@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import no_descriptors
+from edge_fiqa.files import no_descriptors, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Spool:
         self.file, self.limit_bytes = file, limit_bytes
         self.dropped = 0
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(file.parent)
             file.touch(mode=0o600)
             try:
                 self._open()

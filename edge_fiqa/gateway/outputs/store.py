@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import PARTIAL, write_whole
+from edge_fiqa.files import PARTIAL, private_folder, write_whole
 from edge_fiqa.gateway.config.outputs import StoreConfig
 from edge_fiqa.gateway.events.event import Event, event_to_json
 from edge_fiqa.gateway.outputs.names import safe_name
@@ -49,7 +49,7 @@ class StoreSink(QueuedSink):
         self._began = clock(), elapsed()
         self._pruned = float("-inf")
         try:
-            config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(config.folder)
             probe = config.folder / ".writable"
             probe.touch(mode=0o600)
             probe.unlink()

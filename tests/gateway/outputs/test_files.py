@@ -41,6 +41,15 @@ def test_every_event_is_a_line(tmp_path):
     assert sink.dropped == 1
 
 
+def test_folders_made_for_faces_are_private_and_so_are_those_above_them(tmp_path):
+    sink = FileSink(FileConfig(path=tmp_path / "a/b/events.ndjson"))
+    sink.publish(event(1), None)
+    sink.close(5)
+    StoreSink(StoreConfig(folder=tmp_path / "c/d", retention_days=1)).close(5)
+    for name in ("a", "a/b", "c", "c/d"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
 def test_it_goes_on_where_it_ended(tmp_path):
     path = tmp_path / "events.ndjson"
     path.write_bytes(b'{"sequence": 0}\n{"seque')  # the machine lost power here
