@@ -24,6 +24,8 @@ Point = tuple[float, float]
 """(x, y) in pixels."""
 Box = tuple[float, float, float, float]
 """(x, y, width, height) in pixels."""
+Region = tuple[int, int, int, int]
+"""(x, y, width, height) in whole pixels."""
 Mode = Literal["token", "crfiqa", "full"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 

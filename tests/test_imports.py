@@ -12,7 +12,7 @@ PACKAGE = Path(edge_fiqa.__file__).parent
 
 ROOMS = [
     "errors", "arguments", "types", "record", "config", "csv_text", "files", "kept",
-    "faces", "exits", "calibration", "policies", "model", "bundle", "engines", "measurement", "build",
+    "exits", "calibration", "policies", "model", "bundle", "engines", "faces", "measurement", "build",
     "scoring", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",
     "gateway.events", "gateway.outputs", "gateway.service",
@@ -30,11 +30,12 @@ LIBRARIES = {
     "anyio": {"gateway/outputs/upload_limiter.py"},
     "av": {"gateway/video/stream.py"},
     "cv2": {
-        "calibration/monitor.py", "cli/effects.py", "evaluation/recognition.py",
-        "evaluation/report/extractors.py", "faces/", "footage/second_look.py",
-        "footage/video_file.py", "gallery/likeness.py", "gallery/tight.py",
-        "gateway/events/pictures.py", "gateway/service/app.py", "gateway/video/capture.py",
-        "training/degradations/", "training/head_turn.py", "training/pictures.py",
+        "calibration/monitor.py", "cli/effects.py", "doctor/decoders.py", "engines/detector/opencv.py",
+        "evaluation/recognition.py", "evaluation/report/extractors.py", "faces/",
+        "footage/second_look.py", "footage/video_file.py", "gallery/likeness.py", "gallery/tight.py",
+        "gateway/events/pictures.py", "gateway/tracks/motion_gate.py", "gateway/tracks/regions.py",
+        "gateway/service/app.py", "gateway/video/capture.py", "training/degradations/",
+        "training/head_turn.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
     "fastapi": {
@@ -55,7 +56,8 @@ LIBRARIES = {
         "evaluation/recognition.py", "model/",
     },
     "onnxruntime": {
-        "bench/libraries.py", "engines/ort.py", "evaluation/recognition.py", "model/quantise.py",
+        "bench/libraries.py", "engines/detector/ort.py", "engines/ort.py",
+        "evaluation/recognition.py", "model/quantise.py",
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
     "paho": {"gateway/outputs/mqtt_link.py"},

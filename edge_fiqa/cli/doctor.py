@@ -14,6 +14,7 @@ from edge_fiqa.cli.info import form_line
 from edge_fiqa.cli.options import cores
 from edge_fiqa.cli.printing import say
 from edge_fiqa.doctor.checks import processor_warnings
+from edge_fiqa.doctor.decoders import decoder_lines
 from edge_fiqa.doctor.device_check import examine
 from edge_fiqa.doctor.engine_check import check_engine
 from edge_fiqa.engines import BACKENDS
@@ -81,6 +82,9 @@ def run(options: argparse.Namespace) -> int:
     for model in SHIPPED_FORMS:
         for threads in sorted({1, cores()}):
             say(f"  {form_line(model, threads)}")
+    say("\ndecoders of video, for the gateway")
+    for line in decoder_lines():
+        say(f"  {line}")
     bundle = open_form(options.bundle)
     say(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
     if options.layers and not options.device:

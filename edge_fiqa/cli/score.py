@@ -158,7 +158,11 @@ def _face_reader(request: ScoreRequest) -> FaceReader:
     detector = None
     if faces.detector is not None:
         detector = PhotoDetector(
-            faces.detector, faces.min_score, faces.detector_size, all_turns=faces.all_turns
+            faces.detector,
+            faces.min_score,
+            faces.detector_size,
+            all_turns=faces.all_turns,
+            threads=request.threads,
         )
     reader = FaceReader(
         detector,

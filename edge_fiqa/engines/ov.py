@@ -57,7 +57,7 @@ class OpenVINO(EngineBase):
     backend = "ov"
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        _check_not_forked()
+        check_not_forked()
         _check_bytes_are_computed_right(bundle)
         super().__init__()
         self.bundle, self.config = bundle, bundle.config
@@ -71,7 +71,7 @@ class OpenVINO(EngineBase):
         self._requests: dict[tuple[Segment, int], Any] = {}
         self._sources: dict[tuple[Segment, int], Any] = {}
         self._outputs: dict[tuple[Segment, int], Any] = {}
-        _engines.add(self)
+        keep_in_child(self)
 
     @in_turn
     def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
@@ -123,7 +123,7 @@ class OpenVINO(EngineBase):
 
     def _load(self, segment: Segment, bucket: int) -> Any:
         path = self.bundle.file_of(segment)
-        _note_threads()
+        note_threads()
         shape = [bucket, IMAGE, IMAGE, 3] if segment.first == 1 else self._token_shape(bucket)
         key = CompiledModel(segment, bucket, self._settings())
         try:
@@ -172,13 +172,18 @@ class OpenVINO(EngineBase):
         return [bucket, self.config.tokens, self.config.width]
 
     def _properties(self) -> dict[str, Any]:
-        return {
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self.threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # precision is in the graph
-            # Pinned, every one-thread engine would sit on the same first core.
-            "ENABLE_CPU_PINNING": False,
-        }
+        return one_stream(self.threads)
+
+
+def one_stream(threads: int) -> dict[str, Any]:
+    """Properties of a model that one thread at a time runs, on so many threads of OpenVINO."""
+    return {
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",  # precision is in the graph
+        # Pinned, every one-thread engine would sit on the same first core.
+        "ENABLE_CPU_PINNING": False,
+    }
 
 
 def _check_bytes_are_computed_right(bundle: Bundle) -> None:
@@ -195,13 +200,13 @@ _threads_of: int | None = None
 """The process in which OpenVINO started its threads, when it first compiled; None: in none so far."""
 
 
-def _note_threads() -> None:
+def note_threads() -> None:
     global _threads_of
     if _threads_of is None:
         _threads_of = os.getpid()
 
 
-def _check_not_forked() -> None:
+def check_not_forked() -> None:
     """Raises EngineFailed where OpenVINO would wait for ever, for threads that were not copied."""
     if _threads_of not in (None, os.getpid()):
         raise EngineFailed(
@@ -210,7 +215,12 @@ def _check_not_forked() -> None:
         )
 
 
-_engines: weakref.WeakSet[OpenVINO] = weakref.WeakSet()
+_engines: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def keep_in_child(engine: object) -> None:
+    """Of what holds a request of OpenVINO: a process that is forked from this one never frees it."""
+    _engines.add(engine)
 
 
 def _never_free_in_child() -> None:

@@ -1,9 +1,13 @@
-"""Faces in a picture, one pass: YuNet (Wu et al., MIR 2023) through OpenCV's FaceDetectorYN."""
+"""Faces in a picture, one pass: YuNet (Wu et al., MIR 2023).
+
+The network runs on OpenVINO, ONNX Runtime or OpenCV (engines/detector). What it says about places of
+the picture becomes faces in `yunet_decoding`, for all of them alike.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +15,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_fiqa.engines import cores
+from edge_fiqa.engines.detector import DetectorNetwork, default_backend, open_network
 from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.faces.yunet_decoding import decode_faces, padded, padded_width
 from edge_fiqa.files import no_descriptors
-from edge_fiqa.types import Array, Box, Bytes
+from edge_fiqa.types import Array, Box, Bytes, Region
 
 LONGEST_SIDE = 640
 """Larger pictures are reduced for detection: YuNet detects faces of about 10 to 300 pixels."""
 MIN_SCORE = 0.6
+CUT = 2  # pixels from a border at which it cuts a face
 NO_DETECTOR = (
     "run pip install 'edge-fiqa[detector]', or edge-fiqa detector --download, "
     "or name the file of a YuNet with --detector FILE"
@@ -36,61 +44,95 @@ class DetectedFace:
 class YuNet:
     """A loaded detector. Threads may share it: each computes with a network of its own.
 
-    longest_side: pixels to which larger pictures are reduced. Raises ConfigError for a file that is
-    no YuNet.
+    longest_side: pixels to which larger pictures are reduced.
+    backend: `ov`, `ort` or `cv2`; None: OpenVINO, or OpenCV where that is missing.
+    threads: of one network; None: all processors.
+    Raises ConfigError for a file that is no YuNet, and BackendMissing.
     """
 
     def __init__(
-        self, model: Path | str, min_score: float = MIN_SCORE, longest_side: int = LONGEST_SIDE
+        self,
+        model: Path | str,
+        min_score: float = MIN_SCORE,
+        longest_side: int = LONGEST_SIDE,
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self.model, self.min_score, self.longest_side = Path(model), min_score, longest_side
+        self.backend, self.threads = backend or default_backend(), threads or cores()
         try:
-            self._weights = np.fromfile(model, np.uint8)
+            self._content = self.model.read_bytes()
         except OSError as exc:
             if (reason := no_descriptors()) is not None:
                 raise ConfigError(f"detector {model}: {reason}") from exc
             reason = "no such file" if isinstance(exc, FileNotFoundError) else exc.strerror
             raise ConfigError(f"detector {model}: {reason}; {NO_DETECTOR}") from exc
-        self._local = threading.local()
+        self._free: list[DetectorNetwork] = []
+        self._process, self._backend = os.getpid(), self.backend
         try:
             self.detect(np.zeros((64, 64, 3), np.uint8))
-        except (cv2.error, EngineFailed) as exc:
-            reason = no_descriptors() or "it is not a YuNet ONNX model OpenCV can run"
-            raise ConfigError(f"detector {model}: {reason}") from exc
+        except (ConfigError, EngineFailed) as exc:
+            if (reason := no_descriptors()) is not None:
+                raise ConfigError(f"detector {model}: {reason}") from exc
+            raise
 
-    def detect(self, image: Bytes) -> list[DetectedFace]:
+    def detect(self, image: Bytes, regions: Sequence[Region] | None = None) -> list[DetectedFace]:
         """Faces in (H, W, 3) uint8 RGB, the largest first.
 
-        Raises ConfigError for anything else, and EngineFailed.
+        regions: search only there, in pixels of the picture as it is searched (`searched_size`). Where
+        the border of a region cuts a face, the whole picture is searched. None: the whole picture.
+        Raises ConfigError for anything else than a picture, and EngineFailed.
         """
         check_picture(image)
         height, width = image.shape[:2]
-        scale = min(1.0, self.longest_side / max(height, width))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        if scale < 1:
+        size = self.searched_size(width, height)
+        if size != (width, height):
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        network = self._network()
-        network.setInputSize(size)
-        try:
-            _, rows = network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        except cv2.error as exc:
-            raise EngineFailed(f"YuNet failed on a picture of {size[0]}x{size[1]}") from exc
+        rows = None if regions is None else self._rows_in(image, regions)
         if rows is None:
-            return []
+            rows = self._rows_of(image)
         back = np.array([width / size[0], height / size[1]], np.float32)
-        # OpenCV 4.11 gives boxes without an area, and numbers that are none, for a strip of 1 pixel.
-        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]
         return [_face(row, back) for row in sorted(rows, key=lambda row: -row[2] * row[3])]
 
-    def _network(self) -> cv2.FaceDetectorYN:
-        """This thread's. Two detections at a time would overwrite each other's input size."""
-        if not hasattr(self._local, "network"):
-            with _without_opencv_warnings():
-                self._local.network = cv2.FaceDetectorYN.create(
-                    "onnx", self._weights, np.empty(0, np.uint8), (320, 320), self.min_score
-                )
-        network: cv2.FaceDetectorYN = self._local.network
-        return network
+    def searched_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height to which a picture is reduced before it is searched."""
+        scale = min(1.0, self.longest_side / max(height, width))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def _rows_of(self, image: Bytes) -> Array:
+        with self._network() as network:
+            outputs = network.run(padded(image))
+            return decode_faces(outputs, padded_width(image.shape[1]), self.min_score)
+
+    def _rows_in(self, image: Bytes, regions: Sequence[Region]) -> Array | None:
+        """As `_rows_of`, of parts; None where a part cuts a face."""
+        rows = [np.zeros((0, 15), np.float32)]
+        for left, top, width, height in regions:
+            part = self._rows_of(image[top : top + height, left : left + width])
+            part[:, [0, *range(4, 14, 2)]] += left
+            part[:, [1, *range(5, 14, 2)]] += top
+            if any(_cut_by((left, top, width, height), row, image) for row in part):
+                return None
+            rows.append(part)
+        return np.concatenate(rows)
+
+    @contextmanager
+    def _network(self) -> Iterator[DetectorNetwork]:
+        """One that no other thread uses, opened where none is free.
+
+        The threads of a library do not exist in a forked process: there others are opened, of OpenCV
+        where OpenVINO was used before the fork, which cannot run again.
+        """
+        if os.getpid() != self._process:
+            self._free, self._process = [], os.getpid()
+            self._backend = "cv2" if self._backend == "ov" else self._backend
+        try:
+            network = self._free.pop()
+        except IndexError:
+            network = open_network(self.model, self._content, self._backend, self.threads)
+        yield network
+        self._free.append(network)
 
 
 def check_picture(image: object) -> None:
@@ -104,22 +146,15 @@ def check_picture(image: object) -> None:
     raise ConfigError(f"a picture to detect faces in is (H, W, 3) uint8 RGB, not {given}")
 
 
-@contextmanager
-def _without_opencv_warnings() -> Iterator[None]:
-    """OpenCV 5 prints a warning of its own for every network that it opens for the CPU."""
-    with _LOG_LEVEL:
-        level = _LOG.getLogLevel()
-        _LOG.setLogLevel(2)  # LOG_LEVEL_ERROR
-        try:
-            yield
-        finally:
-            _LOG.setLogLevel(level)
-
-
-_LOG = getattr(cv2.utils, "logging", cv2)
-"""Where these functions stand: in cv2 itself in 4.11 and 4.13, in cv2.utils.logging in 4.12 and 5.0."""
-_LOG_LEVEL = threading.Lock()
-"""The level is one for the whole process."""
+def _cut_by(region: Region, row: Array, image: Bytes) -> bool:
+    """Whether a border of the region, that is none of the picture, cuts the face."""
+    (left, top, width, height), (x, y, w, h) = region, row[:4]
+    return bool(
+        (left > 0 and x < left + CUT)
+        or (top > 0 and y < top + CUT)
+        or (left + width < image.shape[1] and x + w > left + width - CUT)
+        or (top + height < image.shape[0] and y + h > top + height - CUT)
+    )
 
 
 def _face(row: Array, back: Array) -> DetectedFace:

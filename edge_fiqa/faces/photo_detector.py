@@ -42,7 +42,8 @@ class PhotoDetector:
     """Several passes of a YuNet over one photograph. Threads may share it.
 
     all_turns: search the picture at full size in all turns even where a face is detected in the first.
-    Raises ConfigError for a file that is no YuNet.
+    backend, threads: as of a YuNet.
+    Raises ConfigError for a file that is no YuNet, and BackendMissing.
     """
 
     def __init__(
@@ -52,9 +53,13 @@ class PhotoDetector:
         longest_side: int = LONGEST_SIDE,
         *,
         all_turns: bool = False,
+        backend: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self.min_score, self.longest_side, self.all_turns = min_score, longest_side, all_turns
-        self._yunet = YuNet(model, min(CANDIDATE, min_score), longest_side)
+        self._yunet = YuNet(
+            model, min(CANDIDATE, min_score), longest_side, backend=backend, threads=threads
+        )
 
     def detect(self, image: Bytes) -> list[DetectedFace]:
         """Faces in (H, W, 3) uint8 RGB, the largest first.

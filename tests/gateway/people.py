@@ -114,6 +114,7 @@ def configured(
             "cameras": {name: {"source": name, "fps": fps, "stale_s": stale_s} for name in cameras},
             "best_shot": {"lost_s": lost_s, **more.pop("best_shot", {})},
             "schedule": {"deadline_s": 5.0, **more.pop("schedule", {})},
+            "motion": {"gate": False, **more.pop("motion", {})},
             **more,
         }
     )

@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, model_validator
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.address import STREAM, read_address, with_user
+from edge_fiqa.gateway.config.decode import DecodeConfig
+from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.config.section import Section, secret, secret_of_file
 
 OptionName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
@@ -32,6 +34,8 @@ class CameraConfig(Section):
     timeout_s: for opening and reading a stream.
     loop: begin a file or folder anew at its end.
     track: follow people from frame to frame; null: except in a folder of images.
+    motion: null: as the gateway's.
+    decode: which part of the machine decodes its stream.
     """
 
     source: SecretStr
@@ -48,6 +52,8 @@ class CameraConfig(Section):
     timeout_s: float = Field(default=5.0, gt=0, le=60)
     loop: bool = False
     track: bool | None = None
+    motion: MotionConfig | None = None
+    decode: DecodeConfig = DecodeConfig()
 
     @model_validator(mode="after")
     def _check(self) -> CameraConfig:

@@ -21,10 +21,12 @@ from pydantic_core import ErrorDetails
 
 from edge_fiqa.bundle.bundle import SHIPPED
 from edge_fiqa.config import BackendName
+from edge_fiqa.engines.detector import DetectorBackend
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
 from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.config.outputs import FileConfig, HttpConfig, MqttConfig, StoreConfig
 from edge_fiqa.gateway.config.section import Section
 from edge_fiqa.gateway.config.yaml_lines import Document, Place, read_lines
@@ -51,13 +53,15 @@ class DetectorConfig(Section):
 
     model: YuNet's ONNX file, or auto for the one that `edge-fiqa detector` shows.
     longest_side: to which frames are reduced; half of it costs a third.
-    threads: of OpenCV.
+    threads: of one detection.
+    backend: the library that computes it; null: OpenVINO, or OpenCV where that is missing.
     """
 
     model: Path = Path(AUTO)
     longest_side: int = Field(default=640, ge=64, le=4096)
     min_score: float = Field(default=0.6, gt=0, lt=1)
     threads: int = Field(default=1, ge=1)
+    backend: DetectorBackend | None = None
 
 
 class FacesConfig(Section):
@@ -77,12 +81,14 @@ class BestShotConfig(Section):
     """The best face of a person.
 
     gate: faces of this quality or more are accepted; null: no face is called accepted or refused.
+    floor: a face below it is shown to nobody: backs of heads, and what is no face.
     good: a person with a face of this quality needs no more faces; null: the gate, else 60.
     clearly: by how many points an update is better than the event before it.
     lost_s: a person who is not seen for longer has left.
     """
 
     gate: QualityValue | None = None
+    floor: QualityValue = 3
     good: QualityValue | None = None
     clearly: float = Field(default=5.0, ge=0, le=100)
     lost_s: float = Field(default=2.0, gt=0, le=60)
@@ -114,12 +120,18 @@ class ScheduleConfig(Section):
 
 
 class GatewayConfig(Section):
-    """The whole file. model: a shipped model or a bundle's folder. workers: threads that score."""
+    """The whole file.
+
+    model: a shipped model or a bundle's folder. workers: threads that score. detectors: threads that
+    detect faces, each in the frames of another camera.
+    """
 
     cameras: dict[Name, Annotated[CameraConfig, _as_mapping("source")]] = Field(
         default_factory=dict
     )
     detector: Annotated[DetectorConfig, _as_mapping("model")] | None = None
+    detectors: int = Field(default=1, ge=1, le=64)
+    motion: MotionConfig = MotionConfig()
     model: str = "nano"
     backend: BackendName | None = None
     workers: int = Field(default=1, ge=1, le=64)
@@ -141,6 +153,12 @@ class GatewayConfig(Section):
     @property
     def enabled_cameras(self) -> dict[str, CameraConfig]:
         return {name: camera for name, camera in self.cameras.items() if camera.enabled}
+
+    def motion_of(self, camera: CameraConfig) -> MotionConfig:
+        """Where nobody is followed, every frame stands for itself and is looked at as a whole."""
+        if not camera.tracks:
+            return MotionConfig(gate=False)
+        return camera.motion or self.motion
 
     def deadline_of(self, camera: CameraConfig) -> float:
         return camera.deadline_s or self.schedule.deadline_s

@@ -1,4 +1,4 @@
-"""A thread that detects and follows faces in the frames of all cameras, the oldest frame first."""
+"""Threads that detect and follow faces in the frames of all cameras, the oldest frame first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
 from edge_fiqa.gateway.queue.health import Health
+from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, picture_of
 from edge_fiqa.gateway.tracks.tracker import Tracker
 from edge_fiqa.gateway.video.camera import Camera, Frame
 
 CAMERA_CHECK_S = 0.1  # time between two checks for cameras that show nothing
+PATIENCE_S = 5.0  # for a look that is under way at a camera that is taken away
 
 EndReason = Literal["left", "camera_lost", "shutdown"]
 
 
 @dataclass(frozen=True)
 class WatchedCamera:
-    """A camera, the tracker of the people it sees, and the time within which a face is answered."""
+    """A camera, its faces, the tracker of the people it sees, and the time to answer about a face."""
 
     camera: Camera
+    faces: CameraFaces
     tracker: Tracker
     deadline_s: float
 
@@ -43,11 +46,11 @@ class DetectorLoop:
     """Takes the latest frames of cameras and puts their faces into the queue.
 
     finder: may be exchanged at any time. With None, frames are thrown away.
+    threads: so many cameras are looked at side by side; one camera by one thread at a time.
     on_frame: called for every frame, before its faces are put into the queue.
     on_track_end: called for every track that ended.
     track_id: camera and number -> the id of the track.
     health: of the detector.
-    heartbeat: monotonic time of the last sign of life.
     """
 
     def __init__(
@@ -57,63 +60,90 @@ class DetectorLoop:
         on_frame: Callable[[FrameFaces], None],
         on_track_end: Callable[[str, EndReason], None],
         track_id: Callable[[str, int], str],
+        threads: int = 1,
     ) -> None:
         self.finder, self.queue = finder, queue
         self._on_frame, self._on_track_end, self._track_id = on_frame, on_track_end, track_id
         self._watched: dict[str, WatchedCamera] = {}
-        self._lock, self._new_frame = threading.Lock(), threading.Event()
+        self._busy: set[str] = set()  # cameras whose frame is being looked at
+        self._change = threading.Condition()  # of what is watched and busy, and of waiting frames
         self._stop = threading.Event()
-        self.heartbeat = time.monotonic()
+        self._checked = 0.0
         self.health = Health("the detector")
-        self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
+        names = ["detector", *(f"detector {number}" for number in range(2, threads + 1))]
+        self._heartbeats = dict.fromkeys(names, time.monotonic())
+        self._threads = [
+            threading.Thread(target=self._run, args=(name,), name=name, daemon=True)
+            for name in names
+        ]
+
+    @property
+    def heartbeat(self) -> float:
+        """Monotonic time since which every thread gave a sign of life."""
+        return min(self._heartbeats.values())
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
-        """Tell the thread that a camera has a new frame."""
-        self._new_frame.set()
+        """Tell a thread that a camera has a new frame."""
+        with self._change:
+            self._change.notify()
 
     def watch(self, watched: Mapping[str, WatchedCamera]) -> None:
         """Watch these cameras from now on. End the tracks of each camera that is not among them."""
-        with self._lock:
+        with self._change:
             previous, self._watched = self._watched, dict(watched)
             if not watched:
                 self.health.works()  # nothing is asked of it
             for name, old in previous.items():
                 if name not in watched or watched[name].tracker is not old.tracker:
+                    self._wait_for(name)
                     self._end(name, old.tracker.end_all(), "camera_lost")
 
+    def _wait_for(self, camera: str) -> None:
+        """Until nobody looks at a frame of that camera."""
+        self._change.wait_for(lambda: camera not in self._busy, PATIENCE_S)
+
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread, and with it every track."""
+        """End the threads, and with them every track."""
         self._stop.set()
-        self._new_frame.set()
-        self._thread.join(timeout_s)
-        with self._lock:
+        with self._change:
+            self._change.notify_all()
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        with self._change:
             for name, watched in self._watched.items():
                 self._end(name, watched.tracker.end_all(), "shutdown")
 
-    def _run(self) -> None:
-        checked = 0.0
+    def _run(self, thread: str) -> None:
         while not self._stop.is_set():
-            self.heartbeat = now = time.monotonic()
-            self._new_frame.clear()
-            with self._lock:
-                if now - checked > CAMERA_CHECK_S:
+            self._heartbeats[thread] = now = time.monotonic()
+            with self._change:
+                if now - self._checked > CAMERA_CHECK_S:
                     self._check_cameras(now)
-                    checked = now
+                    self._checked = now
                 name = self._oldest()
-                if name is not None:
-                    self._detect(self._watched[name])
-            if name is None:
-                self._new_frame.wait(CAMERA_CHECK_S)
+                if name is None:
+                    self._change.wait(CAMERA_CHECK_S)
+                    continue
+                self._busy.add(name)
+                watched = self._watched[name]
+            try:
+                self._detect(watched)
+            finally:
+                with self._change:
+                    self._busy.discard(name)
+                    self._change.notify_all()
 
     def _oldest(self) -> str | None:
         """Return the camera whose frame waits longest, None if no frame waits."""
         waiting = {
             name: since
             for name, watched in self._watched.items()
-            if (since := watched.camera.waiting_since) is not None
+            if name not in self._busy and (since := watched.camera.waiting_since) is not None
         }
         return min(waiting, key=lambda name: waiting[name]) if waiting else None
 
@@ -122,14 +152,17 @@ class DetectorLoop:
         if frame is None or finder is None:
             return
         try:
-            faces = finder.find(frame.image)
+            faces = watched.faces.find(finder, frame.image, frame.arrived)
         except EdgeFiqaError as exc:
             self.health.failed(exc)
             return
         self.health.works()
+        if faces is None:
+            return
         boxes, scores = [face.box for face in faces], [face.score for face in faces]
         numbers, ended = watched.tracker.update(boxes, scores, frame.arrived)
         tracks = [None if n is None else self._track_id(frame.camera, n) for n in numbers]
+        watched.faces.look_again([f for f, n in zip(faces, numbers, strict=True) if n is None])
         frame_faces = FrameFaces(frame, faces, tracks)
         self._on_frame(frame_faces)
         for queued in _queued_faces(frame_faces, watched.deadline_s):
@@ -143,7 +176,7 @@ class DetectorLoop:
         """
         for name, watched in self._watched.items():
             status, tracker = watched.camera.status, watched.tracker
-            if watched.camera.waiting_since is not None:
+            if name in self._busy or watched.camera.waiting_since is not None:
                 continue
             if status.state == "ended":
                 self._end(name, tracker.end_all(), "left")

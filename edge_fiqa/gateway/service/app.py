@@ -31,6 +31,7 @@ from edge_fiqa.gateway.service.camera_monitors import CameraMonitors
 from edge_fiqa.gateway.service.live_view import LiveView, RunningParts
 from edge_fiqa.gateway.service.pushed_faces import PushedFaces
 from edge_fiqa.gateway.service.worker_scoring import WorkerScoring, open_scorers
+from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import FaceFinder, FindFaces
 from edge_fiqa.gateway.tracks.tracker import Tracker
 from edge_fiqa.gateway.video.camera import Camera, Opener
@@ -40,7 +41,9 @@ from edge_fiqa.scoring.scorer import Scorer
 log = logging.getLogger("edge_fiqa.gateway")
 
 SILENT_S = 30.0  # a thread without a sign of life for longer hangs
-AT_START = ("model", "backend", "workers", "threads", "mqtt", "http", "file", "store")
+AT_START = (
+    "model", "backend", "workers", "threads", "detectors", "mqtt", "http", "file", "store",
+)  # fmt: skip
 """Keys of the configuration that a reload does not change."""
 
 
@@ -78,7 +81,12 @@ class Gateway:
         )
         self.workers = self.scoring.workers(queue, events)
         self._detector_loop = DetectorLoop(
-            self._find(config), queue, events.frame_seen, events.person_left, self._track_id
+            self._find(config),
+            queue,
+            events.frame_seen,
+            events.person_left,
+            self._track_id,
+            config.detectors,
         )
         limits = config.faces.min_eye_px, config.schedule.deadline_s
         self._pushed = PushedFaces(
@@ -176,7 +184,9 @@ class Gateway:
         tracker = _tracker(
             camera_config, config.best_shot.lost_s, None if old is None else old.tracker
         )
-        return WatchedCamera(camera, tracker, config.deadline_of(camera_config))
+        motion = config.motion_of(camera_config)
+        faces = CameraFaces(motion) if old is None or old.faces.config != motion else old.faces
+        return WatchedCamera(camera, faces, tracker, config.deadline_of(camera_config))
 
     def _track_id(self, camera: str, number: int) -> str:
         return f"{camera}/{self._run_id}/{number}"

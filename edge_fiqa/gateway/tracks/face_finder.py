@@ -25,13 +25,14 @@ from edge_fiqa.faces.align import align, eye_distance
 from edge_fiqa.faces.border import border_warnings
 from edge_fiqa.faces.detector import DetectedFace, YuNet
 from edge_fiqa.gateway.config.gateway import DetectorConfig, FacesConfig
-from edge_fiqa.types import Box, Bytes, Point
+from edge_fiqa.types import Box, Bytes, Point, Region
 
 SkipReason = Literal[
     "too_small",
     "pose",
     "no_landmarks",
     "unconfirmed",
+    "unchanged",
     "good_shot",
     "overload",
     "not_finite",
@@ -59,23 +60,38 @@ class SeenFace:
 
 
 class FindFaces(Protocol):
-    def find(self, image: Bytes) -> Sequence[SeenFace]:
-        """(H, W, 3) uint8 RGB -> its faces. Raises EngineFailed. Not thread-safe."""
+    def find(self, image: Bytes, regions: Sequence[Region] | None = None) -> Sequence[SeenFace]:
+        """(H, W, 3) uint8 RGB -> its faces, or those in regions of the picture as it is searched.
+
+        Threads may share it. Raises EngineFailed.
+        """
+
+    def searched_size(self, image: Bytes) -> tuple[int, int]:
+        """Width and height to which the picture is reduced before it is searched."""
 
 
 class FaceFinder:
-    """YuNet and the limits that the configuration names. Not thread-safe.
+    """YuNet and the limits that the configuration names. Threads may share it.
 
     Raises ConfigError for a detector that cannot be loaded.
     """
 
     def __init__(self, detector: DetectorConfig, limits: FacesConfig) -> None:
         self.limits = limits
-        self._yunet = YuNet(detector.model, detector.min_score, detector.longest_side)
+        self._yunet = YuNet(
+            detector.model,
+            detector.min_score,
+            detector.longest_side,
+            backend=detector.backend,
+            threads=detector.threads,
+        )
 
-    def find(self, image: Bytes) -> list[SeenFace]:
+    def find(self, image: Bytes, regions: Sequence[Region] | None = None) -> list[SeenFace]:
         """(H, W, 3) uint8 RGB -> its faces, the largest first."""
-        return [self._seen_face(image, face) for face in self._yunet.detect(image)]
+        return [self._seen_face(image, face) for face in self._yunet.detect(image, regions)]
+
+    def searched_size(self, image: Bytes) -> tuple[int, int]:
+        return self._yunet.searched_size(image.shape[1], image.shape[0])
 
     def _seen_face(self, image: Bytes, face: DetectedFace) -> SeenFace:
         points = tuple((float(x), float(y)) for x, y in face.landmarks)

@@ -13,6 +13,8 @@ from edge_fiqa.faces.formats import READABLE
 from edge_fiqa.faces.images import decode
 from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.config.decode import Acceleration, DecodeConfig
+from edge_fiqa.gateway.video.diagnosis import why_not_open
 from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.gateway.video.stream import Stream
 from edge_fiqa.types import Bytes
@@ -37,7 +39,7 @@ def open_capture(config: CameraConfig) -> Capture:
     """Raises SourceLost."""
     if config.kind == "images":
         return ImageFolder(Path(config.address), config.fps)
-    if config.kind == "stream":
+    if config.kind == "stream" and config.decode == DecodeConfig():
         return Stream(config)
     return Video(config)
 
@@ -57,14 +59,19 @@ class Video:
         try:
             if config.kind == "webcam":
                 self._video: Any = cv2.VideoCapture(int(config.address))
-            elif config.kind == "file":
+            elif (pipeline := config.decode.pipeline_of(config.address)) is not None:
+                self._video = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+            elif config.kind == "file" and config.decode.acceleration == "none":
                 self._video = cv2.VideoCapture(config.address)
             else:
+                limits += _acceleration(config.decode.acceleration)
                 self._video = cv2.VideoCapture(config.address, cv2.CAP_FFMPEG, limits)
         except cv2.error as exc:
             raise SourceLost(no_descriptors() or "the source could not be opened") from exc
         if not self._video.isOpened():
-            raise SourceLost(no_descriptors() or _why_not_open(config))
+            raise SourceLost(
+                no_descriptors() or _why_not_decoded(config.decode) or _why_not_open(config)
+            )
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
         self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()
@@ -91,9 +98,36 @@ class Video:
 
 
 def _why_not_open(config: CameraConfig) -> str:
+    if config.kind == "stream":
+        return why_not_open(config.address, config.timeout_s)
     if config.kind == "webcam":
         return "no such webcam, or another program uses it"
     return "no such file, or not a video that OpenCV can read"
+
+
+def _acceleration(name: Acceleration) -> list[int]:
+    """OpenCV's property for it; none for `none`, which every version knows."""
+    if name == "none":
+        return []
+    value = getattr(cv2, f"VIDEO_ACCELERATION_{name.upper()}", None)
+    if value is None:
+        raise SourceLost(f"decode.acceleration: OpenCV {cv2.__version__} does not know {name}")
+    return [cv2.CAP_PROP_HW_ACCELERATION, int(value)]
+
+
+def _why_not_decoded(decode: DecodeConfig) -> str | None:
+    """A reason to suspect first where a camera asks for a decoder of its own."""
+    if decode.gstreamer is not None:
+        return (
+            "GStreamer could not open it: an error in decode.gstreamer, or an OpenCV without GStreamer "
+            "(edge-fiqa doctor says which decoders there are)"
+        )
+    if decode.acceleration not in ("none", "any"):
+        return (
+            f"no answer, or no decoder {decode.acceleration} here: try decode.acceleration: any "
+            "(edge-fiqa doctor says which decoders there are)"
+        )
+    return None
 
 
 class ImageFolder:

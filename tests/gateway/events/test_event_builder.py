@@ -71,6 +71,30 @@ def test_new_update_end():
     assert run.sink.snapshots[0][:2] == b"\xff\xd8"
 
 
+def test_a_face_below_the_floor_is_no_news():
+    """The back of a head is followed and counted, and no event or picture shows it."""
+    run = Run(floor=3)
+    for quality in (2, 0, 2):
+        run.see("door/1/1")
+        run.answer(quality)
+    run.builder.person_left("door/1/1", "left")
+    assert run.end() == [("end", 0, "left")]
+    (end,) = run.sink.events
+    assert end.record is None
+    assert (end.faces_seen, end.faces_scored) == (3, 3)
+    assert run.sink.snapshots == [None]
+
+
+def test_a_face_at_the_floor_is_the_first_of_its_person():
+    run = Run(floor=3)
+    for quality in (2, 3):
+        run.see("door/1/1")
+        run.answer(quality)
+    run.builder.person_left("door/1/1", "left")
+    assert run.end() == [("new", 0, None), ("end", 1, "left")]
+    assert run.sink.events[0].record.quality.scalar == 3
+
+
 def test_the_end_waits_for_the_last_answer():
     run = Run()
     run.see("door/1/1")

@@ -1,0 +1,113 @@
+"""Threads of the detector loop: cameras side by side, one camera by one thread at a time."""
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge_fiqa.gateway.config.motion import MotionConfig
+from edge_fiqa.gateway.queue.detector_loop import DetectorLoop, WatchedCamera
+from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
+from edge_fiqa.gateway.tracks.tracker import Tracker
+from edge_fiqa.gateway.video.camera import Frame
+from tests.waiting import until
+
+PICTURE = np.zeros((72, 128, 3), np.uint8)
+
+
+class ReadyCamera:
+    """It always has a new frame; every frame shows the camera's number."""
+
+    status = SimpleNamespace(state="live", frame_age_s=0.0)
+
+    def __init__(self, number):
+        self.number, self.frames = number, 0
+
+    @property
+    def waiting_since(self):
+        return float(self.frames)
+
+    def take(self):
+        self.frames += 1
+        image = PICTURE + np.uint8(self.number)
+        return Frame(f"camera{self.number}", self.frames, image, time.monotonic(), 0.0)
+
+
+class Finder:
+    """Counts how many looks are under way, in all and of each camera."""
+
+    def __init__(self, together=1):
+        self.barrier = threading.Barrier(together) if together > 1 else None
+        self.lock, self.busy, self.most = threading.Lock(), Counter(), 0
+        self.twice, self.looks = False, 0
+
+    def find(self, image, regions=None):
+        camera = int(image[0, 0, 0])
+        with self.lock:
+            self.busy[camera] += 1
+            self.twice |= self.busy[camera] > 1
+            self.most = max(self.most, self.busy.total())
+            self.looks += 1
+        if self.barrier is not None:
+            with contextlib.suppress(threading.BrokenBarrierError):  # at the end of the test
+                self.barrier.wait(20)
+        with self.lock:
+            self.busy[camera] -= 1
+        return []
+
+
+@pytest.fixture
+def loop_of():
+    started = []
+
+    def make(finder, cameras, threads):
+        loop = DetectorLoop(
+            finder, SimpleNamespace(), lambda _: None, lambda *_: None, lambda c, n: c, threads
+        )
+        loop.watch(
+            {
+                f"camera{number}": WatchedCamera(
+                    ReadyCamera(number), CameraFaces(MotionConfig(gate=False)), Tracker(1.0), 1.0
+                )
+                for number in range(cameras)
+            }
+        )
+        started.append(loop)
+        loop.start()
+        return loop
+
+    yield make
+    for loop in started:
+        if loop.finder.barrier is not None:
+            loop.finder.barrier.abort()
+        loop.stop()
+
+
+def test_two_threads_look_at_two_cameras_at_once(loop_of):
+    finder = Finder(together=2)  # a look ends only while another one is under way
+    loop_of(finder, cameras=3, threads=2)
+    until(lambda: finder.looks > 10)
+    assert finder.most == 2
+    assert not finder.twice
+
+
+def test_one_camera_is_looked_at_by_one_thread_at_a_time(loop_of):
+    finder = Finder()
+    loop_of(finder, cameras=1, threads=3)
+    until(lambda: finder.looks > 200)
+    assert finder.most == 1
+
+
+def test_a_camera_that_is_taken_away_is_looked_at_no_more(loop_of):
+    finder = Finder()
+    loop = loop_of(finder, cameras=2, threads=2)
+    until(lambda: finder.looks > 10)
+    loop.watch({})
+    looks = finder.looks
+    time.sleep(0.05)
+    assert finder.looks <= looks + 2  # those that were under way
+    assert loop.health.problem is None
