@@ -29,9 +29,11 @@ EXTRAS = {
     "ort": ["onnxruntime>=1.20"],
     "pt": ["torch>=2.6", "safetensors>=0.5"],
     # TensorRT of a Jetson comes with JetPack, for the system's Python; this is for servers.
-    "trt": ["tensorrt>=10.3", "pycuda>=2024.1"],
+    # onnx brings the graphs into the form of which the builder makes the fewest kernels.
+    "trt": ["onnx>=1.21", "pycuda>=2024.1", "tensorrt>=10.3"],
     # Desktop and data-centre cards. Builds plans without a GPU as well; wheels by CPython version.
     "rtx": [
+        "onnx>=1.21",
         "pycuda>=2024.1",
         "tensorrt-rtx-cu12-bindings>=1.7",
         "tensorrt-rtx-cu12-libs>=1.7",

@@ -42,6 +42,7 @@ LIBRARIES = {
         "gateway/outputs/description.py", "gateway/outputs/http.py",
         "gateway/outputs/kserve_routes.py", "gateway/outputs/upload_limiter.py",
     },
+    "google": {"engines/trt/graph_form.py"},
     "h11": {"gateway/outputs/server.py"},
     "jinja2": {"evaluation/report/page.py", "gallery/page.py"},
     "kornia": {"training/degradations/"},
@@ -50,7 +51,10 @@ LIBRARIES = {
         "training/curve.py",
     },
     "mlperf_loadgen": {"bench/loadgen.py"},
-    "onnx": {"bench/libraries.py", "build/builder.py", "evaluation/recognition.py", "model/"},
+    "onnx": {
+        "bench/libraries.py", "build/builder.py", "engines/trt/graph_form.py",
+        "evaluation/recognition.py", "model/",
+    },
     "onnxruntime": {
         "bench/libraries.py", "engines/detector/ort.py", "engines/ort.py",
         "evaluation/recognition.py", "model/quantise.py",

@@ -47,6 +47,7 @@ from edge_fiqa.model.weight_store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights
 from edge_fiqa.types import Array, Bytes, FaceSet, Segment
 
+LARGE_BYTES = 32 << 20  # of weights: with more, not all segments are in memory at once
 GRAPH_FACES = 256  # faces scored by an INT8 graph as it is written, which is slow
 
 
@@ -195,11 +196,12 @@ def _scores_and_costs(
     folder: Path, crops: Bytes, threads: int | None
 ) -> tuple[Array, Array, Costs]:
     """The scores (N, E) of `crops` at all exits, those of the golden faces, and the cost table."""
+    large = (folder / WEIGHTS).stat().st_size > LARGE_BYTES
     with open_engine(Bundle.open(folder), threads=threads) as engine:
         engine.prepare(faces=[1])  # every segment is about to be measured
         trails = all_exits(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-        return trails, golden, measured_costs(engine)
+        return trails, golden, measured_costs(engine, release=large)
 
 
 def _against_own_graph(

@@ -22,6 +22,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import GOLDEN_FACES, Costs
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.doctor.checks import checks
+from edge_fiqa.doctor.own_process import PLANS_S, Died, in_own_process
 from edge_fiqa.doctor.plan_layers import kernels_of_segments
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.machine import Machine
@@ -34,12 +35,13 @@ from edge_fiqa.types import Precision, Segment, VitConfig
 
 TOLERANCE: dict[str, float] = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 """Largest difference from the scores of the machine that built the bundle, due to rounding."""
+Say = Callable[[str], None]
 
 
 def examine(
     bundle: Bundle,
     machine: Machine,
-    say: Callable[[str], None],
+    say: Say,
     root: Path,
     layers: bool = False,
 ) -> dict[str, Any]:
@@ -60,18 +62,48 @@ def examine(
     }
     if all(check.ok is not False for check in checked):
         say("\nbuilding plans on this device; the first time takes minutes")
-        result["engines"].append(_check_bundle(bundle, say, layers))
-        for precision in ("fp32", "fp16"):
-            result["engines"].append(
-                _check_seeded(bundle.config, precision, bundle.manifest.exits, say)
-            )
+        result["engines"] = _check_engines(bundle, say, layers)
     result["ready"] = bool(result["engines"]) and all(e["right"] for e in result["engines"])
     return result
 
 
-def _check_bundle(bundle: Bundle, say: Callable[[str], None], layers: bool) -> dict[str, Any]:
-    precision = bundle.manifest.precision
+def _check_engines(bundle: Bundle, say: Say, layers: bool) -> list[dict[str, Any]]:
+    precision, config, ends = bundle.manifest.precision, bundle.config, bundle.manifest.exits
     title = f"{bundle.manifest.name} {precision}, against the bundle's golden scores"
+    reports = [_apart(say, _check_bundle, title, precision, bundle.folder, layers)]
+    for seeded in ("fp32", "fp16"):
+        title = f"a seeded network of the same shape, {seeded}, against ONNX Runtime on the CPU"
+        reports.append(_apart(say, _check_seeded, title, seeded, config, ends))
+    return reports
+
+
+def _apart(
+    say: Say, check: Callable[..., dict[str, Any]], title: str, precision: str, *arguments: Any
+) -> dict[str, Any]:
+    """One check in a process of its own: a library that dies, as TensorRT may, is in the report too."""
+    try:
+        report, lines = in_own_process(
+            _gathered, check, title, precision, *arguments, timeout_s=PLANS_S
+        )
+    except Died as exc:
+        return _failed(title, precision, exc, say)
+    for line in lines:
+        say(line)
+    return report
+
+
+def _gathered(
+    check: Callable[..., dict[str, Any]], *arguments: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """What the check reports, and the lines that it says."""
+    lines: list[str] = []
+    return check(*arguments, lines.append), lines
+
+
+def _check_bundle(
+    title: str, precision: str, folder: Path, layers: bool, say: Say
+) -> dict[str, Any]:
+    bundle = Bundle.open(folder)
     try:
         with open_engine(bundle, "trt") as engine:
             engine.prepare(faces=[1])
@@ -86,9 +118,8 @@ def _check_bundle(bundle: Bundle, say: Callable[[str], None], layers: bool) -> d
 
 
 def _check_seeded(
-    config: VitConfig, precision: Precision, ends: tuple[int, ...], say: Callable[[str], None]
+    title: str, precision: Precision, config: VitConfig, ends: tuple[int, ...], say: Say
 ) -> dict[str, Any]:
-    title = f"a seeded network of the same shape, {precision}, against ONNX Runtime on the CPU"
     try:
         from edge_fiqa.build.builder import build_bundle
     except ImportError as exc:
@@ -138,7 +169,7 @@ def _report(
     differences: list[float],
     bundle: Bundle,
     costs: Costs,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Any]:
     limit = TOLERANCE[precision]
     right = max(differences) <= limit  # False for NaN as well
@@ -183,8 +214,6 @@ def _exit_rows(differences: list[float], bundle: Bundle, costs: Costs) -> list[d
     return rows
 
 
-def _failed(
-    title: str, precision: str, error: Exception, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _failed(title: str, precision: str, error: Exception, say: Say) -> dict[str, Any]:
     say(f"\n{title}: FAILED: {error}")
     return {"what": title, "precision": precision, "right": False, "error": str(error)}

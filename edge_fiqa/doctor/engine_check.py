@@ -14,13 +14,13 @@ import numpy as np
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import GOLDEN_FACES
 from edge_fiqa.doctor.device_check import TOLERANCE
-from edge_fiqa.doctor.own_process import Died, in_own_process
+from edge_fiqa.doctor.own_process import PLANS_S, Died, in_own_process
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 
-TIMEOUT_S = {"trt": 3600.0}
-"""Seconds, where it is not 600: TensorRT may have to build plans."""
+TIMEOUT_S = {"trt": PLANS_S, "rtx": PLANS_S}
+"""Seconds, where it is not 600."""
 
 
 @dataclass(frozen=True)

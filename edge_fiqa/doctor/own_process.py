@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
+PLANS_S = 3600.0  # for a process in which TensorRT may have to build plans
 
 
 class Died(Exception):

@@ -13,6 +13,8 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   is filled up. Where it would stay the same, compaction saves nothing.
 - `prepare(segments, faces)` does what takes long before the first face: those segments (None: all)
   for batches of those many faces (None: of any) are built and loaded. `run` needs no preparation.
+- `release(segments)` frees the memory of segments that are not needed for now, with tokens that they
+  gave out. A backend may do nothing; one that does loads them again when they next run.
 - 1 <= N <= max_batch, and rows to keep are among the N; anything else is a ConfigError. Failures
   inside a backend are EngineFailed.
 - One thread at a time, in the process that opened it. Whoever runs several segments for one result
@@ -74,6 +76,8 @@ class Engine(Protocol):
     def prepare(
         self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
     ) -> None: ...
+
+    def release(self, segments: Iterable[Segment]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -151,6 +155,9 @@ class EngineBase:
         self, segments: Iterable[Segment] | None = None, faces: Iterable[int] | None = None
     ) -> None:
         """Nothing: most backends load a segment in tens of milliseconds when it first runs."""
+
+    def release(self, segments: Iterable[Segment]) -> None:
+        """Nothing: on most backends segments share their weights, or take long to load."""
 
     def close(self) -> None:
         """Free what the backend holds, once a thread that uses it is done. Safe to call twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,14 @@ class OnnxRuntime(EngineBase):
         rows = self.rows_in(tokens, rows)
         kept = np.ascontiguousarray(tokens.buffer.numpy()[rows])
         return Tokens(len(rows), tokens.block, ort.OrtValue.ortvalue_from_numpy(kept))
+
+    @in_turn
+    def release(self, segments: Iterable[Segment]) -> None:
+        for segment in segments:
+            self._sessions.pop(segment, None)
+            for key in [key for key in self._outputs if key[0] == segment]:
+                self.lend(key)  # tokens that lie there are gone
+                del self._outputs[key]
 
     def close(self) -> None:
         if self.turn.end():

@@ -13,6 +13,7 @@ import io
 import os
 import sys
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ class OpenVINO(EngineBase):
 
     def computed(self, faces: int) -> int:
         return bucket_for(faces, MAX_BATCH)
+
+    @in_turn
+    def release(self, segments: Iterable[Segment]) -> None:
+        chosen = set(segments)
+        for key in [key for key in self._requests if key[0] in chosen]:
+            self.lend(key)  # tokens that lie there are gone
+            del self._requests[key]
+            self._sources.pop(key, None)
+            self._outputs.pop(key, None)
 
     def close(self) -> None:
         if self.turn.end():

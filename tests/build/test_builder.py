@@ -74,7 +74,7 @@ def test_a_failure_on_the_way_leaves_everything_as_it_was(checkpoint, tmp_path, 
     target, recipe = tmp_path / "b", BuildRecipe(backend="ort")
     build_bundle(checkpoint, target, recipe, name="old")
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(build, "measured_costs", fail)

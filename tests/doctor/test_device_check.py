@@ -26,6 +26,7 @@ def orin(engine_tests, monkeypatch, tmp_path):
     world = fakes.install(monkeypatch, fakes.World(integrated=True), api)
     graph = sys.modules["edge_fiqa.engines.trt.graphs"]
     monkeypatch.setattr(checks, "driver_found", graph.driver_found)
+    engine_tests.fakes_in_children(monkeypatch, tmp_path)
     return world
 
 
@@ -170,6 +171,22 @@ def test_wrong_scores_are_called_wrong(orin, bundle, tmp_path):
     assert checked["ready"] is False
     assert checked["engines"][0]["right"] is False
     assert any("WRONG" in line for line in said)
+
+
+def test_a_library_that_dies_is_in_the_report(orin, engine_tests, bundle, tmp_path, monkeypatch):
+    """As TensorRT does where it meets a driver that it does not expect."""
+    dies = """
+import signal
+sys.modules["tensorrt"].Runtime = lambda log: signal.raise_signal(signal.SIGSEGV)
+"""
+    (tmp_path / "dying").mkdir()
+    engine_tests.fakes_in_children(monkeypatch, tmp_path / "dying", dies)
+    said = []
+    checked = device.examine(bundle, ORIN, said.append, tmp_path)
+    assert checked["ready"] is False
+    assert [engine["error"] for engine in checked["engines"]] == ["died of SIGSEGV"] * 3
+    assert any("golden scores: FAILED: died of SIGSEGV" in line for line in said)
+    json.dumps(checked)
 
 
 def test_the_command_without_a_device(capsys, bundle, tmp_path):

@@ -157,12 +157,16 @@ fakes.install(Forever, world, extract.load("10.3"))
 
 @pytest.fixture
 def children(monkeypatch, tmp_path):
-    """Child processes have the same fakes."""
+    fakes_in_children(monkeypatch, tmp_path)
+
+
+def fakes_in_children(monkeypatch, tmp_path, more=""):
+    """Child processes have the same fakes. more: what they run beside."""
     text = SITE.format(
         fakes=str(HERE / "fakes/__init__.py"), extract=str(HERE / "trt_api/extract.py")
     )
     (tmp_path / "site").mkdir()
-    (tmp_path / "site/sitecustomize.py").write_text(text, encoding="utf-8")
+    (tmp_path / "site/sitecustomize.py").write_text(text + more, encoding="utf-8")
     path = [str(tmp_path / "site"), str(HERE.parents[1])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 

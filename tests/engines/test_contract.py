@@ -13,7 +13,7 @@ from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.base import bucket_for
 from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.engines.ort import OnnxRuntime
-from edge_fiqa.errors import BackendMissing, BundleError, ConfigError
+from edge_fiqa.errors import BackendMissing, BundleError, ConfigError, EngineFailed
 from edge_fiqa.exits.route import route_to
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.model.torch_model import load_vit
@@ -191,6 +191,30 @@ def test_preparing_changes_no_score(engine, images, reference):
     engine.prepare([], [])
     scores, _ = run_route(engine, images[:3], 4, True)
     np.testing.assert_allclose(scores, reference[:3], atol=ATOL["fp32"])
+
+
+def test_what_was_released_runs_again(engine, images, reference):
+    first, *_, last = route_to(engine.segments, engine.config.depth, in_steps=True)
+    before, scores = engine.run(first, images)
+    engine.release(engine.segments)
+    with contextlib.suppress(
+        EngineFailed
+    ):  # a backend that frees them says so; another still has them
+        engine.run(next(s for s in engine.segments if s.first == first.last + 1), before)
+    engine.release([last])  # it was not loaded
+    np.testing.assert_array_equal(engine.run(first, images)[1], scores)
+    np.testing.assert_allclose(
+        all_exits(engine, images), reference[: len(images)], atol=ATOL["fp32"]
+    )
+
+
+def test_tokens_of_a_released_segment_are_gone(bundle, faces):
+    for backend in ("ov", "ort"):
+        with open_or_skip(bundle, backend, threads=1) as engine:
+            tokens, _ = engine.run(Segment(1, 1), faces[:2])
+            engine.release([Segment(1, 1)])
+            with pytest.raises(EngineFailed, match="overwritten"):
+                engine.run(Segment(2, 2), tokens)
 
 
 def test_a_view_of_the_images_is_fine(engine, images, reference):

@@ -95,6 +95,32 @@ def test_energy_is_that_of_one_run(engine, clock, monkeypatch):
         assert cost.mj == pytest.approx(cost.ms)  # 1 W for so many ms
 
 
+def test_whole_routes_are_in_memory_one_at_a_time(engine, monkeypatch):
+    engine.segments |= {Segment(1, 2), Segment(1, 2, tail=True)}
+    for name in ("body-01-02", "tail-01-02"):
+        monkeypatch.setitem(DURATION_MS, name, 10.0)
+    loaded, most = set(), []
+
+    def run(segment, faces):
+        loaded.add(segment)
+        most.append({s for s in loaded if s.first == 1 and s != Segment(1, 1)})
+        assert not (most[-1] and Segment(2, 2) in loaded), "steps and a route at once"
+
+    monkeypatch.setattr(engine, "on_run", run)
+    monkeypatch.setattr(engine, "release", loaded.difference_update)
+    costs = measure_costs(engine, repeats=2, warm_up=1, release=True)
+    assert {Segment(c.first, c.last, c.tail) for c in costs} == engine.segments
+    assert {frozenset(routes) for routes in most} == {
+        frozenset(),
+        *(frozenset([s]) for s in engine.segments if s.first == 1 and s != Segment(1, 1)),
+    }
+
+
+def test_an_engine_that_goes_on_keeps_what_it_loaded(engine, monkeypatch):
+    monkeypatch.setattr(engine, "release", lambda segments: pytest.fail("it scores faces next"))
+    measure_costs(engine, repeats=1)
+
+
 def test_a_cost_table_of_now(engine):
     table = cost_table(engine, repeats=5)
     assert table.ms[Segment(2, 2, tail=True)] == DURATION_MS["tail-02-02"]

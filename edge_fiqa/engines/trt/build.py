@@ -14,6 +14,7 @@ from msgspec import Struct
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines.trt.api import Log, logger, need
 from edge_fiqa.engines.trt.build_monitor import BuildMonitor, OnProgress, native_monitor
+from edge_fiqa.engines.trt.graph_form import fused_graph
 from edge_fiqa.errors import EngineFailed, one_line
 from edge_fiqa.kept import kept_or_none, write_kept
 
@@ -96,8 +97,10 @@ def _parsed(builder: Any, onnx: str, log: Log) -> tuple[Any, Any]:
     network = need(log, "cannot make a network", builder.create_network, typed)
     parser = need(log, "cannot make a parser", module.OnnxParser, network, log.native)
     log.clear()
-    # By path: the large constants lie beside the graph, in weights.bin.
-    if not parser.parse_from_file(onnx):
+    # With its path: the large constants lie beside the graph, in weights.bin.
+    graph = fused_graph(onnx)
+    parsed = parser.parse_from_file(onnx) if graph is None else parser.parse(graph, onnx)
+    if not parsed:
         raise EngineFailed(f"{log.api} cannot parse {onnx}: {_parser_errors(parser, log)}")
     if network.get_input(0) is None:  # an empty file is a valid graph without anything
         log.clear()

@@ -30,6 +30,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import PLAN_OPTIONS, WEIGHTS
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines import machine
+from edge_fiqa.engines.trt.graph_form import AS_WRITTEN, FUSED, form_here
 from edge_fiqa.errors import BundleError, EngineFailed
 from edge_fiqa.files import cache_folder, not_writable, write_whole
 from edge_fiqa.kept import OTHERS_CANNOT_WRITE, distrusted
@@ -65,6 +66,7 @@ class PlanManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     segment: str
     batch: int
     onnx: str  # SHA-256 of graph and weights
+    form: str = AS_WRITTEN  # of the graph, see graph_form
     target: Target
     options: PlanOptions
     sha256: str  # of the plan
@@ -160,6 +162,7 @@ class PlanStore:
             segment=segment.name,
             batch=batch,
             onnx=self.onnx(segment),
+            form=form_here(),
             target=self.target,
             options=self._built_with(),
             sha256=hashlib.sha256(data).hexdigest(),
@@ -211,6 +214,8 @@ class PlanStore:
             return f"it is the plan of {manifest.segment} for batch {manifest.batch}", None
         if manifest.onnx != self.onnx(segment):
             return "it was built from another model", None
+        if manifest.form != FUSED and self._can_do_better():
+            return "it was built from a graph of more kernels", None
         if manifest.options != self._built_with():
             return "it was built with other options", None
         for name in Target.__struct_fields__:
@@ -218,6 +223,12 @@ class PlanStore:
             if built_for != here and not (name == "tensorrt" and self._runs_older(built_for)):
                 return f"it was built for {name} {built_for}, this is {here}", None
         return "", manifest
+
+    def _can_do_better(self) -> bool:
+        """Whether a plan of the graph as written is built again. It is right, so never refused."""
+        options = self.options
+        rebuilds = options.on_mismatch == "rebuild" and not options.version_compatible
+        return rebuilds and form_here() == FUSED
 
     def _built_with(self) -> PlanOptions:
         defaults = PlanOptions()

@@ -45,19 +45,22 @@ def _parts():
 LOCK = threading.Lock()
 
 
-def _parse(path):
+def _parse(path, graph=None):
+    """graph: the bytes that stand for the file, of which then only the place counts."""
     real, logger, builder = _parts()
     network = builder.create_network(1 << int(real.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = real.OnnxParser(network, logger)
+    if graph is not None:
+        return parser.parse(graph, str(path)), network, parser
     return parser.parse_from_file(str(path)), network, parser
 
 
-def parsed(path):
+def parsed(path, graph=None):
     """(taken, [(desc, node, name, operator)], errors in the log) of the real parser."""
     with LOCK:
         _, logger, _ = _parts()
         logger.errors.clear()
-        taken, _, parser = _parse(path)
+        taken, _, parser = _parse(path, graph)
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         rows = [(e.desc(), e.node(), e.node_name(), e.node_operator()) for e in errors]
         return taken, rows, list(logger.errors)
@@ -66,23 +69,23 @@ def parsed(path):
 VERDICTS = {}
 
 
-def refused(path, shapes, workspace):
+def refused(path, graph, shapes, workspace):
     """Errors of the real builder, [] where it builds a plan. The same question is asked once.
 
     shapes: (min, opt, max) of the one input. workspace: bytes, or None.
     """
     weights = Path(path).with_name("weights.bin")
-    content = [p.read_bytes() for p in (Path(path), weights) if p.exists()]
-    key = (*(hashlib.sha256(data).digest() for data in content), shapes, workspace)
+    content = [graph, *(p.read_bytes() for p in (Path(path), weights) if p.exists())]
+    key = (*(hashlib.sha256(data or b"").digest() for data in content), shapes, workspace)
     if key not in VERDICTS:
         with LOCK:
-            VERDICTS[key] = _refused(path, shapes, workspace)
+            VERDICTS[key] = _refused(path, graph, shapes, workspace)
     return VERDICTS[key]
 
 
-def _refused(path, shapes, workspace):
+def _refused(path, graph, shapes, workspace):
     real, logger, builder = _parts()
-    _, network, parser = _parse(path)
+    _, network, parser = _parse(path, graph)
     config = builder.create_builder_config()
     if workspace is not None:
         config.set_memory_pool_limit(real.MemoryPoolType.WORKSPACE, workspace)

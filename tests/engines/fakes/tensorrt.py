@@ -29,23 +29,32 @@ CANCELLED = (
 TYPES = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorProto.FLOAT: "FLOAT"}
 
 
-def judged(path):
+def loaded(path, graph=None):
+    """The model with its large constants, which lie beside the file."""
+    if graph is None:
+        return onnx.load(path)
+    model = onnx.ModelProto.FromString(graph)
+    onnx.load_external_data_for_model(model, str(Path(path).parent))
+    return model
+
+
+def judged(path, graph=None):
     """(taken, [(desc, node, name, operator)], what the log says) of a parser that reads this file."""
     if nvidia.library() is not None:
-        return nvidia.parsed(path)
+        return nvidia.parsed(path, graph)
     try:
-        onnx.load(path)
+        loaded(path, graph)
     except Exception as exc:
         desc = f"Assertion failed: model->ParseFromCodedStream(&codedInput): {exc}"
         return False, [(desc, -1, "", "")], [f"(deserializeOnnxModel): {desc}"]
     return True, [], []
 
 
-def verdict(path, shapes, config):
+def verdict(path, graph, shapes, config):
     """Errors of a real builder, of which there are none for what it does not know."""
     if nvidia.library() is None or "VERSION_COMPATIBLE" in config._flags:
         return []
-    return nvidia.refused(path, shapes, config._workspace)
+    return nvidia.refused(path, graph, shapes, config._workspace)
 
 
 def make_tensorrt(api, world):
@@ -122,7 +131,8 @@ def make_tensorrt(api, world):
 
     class INetworkDefinition:
         def __init__(self, log):
-            self._log, self._model, self._path, self._inputs = log, None, None, []
+            self._log, self._model, self._inputs = log, None, []
+            self._path = self._graph = None
 
         def get_input(self, index):
             if not 0 <= index < len(self._inputs):
@@ -152,19 +162,25 @@ def make_tensorrt(api, world):
             self._network, self._logger, self._errors = network, logger, []
 
         def parse_from_file(self, model):
-            taken, errors, logged = judged(model)
+            return self._read(model, None)
+
+        def parse(self, model, path=None):
+            return self._read(path, bytes(model))
+
+        def _read(self, path, graph):
+            taken, errors, logged = judged(path, graph)
             self._errors += errors
             for text in logged:
                 say(self._logger, text)
             if not taken:
                 return False
-            loaded = onnx.load(model)  # large constants lie beside it
-            for reason in refusals(loaded):  # of parsers before the one that is installed
+            model = loaded(path, graph)
+            for reason in refusals(model):  # of parsers before the one that is installed
                 self._errors.append(("false", 0, "n", reason))
                 say(self._logger, "ModelImporter.cpp:142: --- Begin node ---\nNode name: n")
                 say(self._logger, "ModelImporter.cpp:143: --- End node ---")
-            self._network._model, self._network._path = loaded, model
-            self._network._inputs += [kinds["ITensor"](value) for value in loaded.graph.input]
+            self._network._model, self._network._path, self._network._graph = model, path, graph
+            self._network._inputs += [kinds["ITensor"](value) for value in model.graph.input]
             return not self._errors
 
         @property
@@ -267,7 +283,7 @@ def make_tensorrt(api, world):
             if not self._phases(config):
                 say(self._log, CANCELLED)
                 return None
-            for text in verdict(network._path, shapes, config):
+            for text in verdict(network._path, network._graph, shapes, config):
                 say(self._log, text)
                 return None
             low, high = shapes[0][0], shapes[2][0]

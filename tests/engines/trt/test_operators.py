@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.model.fuse import fuse
 from edge_fiqa.types import FaceSet
 from tests.engines.conftest import fakes
 
@@ -28,12 +29,14 @@ def models(request, weights, tmp_path):
     faces = FaceSet(synthetic_faces(3), ("a", "b", "c"), "noise")
     recipe = BuildRecipe(backend="ov", precision=request.param, accept_imprecise=True)
     bundle = build_bundle(weights, tmp_path / "b", recipe, faces=faces, heads=2)
-    return {s: onnx.load(str(bundle.file_of(s))) for s in sorted(bundle.segments)}
+    written = {s.name: onnx.load(str(bundle.file_of(s))) for s in sorted(bundle.segments)}
+    fused = {f"{s.name} fused": fuse(onnx.load(str(bundle.file_of(s)))) for s in bundle.segments}
+    return written | fused
 
 
 def test_the_parsers_take_every_segment(models):
     for segment, model in models.items():
-        assert fakes.refusals(model) == [], segment.name
+        assert fakes.refusals(model) == [], segment
         kinds = fakes.operators.element_types(model)
         for node in model.graph.node:
             assert {*node.input, *node.output} - {""} <= kinds.keys(), node.name  # none unchecked
@@ -43,10 +46,10 @@ def test_the_parsers_take_every_segment(models):
 
 def test_bytes_come_in_and_are_cast_and_nothing_else(models):
     """TensorRT: a UINT8 network input, and only a cast to float behind it."""
-    for segment, model in models.items():
+    for model in models.values():
         (entry,) = model.graph.input
         kind = entry.type.tensor_type.elem_type
-        assert kind == (TensorProto.UINT8 if segment.first == 1 else TensorProto.FLOAT)
+        assert kind == (TensorProto.UINT8 if entry.name == "image" else TensorProto.FLOAT)
         readers = [node for node in model.graph.node if entry.name in node.input]
         if kind == TensorProto.UINT8:
             assert [node.op_type for node in readers] == ["Cast"]

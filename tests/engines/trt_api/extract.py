@@ -28,7 +28,7 @@ USED = {
     "ITensor": "shape name",
     "ITimingCache": "serialize",
     "IHostMemory": "nbytes",
-    "OnnxParser": "__init__ parse_from_file num_errors get_error",
+    "OnnxParser": "__init__ parse parse_from_file num_errors get_error",
     "ParserError": "desc node node_name node_operator",
     "Runtime": "__init__ deserialize_cuda_engine load_runtime engine_host_code_allowed",
     "ICudaEngine": (
