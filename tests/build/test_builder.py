@@ -24,8 +24,6 @@ def test_parity_and_costs_are_measured(bundle, face_set):
     assert len(manifest.costs.segments) == 11
     assert all(row.ms > 0 for row in manifest.costs.segments)
     assert np.array(manifest.golden).shape == (2, 4)
-    ms = {(s.first, s.last, s.tail): s.ms for s in manifest.costs.segments}
-    assert ms[1, 4, True] > ms[2, 2, True]
 
 
 def test_a_calibration_only_from_enough_real_faces(bundle, checkpoint, face_set, tmp_path):

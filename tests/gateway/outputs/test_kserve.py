@@ -139,10 +139,10 @@ def post(path, body, **headers):
 @pytest.mark.parametrize(
     ("body", "encoding", "status", "says"),
     [
-        (gzip.compress(bytes(3_000_000)), "gzip", 413, "decompressed"),
+        (gzip.compress(bytes(3_000_000), mtime=0), "gzip", 413, "decompressed"),
         (zlib.compress(bytes(3_000_000)), "deflate", 413, "decompressed"),
         (b"no gzip", "gzip", 400, "not gzip"),
-        (gzip.compress(b"{}")[:-4], "gzip", 400, "as a whole"),
+        (gzip.compress(b"{}", mtime=0)[:-4], "gzip", 400, "as a whole"),
         (b"{}", "br", 415, "gzip or deflate"),
     ],
 )
