@@ -63,7 +63,7 @@ gates: $(VENV)/dev.ok  ## measure what the shipped models' gates mean: make gate
 	test -n "$(DATA)"
 	rm -rf $(USES) && $(BIN)/python calibration/uses.py $(DATA)/splits/calibration.csv $(DATA) $(USES) \
 	  --pairs $(DATA)/pairs/*_gen_calibration.csv
-	sed 's#DATA#$(abspath $(DATA))#' calibration/recipes/recogniser.yaml > build/recogniser.yaml
+	sed 's#DATA#$(abspath $(DATA))#' calibration/recogniser.yaml > build/recogniser.yaml
 	for model in $(MODELS); do \
 	  $(BIN)/python -m edge_fiqa calibrate --bundle $(SHIPPED)/$$model-int8 --keep calibration/default/$$model.json \
 	    --use portrait=$(USES)/portrait --use "access control=$(USES)/access control" \

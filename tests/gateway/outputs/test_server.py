@@ -99,7 +99,7 @@ def test_tls_and_token(certificate, monkeypatch):
 
 
 def test_a_client_that_never_finishes_is_dropped(monkeypatch):
-    monkeypatch.setattr("edge_fiqa.gateway.outputs.http.BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("edge_fiqa.gateway.outputs.upload_limiter.BODY_TIMEOUT_S", 0.2)
     server = serve(FakeView(), HttpConfig(port=0), [])
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as slow:
