@@ -62,12 +62,12 @@ def test_one_mixture_in_ten_is_no_degradation_at_all(monkeypatch):
     for name in DEGRADATIONS:
         monkeypatch.setitem(DEGRADATIONS, name, lambda x, _, name=name: applied.append(name) or x)
     counts = np.zeros(4)
-    for seed in range(2000):
+    for seed in range(800):
         applied.clear()
         strengths = random_mixture(FACE, seed).strengths
         assert [name for name, s in zip(DEGRADATIONS, strengths, strict=True) if s] == applied
         counts[len(applied)] += 1
-    np.testing.assert_allclose(counts / 2000, [0.1, 0.3, 0.3, 0.3], atol=0.03)
+    np.testing.assert_allclose(counts / 800, [0.1, 0.3, 0.3, 0.3], atol=0.05)
 
 
 def test_without_degradations_a_border_and_missing_colour_remain():
