@@ -10,10 +10,10 @@ cross a face.
 """
 
 import argparse
+import http.client
 import json
 import re
 import tempfile
-import urllib.error
 import urllib.request
 from typing import Any
 
@@ -78,7 +78,7 @@ class FrigateFaces:
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return bytes(answer.read())
-        except (urllib.error.URLError, TimeoutError) as exc:
+        except (OSError, http.client.HTTPException) as exc:
             print(f"{path}: {exc}", flush=True)
             return None
 

@@ -30,7 +30,9 @@ def gate_for_reject_rate(use: KindOfUse, rate: float) -> int:
 
 
 def gate_for_fnmr(use: KindOfUse, fnmr: float) -> int:
-    """The lowest gate at which mated pairs that pass fail to match at most at this rate.
+    """The lowest gate from which on mated pairs that pass fail to match at most at this rate.
+
+    A rate rises by chance where few pairs are left: a gate counts only if no higher one is above it.
 
     Raises ConfigError if no gate that leaves LEAST_PAIRS pairs reaches it, or no pairs are known.
     """
@@ -41,11 +43,13 @@ def gate_for_fnmr(use: KindOfUse, fnmr: float) -> int:
             f"no pairs of {use.name} faces are known; give edge-fiqa calibrate --pairs, --recogniser"
         )
     rates = use.errors.fnmr.rate
-    for gate, rate in enumerate(rates):
-        if rate is not None and rate <= fnmr + ROUNDING:
-            return gate
-    best = min((rate for rate in rates if rate is not None), default=1.0)
+    known = [(gate, rate) for gate, rate in enumerate(rates) if rate is not None]
+    too_high = max((gate for gate, rate in known if rate > fnmr + ROUNDING), default=-1)
+    reached = [gate for gate, _ in known if gate > too_high]
+    if reached:
+        return reached[0]
+    best = min((rate for _, rate in known), default=1.0)
     raise ConfigError(
-        f"no gate brings the FNMR to {fnmr:g}: the best of {use.errors.pairs[0]} pairs is {best:.4f}; "
-        "ask for less, or accept a higher FMR"
+        f"no gate brings the FNMR to {fnmr:g} and keeps it there: the best of {use.errors.pairs[0]} "
+        f"pairs is {best:.4f}; ask for less, or accept a higher FMR"
     )

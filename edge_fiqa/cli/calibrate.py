@@ -21,7 +21,7 @@ from edge_fiqa.calibration.scale import Scale, ScaleForm, Sigmoid
 from edge_fiqa.cli.calibration_report import problems_of, report
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.gate_faces import KnownPairs, ScoredUse, gate_table, parse_use
-from edge_fiqa.cli.gate_report import table_lines
+from edge_fiqa.cli.gate_report import fnmr_line, share_line, table_lines
 from edge_fiqa.cli.options import add_engine_arguments
 from edge_fiqa.cli.printing import say
 from edge_fiqa.config import CalibrationRecipe, load_recipe
@@ -154,9 +154,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument("--fmr", type=float, default=1e-3, help="of the recogniser (0.001)")
     gate = parser.add_argument_group("the gate, stored as the default of scoring (one of these)")
     gate.add_argument("--gate", type=int, metavar="Q", help="accept quality >= Q")
-    gate.add_argument("--reject-rate", type=float, metavar="R", help="lose at most this share")
     gate.add_argument(
-        "--fnmr", type=float, help="of pairs that pass; needs --pairs and --recogniser"
+        "--reject-rate", type=float, metavar="R", help="lose at most this share (of the last --use)"
+    )
+    gate.add_argument(
+        "--fnmr",
+        type=float,
+        help="of pairs that pass (of the last --use); needs --pairs and --recogniser",
     )
 
 
@@ -173,13 +177,18 @@ def run(options: argparse.Namespace) -> int:
     scored, uses = _scored_faces(bundle, request)
     calibration = _fitted_or_kept(request, bundle, scored, fusions)
     table = gate_table(calibration, fusion, uses, request.known)
-    gate = _gate(request, calibration.gate, table.uses[0])
+    judged = table.uses[-1]  # of several, the first is what was enrolled
+    gate = _gate(request, calibration.gate, judged)
     calibration = msgspec.structs.replace(calibration, gate=gate, gate_table=table)
     _write(calibration, request.outputs)
     if request.keep is None:
         held_out = scored.trail[~fitted_on(scored.trail, scored.faces.groups, request.recipe.seed)]
         say("\n".join(report(calibration, bundle, fusion, held_out)), "")
     say("\n".join(table_lines(calibration.model, table)))
+    if gate is not None and request.fnmr is not None:
+        say("\n" + fnmr_line(judged, gate, request.fnmr))
+    elif gate is not None and request.recipe.reject_rate is not None:
+        say("\n" + share_line(judged, gate))
     say(f"\nwritten to {', '.join(map(str, request.outputs))}; use it with --calibration")
     if request.keep is not None:
         return 0
@@ -280,7 +289,7 @@ def _fitted_or_kept(
 
 
 def _gate(request: CalibrateRequest, kept: int | None, use: KindOfUse) -> int | None:
-    """The gate to store. kept: of the calibration that is kept. use: FACES, or the first --use."""
+    """The gate to store. kept: of the calibration that is kept. use: FACES, or the last --use."""
     if request.recipe.reject_rate is not None:
         return gate_for_reject_rate(use, request.recipe.reject_rate)
     if request.fnmr is not None:

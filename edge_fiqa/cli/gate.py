@@ -27,7 +27,6 @@ from edge_fiqa.policies.gate import check_gate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("gate", type=int, nargs="?", metavar="Q", help="say what this one means")
     parser.add_argument(
         "--bundle", default="nano", metavar="DIR", help="or a shipped model: nano (default), small"
     )
@@ -36,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--use", metavar="NAME", help="only this kind of use")
     wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument("gate", type=int, nargs="?", metavar="Q", help="say what this one means")
     wanted.add_argument(
         "--accept", type=float, metavar="SHARE", help="the highest gate that so many faces pass"
     )
@@ -51,6 +51,10 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(how_to_get(calibration))
     table = _only(calibration.gate_table, options.use)
     if any(value is not None for value in (options.gate, options.accept, options.fnmr)):
+        if options.format == "markdown":
+            raise ConfigError(
+                "--format markdown is for the whole table, without Q, --accept, --fnmr"
+            )
         say(*_answers(table, options))
     elif options.format == "json":
         say(msgspec.json.encode(table).decode())
@@ -79,6 +83,8 @@ def _answers(table: GateTable, options: argparse.Namespace) -> list[str]:
     if not answers:
         raise ConfigError("; ".join(refusals))
     if options.format == "json":
+        for refusal in refusals:
+            say(f"edge-fiqa gate: {refusal}", error=True)
         return [json.dumps(answers)]
     return [meaning(table, options.gate)] if options.gate is not None else [*lines, *refusals]
 

@@ -84,13 +84,15 @@ def _errors_of_uses(
             errors.append(None)
             continue
         similarity = (embeddings[0][rows[:, 0]] * embedding[rows[:, 1]]).sum(axis=1)
+        # What has no embedding matches nobody; as NaN it would be the highest of all impostors.
+        similarity = np.where(np.isnan(similarity), -np.inf, similarity)
         same = mated == 1
         threshold = threshold_at_fmr(similarity[~same], known.fmr)
         pair_quality = np.minimum(qualities[0][rows[:, 0]], quality[rows[:, 1]])
         errors.append(
             remaining_errors(
                 pair_quality[same],
-                ~(similarity[same] >= threshold),  # what has no embedding matches nobody
+                similarity[same] < threshold,
                 [uses[0].faces.groups[row] for row in rows[same, 0]],
                 recogniser=recogniser.path.stem,
                 fmr=known.fmr,

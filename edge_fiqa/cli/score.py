@@ -259,7 +259,7 @@ def _say_gate(request: ScoreRequest, scorer: Scorer) -> None:
     table = scorer.calibration.gate_table
     shown_as_table = request.output.path is None and request.output.form == "table"
     if shown_as_table and table is not None and table.rule == rule_name(request.fusion):
-        _say(meaning(table, scorer.gate))
+        _say(f"{meaning(table, scorer.gate)} (measured at full depth)")
 
 
 def _say_findings(scorers: Sequence[Scorer], audit: Audit | None) -> None:

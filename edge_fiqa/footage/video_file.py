@@ -53,7 +53,7 @@ class VideoFile:
         self.last_s = 0.0
         self._times = FrameTimes(self.clock)
         self._video = self._open()
-        self.stated_s = _stated_duration(self._video)
+        self.stated_s = _stated_duration(self._video, path)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """The frames to search. One that is damaged is passed over."""
@@ -152,6 +152,9 @@ def _check_file(path: Path, name: str) -> None:
         raise ConfigError(f"{name}: the file is empty")
 
 
-def _stated_duration(video: Any) -> float | None:
+def _stated_duration(video: Any, path: Path) -> float | None:
+    """Of a Matroska file nothing: it counts from 0, and frames that kept a recorder's stamps do not."""
+    if path.suffix.lower() in (".mkv", ".webm"):
+        return None
     frames, fps = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
     return float(frames / fps) if frames > 0 and fps > 0 else None

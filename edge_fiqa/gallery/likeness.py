@@ -54,7 +54,7 @@ def same_person_threshold(embeddings: Sequence[Array]) -> Threshold:
     persons so mixed up that the value says nothing.
     """
     pairs = [
-        (embeddings[i] @ embeddings[j].T).ravel()
+        _of_two_persons(embeddings[i] @ embeddings[j].T)
         for i in range(len(embeddings))
         for j in range(i)
         if len(embeddings[i]) and len(embeddings[j])
@@ -68,6 +68,14 @@ def same_person_threshold(embeddings: Sequence[Array]) -> Threshold:
     if value > HIGHEST:
         return Threshold(SAME_PERSON, "a usual value, since persons of this gallery are mixed up")
     return Threshold(value, f"FMR {FMR:g} over {len(similarity)} pairs of this gallery")
+
+
+def _of_two_persons(similarity: Array) -> Array:
+    """(N, M) cosines of two folders -> those of pictures that do not look like most of the other one:
+    a misfiled picture, or a person in two folders, would raise the threshold for everybody."""
+    rows = np.median(similarity, axis=1) < SAME_PERSON
+    columns = np.median(similarity, axis=0) < SAME_PERSON
+    return similarity[rows][:, columns].ravel()
 
 
 def main_person(embeddings: Array, quality: Sequence[float], threshold: float) -> Rows:

@@ -68,7 +68,11 @@ def _move(picture: Path, folder: Path) -> Path:
             _place(picture, place)
         except FileExistsError:
             continue
-        picture.unlink()
+        try:
+            picture.unlink()
+        except OSError:  # of a read-only file system: no second copy of a face that no list names
+            place.unlink()
+            raise
         return place
     raise FileExistsError(errno.EEXIST, "all names for it are taken", str(folder))
 

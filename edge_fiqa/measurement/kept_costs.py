@@ -2,9 +2,10 @@
 
     <cache>/edge_fiqa/costs/<digest>.json
 
-The digest is of all that the table depends on: processor, backend, its version, threads, and every
-file of the bundle. What changes from hour to hour (load, clocks, temperature) is the live load factor's
-business, as it is with a table that was measured when the bundle was built.
+The digest is of all that the table depends on: processor and device, the processors that this process
+may use, backend, its version, threads, the form of TensorRT's graphs, and every file of the bundle.
+What changes from hour to hour (load, clocks, temperature) is the live load factor's business, as it
+is with a table that was measured when the bundle was built.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 import msgspec
@@ -21,6 +23,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.manifest import SegmentCost
 from edge_fiqa.engines import LIBRARIES, cores
 from edge_fiqa.engines.base import Engine
+from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.files import cache_folder
 from edge_fiqa.kept import kept_or_none, why_not_kept, write_kept
@@ -49,10 +52,25 @@ def _place_of(engine: Engine, bundle: Bundle) -> tuple[Path, str]:
     """Where the table is kept, and what it depends on."""
     version = library_version(engine) if engine.backend in LIBRARIES else ""
     files = sorted(bundle.manifest.files.items())
-    what = (engine.device, engine.backend, version, engine.threads, cores(), __version__, files)
+    place = (str(this_processor()), engine.device, engine.threads, cores(), _allowed())
+    what = (*place, engine.backend, version, __version__, _graph_form(engine.backend), files)
     label = repr(what)
     digest = hashlib.sha256(label.encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return cache_folder("costs") / f"{digest}.json", label
+
+
+def _allowed() -> list[int]:
+    """Numbers of the processors that this process may use: small and big ones differ."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return sorted(affinity(0)) if affinity is not None else []
+
+
+def _graph_form(backend: str) -> str:
+    if backend not in ("trt", "rtx"):
+        return ""
+    from edge_fiqa.engines.trt.graph_form import form_here
+
+    return form_here()
 
 
 @functools.cache

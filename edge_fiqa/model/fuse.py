@@ -81,6 +81,11 @@ def _score_together(graph: _Graph) -> None:
     weight, scale = dots[0].input[1], norms[0].input[1]
     if graph.dims(weight)[0] != graph.dims(scale)[0]:
         return  # a score reads all tokens of its block
+    constants = {
+        (n.input[1], d.input[1], s.input[1]) for n, d, s in zip(norms, dots, sums, strict=True)
+    }
+    if len(constants) > 1:
+        return  # heads of their own
     graph.remove([scores, *(node for chain in chains if chain is not None for node in chain)])
     graph.add("Concat", [norm.input[0] for norm in norms], "exits/tokens", axis=1)
     epsilon = next(a.f for a in norms[0].attribute if a.name == "epsilon")

@@ -66,9 +66,9 @@ class CropFolder:
             path = self.path(record)
             if record.quality.code != "ok" or path in self._seen:
                 continue
-            if path.exists():
+            if _recorded(path) == _identity(record):
                 self.there += 1
-            else:
+            else:  # there is none, or another one: its pixels say which
                 missing.setdefault(record.source, []).append(record)
         lost = []
         for source, wanted in missing.items():
@@ -104,20 +104,45 @@ class KeepsCrops:
 
 
 def _is_of(path: Path, face: FaceCrop, record: Record) -> bool:
-    """Whether a file holds this crop, scored by the same model on the same scale."""
+    """Whether a file holds this crop, scored by the same model on the same scale in the same way."""
     try:
         earlier, pixels = read_crop_record(path), decode(path)
     except (OSError, ImageRefused):
         return False
     if earlier is None or not np.array_equal(pixels, face.crop):
         return False
-    old, new = earlier.quality, record.quality
-    return (old.algorithm, old.calibration) == (new.algorithm, new.calibration)
+    return _way(earlier) == _way(record)
+
+
+def _way(record: Record) -> tuple[object, ...]:
+    """How a face was scored. Its raw score may differ in the last digits from engine to engine."""
+    quality, ended = record.quality, record.exit
+    return (
+        quality.algorithm,
+        quality.calibration,
+        ended.depth,
+        ended.fusion,
+        record.decision.gate,
+    )
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    return (*_way(record), record.source, record.id, record.box, record.quality.raw)
+
+
+def _recorded(path: Path) -> tuple[object, ...] | None:
+    try:
+        earlier = read_crop_record(path)
+    except (OSError, ImageRefused):
+        return None
+    return None if earlier is None else _identity(earlier)
 
 
 def person_by_folder(inputs: Sequence[str]) -> Callable[[Record], str]:
-    """Faces of one folder are one person's; each file directly in an input folder is somebody else."""
-    flat = {Path(name) for name in inputs if Path(name).is_dir()}
+    """Faces of one folder are one person's. Where a single folder is given, each file directly in it
+    is somebody else; several are the persons' own folders."""
+    folders = [Path(name) for name in inputs if Path(name).is_dir()]
+    flat = set(folders) if len(folders) == 1 else set()
 
     def person_of(record: Record) -> str:
         path = path_of(record.source)

@@ -49,7 +49,8 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 def only_longer(schedule: Schedule, state: dict[str, Any]) -> bool:
     """Whether a checkpoint's schedule differs only in when its level rate begins to fall."""
-    own, other = msgspec.to_builtins(schedule), dict(state["schedule"])
+    usual = msgspec.to_builtins(Schedule())  # of settings that an earlier version did not have
+    own, other = msgspec.to_builtins(schedule), {**usual, **state["schedule"]}
     ends = [(s.pop("steps"), s.pop("decay_steps", 0)) for s in (own, other)]
     return own == other and ends[0] != ends[1] and all(decay for _, decay in ends)
 

@@ -259,6 +259,7 @@ class Trainer:
     def _resume(self, path: Path) -> None:
         state = read_checkpoint(path, self.device)
         own = msgspec.to_builtins(self.schedule)
+        usual = msgspec.to_builtins(Schedule())  # of settings that an earlier version did not have
         if (
             only_longer(self.schedule, state)
             and is_falling(state)
@@ -268,7 +269,7 @@ class Trainer:
             state = read_checkpoint(path, self.device)
         continues = only_longer(self.schedule, state) and not is_falling(state)
         in_time = state["step"] <= self.schedule.decay_step
-        if state["schedule"] != own and not (continues and in_time):
+        if {**usual, **state["schedule"]} != own and not (continues and in_time):
             raise CheckpointError(
                 f"{path} is of another schedule; choose another output folder, "
                 "or start a new run from it with `start:`"

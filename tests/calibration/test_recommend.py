@@ -54,6 +54,10 @@ def test_the_lowest_gate_that_is_good_enough():
     assert gate_for_fnmr(use, 0.0) == 30
     assert gate_for_fnmr(use, 0.125) == 20  # 10 of the 80 left
     assert gate_for_fnmr(use, 0.5) == 0
+    once_more = (quality < 10) | ((quality >= 60) & (quality < 70))
+    rates = use_with_pairs(quality, once_more)  # 20 of 100, 10 of 90, and again 10 of 40
+    assert gate_for_fnmr(rates, 0.2) == 63  # 7 of the 37 left; at 62 it is 8 of 38
+    assert gate_for_fnmr(rates, 0.12) == 66  # 4 of 34
     with pytest.raises(ConfigError, match=r"no gate brings the FNMR to 0\.1.*best of 100 pairs"):
         gate_for_fnmr(use_with_pairs(quality, np.ones(100, bool)), 0.1)
     for fnmr in (-0.1, 1.0, float("nan")):

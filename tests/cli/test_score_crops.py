@@ -92,6 +92,31 @@ def test_a_picture_that_changed_keeps_its_old_crop_and_is_named(score, persons, 
     assert "give a new --crops folder" in err
 
 
+@pytest.mark.parametrize("how", [["--top", "6"], ["--per-person", "9"], []])
+def test_another_picture_of_the_same_name_is_not_there_already(
+    score, persons, tmp_path, monkeypatch, how
+):
+    crops, other = tmp_path / "crops", tmp_path / "other/p0"
+    monkeypatch.chdir(persons / "p0")
+    score("0.png", "--crops", crops)
+    before = crops_in(crops)
+    other.mkdir(parents=True)
+    Image.fromarray(synthetic_faces(1, seed=77)[0]).save(other / "0.png")
+    monkeypatch.chdir(other)
+    _, _, err = score("0.png", "--crops", crops, *how)
+    assert crops_in(crops) == before
+    assert "warning: 1 files in" in err
+
+
+@pytest.mark.parametrize("how", [["--top", "6"], []])
+def test_a_record_of_another_depth_is_not_there_already(score, persons, tmp_path, how):
+    crops = tmp_path / "crops"
+    score(persons, "--exit", "2", "--crops", crops)
+    _, _, err = score(persons, "--crops", crops, *how)
+    assert "0 crops written" in err
+    assert "warning: 6 files in" in err
+
+
 def test_resuming_an_output_completes_its_crops(score, persons, tmp_path):
     """The records were there before crops were asked for; nothing is scored or written twice."""
     output, crops = tmp_path / "all.ndjson", tmp_path / "crops"

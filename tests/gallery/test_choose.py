@@ -127,6 +127,25 @@ def test_the_threshold_lets_one_of_a_thousand_pairs_of_a_gallery_through():
     assert "mixed up" in same_person_threshold(mixed).source
 
 
+def test_misfiled_pictures_do_not_raise_the_threshold():
+    """Nor does a person in two folders: their pairs are of one person."""
+    rng = np.random.default_rng(0)
+
+    def faces_of(number):
+        own = np.zeros(64, np.float32)
+        own[number] = 6
+        faces = rng.standard_normal((12, 64)).astype(np.float32) + own
+        return faces / np.linalg.norm(faces, axis=1, keepdims=True)
+
+    persons = [faces_of(number) for number in range(8)]
+    clean = same_person_threshold(persons)
+    assert clean.source.startswith("FMR")
+    twice = [*persons, faces_of(0)]
+    misfiled = [np.concatenate([persons[0], persons[1][:1], persons[2][:1]]), *persons[1:]]
+    for mixed in (twice, misfiled):
+        assert same_person_threshold(mixed).value == pytest.approx(clean.value, abs=0.03)
+
+
 def test_the_main_person_is_the_largest_group():
     rows = np.stack([direction(0, 1), direction(1), direction(1, 0.1), direction(0, 1, 1)])
     assert main_person(rows[[1, 2, 0]], [1, 1, 99], 0.5).tolist() == [0, 1]

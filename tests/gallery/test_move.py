@@ -1,5 +1,6 @@
 """Moving pictures: nothing is overwritten or lost, every move is written down."""
 
+import errno
 import json
 import os
 
@@ -71,6 +72,24 @@ def test_links_and_what_is_gone_stay_with_a_reason(tmp_path):
     assert "a link" in moves.refused[0]
     assert "No such file" in moves.refused[1]
     assert link.is_symlink()
+
+
+def test_a_picture_that_cannot_be_removed_leaves_no_copy(tmp_path, monkeypatch):
+    """Of a read-only file system, from which a picture is copied."""
+    source = picture(tmp_path / "ann/1.jpg", "a")
+    unlink = type(source).unlink
+
+    def read_only(path, **more):
+        if path == source:
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, **more)
+
+    monkeypatch.setattr(type(source), "unlink", read_only)
+    moves = move_pictures([("ann", source)], tmp_path / "out", tmp_path / "log")
+    assert moves.moved == 0
+    assert "Read-only" in moves.refused[0]
+    assert source.read_text() == "a"
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_a_target_that_cannot_be_made_moves_nothing(tmp_path):

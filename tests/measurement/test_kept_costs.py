@@ -54,12 +54,17 @@ def test_a_table_belongs_to_threads_backend_files_and_version(bundle, cache, mea
     monkeypatch.setattr(kept_costs, "library_version", lambda engine: "another")
     assert ms_of(bundle) == 5.0
     assert ms_of(bundle) == 5.0
+    for number, (name, another) in enumerate(
+        (("this_processor", lambda: "another"), ("_allowed", lambda: [5, 7])), start=6
+    ):
+        monkeypatch.setattr(kept_costs, name, another)
+        assert ms_of(bundle, backend="pt") == number
     other = Bundle(bundle.folder, bundle.manifest)
     other.manifest.files["weights.bin"], before = "0" * 64, other.manifest.files["weights.bin"]
     try:
         with open_engine(bundle, "pt", 1) as engine:
             assert kept_cost_table(engine, other).ms
-        assert len(measured) == 6
+        assert len(measured) == 8
     finally:
         other.manifest.files["weights.bin"] = before
 

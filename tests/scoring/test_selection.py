@@ -65,6 +65,8 @@ def test_a_folder_is_a_person_but_files_of_a_flat_folder_are_not(tmp_path):
     for name in ("ann", "bob"):
         (tmp_path / name).mkdir()
     person_of = person_by_folder([str(tmp_path), f"{tmp_path}/bob/1.png"])
+    named = person_by_folder([f"{tmp_path}/ann", f"{tmp_path}/bob"])  # as a shell's * gives them
+    assert len({named(record(f"{tmp_path}/ann/{k}.png")) for k in (1, 2)}) == 1
     ann = [person_of(record(f"{tmp_path}/ann/{k}.png")) for k in (1, 2)]
     flat = [person_of(record(f"{tmp_path}/{k}.png")) for k in (1, 2)]
     assert ann[0] == ann[1]

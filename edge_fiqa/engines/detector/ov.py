@@ -54,13 +54,21 @@ class DetectorOnOpenVINO:
             raise EngineFailed(f"OpenVINO failed on a picture of {width}x{height}: {exc}") from exc
 
 
+SHAPES_KEPT = 64
+"""Prepared forms of a picture or region. OpenVINO would keep a thousand, at 1 to 2 MB each."""
+
+
+def _settings(threads: int) -> dict[str, Any]:
+    return {**one_stream(threads), "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_KEPT}
+
+
 def _compiled(data: bytes, threads: int) -> Any:
     """A model of its own for one thread: two would wait for each other's stream."""
     try:
-        return ov.Core().import_model(_compiled_form(data, threads), "CPU", one_stream(threads))
+        return ov.Core().import_model(_compiled_form(data, threads), "CPU", _settings(threads))
     except RuntimeError as exc:
         log.warning("a kept compiled detector cannot be loaded (%s): it is compiled again", exc)
-        return ov.Core().compile_model(_from_pixels(data), "CPU", one_stream(threads))
+        return ov.Core().compile_model(_from_pixels(data), "CPU", _settings(threads))
 
 
 @functools.lru_cache(maxsize=4)
@@ -73,7 +81,7 @@ def _compiled_form(data: bytes, threads: int) -> bytes:
     if keeps and (kept := kept_or_none(path, label)) is not None:
         return kept
     exported = io.BytesIO()
-    ov.Core().compile_model(_from_pixels(data), "CPU", one_stream(threads)).export_model(exported)
+    ov.Core().compile_model(_from_pixels(data), "CPU", _settings(threads)).export_model(exported)
     if keeps:
         try:
             write_kept(path, exported.getvalue(), label)
@@ -85,7 +93,7 @@ def _compiled_form(data: bytes, threads: int) -> bytes:
 def _label(data: bytes, threads: int) -> str:
     """All that the compiled form depends on."""
     capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    settings = sorted((name, repr(value)) for name, value in one_stream(threads).items())
+    settings = sorted((name, repr(value)) for name, value in _settings(threads).items())
     digest = hashlib.sha256(data).hexdigest()
     return repr((digest, settings, ov.__version__, str(this_processor()), sorted(capabilities)))
 

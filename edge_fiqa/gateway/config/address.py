@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 STREAM = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
-HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*\.?")
 HOSTS = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "tcp"})
 """Schemes whose address names a host."""
 USER_INFO_BYTES = 127

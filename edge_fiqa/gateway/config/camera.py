@@ -70,7 +70,26 @@ class CameraConfig(Section):
             given = ("username", "transport", "ffmpeg")
             for key in (key for key in given if key in self.model_fields_set):
                 raise ValueError(f"{key} is for streams")
+        self._check_decode()
         return self
+
+    def _check_decode(self) -> None:
+        """Raises ValueError for what would be accepted and do nothing."""
+        if "transport" in self.model_fields_set and not self._scheme.startswith("rtsp"):
+            raise ValueError("transport is for rtsp:// addresses")
+        if self.decode == DecodeConfig():
+            return
+        if self.kind in ("webcam", "images"):
+            raise ValueError("decode is for streams and files")
+        for key in ("transport", "ffmpeg"):
+            if key in self.model_fields_set:
+                raise ValueError(
+                    f"{key} is not used where `decode` is given: leave one of them out"
+                )
+
+    @property
+    def _scheme(self) -> str:
+        return self.source.get_secret_value().partition("://")[0].lower()
 
     @property
     def address(self) -> str:

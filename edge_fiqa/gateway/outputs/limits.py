@@ -81,14 +81,17 @@ async def read_body(
         raise TooSlow(f"the body did not arrive within {timeout_s:g} s") from None
 
 
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+FORM = "multipart/form-data"
 ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 
 def check_media(content_type: str) -> None:
-    """Raises WrongMedia for the body of an HTML form."""
+    """Raises WrongMedia for the body of an HTML form.
+
+    `application/x-www-form-urlencoded` says nothing: curl and urllib call every body that.
+    """
     form = content_type.partition(";")[0].strip().lower()
-    if form in FORMS:
+    if form == FORM:
         raise WrongMedia(
             f"the body is a form ({form}): send the file itself as the body, as "
             "`curl --data-binary @FILE` does"

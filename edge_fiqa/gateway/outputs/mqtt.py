@@ -122,6 +122,7 @@ class MqttSink(QueuedSink):
             self._retained.hold(self._wanted, self._kept)
             self._send_events()
             self._send_stats()
+        self._forget_delivered()
 
     def _idle_every_s(self) -> float:
         return 2 * VIEW_EVERY_S
@@ -139,8 +140,11 @@ class MqttSink(QueuedSink):
                 self._take_answer(number, answer)
             else:
                 self._retained.take(answer)
+
+    def _forget_delivered(self) -> None:
+        """After all else: on a full disk it raises, and is tried again."""
         if self._delivered:
-            self.spool.remove(self._delivered)  # on a full disk it fails, and is tried again
+            self.spool.remove(self._delivered)
             self.delivered += len(self._delivered)
             self._delivered = []
 

@@ -74,6 +74,7 @@ class MqttLink:
         self._refused = False  # a message of this connection; some brokers then end it
         self._version = MQTTProtocolVersion.MQTTv5
         self._wanted = self._version
+        self._spoken: MQTTProtocolVersion | None = None  # by the broker, when it last answered
         self._silent_ends = 0
         self._closing = False
         self._client = self._make_client()
@@ -186,6 +187,7 @@ class MqttLink:
             self._most_inflight = min(INFLIGHT, getattr(more, "ReceiveMaximum", INFLIGHT))
             self.connections += 1
             self.connected = True
+            self._spoken = self._version
             self._say_connected()
         self._on_change()
 
@@ -218,7 +220,8 @@ class MqttLink:
                 self._fails(f"the connection to the broker is lost{said}")
         else:
             self._silent_ends += 1
-            if self._silent_ends >= SILENT_ENDS:
+            # What stands before a broker ends connections as well, while the broker is away.
+            if self._silent_ends >= SILENT_ENDS and self._spoken is not self._version:
                 self._try_other_version()
         self._on_change()
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 REFUSED_S = 30.0
 """Before what a broker refused is sent again: somebody may have changed its ACL."""
+GIVEN_UP_S = 3600.0
+"""Before an emptying that was refused, or what was too large, is tried again."""
 EMPTY = b""
 Group = tuple[str, str]
 
@@ -37,14 +39,18 @@ class RetainedMessages:
         self._sent: dict[int, tuple[str, bytes]] = {}
         self._refused: dict[str, str] = {}
         self._taken: set[Group] = set()
-        self._given_up: set[str] = set()
+        self._given_up: dict[tuple[str, bytes], float] = {}  # until when
         self._held: set[Group] = set()  # refused lately
         self._connection, self._again_at = 0, 0.0
         self._note_fails = False
 
     @property
     def problem(self) -> str | None:
-        return next((f"{topic}: {why}" for topic, why in self._refused.items()), None)
+        refused = next((f"{topic}: {why}" for topic, why in self._refused.items()), None)
+        kept = next((topic for topic, payload in self._given_up if payload == EMPTY), None)
+        return (
+            refused if refused or kept is None else f"{kept}: the broker does not let it be emptied"
+        )
 
     def hold(self, wanted: Mapping[str, bytes], kept: Collection[str] | None) -> None:
         """Send what the broker does not have, empty what is neither wanted nor kept.
@@ -55,9 +61,12 @@ class RetainedMessages:
             self._connection = self._link.connections
             self._said.clear()
         self._held = {_group(topic) for topic in self._refused}
-        if self._refused and time.monotonic() >= self._again_at:
-            self._again_at = time.monotonic() + REFUSED_S
-            topic = next(iter(self._refused))  # if the broker takes this one, the others follow
+        now = time.monotonic()
+        self._given_up = {key: until for key, until in self._given_up.items() if until > now}
+        if self._refused and now >= self._again_at:
+            self._again_at = now + REFUSED_S
+            topic = next(iter(self._refused))  # if the broker takes this one, its group follows
+            self._refused[topic] = self._refused.pop(topic)  # another one comes first the next time
             self._held.discard(_group(topic))
             self._said.pop(topic, None)
         self._note({*wanted, *(kept or ())} - self._noted)
@@ -82,7 +91,10 @@ class RetainedMessages:
             del self._refused[other]
             self._said.pop(other, None)
         if payload == EMPTY == self._said.get(topic):
-            self._spool.forget_retained(topic)
+            try:
+                self._spool.forget_retained(topic)
+            except sqlite3.Error:
+                return True  # it stays noted, and is emptied once more by the next connection
             self._noted.discard(topic)
             del self._said[topic]
         return True
@@ -92,14 +104,15 @@ class RetainedMessages:
         self._sent.clear()
 
     def _say(self, topic: str, payload: bytes) -> None:
-        if self._said.get(topic) == payload or topic in self._given_up or not self._link.room:
+        given_up = (topic, payload) in self._given_up
+        if self._said.get(topic) == payload or given_up or not self._link.room:
             return
         group = _group(topic)
         asked = group not in self._taken and any(_group(t) == group for t, _ in self._sent.values())
         if group in self._held or asked:
             return
         if not self._link.fits(topic, payload):
-            self._given_up.add(topic)
+            self._give_up(topic, payload)
             log.warning("mqtt: %s is skipped: larger than the broker takes", topic)
             return
         self._said[topic] = payload
@@ -108,7 +121,7 @@ class RetainedMessages:
     def _refuse(self, topic: str, payload: bytes, refusal: str) -> None:
         self._taken.discard(_group(topic))
         if payload == EMPTY:
-            self._given_up.add(topic)
+            self._give_up(topic, payload)
             log.warning("mqtt: the broker does not let %s be emptied: %s", topic, refusal)
             return
         if topic not in self._refused:
@@ -116,6 +129,11 @@ class RetainedMessages:
         self._refused[topic] = f"the broker refuses it: {refusal}"
         self._held.add(_group(topic))
         self._again_at = time.monotonic() + REFUSED_S
+
+    def _give_up(self, topic: str, payload: bytes) -> None:
+        """For an hour: a broker that ends the connection of who sends it must not hear it at once."""
+        self._given_up[topic, payload] = time.monotonic() + GIVEN_UP_S
+        self._said.pop(topic, None)
 
     def _note(self, topics: Collection[str]) -> None:
         """Without a disk, messages go out all the same, and are noted when it is there again."""

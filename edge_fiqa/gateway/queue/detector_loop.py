@@ -157,7 +157,10 @@ class DetectorLoop:
             self.health.failed(exc)
             return
         self.health.works()
-        if faces is None:
+        if faces is None:  # whoever stood there still does: the tracker hears of every frame
+            boxes, scores = watched.faces.carried_on()
+            _, ended = watched.tracker.update(boxes, scores, frame.arrived)
+            self._end(frame.camera, ended, "left")
             return
         boxes, scores = [face.box for face in faces], [face.score for face in faces]
         numbers, ended = watched.tracker.update(boxes, scores, frame.arrived)

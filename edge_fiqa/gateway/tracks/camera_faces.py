@@ -9,6 +9,7 @@ from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace
 from edge_fiqa.gateway.tracks.motion_gate import Look, MotionGate
+from edge_fiqa.gateway.tracks.regions import touches
 from edge_fiqa.types import Box, Bytes
 
 
@@ -38,8 +39,18 @@ class CameraFaces:
         except EdgeFiqaError:
             self._gate.forget()
             raise
-        self._faces = [*faces, *self._carried(look)]
+        # Where a region cut a face, the whole frame was searched: what was seen anew is not carried.
+        carried = [
+            old
+            for old in self._carried(look)
+            if not any(touches(new.box, old.box) for new in faces)
+        ]
+        self._faces = [*faces, *carried]
         return self._faces
+
+    def carried_on(self) -> tuple[list[Box], list[float]]:
+        """Boxes and scores of the faces in a frame that was not looked at."""
+        return [face.box for face in self._faces], [face.score for face in self._faces]
 
     def look_again(self, faces: Sequence[SeenFace]) -> None:
         """These were seen for the first time, and nobody knows whether they are faces."""

@@ -42,7 +42,7 @@ def regions_of(
     return tuple((left, top, right - left, bottom - top) for left, top, right, bottom in merged)
 
 
-def touches(region: Region, face: Box) -> bool:
+def touches(region: Region | Box, face: Box) -> bool:
     """Whether they share a pixel."""
     x, y, width, height = region
     left, top, right, bottom = face[0], face[1], face[0] + face[2], face[1] + face[3]

@@ -14,7 +14,7 @@ from edge_fiqa.faces.images import decode
 from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.config.camera import CameraConfig
 from edge_fiqa.gateway.config.decode import Acceleration, DecodeConfig
-from edge_fiqa.gateway.video.diagnosis import why_not_open
+from edge_fiqa.gateway.video.diagnosis import NOT_A_VIDEO, why_not_open
 from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.gateway.video.stream import Stream
 from edge_fiqa.types import Bytes
@@ -69,9 +69,7 @@ class Video:
         except cv2.error as exc:
             raise SourceLost(no_descriptors() or "the source could not be opened") from exc
         if not self._video.isOpened():
-            raise SourceLost(
-                no_descriptors() or _why_not_decoded(config.decode) or _why_not_open(config)
-            )
+            raise SourceLost(no_descriptors() or _reason(config))
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
         self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()
@@ -95,6 +93,13 @@ class Video:
 
     def close(self) -> None:
         self._video.release()
+
+
+def _reason(config: CameraConfig) -> str:
+    """Password, host and path first; the decoder only where the server is not at fault."""
+    why, decoder = _why_not_open(config), _why_not_decoded(config.decode)
+    unclear = why == NOT_A_VIDEO or config.kind != "stream"
+    return decoder if decoder is not None and unclear else why
 
 
 def _why_not_open(config: CameraConfig) -> str:

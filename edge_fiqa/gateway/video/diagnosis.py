@@ -10,6 +10,7 @@ import base64
 import contextlib
 import re
 import socket
+import time
 import urllib.request
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -36,7 +37,7 @@ class Reply:
 
 
 def why_not_open(address: str, timeout_s: float) -> str:
-    """One line. Takes at most a few times `timeout_s`."""
+    """One line. Takes at most twice `timeout_s`, and the resolver's time."""
     parts = read_address(address)
     port = parts.port or PORTS.get(parts.scheme)
     if not parts.host or port is None or parts.scheme == "srt":
@@ -70,6 +71,7 @@ class RtspClient:
         scheme, _, rest = address.partition("://")
         self._url = f"{scheme}://{rest.rpartition('@')[2]}"
         self._number = 0
+        self._until = time.monotonic() + (connection.gettimeout() or 0.0)
 
     def describe(self, challenge: str | None = None) -> Reply:
         """challenge: of the server, to be answered with user and password. Raises ValueError."""
@@ -115,6 +117,9 @@ class RtspClient:
         return Reply(int(match[1]), headers, body.decode("latin-1"))
 
     def _more(self, so_far: bytes) -> bytes:
+        """Raises TimeoutError when all answers together take longer than the timeout: a server that
+        sends a byte now and then must not hold the camera's thread."""
+        self._connection.settimeout(max(self._until - time.monotonic(), 0.001))
         chunk = self._connection.recv(4096)
         if not chunk or len(so_far) > ANSWER_BYTES:
             raise ValueError("the answer ends early, or never")

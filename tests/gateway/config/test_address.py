@@ -129,6 +129,18 @@ def test_a_password_that_is_not_there(tmp_path, monkeypatch):
         ({"source": "rtsp://a:b@h/s", "username": "u", "password_env": "P"}, "already"),
         ({"source": "0", "username": "u", "password_env": "P"}, "username is for streams"),
         ({"source": "0", "transport": "udp"}, "transport is for streams"),
+        ({"source": "http://c/x", "transport": "udp"}, "transport is for rtsp"),
+        ({"source": "0", "decode": {"acceleration": "any"}}, "decode is for streams and files"),
+        (
+            {"source": "rtsp://c/x", "transport": "udp", "decode": {"acceleration": "any"}},
+            "transport is not used where",
+        ),
+        (
+            {"source": "rtsp://c/x", "ffmpeg": {"a": "b"}, "decode": {"acceleration": "any"}},
+            "ffmpeg is not used where",
+        ),
+        ({"source": "rtsp://cam..local/x"}, "host"),
+        ({"source": f"rtsp://{'a' * 64}.local/x"}, "host"),
         ({"source": "0", "ffmpeg": {"a": "b"}}, "ffmpeg is for streams"),
         ({"ffmpeg": {"A b": "c"}}, "pattern"),
         ({"rotate": 45}, "0, 90, 180 or 270"),

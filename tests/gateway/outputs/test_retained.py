@@ -1,12 +1,111 @@
 """Nothing of what is no longer configured stays at the broker: no entity, no state, no face."""
 
+import sqlite3
 import time
 
 import pytest
 
+from edge_fiqa.gateway.outputs import retained
+from edge_fiqa.gateway.outputs.mqtt_link import Answer
+from edge_fiqa.gateway.outputs.retained import RetainedMessages
+from edge_fiqa.gateway.outputs.spool import Spool
 from tests.gateway.fake_view import FakeView, event, jpeg
 from tests.gateway.outputs.broker import Listener
 from tests.waiting import until
+
+
+class FakeLink:
+    """Takes everything, and answers when asked. refuses: topics."""
+
+    connections, room = 1, 9
+
+    def __init__(self):
+        self.sent, self.refuses = [], set()
+
+    def fits(self, topic, payload):
+        return True
+
+    def publish(self, topic, payload, *, qos=1, retain=False):
+        self.sent.append((topic, payload))
+        return len(self.sent)
+
+    def answer(self, messages, since=0):
+        for number in range(since + 1, len(self.sent) + 1):
+            refused = self.sent[number - 1][0] in self.refuses
+            messages.take(Answer(number, "Not authorized" if refused else None))
+        return len(self.sent)
+
+
+@pytest.fixture
+def link():
+    return FakeLink()
+
+
+@pytest.fixture
+def spool(tmp_path):
+    opened = Spool(tmp_path / "spool/events.sqlite", 10**6)
+    yield opened
+    opened.close()
+
+
+def test_of_two_refused_groups_both_are_tried_again(link, spool, monkeypatch):
+    monkeypatch.setattr(retained, "REFUSED_S", 0.0)
+    link.refuses = {"discovery/a/config", "edge-fiqa/a/state"}
+    messages, wanted = RetainedMessages(spool, link), dict.fromkeys(link.refuses, b"x")
+    done = 0
+    for _ in range(2):
+        messages.hold(wanted, set())
+        done = link.answer(messages, done)
+    link.refuses = {"discovery/a/config"}
+    for _ in range(4):
+        messages.hold(wanted, set())
+        done = link.answer(messages, done)
+    for _ in range(4):  # the broker has the state now, and only the other is tried again
+        messages.hold(wanted, set())
+        assert {topic for topic, _ in link.sent[done:]} <= {"discovery/a/config"}
+        done = link.answer(messages, done)
+    assert messages.problem.startswith("discovery/a/config: ")
+
+
+def test_what_cannot_be_emptied_is_named_tried_again_and_may_be_wanted_again(
+    link, spool, monkeypatch
+):
+    spool.note_retained({"p/a/state"})
+    link.refuses = {"p/a/state"}
+    messages = RetainedMessages(spool, link)
+    messages.hold({}, set())
+    done = link.answer(messages)
+    assert "p/a/state: the broker does not let it be emptied" in messages.problem
+    messages.hold({}, set())
+    assert len(link.sent) == 1  # not at once: some brokers end the connection
+    link.refuses = set()
+    messages.hold({"p/a/state": b"x"}, set())
+    assert link.sent[1:] == [("p/a/state", b"x")]
+    done = link.answer(messages, done)
+    now = time.monotonic()
+    monkeypatch.setattr(retained.time, "monotonic", lambda: now + retained.GIVEN_UP_S + 1)
+    messages.hold({}, set())
+    assert link.sent[2:] == [("p/a/state", b"")]
+    link.answer(messages, done)
+    assert messages.problem is None
+    assert spool.retained() == set()
+
+
+def test_a_disk_that_fails_costs_no_other_answer(link, spool, monkeypatch):
+    spool.note_retained({"p/a/state"})
+    messages = RetainedMessages(spool, link)
+    messages.hold({}, set())
+
+    def full(topic):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "forget_retained", full)
+        assert messages.take(Answer(1, None))
+    link.connections = 2
+    messages.hold({}, set())
+    link.answer(messages, 1)
+    assert spool.retained() == set()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.queue.detector_loop import DetectorLoop, WatchedCamera
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
+from edge_fiqa.gateway.tracks.face_finder import SeenFace
 from edge_fiqa.gateway.tracks.tracker import Tracker
 from edge_fiqa.gateway.video.camera import Frame
 from tests.waiting import until
@@ -111,3 +112,53 @@ def test_a_camera_that_is_taken_away_is_looked_at_no_more(loop_of):
     time.sleep(0.05)
     assert finder.looks <= looks + 2  # those that were under way
     assert loop.health.problem is None
+
+
+class StandingThenGone:
+    """One face of quality enough for a track, for so many seconds; ten frames in a second."""
+
+    status = SimpleNamespace(state="live", frame_age_s=0.0)
+    waiting_since = 0.0
+
+    def __init__(self, stands_s):
+        self.stands_s, self.frames = stands_s, 0
+
+    def take(self):
+        arrived = self.frames / 10
+        image = np.zeros((72, 128, 3), np.uint8)
+        if arrived < self.stands_s:
+            image[20:50, 40:70] = 255
+        self.frames += 1
+        return Frame("door", self.frames, image, arrived, arrived)
+
+
+class FindStanding:
+    def searched_size(self, image):
+        return image.shape[1], image.shape[0]
+
+    def find(self, image, regions=None):
+        if not image.any():
+            return []
+        return [SeenFace((40.0, 20.0, 30.0, 30.0), np.zeros((5, 2), np.float32), 0.95, None, None)]
+
+
+@pytest.mark.parametrize(("lost_s", "still_s"), [(0.5, 2.0), (2.0, 5.0)])
+def test_who_stands_still_is_one_person_however_seldom_the_detector_looks(lost_s, still_s):
+    seen, ended = set(), []
+    loop = DetectorLoop(
+        FindStanding(),
+        SimpleNamespace(put=lambda face: None),
+        lambda frame: seen.update(track for track in frame.tracks if track is not None),
+        lambda track, reason: ended.append((track, reason)),
+        lambda camera, number: number,
+        1,
+    )
+    camera = StandingThenGone(stands_s=12.0)
+    faces = CameraFaces(MotionConfig(still_s=still_s))
+    watched = WatchedCamera(camera, faces, Tracker(lost_s), 1.0)
+    for _ in range(118):
+        loop._detect(watched)
+    assert (len(seen), ended) == (1, [])
+    for _ in range(round(10 * lost_s) + 10):
+        loop._detect(watched)
+    assert ended == [(*seen, "left")]

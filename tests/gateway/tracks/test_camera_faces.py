@@ -40,6 +40,23 @@ def picture(*left):
     return image
 
 
+def test_a_face_is_there_once_where_the_whole_frame_was_searched_after_all():
+    """The detector searches the whole frame where the border of a region cuts a face."""
+
+    class SearchesAll(Squares):
+        def find(self, image, regions=None):
+            return super().find(image)
+
+    faces, finder = CameraFaces(MotionConfig()), SearchesAll()
+    faces.find(finder, picture(100, 1000), 0.0)
+    moved = faces.find(finder, picture(120, 1000), 0.1)
+    assert sorted((face.box[0], face.skip) for face in moved) == [(120, None), (1000, None)]
+    assert faces.find(finder, picture(120, 1000), 0.2) is None
+    boxes, scores = faces.carried_on()
+    assert sorted(box[0] for box in boxes) == [120, 1000]
+    assert len(scores) == 2
+
+
 def test_one_moves_and_the_other_is_carried_on():
     faces, finder = CameraFaces(MotionConfig()), Squares()
     first = faces.find(finder, picture(100, 1000), 0.0)
@@ -106,5 +123,5 @@ def test_a_look_at_a_region_gives_the_same_face(shared):
         np.testing.assert_allclose(alone.landmarks, face.landmarks, atol=2.0)
     assert finder.find(scene, [(0, 256, 64, 64)]) == []
     cut = int(whole[0].box[0] + whole[0].box[2] * 0.75) // 2
-    for face, again in zip(whole, finder.find(scene, [(0, 0, cut, 320)]) or whole, strict=True):
+    for face, again in zip(whole, finder.find(scene, [(0, 0, cut, 320)]), strict=True):
         np.testing.assert_allclose(again.box, face.box, atol=2.0)

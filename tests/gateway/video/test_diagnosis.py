@@ -1,5 +1,6 @@
 """Why a camera does not open, told apart against real servers."""
 
+import contextlib
 import socket
 import threading
 
@@ -66,5 +67,24 @@ def test_servers_that_answer_otherwise(answer, says):
     said = why_not_open(address, 5.0)
     assert says in said
     assert "geheim" not in said
+    server.join(5)
+    listening.close()
+
+
+def test_a_server_that_never_ends_its_answer_does_not_hold_the_camera():
+    listening = socket.create_server(("127.0.0.1", 0))
+    asked = threading.Event()
+
+    def drip():
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            while not asked.wait(0.05):
+                connection.sendall(b"x")
+
+    server = threading.Thread(target=drip, daemon=True)
+    server.start()
+    address = f"rtsp://127.0.0.1:{listening.getsockname()[1]}/s"
+    assert why_not_open(address, 0.5) == "its host does not answer"
+    asked.set()
     server.join(5)
     listening.close()
