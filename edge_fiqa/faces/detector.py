@@ -6,6 +6,7 @@ the picture becomes faces in `yunet_decoding`, for all of them alike.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from edge_fiqa.faces.yunet_decoding import decode_faces, padded, padded_width
 from edge_fiqa.files import no_descriptors
 from edge_fiqa.types import Array, Box, Bytes, Region
 
+log = logging.getLogger("edge_fiqa.faces")
 LONGEST_SIDE = 640
 """Larger pictures are reduced for detection: YuNet detects faces of about 10 to 300 pixels."""
 MIN_SCORE = 0.6
@@ -45,7 +47,7 @@ class YuNet:
     """A loaded detector. Threads may share it: each computes with a network of its own.
 
     longest_side: pixels to which larger pictures are reduced.
-    backend: `ov`, `ort` or `cv2`; None: OpenVINO, or OpenCV where that is missing.
+    backend: `ov`, `ort` or `cv2`; None: OpenVINO, or OpenCV where that is missing or too old.
     threads: of one network; None: all processors.
     Raises ConfigError for a file that is no YuNet, and BackendMissing.
     """
@@ -71,11 +73,22 @@ class YuNet:
         self._free: list[DetectorNetwork] = []
         self._process, self._backend = os.getpid(), self.backend
         try:
-            self.detect(np.zeros((64, 64, 3), np.uint8))
+            self._try(backend is None)
         except (ConfigError, EngineFailed) as exc:
             if (reason := no_descriptors()) is not None:
                 raise ConfigError(f"detector {model}: {reason}") from exc
             raise
+
+    def _try(self, may_change: bool) -> None:
+        """Detect once. An old OpenVINO does not know every operator of a file that OpenCV runs."""
+        try:
+            self.detect(np.zeros((64, 64, 3), np.uint8))
+        except ConfigError as exc:
+            if not may_change or self.backend == "cv2":
+                raise
+            log.debug("%s; taking OpenCV", exc)
+            self.backend = self._backend = "cv2"
+            self.detect(np.zeros((64, 64, 3), np.uint8))
 
     def detect(self, image: Bytes, regions: Sequence[Region] | None = None) -> list[DetectedFace]:
         """Faces in (H, W, 3) uint8 RGB, the largest first.

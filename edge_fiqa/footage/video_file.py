@@ -108,6 +108,7 @@ class VideoFile:
             raise ConfigError(f"{self.name}: it cannot be opened; give it a plain name") from exc
         if not video.isOpened():
             raise ConfigError(f"{self.name}: {no_descriptors() or NO_VIDEO}")
+        video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 4.11 has it off
         return video
 
     def _first_look(self) -> tuple[FrameClock, bool]:

@@ -1,10 +1,12 @@
 """Faces by every library are those of OpenCV's FaceDetectorYN; decoding follows its formulas."""
 
+from importlib.metadata import version
+
 import cv2
 import numpy as np
 import pytest
 
-from edge_fiqa.engines.detector import NETWORKS, STRIDES, open_network
+from edge_fiqa.engines.detector import NETWORKS, STRIDES, no_yunet, open_network
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.faces.detector_file import find_detector
@@ -47,7 +49,12 @@ def by_opencv(model, picture):
 def test_every_library_gives_opencvs_faces(model, backend, pictures):
     if backend == "ort":
         pytest.importorskip("onnxruntime")
-    yunet = YuNet(model, 0.6, backend=backend, threads=1)
+    try:
+        yunet = YuNet(model, 0.6, backend=backend, threads=1)
+    except ConfigError:
+        if backend == "ov" and version("openvino").startswith("2025.0"):
+            pytest.skip("OpenVINO 2025.0 does not know weights that are quantised in blocks")
+        raise
     seen = 0
     for picture in pictures:
         expected, faces = by_opencv(model, picture), yunet.detect(picture)
@@ -120,3 +127,17 @@ def test_openvinos_compiled_form_is_kept_and_a_damaged_one_is_made_again(
     ov._compiled_form.cache_clear()
     assert boxes[0] == boxes[1] == boxes[2]
     assert "it is not used and made again" in caplog.text
+
+
+def test_an_openvino_that_cannot_run_the_file_gives_way_to_opencv(model, monkeypatch):
+    """As 2025.0 with the packaged file; but whoever names a library gets its error."""
+
+    def refuses(model, data, threads):
+        raise no_yunet(model, "OpenVINO")
+
+    monkeypatch.setattr("edge_fiqa.engines.detector.ov.DetectorOnOpenVINO", refuses)
+    detector = YuNet(model)
+    assert detector.backend == "cv2"
+    assert detector.detect(np.zeros((64, 64, 3), np.uint8)) == []
+    with pytest.raises(ConfigError, match="OpenVINO can run"):
+        YuNet(model, backend="ov")

@@ -64,8 +64,9 @@ def _settings(threads: int) -> dict[str, Any]:
 
 def _compiled(data: bytes, threads: int) -> Any:
     """A model of its own for one thread: two would wait for each other's stream."""
+    form = _compiled_form(data, threads)
     try:
-        return ov.Core().import_model(_compiled_form(data, threads), "CPU", _settings(threads))
+        return ov.Core().import_model(form, "CPU", _settings(threads))
     except RuntimeError as exc:
         log.warning("a kept compiled detector cannot be loaded (%s): it is compiled again", exc)
         return ov.Core().compile_model(_from_pixels(data), "CPU", _settings(threads))

@@ -70,6 +70,8 @@ class Video:
             raise SourceLost(no_descriptors() or "the source could not be opened") from exc
         if not self._video.isOpened():
             raise SourceLost(no_descriptors() or _reason(config))
+        if config.kind == "file":
+            self._video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 4.11 has it off
         fps = float(self._video.get(cv2.CAP_PROP_FPS))
         self._period = 1 / (fps if SLOWEST_FPS <= fps <= FASTEST_FPS else DEFAULT_FPS)
         self._next = time.monotonic()
