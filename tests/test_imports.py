@@ -44,7 +44,7 @@ LIBRARIES = {
     },
     "google": {"engines/trt/graph_form.py"},
     "h11": {"gateway/outputs/server.py"},
-    "jinja2": {"evaluation/report/page.py", "gallery/page.py"},
+    "jinja2": {"evaluation/report/page_template.py"},
     "kornia": {"training/degradations/"},
     "matplotlib": {
         "bench/report.py", "cli/demo.py", "cli/edc_output.py", "evaluation/report/figures.py",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_fiqa import __version__
-from edge_fiqa.errors import BackendMissing
+from edge_fiqa.evaluation.report.page_template import page_template
 from edge_fiqa.faces.images import path_of
 from edge_fiqa.gallery.choose import Action
 from edge_fiqa.gallery.likeness import NEAR_DUPLICATE, Threshold
@@ -95,15 +95,4 @@ def _reason(judged: JudgedPicture) -> str:
 
 def template() -> Any:
     """Of the page. Raises BackendMissing without Jinja2."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as exc:
-        raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[evaluate]'") from exc
-    loader = PackageLoader(__package__, "")
-    return Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("page.html")
+    return page_template(__package__)

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from edge_fiqa.csv_text import csv_line
-from edge_fiqa.errors import BackendMissing
 from edge_fiqa.evaluation.report.figures import (
     attention_figure,
     edc_figure,
@@ -21,6 +20,7 @@ from edge_fiqa.evaluation.report.figures import (
     trade_off_figure,
 )
 from edge_fiqa.evaluation.report.mean_attention import float_weights, mean_maps
+from edge_fiqa.evaluation.report.page_template import page_template
 from edge_fiqa.evaluation.report.plan import EvaluationPlan, data_name
 from edge_fiqa.evaluation.report.run import Evaluation, open_planned
 from edge_fiqa.files import write_whole
@@ -46,7 +46,7 @@ def write_report(evaluation: Evaluation, plan: EvaluationPlan, root: Path, folde
     for name, label, figure in _figures(evaluation, plan, root):
         to_png(figure, folder / f"{name}.png")
         figures[name] = to_svg(figure, label)
-    page = _template().render(
+    page = page_template(__package__).render(
         evaluation=evaluation, figures=figures, environment=versions, tables=_tables(evaluation)
     )
     write_whole(folder / "report.html", page.encode())
@@ -138,21 +138,6 @@ def _tables(evaluation: Evaluation) -> dict[str, Any]:
                 title = f"{data_set.name}, FMR {fmr:g}"
                 details.append((title, recognisers, qualities, row_of))
     return {"names": list(names), "details": details}
-
-
-def _template() -> Any:
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as exc:
-        raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[evaluate]'") from exc
-    loader = PackageLoader(__package__, "")
-    return Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("page.html")
 
 
 def _tree(value: Any) -> dict[str, Any]:

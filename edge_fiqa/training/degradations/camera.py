@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_fiqa.training.degradations.draws import random
 from edge_fiqa.types import IMAGE
 
 
@@ -23,7 +24,7 @@ def defocus(face: Tensor, strength: float) -> Tensor:
     sigma = 7 * strength
     if sigma < 0.1:
         return face
-    if sigma > 1 and _random() < 0.3:
+    if sigma > 1 and random() < 0.3:
         side = 2 * round(sigma * 6**0.5 / 2) + 1
         return filters.box_blur(filters.box_blur(face, (side, side)), (side, side))
     size = 2 * min(55, max(1, round(3 * sigma))) + 1
@@ -35,7 +36,7 @@ def motion_blur(face: Tensor, strength: float) -> Tensor:
     length = 1 + 2 * round(14 * strength)
     if length < 3:
         return face
-    return filters.motion_blur(face, length, 180 * _random(), 0.0, border_type="replicate")
+    return filters.motion_blur(face, length, 180 * random(), 0.0, border_type="replicate")
 
 
 def low_resolution(face: Tensor, strength: float) -> Tensor:
@@ -77,7 +78,7 @@ def colour(face: Tensor, strength: float) -> Tensor:
     if kind == 1:
         return (face * 2.0 ** (1.4 * strength * direction)).clamp(0, 1)
     lab = color.rgb_to_lab(face.clamp(0, 1))
-    angle = torch.tensor(2 * torch.pi * _random())
+    angle = torch.tensor(2 * torch.pi * random())
     lab[:, 1] += 60 * strength * torch.cos(angle)
     lab[:, 2] += 60 * strength * torch.sin(angle)
     return color.lab_to_rgb(lab).clamp(0, 1)
@@ -85,7 +86,7 @@ def colour(face: Tensor, strength: float) -> Tensor:
 
 def low_contrast(face: Tensor, strength: float) -> Tensor:
     """Haze: contrast reduced by up to 95 %, around a random level."""
-    level = (20 + 215 * _random()) / 255
+    level = (20 + 215 * random()) / 255
     return face * (1 - 0.95 * strength) + 0.95 * strength * level
 
 
@@ -93,9 +94,9 @@ def compression(face: Tensor, strength: float) -> Tensor:
     """JPEG of quality 95 down to 3, or WebP of 80 down to 0; a quarter of them coded twice."""
     if strength <= 0:
         return face
-    webp = _random() < 0.25
+    webp = random() < 0.25
     quality = round(80 * (1 - strength)) if webp else round(95 * (3 / 95) ** strength)
-    for _ in range(2 if _random() < 0.25 else 1):
+    for _ in range(2 if random() < 0.25 else 1):
         face = _coded(face, quality, webp)
     return face
 
@@ -107,7 +108,3 @@ def _coded(face: Tensor, quality: int, webp: bool) -> Tensor:
     data = cv2.imencode(".webp" if webp else ".jpg", bgr, [flag, max(quality, 1)])[1]
     decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1].copy()
     return torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 255
-
-
-def _random() -> float:
-    return float(torch.rand(()))

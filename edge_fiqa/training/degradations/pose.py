@@ -14,6 +14,7 @@ import kornia.geometry.transform as geometry
 import torch
 from torch import Tensor
 
+from edge_fiqa.training.degradations.draws import random, sign
 from edge_fiqa.types import IMAGE
 
 BORDERS = ("zeros", "border", "reflection", "blurred")
@@ -24,9 +25,7 @@ def yaw(face: Tensor, strength: float) -> Tensor:
     face to 55 % of its width."""
     if strength <= 0:
         return face
-    side, height = _sign(), 0.5 * strength
-    narrow = 0.45 * strength * (0.6 + 0.4 * _random())
-    left, right = (height, 0.0) if side < 0 else (0.0, height)
+    left, right, narrow = _narrowing(strength)
     corners = [
         (narrow / 2, left / 2),
         (1 - narrow / 2, right / 2),
@@ -40,9 +39,7 @@ def pitch(face: Tensor, strength: float) -> Tensor:
     """Head raised or lowered: one end narrows to half its width, and the face to 55 % of its height."""
     if strength <= 0:
         return face
-    end, width = _sign(), 0.5 * strength
-    low = 0.45 * strength * (0.6 + 0.4 * _random())
-    top, bottom = (width, 0.0) if end < 0 else (0.0, width)
+    top, bottom, low = _narrowing(strength)
     corners = [
         (top / 2, low / 2),
         (1 - top / 2, low / 2),
@@ -52,11 +49,19 @@ def pitch(face: Tensor, strength: float) -> Tensor:
     return _perspective(face, corners)
 
 
+def _narrowing(strength: float) -> tuple[float, float, float]:
+    """Of the near end, the far end, and along the turn: shares of the picture's side."""
+    first = sign() < 0
+    along = 0.45 * strength * (0.6 + 0.4 * random())
+    end = 0.5 * strength
+    return (end, 0.0, along) if first else (0.0, end, along)
+
+
 def roll(face: Tensor, strength: float) -> Tensor:
     """Turned in the picture's plane by up to 45 degrees."""
     if strength <= 0:
         return face
-    return _affine(face, 45 * strength * _sign(), 1.0, 0.0, 0.0)
+    return _affine(face, 45 * strength * sign(), 1.0, 0.0, 0.0)
 
 
 def crop(face: Tensor, strength: float) -> Tensor:
@@ -64,8 +69,8 @@ def crop(face: Tensor, strength: float) -> Tensor:
     if strength <= 0:
         return face
     kind, zoom = int(torch.randint(3, ())), 1.0
-    angle = 2 * math.pi * _random()
-    reach = (45 if kind == 0 else 10 * _random()) * strength
+    angle = 2 * math.pi * random()
+    reach = (45 if kind == 0 else 10 * random()) * strength
     if kind:
         zoom = 2.5 ** (strength if kind == 1 else -strength)
     return _affine(face, 0.0, zoom, reach * math.cos(angle), reach * math.sin(angle))
@@ -108,11 +113,3 @@ def _filled(face: Tensor, border: str, warp: Callable[[Tensor, str], Tensor]) ->
     inside = warp(torch.ones_like(face), "zeros")
     around = filters.gaussian_blur2d(face, (51, 51), (15.0, 15.0))
     return inside * warp(face, "zeros") + (1 - inside) * around
-
-
-def _random() -> float:
-    return float(torch.rand(()))
-
-
-def _sign() -> int:
-    return 1 if _random() < 0.5 else -1

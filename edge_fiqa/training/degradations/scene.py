@@ -10,6 +10,7 @@ import kornia.filters as filters
 import torch
 from torch import Tensor
 
+from edge_fiqa.training.degradations.draws import random
 from edge_fiqa.types import IMAGE
 
 EYE_ROW, MOUTH_ROW = 52, 92  # where the ArcFace template puts them
@@ -22,8 +23,8 @@ def occlusion_upper(face: Tensor, strength: float) -> Tensor:
         return face
     kind = int(torch.randint(4, ()))
     if kind == 0:
-        row = EYE_ROW + 6 * (_random() - 0.5)
-        mask = _box(row, IMAGE / 2, 4 + 18 * strength, 30 + 26 * _random())
+        row = EYE_ROW + 6 * (random() - 0.5)
+        mask = _box(row, IMAGE / 2, 4 + 18 * strength, 30 + 26 * random())
     elif kind == 1:
         size = 4 + 13 * strength
         lenses = [_ellipse(EYE_ROW, column, size, 1.25 * size) for column in (LEFT_EYE, RIGHT_EYE)]
@@ -33,9 +34,9 @@ def occlusion_upper(face: Tensor, strength: float) -> Tensor:
         mask = _box(0, IMAGE / 2, 18 + 48 * strength, IMAGE)
     else:
         size = 8 + 26 * strength
-        mask = _ellipse(20 + 34 * _random(), 24 + 64 * _random(), size, size * (0.6 + _random()))
+        mask = _ellipse(20 + 34 * random(), 24 + 64 * random(), size, size * (0.6 + random()))
         mask[..., MOUTH_ROW - 18 :, :] = 0
-    return _cover(face, mask, dark=kind == 1 and _random() < 0.7)
+    return _cover(face, mask, dark=kind == 1 and random() < 0.7)
 
 
 def occlusion_lower(face: Tensor, strength: float) -> Tensor:
@@ -45,16 +46,16 @@ def occlusion_lower(face: Tensor, strength: float) -> Tensor:
     kind = int(torch.randint(3, ()))
     if kind == 0:  # grows upward from the chin, a little narrower than the face or as wide
         top = IMAGE - 14 - 40 * strength
-        mask = _box(IMAGE, IMAGE / 2, IMAGE - top, 36 + 24 * _random())
-        if _random() < 0.5:
+        mask = _box(IMAGE, IMAGE / 2, IMAGE - top, 36 + 24 * random())
+        if random() < 0.5:
             mask = mask * _ellipse(MOUTH_ROW - 6, IMAGE / 2, 46, 48)
     elif kind == 1:
         mask = _box(
-            MOUTH_ROW + 8 * (_random() - 0.5), IMAGE / 2, 5 + 17 * strength, 30 + 26 * _random()
+            MOUTH_ROW + 8 * (random() - 0.5), IMAGE / 2, 5 + 17 * strength, 30 + 26 * random()
         )
     else:
         size = 8 + 24 * strength
-        mask = _ellipse(82 + 20 * _random(), 24 + 64 * _random(), size, size * (0.6 + _random()))
+        mask = _ellipse(82 + 20 * random(), 24 + 64 * random(), size, size * (0.6 + random()))
         mask[..., : EYE_ROW + 10, :] = 0
     return _cover(face, mask)
 
@@ -64,35 +65,35 @@ def uneven_light(face: Tensor, strength: float) -> Tensor:
     if strength <= 0:
         return face
     rows, columns = _places()
-    angle = torch.tensor(torch.pi * (2 * _random() - 1) * (0.25 if _random() < 0.6 else 1.0))
+    angle = torch.tensor(torch.pi * (2 * random() - 1) * (0.25 if random() < 0.6 else 1.0))
     along = (columns - IMAGE / 2) * torch.cos(angle) + (rows - IMAGE / 2) * torch.sin(angle)
     kind = int(torch.randint(3, ()))
     if kind == 0:
         dark = (along / IMAGE + 0.5).clamp(0, 1)
     elif kind == 1:
-        dark = torch.sigmoid((along + 24 * (_random() - 0.5)) / (1 + 9 * _random()))
+        dark = torch.sigmoid((along + 24 * (random() - 0.5)) / (1 + 9 * random()))
     else:
-        row, column = 30 + 52 * _random(), 20 + 72 * _random()
+        row, column = 30 + 52 * random(), 20 + 72 * random()
         away = ((rows - row) ** 2 + (columns - column) ** 2).sqrt()
-        dark = (away / (50 + 40 * _random())).clamp(0, 1)
-    if _random() < 0.5:
+        dark = (away / (50 + 40 * random())).clamp(0, 1)
+    if random() < 0.5:
         dark = 1 - dark
     light = 1 - 0.9 * strength * dark
-    return face * light * (1 + 0.3 * strength * _random())
+    return face * light * (1 + 0.3 * strength * random())
 
 
 def under_exposure(face: Tensor, strength: float) -> Tensor:
     """Too little light: by up to 4 stops, or by a gamma of up to 5."""
-    if _random() < 0.5:
+    if random() < 0.5:
         return face * 2.0 ** (-4 * strength)
     return face.clamp(0, 1) ** (1 + 4 * strength)
 
 
 def over_exposure(face: Tensor, strength: float) -> Tensor:
     """Too much light: clipped after up to 2.2 stops, or washed out by a gamma and a veil of white."""
-    if _random() < 0.5:
+    if random() < 0.5:
         return (face * 2.0 ** (2.2 * strength)).clamp(0, 1)
-    veil = 0.6 * strength * _random()
+    veil = 0.6 * strength * random()
     bright = face.clamp(0, 1) ** (1 / (1 + 2 * strength))
     return ((1 - veil) * bright * (1 + 0.15 * strength) + veil).clamp(0, 1)
 
@@ -104,14 +105,12 @@ def _cover(face: Tensor, mask: Tensor, dark: bool = False) -> Tensor:
     kind = int(torch.randint(4, ()))
     rows, columns = _places()
     if kind == 1:
-        thing = thing * (0.6 + 0.6 * (rows / IMAGE if _random() < 0.5 else columns / IMAGE))
+        thing = thing * (0.6 + 0.6 * (rows / IMAGE if random() < 0.5 else columns / IMAGE))
     elif kind == 2:
         thing = thing + 0.15 * torch.randn(1, 1, IMAGE, IMAGE)
     elif kind == 3:
-        thing = thing + 0.2 * torch.sin(
-            (rows + columns * (2 * _random() - 1)) / (1 + 4 * _random())
-        )
-    if _random() < 0.4:
+        thing = thing + 0.2 * torch.sin((rows + columns * (2 * random() - 1)) / (1 + 4 * random()))
+    if random() < 0.4:
         mask = filters.gaussian_blur2d(mask, (7, 7), (1.5, 1.5))
     return (face * (1 - mask) + thing.clamp(0, 1) * mask).clamp(0, 1)
 
@@ -134,7 +133,3 @@ def _places() -> tuple[Tensor, Tensor]:
     places = torch.arange(IMAGE, dtype=torch.float32)
     rows, columns = torch.meshgrid(places, places, indexing="ij")
     return rows[None, None], columns[None, None]
-
-
-def _random() -> float:
-    return float(torch.rand(()))
