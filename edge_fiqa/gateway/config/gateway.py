@@ -211,7 +211,7 @@ def _with_detector(config: GatewayConfig, document: Document) -> GatewayConfig:
 
 
 def _mistake(document: Document, error: ErrorDetails) -> str:
-    place: Place = tuple(part for part in error["loc"] if part != "[key]")
+    place: Place = tuple(part for part in error["loc"] if not str(part).startswith("["))
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         message = f"unknown key{_suggestion(place)}"

@@ -3,7 +3,7 @@
 A *track* is one person seen by one camera without a gap.
 It gives one `new` event with its first usable face and an `update` for every clearly better one.
 It always gives one `end`. If no face of the person could be scored, that is its only event, and its
-record is null.
+record is null. A person who was in none of the required zones gives no event.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Event(Struct, frozen=True, kw_only=True):
     record: the best face so far; null if no face of this track could be scored.
     latency_s: from the frame's arrival to this event.
     reason: why the track ended.
+    zones: of the camera, in which the person was so far, in the order of entering them.
     """
 
     schema: Literal["edge-fiqa-event/1"] = SCHEMA
@@ -47,6 +48,7 @@ class Event(Struct, frozen=True, kw_only=True):
     faces_scored: int = 0
     latency_s: float | None = None
     reason: Literal["left", "camera_lost", "shutdown"] | None = None
+    zones: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

@@ -15,6 +15,7 @@ from edge_fiqa.gateway.queue.health import Health
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, picture_of
 from edge_fiqa.gateway.tracks.tracker import Tracker
+from edge_fiqa.gateway.tracks.zones import Zones
 from edge_fiqa.gateway.video.camera import Camera, Frame
 
 CAMERA_CHECK_S = 0.1  # time between two checks for cameras that show nothing
@@ -30,16 +31,22 @@ class WatchedCamera:
     camera: Camera
     faces: CameraFaces
     tracker: Tracker
+    zones: Zones
     deadline_s: float
 
 
 @dataclass(frozen=True)
 class FrameFaces:
-    """A frame and its faces. tracks: ids, None for a face that is not followed yet."""
+    """A frame and its faces.
+
+    tracks: ids, None for a face that is not followed yet.
+    required_zones: who was in none of these is not announced; none: everybody is.
+    """
 
     frame: Frame
     faces: Sequence[SeenFace]
     tracks: Sequence[str | None]
+    required_zones: frozenset[str] = frozenset()
 
 
 class DetectorLoop:
@@ -166,7 +173,8 @@ class DetectorLoop:
         numbers, ended = watched.tracker.update(boxes, scores, frame.arrived)
         tracks = [None if n is None else self._track_id(frame.camera, n) for n in numbers]
         watched.faces.look_again([f for f, n in zip(faces, numbers, strict=True) if n is None])
-        frame_faces = FrameFaces(frame, faces, tracks)
+        faces = watched.zones.noted(faces, frame.image)
+        frame_faces = FrameFaces(frame, faces, tracks, watched.zones.required)
         self._on_frame(frame_faces)
         for queued in _queued_faces(frame_faces, watched.deadline_s):
             self.queue.put(queued)

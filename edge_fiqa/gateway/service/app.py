@@ -34,6 +34,7 @@ from edge_fiqa.gateway.service.worker_scoring import WorkerScoring, open_scorers
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import FaceFinder, FindFaces
 from edge_fiqa.gateway.tracks.tracker import Tracker
+from edge_fiqa.gateway.tracks.zones import Zones
 from edge_fiqa.gateway.video.camera import Camera, Opener
 from edge_fiqa.gateway.video.capture import open_capture
 from edge_fiqa.scoring.scorer import Scorer
@@ -175,10 +176,11 @@ class Gateway:
     def _watched_camera(
         self, config: GatewayConfig, name: str, old: WatchedCamera | None
     ) -> WatchedCamera:
-        """The old camera if its configuration did not change, else a new one, not started."""
+        """The old camera if its source did not change, else a new one, not started."""
         camera_config = config.cameras[name]
-        if old is not None and old.camera.config == camera_config:
+        if old is not None and old.camera.config.same_source(camera_config):
             camera = old.camera
+            camera.use(camera_config)
         else:
             camera = Camera(name, camera_config, self._detector_loop.wake, self._opener)
         tracker = _tracker(
@@ -186,7 +188,8 @@ class Gateway:
         )
         motion = config.motion_of(camera_config)
         faces = CameraFaces(motion) if old is None or old.faces.config != motion else old.faces
-        return WatchedCamera(camera, faces, tracker, config.deadline_of(camera_config))
+        zones = Zones(camera_config.zones, camera_config.required_zones)
+        return WatchedCamera(camera, faces, tracker, zones, config.deadline_of(camera_config))
 
     def _track_id(self, camera: str, number: int) -> str:
         return f"{camera}/{self._run_id}/{number}"

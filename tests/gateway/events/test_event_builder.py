@@ -35,11 +35,12 @@ class Run:
         )
         self.frames = 0
 
-    def see(self, *tracks, skip=None):
+    def see(self, *tracks, skip=None, zones=(), required=()):
         self.frames += 1
         frame = Frame("door", self.frames, PICTURE, time.monotonic(), 1000.0 + self.frames)
-        face = SeenFace(BOX, POINTS, 0.9, None if skip else CROP, skip)
-        self.builder.frame_seen(FrameFaces(frame, [face] * len(tracks), list(tracks)))
+        face = SeenFace(BOX, POINTS, 0.9, None if skip else CROP, skip, zones=zones)
+        faces = [face] * len(tracks)
+        self.builder.frame_seen(FrameFaces(frame, faces, list(tracks), frozenset(required)))
 
     def face(self, track="door/1/1", late=False):
         now = time.monotonic()
@@ -113,6 +114,67 @@ def test_the_end_waits_for_the_last_loss_as_well():
     assert run.end() == [("end", 0, "camera_lost")]
     assert run.sink.events[0].record is None
     assert run.builder.totals()[0].skipped == {"overload": 1}
+
+
+def test_events_name_the_zones_in_the_order_of_entering_them():
+    run = Run()
+    for quality, zones in ((40, ("street",)), (50, ("street", "path")), (90, ("door",))):
+        run.see("door/1/1", zones=zones)
+        run.answer(quality)
+    run.builder.person_left("door/1/1", "left")
+    run.end()
+    assert [event.zones for event in run.sink.events] == [
+        ("street",),
+        ("street", "path"),
+        ("street", "path", "door"),
+        ("street", "path", "door"),
+    ]
+
+
+def test_nobody_hears_of_a_person_before_a_required_zone():
+    """The best face from before the zone is the first event."""
+    run = Run()
+    for quality in (40, 70, 60):
+        run.see("door/1/1", zones=("street",), required=("path", "door"))
+        run.answer(quality)
+    run.builder.start()
+    until(lambda: run.builder.totals()[0].scored == 3)
+    assert run.sink.events == []
+    assert run.builder.tracks() == []
+    assert run.builder.people("door") == 0
+    assert run.builder.snapshot("door/1/1") is None
+    assert [face.zones for face in run.builder.faces("door")] == [("street",)]
+    run.see("door/1/1", zones=("door",), required=("path", "door"))
+    run.builder.face_lost(run.face(), "overload")
+    until(lambda: run.sink.events)
+    assert run.builder.people("door") == 1
+    assert run.builder.tracks()[0].zones == ("street", "door")
+    run.see("door/1/1", zones=(), required=("path", "door"))
+    run.answer(72)
+    run.builder.person_left("door/1/1", "left")
+    run.builder.finish(10)
+    new, end = run.sink.events
+    assert (new.type, new.record.quality.scalar, new.zones) == ("new", 70, ("street", "door"))
+    assert run.sink.snapshots[0][:2] == b"\xff\xd8"
+    assert (end.type, end.sequence, end.record.quality.scalar) == ("end", 1, 72)
+
+
+def test_who_was_in_no_required_zone_leaves_without_a_word():
+    run = Run()
+    run.see("door/1/1", "door/1/2", zones=("street",), required=("door",))
+    run.answer(40)
+    run.answer(50, track="door/1/2")
+    run.builder.person_left("door/1/1", "left")
+    assert run.end() == []
+    assert run.builder.totals()[0].events.total() == 0
+    assert run.builder.tracks() == []
+
+
+def test_in_a_required_zone_without_a_usable_face_there_is_an_end_alone():
+    run = Run()
+    run.see("door/1/1", skip="pose", zones=("door",), required=("door",))
+    run.builder.person_left("door/1/1", "left")
+    assert run.end() == [("end", 0, "left")]
 
 
 def test_people_who_are_followed_count_whether_they_can_be_scored_or_not():

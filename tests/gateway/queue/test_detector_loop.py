@@ -14,6 +14,7 @@ from edge_fiqa.gateway.queue.detector_loop import DetectorLoop, WatchedCamera
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import SeenFace
 from edge_fiqa.gateway.tracks.tracker import Tracker
+from edge_fiqa.gateway.tracks.zones import Zones
 from edge_fiqa.gateway.video.camera import Frame
 from tests.waiting import until
 
@@ -72,7 +73,11 @@ def loop_of():
         loop.watch(
             {
                 f"camera{number}": WatchedCamera(
-                    ReadyCamera(number), CameraFaces(MotionConfig(gate=False)), Tracker(1.0), 1.0
+                    ReadyCamera(number),
+                    CameraFaces(MotionConfig(gate=False)),
+                    Tracker(1.0),
+                    Zones({}),
+                    1.0,
                 )
                 for number in range(cameras)
             }
@@ -155,7 +160,7 @@ def test_who_stands_still_is_one_person_however_seldom_the_detector_looks(lost_s
     )
     camera = StandingThenGone(stands_s=12.0)
     faces = CameraFaces(MotionConfig(still_s=still_s))
-    watched = WatchedCamera(camera, faces, Tracker(lost_s), 1.0)
+    watched = WatchedCamera(camera, faces, Tracker(lost_s), Zones({}), 1.0)
     for _ in range(118):
         loop._detect(watched)
     assert (len(seen), ended) == (1, [])
