@@ -85,6 +85,9 @@ class BestShotConfig(Section):
     good: a person with a face of this quality needs no more faces; null: the gate, else 60.
     clearly: by how many points an update is better than the event before it.
     lost_s: a person who is not seen for longer has left.
+    stationary_s: a face that does not move for longer is a poster's: its track ends, and it is nobody
+    until it moves; null: never.
+    longest_track_s: a track ends after it, and the person goes on as a new one; null: never.
     """
 
     gate: QualityValue | None = None
@@ -92,6 +95,8 @@ class BestShotConfig(Section):
     good: QualityValue | None = None
     clearly: float = Field(default=5.0, ge=0, le=100)
     lost_s: float = Field(default=2.0, gt=0, le=60)
+    stationary_s: float | None = Field(default=600.0, ge=10)
+    longest_track_s: float | None = Field(default=None, ge=10)
 
     @property
     def good_quality(self) -> int:

@@ -13,6 +13,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
+from edge_fiqa.gateway.tracks.followed_people import EndReason
 from edge_fiqa.record import Record
 from edge_fiqa.types import Box
 
@@ -30,7 +31,8 @@ class Event(Struct, frozen=True, kw_only=True):
     box: (x, y, width, height) of the best face in pixels of its frame.
     record: the best face so far; null if no face of this track could be scored.
     latency_s: from the frame's arrival to this event.
-    reason: why the track ended.
+    reason: why the track ended. stationary: the face did not move for `stationary_s`, as a poster's;
+    longest_track: after `longest_track_s`, and the person goes on as a new track.
     zones: of the camera, in which the person was so far, in the order of entering them.
     """
 
@@ -47,7 +49,7 @@ class Event(Struct, frozen=True, kw_only=True):
     faces_seen: int = 0
     faces_scored: int = 0
     latency_s: float | None = None
-    reason: Literal["left", "camera_lost", "shutdown"] | None = None
+    reason: EndReason | None = None
     zones: tuple[str, ...] = ()
 
 

@@ -25,9 +25,10 @@ from edge_fiqa.gateway.events.event import EventType, Sink
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
 from edge_fiqa.gateway.events.outgoing import OutgoingEvent, outgoing_event
 from edge_fiqa.gateway.events.person import Counts, Person, jpeg_of, track_view
-from edge_fiqa.gateway.queue.detector_loop import EndReason, FrameFaces
+from edge_fiqa.gateway.queue.detector_loop import FrameFaces
 from edge_fiqa.gateway.queue.face_queue import QueuedFace
 from edge_fiqa.gateway.tracks.face_finder import SkipReason
+from edge_fiqa.gateway.tracks.followed_people import EndReason
 from edge_fiqa.gateway.view import FaceView, TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.types import Box, Bytes
@@ -265,7 +266,9 @@ class EventBuilder:
         return self._maybe_end(person)
 
     def _note_left(self, track: str, reason: EndReason) -> Sequence[OutgoingEvent]:
-        person = self._people[track]
+        person = self._people.get(track)
+        if person is None:  # it ended before a look showed it
+            return ()
         person.end_reason = reason
         return self._maybe_end(person)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from edge_fiqa.gateway.events.best_shot import BestShot
 from edge_fiqa.gateway.events.pictures import to_jpeg
-from edge_fiqa.gateway.queue.detector_loop import EndReason
 from edge_fiqa.gateway.tracks.face_finder import SeenFace
+from edge_fiqa.gateway.tracks.followed_people import EndReason
 from edge_fiqa.gateway.view import TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.types import Bytes

@@ -33,6 +33,7 @@ SkipReason = Literal[
     "no_landmarks",
     "unconfirmed",
     "unchanged",
+    "stationary",
     "good_shot",
     "overload",
     "not_finite",

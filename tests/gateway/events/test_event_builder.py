@@ -116,6 +116,15 @@ def test_the_end_waits_for_the_last_loss_as_well():
     assert run.builder.totals()[0].skipped == {"overload": 1}
 
 
+def test_the_end_of_a_track_that_no_look_showed_is_nothing():
+    run = Run()
+    run.builder.person_left("door/1/9", "left")
+    run.see("door/1/1")
+    run.answer(40)
+    run.builder.person_left("door/1/1", "stationary")
+    assert run.end() == [("new", 0, None), ("end", 1, "stationary")]
+
+
 def test_events_name_the_zones_in_the_order_of_entering_them():
     run = Run()
     for quality, zones in ((40, ("street",)), (50, ("street", "path")), (90, ("door",))):
