@@ -242,7 +242,7 @@ class EventBuilder:
     def _offer(self, person: Person, face: QueuedFace, record: Record) -> Sequence[OutgoingEvent]:
         """Keep the face if it is the best of its person, and report it if it is clearly better."""
         quality = record.quality.scalar
-        if quality is not None and quality < self.best_shot.floor:
+        if quality is not None and quality < self.best_shot.floor_of(face.detector_score):
             return ()
         kind = person.shot.offer(record, self.best_shot.clearly, announced=person.announced)
         if person.shot.best is record:

@@ -227,6 +227,7 @@ def _queued_faces(frame_faces: FrameFaces, deadline_s: float) -> list[QueuedFace
             frame.camera,
             track,
             picture_of(frame.image, face.box),
+            detector_score=face.score,
         )
         for index, (face, track) in enumerate(pairs)
         if face.crop is not None and track is not None

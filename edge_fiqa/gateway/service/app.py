@@ -68,8 +68,7 @@ class Gateway:
         open_tracks: OpenTracks | None = None,
     ) -> None:
         self.config, self._opener, self._find = config, opener, find or find_faces
-        if config.detector is not None:
-            cv2.setNumThreads(config.detector.threads)
+        _set_opencv_threads(config)
         self._run_id = int(1000 * time.time())  # in the ids of its tracks
         scorers = open_scorers(config) if scorers is None else scorers
         first = scorers[0]
@@ -119,6 +118,7 @@ class Gateway:
         """
         old = self.config
         if (config.detector, config.faces) != (old.detector, old.faces):
+            _set_opencv_threads(config)
             self._detector_loop.finder, self._pushed.finder = self._find(config), self._find(config)
         if config.best_shot.gate != old.best_shot.gate or config.schedule != old.schedule:
             self.scoring.renew(config, self.workers)
@@ -206,6 +206,12 @@ def _strategy(config: GatewayConfig) -> Strategy:
     schedule = config.schedule
     rules = Rules(schedule.least_exit, schedule.utilisation, schedule.margin_s)
     return partial(grant_depth, rules=rules)
+
+
+def _set_opencv_threads(config: GatewayConfig) -> None:
+    """One setting for the whole process: of frames that are reduced, and of a detector on OpenCV."""
+    if config.detector is not None:
+        cv2.setNumThreads(config.detector.threads)
 
 
 def find_faces(config: GatewayConfig) -> FindFaces | None:

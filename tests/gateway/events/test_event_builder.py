@@ -42,14 +42,18 @@ class Run:
         faces = [face] * len(tracks)
         self.builder.frame_seen(FrameFaces(frame, faces, list(tracks), frozenset(required)))
 
-    def face(self, track="door/1/1", late=False):
+    def face(self, track="door/1/1", late=False, detector_score=0.9):
         now = time.monotonic()
         face = FaceCrop("a", "door", CROP, BOX, POINTS)
-        return QueuedFace(face, now, now + (-1 if late else 9), 1000.0, "door", track, PICTURE)
+        deadline = now + (-1 if late else 9)
+        return QueuedFace(
+            face, now, deadline, 1000.0, "door", track, PICTURE, detector_score=detector_score
+        )
 
-    def answer(self, scalar, track="door/1/1", late=False, **more):
+    def answer(self, scalar, track="door/1/1", late=False, detector_score=0.9, **more):
         scored = msgspec.structs.replace(record(scalar, **more), frame_time=None)
-        self.builder.face_scored(self.face(track, late), scored, time.monotonic())
+        face = self.face(track, late, detector_score)
+        self.builder.face_scored(face, scored, time.monotonic())
 
     def end(self):
         self.builder.start()
@@ -94,6 +98,23 @@ def test_a_face_at_the_floor_is_the_first_of_its_person():
     run.builder.person_left("door/1/1", "left")
     assert run.end() == [("new", 0, None), ("end", 1, "left")]
     assert run.sink.events[0].record.quality.scalar == 3
+
+
+@pytest.mark.parametrize(
+    ("quality", "detector_score", "is_news"),
+    [(4, 0.9, True), (4, 0.8, False), (9, 0.83, False), (10, 0.8, True), (2, 0.9, False)],
+)
+def test_a_face_that_the_detector_is_unsure_of_needs_more_quality(quality, detector_score, is_news):
+    """Backs of heads reach quality 4 and a score of 0.83; a walking person's face 4 and 0.89."""
+    run = Run(floor=3, unsure_floor=10)
+    run.see("door/1/1")
+    run.answer(quality, detector_score=detector_score)
+    run.builder.person_left("door/1/1", "left")
+    assert [kind for kind, _, _ in run.end()] == ["new", "end"][not is_news :]
+
+
+def test_the_floor_of_unsure_faces_is_never_below_the_other():
+    assert BestShotConfig(floor=20).floor_of(0.7) == 20
 
 
 def test_the_end_waits_for_the_last_answer():

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 
@@ -143,6 +144,21 @@ def test_a_lost_camera_costs_the_others_nothing(gateway_of):
     scripts["stuck"].go_on.set()
     gateway.stop()
     whole(sink)
+
+
+def test_a_reload_takes_up_the_threads_of_the_detector(gateway_of):
+    """They are one setting of OpenCV's for the whole process."""
+    before = cv2.getNumThreads()
+    try:
+        for threads in (3, 2):
+            detector = {"model": "squares.onnx", "threads": threads}
+            if threads == 3:
+                gateway, _ = gateway_of(configured(http={"port": 0}, detector=detector), {})
+            else:
+                assert gateway.reload(configured(http={"port": 0}, detector=detector)) == []
+            assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(before)
 
 
 LEFT = [[0, 0], [0.3, 0], [0.3, 1], [0, 1]]
