@@ -167,7 +167,9 @@ def shares(totals: dict) -> dict:
     def of(name: str) -> float:
         return sum(v for key, v in totals.items() if key.partition("/")[0] == name)
 
+    frames = of("camera_frames_total") - of("camera_dropped_frames_total")
     return {
+        "frames_looked_at": frames,
         "late_share": round(of("deadline_misses_total") / max(1.0, of("faces_scored_total")), 5),
         "dropped_frames_share": round(
             of("camera_dropped_frames_total") / max(1.0, of("camera_frames_total")), 5
