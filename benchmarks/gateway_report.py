@@ -17,13 +17,9 @@ WARM_UP_S = 60.0  # caches, pools and the two thousand faces of the monitors fil
 
 def watch(gateway: subprocess.Popen, http: int, seconds: float, faults: list[Fault]) -> list[dict]:
     process, samples = psutil.Process(gateway.pid), []
-    while True:  # until it listens
-        try:
-            metrics(http)
-            break
-        except OSError:
-            assert gateway.poll() is None, "the gateway did not start"
-            time.sleep(0.2)
+    while not is_ready(http):
+        assert gateway.poll() is None, "the gateway did not start"
+        time.sleep(0.2)
     start = time.monotonic()
     while (now := time.monotonic() - start) < seconds and gateway.poll() is None:
         for fault in faults:
@@ -41,6 +37,14 @@ def watch(gateway: subprocess.Popen, http: int, seconds: float, faults: list[Fau
         )
         time.sleep(SAMPLE_S if not faults else 1.0)
     return samples
+
+
+def is_ready(http: int) -> bool:
+    """Whether it listens, and everything that may run has run."""
+    try:
+        return metrics(http)["ready"] == 1
+    except OSError:
+        return False
 
 
 def resources(samples: list[dict], cameras: int) -> dict:
