@@ -119,8 +119,8 @@ def warm(
 def measure_speed(scorer: Scorer, workers: int, exits: tuple[int, ...], repeats: int = 7) -> Speed:
     """Seconds from a crop to its record at these exits, and what a batch gains, on this machine now.
 
-    Also loads and warms the route to each. A batch's gain is taken from the shortest times: each batch size
-    of each exit takes memory, and a busy machine would make up a gain now and then.
+    Also loads and warms the route to each. A batch's gain is taken from the shortest times: each batch
+    size of each exit takes memory, and a busy machine would make up a gain now and then.
     """
     granted = [[GrantedDepth(exit)] for exit in exits]
     warm(scorer, granted, [1])
