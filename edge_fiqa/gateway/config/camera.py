@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
@@ -64,6 +64,13 @@ class CameraConfig(Section):
     zones: dict[AreaName, Polygon] = Field(default_factory=dict)
     required_zones: tuple[str, ...] = ()
 
+    @field_validator("required_zones", mode="before")
+    @classmethod
+    def _is_list(cls, names: Any) -> Any:
+        if isinstance(names, str):
+            raise ValueError(f"give a list of zones: [{names}]")
+        return names
+
     @field_validator("required_zones")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -71,6 +78,8 @@ class CameraConfig(Section):
             return names
         zones: dict[str, Polygon] = info.data["zones"]
         for name in names:
+            if not zones:
+                raise ValueError(f"this camera has no zones: draw {name} under `zones`")
             if name not in zones:
                 raise ValueError(f"{name} is none of this camera's zones ({', '.join(zones)})")
         return names
@@ -146,6 +155,11 @@ class CameraConfig(Section):
     def same_source(self, other: CameraConfig) -> bool:
         """Whether frames of `other` come from the same source in the same way."""
         return self.model_copy(update={key: getattr(other, key) for key in OF_ITS_FRAMES}) == other
+
+    @property
+    def shows(self) -> tuple[str, int]:
+        """Which picture it is: what stands still in another one is something else."""
+        return self.source.get_secret_value(), self.rotate
 
     @property
     def tracks(self) -> bool:

@@ -90,7 +90,7 @@ class BestShotConfig(Section):
     clearly: by how many points an update is better than the event before it.
     lost_s: a person who is not seen for longer has left.
     stationary_s: a face that does not move for longer is a poster's: its track ends, and it is nobody
-    until it moves; null: never.
+    until it moves; null: never. People who come to a poster's place are nobody until they leave it.
     longest_track_s: a track ends after it, and the person goes on as a new one; null: never.
     """
 
@@ -100,7 +100,7 @@ class BestShotConfig(Section):
     good: QualityValue | None = None
     clearly: float = Field(default=5.0, ge=0, le=100)
     lost_s: float = Field(default=2.0, gt=0, le=60)
-    stationary_s: float | None = Field(default=600.0, ge=10)
+    stationary_s: float | None = Field(default=None, ge=10)
     longest_track_s: float | None = Field(default=None, ge=10)
 
     def floor_of(self, detector_score: float) -> int:

@@ -28,6 +28,9 @@ def checked(points: tuple[Point, ...]) -> tuple[Point, ...]:
             f"a polygon has 3 to {MOST_POINTS} points, [x, y] each; this: {len(points)}"
         )
     count = len(points)
+    for i in range(count):
+        if points[i] == points[(i + 1) % count]:
+            raise ValueError(f"its points {i + 1} and {(i + 1) % count + 1} are the same: leave one out")
     sides = [(points[i], points[(i + 1) % count]) for i in range(count)]
     for i, side in enumerate(sides):
         for j in range(i + 2, count - (i == 0)):  # the next side shares a point with it
@@ -64,7 +67,7 @@ def _turn(a: Point, b: Point, c: Point) -> float:
 
 
 def _listed(value: Any) -> Any:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and not any(_is_number(item) for item in value):
         return value
     raise ValueError("a polygon is a list of points [x, y], from 0 to 1 of the picture's sides")
 
@@ -72,6 +75,26 @@ def _listed(value: Any) -> Any:
 Polygon = Annotated[
     tuple[tuple[PictureShare, PictureShare], ...], BeforeValidator(_listed), AfterValidator(checked)
 ]
+
+
+def _several(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        if value and all(_is_number(item) or _is_point(item) for item in value):
+            raise ValueError("one polygon needs a list around it: [[[x, y], [x, y], [x, y]]]")
+    elif not isinstance(value, dict):
+        raise ValueError(
+            "give a list of polygons, [[[x, y], [x, y], [x, y]]], or polygons by name, "
+            "{name: [[x, y], [x, y], [x, y]]}"
+        )
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(map(_is_number, value))
 
 
 def _form(value: Any) -> str:
@@ -82,5 +105,6 @@ Polygons = Annotated[
     Annotated[dict[AreaName, Polygon], Tag("[mapping]")]
     | Annotated[tuple[Polygon, ...], Tag("[list]")],
     Discriminator(_form),
+    BeforeValidator(_several),
 ]
 """With names or without. The tags are no keys of the file (see `load_config`)."""

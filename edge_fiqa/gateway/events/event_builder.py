@@ -72,6 +72,7 @@ class EventBuilder:
         self._people: dict[str, Person] = {}
         self._ended: deque[Person] = deque(maxlen=ENDED_TRACKS)
         self._faces: dict[str, list[FacePlace]] = {}
+        self._by_zone: dict[str, bool] = {}  # camera -> whether it requires zones
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._changes: SimpleQueue[StateChange | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -141,9 +142,19 @@ class EventBuilder:
             ]
 
     def faces(self, camera: str) -> list[FaceView]:
-        """Return the faces in the camera's latest frame."""
+        """Return the faces in the camera's latest frame that are of announced people.
+
+        Where no zone is required, also those that are not followed.
+        """
         with self._lock:
-            return [self._face_view(*place) for place in self._faces.get(camera, ())]
+            return [
+                self._face_view(*place)
+                for place in self._faces.get(camera, ())
+                if not self._by_zone[camera] or self._is_announced(place[0])
+            ]
+
+    def _is_announced(self, track: str | None) -> bool:
+        return track is not None and track in self._people and self._people[track].announced
 
     def people(self, camera: str) -> int:
         """How many people are followed before the camera now and announced, scored or not."""
@@ -201,6 +212,7 @@ class EventBuilder:
         self._faces[frame.camera] = [
             (track, face.box, face.zones) for track, face in zip(tracks, faces, strict=True)
         ]
+        self._by_zone[frame.camera] = bool(frame_faces.required_zones)
         outgoing: list[OutgoingEvent] = []
         for face, track in zip(faces, tracks, strict=True):
             if track is None or face.skip is not None:

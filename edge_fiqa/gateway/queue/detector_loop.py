@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,9 @@ from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, picture_of
 from edge_fiqa.gateway.tracks.followed_people import End, EndReason, FollowedPeople
 from edge_fiqa.gateway.tracks.zones import Zones
 from edge_fiqa.gateway.video.camera import Camera, Frame
+from edge_fiqa.types import Point
+
+log = logging.getLogger("edge_fiqa.gateway")
 
 CAMERA_CHECK_S = 0.1  # time between two checks for cameras that show nothing
 PATIENCE_S = 5.0  # for a look that is under way at a camera that is taken away
@@ -23,13 +27,19 @@ PATIENCE_S = 5.0  # for a look that is under way at a camera that is taken away
 
 @dataclass(frozen=True)
 class WatchedCamera:
-    """A camera, its faces and people, its zones, and the time to answer about a face."""
+    """A camera, its faces and people, its zones, and the time to answer about a face.
+
+    masks: of the frames that the zones are for; others are passed over.
+    shows: a value that says what its picture is of.
+    """
 
     camera: Camera
     faces: CameraFaces
     people: FollowedPeople
     zones: Zones
     deadline_s: float
+    masks: Sequence[Sequence[Point]] = ()
+    shows: object = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,9 @@ class DetectorLoop:
                 watched = self._watched[name]
             try:
                 self._detect(watched)
+            except Exception:  # a bug: the other cameras need this thread
+                log.exception("camera %s: this is a bug; its next frame is looked at", name)
+                self._stop.wait(CAMERA_CHECK_S)  # do not fill the log
             finally:
                 with self._change:
                     self._busy.discard(name)
@@ -153,8 +166,9 @@ class DetectorLoop:
 
     def _detect(self, watched: WatchedCamera) -> None:
         frame, finder = watched.camera.take(), self.finder
-        if frame is None or finder is None:
+        if frame is None or finder is None or tuple(frame.masks) != tuple(watched.masks):
             return
+        watched.people.picture = watched.shows, frame.image.shape
         try:
             faces = watched.faces.find(finder, frame.image, frame.arrived)
         except EdgeFiqaError as exc:
@@ -163,10 +177,13 @@ class DetectorLoop:
         self.health.works()
         if faces is None:  # whoever stood there still does: the tracker hears of every frame
             boxes, scores = watched.faces.carried_on()
-            self._end(frame.camera, watched.people.update(boxes, scores, frame.arrived).ended)
+            looked = [False] * len(boxes)
+            followed = watched.people.update(boxes, scores, frame.arrived, looked)
+            self._end(frame.camera, followed.ended)
             return
         boxes, scores = [face.box for face in faces], [face.score for face in faces]
-        followed = watched.people.update(boxes, scores, frame.arrived)
+        looked = [face.skip != "unchanged" for face in faces]
+        followed = watched.people.update(boxes, scores, frame.arrived, looked)
         tracks = [None if n is None else self._track_id(frame.camera, n) for n in followed.numbers]
         faces = [
             replace(face, crop=None, skip="stationary") if still else face

@@ -10,10 +10,11 @@ Behind every arrow is a queue or a latest value, so one slow part holds up no ot
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import cv2
@@ -97,6 +98,7 @@ class Gateway:
             *limits,
         )
         self._watched: dict[str, WatchedCamera] = {}
+        self._numbers: dict[str, Iterator[int]] = {}  # of tracks, by camera: none comes twice
         depth, detector = first.bundle.config.depth, self._detector_loop.health
         self._parts = RunningParts(
             depth, detector, queue, self.workers, events, monitors, self._pushed
@@ -118,8 +120,9 @@ class Gateway:
         """
         old = self.config
         if (config.detector, config.faces) != (old.detector, old.faces):
+            finders = self._find(config), self._find(config)  # may raise: nothing changed yet
             _set_opencv_threads(config)
-            self._detector_loop.finder, self._pushed.finder = self._find(config), self._find(config)
+            self._detector_loop.finder, self._pushed.finder = finders
         if config.best_shot.gate != old.best_shot.gate or config.schedule != old.schedule:
             self.scoring.renew(config, self.workers)
         self.events.best_shot = config.best_shot
@@ -183,11 +186,15 @@ class Gateway:
             camera.use(camera_config)
         else:
             camera = Camera(name, camera_config, self._detector_loop.wake, self._opener)
-        people = _people(camera_config, config.best_shot, None if old is None else old.people)
+        numbers = self._numbers.setdefault(name, itertools.count(1))
+        known = None if old is None else old.people
+        people = _people(camera_config, config.best_shot, known, numbers)
         motion = config.motion_of(camera_config)
         faces = CameraFaces(motion) if old is None or old.faces.config != motion else old.faces
         zones = Zones(camera_config.zones, camera_config.required_zones)
-        return WatchedCamera(camera, faces, people, zones, config.deadline_of(camera_config))
+        deadline_s, shows = config.deadline_of(camera_config), camera_config.shows
+        masks = camera_config.mask_polygons
+        return WatchedCamera(camera, faces, people, zones, deadline_s, masks, shows)
 
     def _track_id(self, camera: str, number: int) -> str:
         return f"{camera}/{self._run_id}/{number}"
@@ -220,12 +227,15 @@ def find_faces(config: GatewayConfig) -> FindFaces | None:
 
 
 def _people(
-    camera: CameraConfig, config: BestShotConfig, old: FollowedPeople | None
+    camera: CameraConfig,
+    config: BestShotConfig,
+    old: FollowedPeople | None,
+    numbers: Iterator[int],
 ) -> FollowedPeople:
-    """Those of before, with new limits, if people are followed as before."""
+    """Those of before, with new limits, if people are followed as before. numbers: of new tracks."""
     lost_s = max(config.lost_s, 2 / camera.fps)  # one frame without a person is not enough
-    limits = Limits(lost_s, config.stationary_s, config.longest_track_s)
+    limits = Limits(lost_s, config.stationary_s, config.longest_track_s, 1 / camera.fps)
     if old is None or old.track != camera.tracks:
-        return FollowedPeople(limits, camera.tracks)
+        return FollowedPeople(limits, camera.tracks, numbers)
     old.limits = limits
     return old

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +20,13 @@ class Limits:
 
     stationary_s: a face that does not move for longer is a poster: its track ends, and it is nobody
     until it moves. longest_track_s: a track ends after it, and the person is a new one. None: no limit.
+    frame_s: time from one frame to the next.
     """
 
     lost_s: float
     stationary_s: float | None = None
     longest_track_s: float | None = None
+    frame_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,32 +39,52 @@ class Followed:
 
 
 class FollowedPeople:
-    """Of one camera. Not thread-safe. track: whether people are followed, see Tracker."""
+    """Of one camera. Not thread-safe, but any thread may set `limits`; they hold from the next frame.
 
-    def __init__(self, limits: Limits, track: bool = True) -> None:
-        self.track = track
-        self._tracker = Tracker(limits.lost_s, track)
+    track: whether people are followed, see Tracker.
+    numbers: of its tracks; None: from 1 on.
+    picture: a value that says what the picture is of, and its size. Another picture has other places.
+    """
+
+    def __init__(
+        self, limits: Limits, track: bool = True, numbers: Iterator[int] | None = None
+    ) -> None:
+        self.track, self.limits = track, limits
+        self.picture: object = None
+        self._tracker = Tracker(limits.lost_s, track, numbers)
         self._stationary = StationaryFaces(None)
+        self._places_of: object = None  # the picture whose places are known
         self._since: dict[int, float] = {}  # number of a track that others know -> its first time
-        self.limits = limits
 
-    @property
-    def limits(self) -> Limits:
-        return self._limits
+    def _take_up_limits(self) -> None:
+        """Each is read once: another thread may set them meanwhile."""
+        limits, picture = self.limits, self.picture
+        self._tracker.lost_s = limits.lost_s
+        stationary_s = limits.stationary_s if self.track else None
+        if stationary_s is None or picture != self._places_of:
+            self._stationary.forget()
+        self._stationary.limit_s, self._stationary.frame_s = stationary_s, limits.frame_s
+        self._places_of = picture
 
-    @limits.setter
-    def limits(self, limits: Limits) -> None:
-        self._limits, self._tracker.lost_s = limits, limits.lost_s
-        self._stationary.limit_s = limits.stationary_s if self.track else None
+    def update(
+        self,
+        boxes: Sequence[Box],
+        scores: Sequence[float],
+        now: float,
+        looked: Sequence[bool] | None = None,
+    ) -> Followed:
+        """Faces (x, y, width, height) of a frame at `now` seconds. An ended track has no face in it.
 
-    def update(self, boxes: Sequence[Box], scores: Sequence[float], now: float) -> Followed:
-        """Faces (x, y, width, height) of a frame at `now` seconds. An ended track has no face in it."""
+        looked: False for a face that is as the look before saw it; None: all were looked at.
+        """
+        self._take_up_limits()
         ended = self._end_longest(now)
         numbers, lost = self._tracker.update(boxes, scores, now)
         ended += self._known(lost, "left", now)
+        looked = [True] * len(boxes) if looked is None else looked
         still = [
-            number is not None and self._stationary.see(number, box, now)
-            for number, box in zip(numbers, boxes, strict=True)
+            number is not None and self._stationary.see(number, box, now, anew)
+            for number, box, anew in zip(numbers, boxes, looked, strict=True)
         ]
         for number, is_still in zip(numbers, still, strict=True):
             if number is None:
@@ -77,6 +99,7 @@ class FollowedPeople:
 
     def end_lost(self, now: float) -> list[int]:
         """The people who have not been seen for too long."""
+        self._take_up_limits()
         return [number for number, _ in self._known(self._tracker.end_lost(now), "left", now)]
 
     def end_all(self, now: float) -> list[int]:

@@ -6,7 +6,8 @@ At a few frames per second a small face moves by more than its own width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import supervision as sv
@@ -25,10 +26,14 @@ class Tracker:
 
     lost_s: a person who is not seen for longer has left, and is a new person on coming back.
     track: whether people are followed; without, every face is a person who ends with the next frame.
+    numbers: of its tracks; None: from 1 on.
     """
 
-    def __init__(self, lost_s: float, track: bool = True) -> None:
+    def __init__(
+        self, lost_s: float, track: bool = True, numbers: Iterator[int] | None = None
+    ) -> None:
         self.lost_s, self.track = lost_s, track
+        self._new_numbers = itertools.count(1) if numbers is None else numbers
         self._tracker = ByteTrackTracker(
             lost_track_buffer=max(1, round(TRACKER_FPS * lost_s)),
             track_activation_threshold=START_SCORE,
@@ -37,7 +42,6 @@ class Tracker:
         )
         self._seen: dict[int, float] = {}  # number of a track -> time
         self._numbers: dict[int, int] = {}  # the package's id -> number of the track
-        self._next = 0
 
     def update(
         self, boxes: Sequence[Box], scores: Sequence[float], now: float
@@ -73,9 +77,9 @@ class Tracker:
         self._end([number])
 
     def _start(self, now: float) -> int:
-        self._next += 1
-        self._seen[self._next] = now
-        return self._next
+        number = next(self._new_numbers)
+        self._seen[number] = now
+        return number
 
     def _end(self, numbers: list[int]) -> list[int]:
         for number in numbers:

@@ -11,8 +11,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from edge_fiqa.gateway.video.capture import Capture, open_capture
 from edge_fiqa.gateway.video.masks import Masks
 from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.gateway.view import StreamState
-from edge_fiqa.types import Bytes
+from edge_fiqa.types import Bytes, Point
 
 log = logging.getLogger("edge_fiqa.gateway")
 
@@ -34,13 +34,17 @@ CORRUPT = 25  # frames in a row that cannot be decoded, before the source is ope
 
 @dataclass(frozen=True)
 class Frame:
-    """image: (H, W, 3) uint8 RGB. arrived: monotonic seconds; time: Unix seconds."""
+    """image: (H, W, 3) uint8 RGB. arrived: monotonic seconds; time: Unix seconds.
+
+    masks: polygons that are black in it.
+    """
 
     camera: str
     number: int
     image: Bytes
     arrived: float
     time: float
+    masks: Sequence[Sequence[Point]] = ()
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,8 @@ class Camera:
         opener: Opener = open_capture,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = name
-        self.use(config)
+        self.name, self.config = name, config
+        self._masks = Masks(config.mask_polygons)
         self._on_frame, self._opener, self._clock = on_frame, opener, clock
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._state: StreamState = "connecting"
@@ -94,8 +98,13 @@ class Camera:
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
 
     def use(self, config: CameraConfig) -> None:
-        """From the next frame on, another configuration of the same source."""
-        self.config, self._masks = config, Masks(config.mask_polygons)
+        """Another configuration of the same source. Its masks hold for the latest frame as well."""
+        masks = Masks(config.mask_polygons)
+        with self._lock:
+            self.config, self._masks = config, masks
+            if (frame := self._frame) is not None:
+                image, polygons = masks.blacken(frame.image), config.mask_polygons
+                self._frame = replace(frame, image=image, masks=polygons)
 
     def start(self) -> None:
         self._thread.start()
@@ -193,12 +202,12 @@ class Camera:
             corrupt = 0
             if self.config.rotate:
                 image = np.ascontiguousarray(np.rot90(image, -self.config.rotate // 90))
-            image = self._masks.blacken(image)
             due = max(due + period, now) if due > 0 else now + period
             self._keep(image, self._clock())
 
     def _keep(self, image: Bytes, now: float) -> None:
         with self._lock:
+            image = self._masks.blacken(image)
             if self._state == "live":
                 self._arrivals.append(now)
             else:
@@ -208,7 +217,8 @@ class Camera:
                 self._arrivals.popleft()
             self._frames += 1
             self._dropped += self._untaken
-            self._frame = Frame(self.name, self._frames, image, now, time.time())
+            masks = self.config.mask_polygons
+            self._frame = Frame(self.name, self._frames, image, now, time.time(), masks)
             self._untaken = True
         self._on_frame()
 

@@ -187,7 +187,7 @@ def test_a_poster_is_announced_once_and_skipped_from_then_on():
     )
     people = FollowedPeople(Limits(1.0, stationary_s=20.0))
     faces = CameraFaces(MotionConfig(still_s=1.0))
-    for start in (0, 60):  # between the two it is dark for longer than `lost_s`
+    for start in (0, 50):  # between the two it is dark for longer than `lost_s`
         camera = StandingThenGone(stands_s=start + 40.0)
         camera.frames = 10 * start
         watched = WatchedCamera(camera, faces, people, Zones({}), 1.0)
