@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.camera import CameraConfig
@@ -21,7 +22,8 @@ SQUARE = ((0.1, 0.1), (0.4, 0.1), (0.4, 0.4), (0.1, 0.4))
         (SQUARE * 26, "3 to 100 points"),
         ((SQUARE[0], SQUARE[2], SQUARE[1], SQUARE[3]), "its side 1 meets its side 3"),
         (((0, 0), (0.5, 0.5), (1, 1)), "on a line"),
-        ((SQUARE[0], SQUARE[0], SQUARE[1], SQUARE[2], SQUARE[2]), "meets"),
+        ((SQUARE[0], SQUARE[0], SQUARE[1], SQUARE[2]), "its points 1 and 2 are the same"),
+        ((SQUARE[0], SQUARE[1], SQUARE[2], SQUARE[2]), "its points 3 and 4 are the same"),
         (((0, 0), (1, 0), (1, 1), (0.5, 0), (0, 1)), "its side 1 meets"),  # touches a side
     ],
 )
@@ -81,6 +83,26 @@ def test_the_file_is_told_by_line_and_key(tmp_path):
     ]
     assert "list of points [x, y]" in lines[4]
     assert "b is none of this camera's zones (a)" in lines[5]
+
+
+FLAT = [[0, 0], [0.3, 0], [0.3, 0.2]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"masks": FLAT}, "one polygon needs a list around it"),
+        ({"masks": [0, 0, 0.3, 0, 0.3, 0.2]}, "one polygon needs a list around it"),
+        ({"masks": {"tv": [0, 0, 0.3, 0, 0.3, 0.2]}}, r"a polygon is a list of points \[x, y\]"),
+        ({"masks": "tv"}, "give a list of polygons"),
+        ({"zones": {"path": FLAT}, "required_zones": "path"}, r"give a list of zones: \[path\]"),
+        ({"required_zones": ["path"]}, "this camera has no zones: draw path under `zones`"),
+    ],
+)
+def test_what_is_written_in_another_form_is_one_sentence_with_the_remedy(keys, says):
+    with pytest.raises(ValidationError, match=says) as caught:
+        CameraConfig.model_validate({"source": "0", **keys})
+    assert caught.value.error_count() == 1
 
 
 def test_masks_have_names_or_not():

@@ -173,11 +173,12 @@ def test_nobody_hears_of_a_person_before_a_required_zone():
     assert run.builder.tracks() == []
     assert run.builder.people("door") == 0
     assert run.builder.snapshot("door/1/1") is None
-    assert [face.zones for face in run.builder.faces("door")] == [("street",)]
+    assert run.builder.faces("door") == []
     run.see("door/1/1", zones=("door",), required=("path", "door"))
     run.builder.face_lost(run.face(), "overload")
     until(lambda: run.sink.events)
     assert run.builder.people("door") == 1
+    assert [face.track for face in run.builder.faces("door")] == ["door/1/1"]
     assert run.builder.tracks()[0].zones == ("street", "door")
     run.see("door/1/1", zones=(), required=("path", "door"))
     run.answer(72)
@@ -187,6 +188,17 @@ def test_nobody_hears_of_a_person_before_a_required_zone():
     assert (new.type, new.record.quality.scalar, new.zones) == ("new", 70, ("street", "door"))
     assert run.sink.snapshots[0][:2] == b"\xff\xd8"
     assert (end.type, end.sequence, end.record.quality.scalar) == ("end", 1, 72)
+
+
+def test_the_list_of_faces_names_nobody_who_is_not_announced():
+    """Neither those who are not followed yet. Without required zones it has all faces."""
+    run = Run()
+    run.builder.start()
+    run.see("door/1/1", None, zones=("street",))
+    until(lambda: [face.track for face in run.builder.faces("door")] == ["door/1/1", ""])
+    run.see("door/1/2", None, zones=("street",), required=("path",))
+    until(lambda: run.builder.faces("door") == [])
+    run.builder.finish(10)
 
 
 def test_who_was_in_no_required_zone_leaves_without_a_word():

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -195,3 +196,56 @@ def test_a_poster_is_announced_once_and_skipped_from_then_on():
             loop._detect(watched)
     assert (len(seen), ended) == (1, [(*seen, "stationary")])
     assert skipped["stationary"] > 40
+
+
+def test_a_thread_survives_a_bug_and_looks_at_the_next_frame(loop_of, caplog):
+    class Failing(Finder):
+        def find(self, image, regions=None):
+            super().find(image)
+            if self.looks == 1:
+                raise TypeError("no number")
+            return []
+
+    finder = Failing()
+    loop = loop_of(finder, cameras=1, threads=1)
+    until(lambda: finder.looks > 3)
+    assert "camera camera0: this is a bug" in caplog.text
+    assert "TypeError: no number" in caplog.text
+    assert loop.heartbeat > 0
+
+
+def test_frames_under_other_masks_are_passed_over():
+    """A reload changes masks and zones together: no frame of the old ones is judged by the new."""
+    mask = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0))
+    finder, camera = Finder(), ReadyCamera(0)
+    loop = DetectorLoop(
+        finder, SimpleNamespace(), lambda _: None, lambda *_: None, lambda c, n: n, 1
+    )
+    faces, people = CameraFaces(MotionConfig(gate=False)), FollowedPeople(Limits(1.0))
+    for masks, looks in (((mask,), 0), ((), 1)):
+        loop._detect(WatchedCamera(camera, faces, people, Zones({}), 1.0, masks))
+        assert finder.looks == looks
+
+
+@pytest.mark.parametrize(("shows", "height"), [("another", 72), ("same", 144)])
+def test_places_are_those_of_one_picture(shows, height):
+    """Another source or turn, another size: who stands there is no poster."""
+    seen = []
+    loop = DetectorLoop(
+        FindStanding(),
+        SimpleNamespace(put=lambda face: None),
+        lambda frame: seen.append(frame.tracks[0]),
+        lambda track, reason: None,
+        lambda camera, number: number,
+        1,
+    )
+    people, faces = FollowedPeople(Limits(1.0, 20.0)), CameraFaces(MotionConfig(gate=False))
+    camera = StandingThenGone(stands_s=100.0)
+    for _ in range(250):
+        loop._detect(WatchedCamera(camera, faces, people, Zones({}), 1.0, (), "same"))
+    assert seen[-1] is None
+    take = camera.take
+    camera.take = lambda: replace(frame := take(), image=np.resize(frame.image, (height, 128, 3)))
+    for _ in range(3):
+        loop._detect(WatchedCamera(camera, faces, people, Zones({}), 1.0, (), shows))
+    assert seen[-1] is not None

@@ -161,6 +161,40 @@ def test_a_reload_takes_up_the_threads_of_the_detector(gateway_of):
         cv2.setNumThreads(before)
 
 
+def test_a_reload_that_is_refused_leaves_the_threads_as_they_are(gateway_of):
+    before = cv2.getNumThreads()
+
+    def find(config):
+        if config.detector.threads == 3:
+            raise ConfigError("no such detector")
+        return FindSquares()
+
+    def with_threads(threads):
+        return configured(http={"port": 0}, detector={"model": "x.onnx", "threads": threads})
+
+    try:
+        gateway, _ = gateway_of(with_threads(2), {}, find=find)
+        with pytest.raises(ConfigError, match="no such detector"):
+            gateway.reload(with_threads(3))
+        assert (cv2.getNumThreads(), gateway.config.detector.threads) == (2, 2)
+    finally:
+        cv2.setNumThreads(before)
+
+
+def test_a_camera_that_comes_back_goes_on_with_its_numbers(gateway_of):
+    """An id is given once in a run."""
+    patient = {"lost_s": 30, "stale_s": 30}
+    script = Script([[picture(100)] * 5000] * 3)
+    gateway, sink = gateway_of(configured("door", **patient), {"door": script})
+    until(lambda: len(sink.of("new")) == 1)
+    gateway.reload(configured(http={"port": 0}, **patient))
+    until(lambda: len(sink.of("end")) == 1)
+    gateway.reload(configured("door", **patient))
+    until(lambda: len(sink.of("new")) == 2)
+    gateway.stop()
+    assert len(whole(sink)) == 2
+
+
 LEFT = [[0, 0], [0.3, 0], [0.3, 1], [0, 1]]
 RIGHT = [[0.4, 0], [1, 0], [1, 1], [0.4, 1]]
 

@@ -1,5 +1,6 @@
 """Who is followed, and when a track ends though its face is still there."""
 
+import itertools
 from collections import Counter
 
 from edge_fiqa.gateway.tracks.followed_people import FollowedPeople, Limits
@@ -101,3 +102,45 @@ def test_the_end_of_a_camera_names_those_that_others_know():
     (number,) = film.people.end_all(film.now)
     assert number in film.frames
     assert film.play(5, POSTER).stationary == [True]  # the poster is known after a reconnect
+
+
+def test_a_poster_of_another_picture_is_nobody_known():
+    """Another source, another size, or a picture that is turned: pixels mean something else."""
+    film = Film(stationary_s=20.0)
+    film.play(30, POSTER)
+    film.people.picture = "another"
+    (number,) = film.play(1, POSTER).numbers
+    assert number is not None
+    film.play(21, POSTER)
+    assert film.ended == [(1, "stationary"), (number, "stationary")]
+
+
+def test_time_while_the_limit_is_off_does_not_count():
+    film = Film(stationary_s=20.0)
+    film.play(10, POSTER)
+    film.people.limits = Limits(1.0)
+    film.play(100, POSTER)
+    film.people.limits = Limits(1.0, stationary_s=20.0)
+    film.play(19, POSTER)
+    assert film.ended == []
+    film.play(2, POSTER)
+    assert film.ended == [(1, "stationary")]
+
+
+def test_people_of_one_camera_share_numbers_if_they_are_told_to():
+    numbers = itertools.count(1)
+    for _ in range(2):
+        people = FollowedPeople(Limits(1.0), numbers=numbers)
+        for now in (0.0, 0.2):
+            last = people.update([POSTER], [0.9], now)
+    assert last.numbers == [2]
+
+
+def test_a_poster_that_is_hidden_now_and_then_and_comes_back_half_hidden_is_no_news():
+    film = Film(stationary_s=20.0)
+    film.play(30, POSTER)
+    for half in ((415.0, 50.0, 15.0, 30.0), (400.0, 50.0, 30.0, 12.0), (395.0, 45.0, 40.0, 42.0)):
+        film.play(3)
+        film.play(0.6, half)
+        film.play(10, POSTER)
+    assert set(film.frames) == {1}
