@@ -22,6 +22,7 @@ class FaceView(Struct, frozen=True):
     """A face in the latest frame. box: (x, y, width, height) in pixels; depth: blocks run.
 
     zones: of the camera, in which its middle is now.
+    Where the camera requires zones, only faces of announced people are given.
     """
 
     track: str

@@ -30,7 +30,9 @@ def checked(points: tuple[Point, ...]) -> tuple[Point, ...]:
     count = len(points)
     for i in range(count):
         if points[i] == points[(i + 1) % count]:
-            raise ValueError(f"its points {i + 1} and {(i + 1) % count + 1} are the same: leave one out")
+            raise ValueError(
+                f"its points {i + 1} and {(i + 1) % count + 1} are the same: leave one out"
+            )
     sides = [(points[i], points[(i + 1) % count]) for i in range(count)]
     for i, side in enumerate(sides):
         for j in range(i + 2, count - (i == 0)):  # the next side shares a point with it

@@ -142,10 +142,7 @@ class EventBuilder:
             ]
 
     def faces(self, camera: str) -> list[FaceView]:
-        """Return the faces in the camera's latest frame that are of announced people.
-
-        Where no zone is required, also those that are not followed.
-        """
+        """The faces in the camera's latest frame; where a zone is required, of announced people."""
         with self._lock:
             return [
                 self._face_view(*place)

@@ -111,14 +111,18 @@ class StationaryFaces:
             place.empty_s = max(0.0, place.empty_s - passed)
         else:
             place.empty_s += passed
-        if place.still_s >= limit_s and place.still_s >= PRESENT * (now - place.first):
-            if not place.stationary:
-                place.stationary, place.empty_s = True, 0.0
+        if not place.stationary:
+            there_s = PRESENT * (now - place.first)
+            place.stationary, place.empty_s = place.still_s >= max(limit_s, there_s), 0.0
 
     def _standing(self, box: Box, now: float, limit_s: float) -> Standing:
         """Where a new track is. Whoever starts beside a poster may be the poster."""
         self._forget_old(now, limit_s)
-        touching = [p for p in self._places if p.has(box) or p.stationary and _common(p.box, box)]
+        touching = [
+            place
+            for place in self._places
+            if place.has(box) or (place.stationary and _common(place.box, box) > 0)
+        ]
         if not touching:
             return Standing(self._new_place(box, now))
         place = max(touching, key=lambda p: (p.stationary, p.has(box), overlap(p.box, box)))

@@ -51,7 +51,9 @@ def test_a_turned_picture_is_masked_as_it_is_seen():
 
 
 @pytest.mark.parametrize("width", [352, 640, 1920])
-@pytest.mark.parametrize(("start", "end"), [(0.1, 0.9), (0.333, 0.777), (0.25, 0.75), (0.906, 0.999)])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.1, 0.9), (0.333, 0.777), (0.25, 0.75), (0.906, 0.999)]
+)
 def test_every_pixel_that_a_mask_touches_is_black(width, start, end):
     """And no more than two beside it."""
     mask = ((start, 0.0), (end, 0.0), (end, 1.0), (start, 1.0))
