@@ -1,5 +1,6 @@
 """What the examples print is what the library says; each runs as its own process, as users run it."""
 
+import ast
 import http.server
 import importlib.util
 import json
@@ -20,6 +21,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import edge_fiqa
 from edge_fiqa import Fixed, Scorer
 from edge_fiqa.cli.demo import portrait
 from edge_fiqa.cli.effects import defocus
@@ -84,6 +86,16 @@ def crops(tmp_path):
 def qualities(paths):
     with Scorer.open(threads=1) as scorer:
         return [record.quality.scalar for record in scorer.score(map(str, paths))]
+
+
+@pytest.mark.parametrize("example", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_examples_use_public_names_alone(example):
+    for node in ast.walk(ast.parse(example.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edge_fiqa"):
+            assert node.module == "edge_fiqa"
+            assert {name.name for name in node.names} <= set(edge_fiqa.__all__)
+        if isinstance(node, ast.Import):
+            assert not any(name.name.startswith("edge_fiqa.") for name in node.names)
 
 
 def test_ten_lines_score_a_folder(start, crops, tmp_path):
