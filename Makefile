@@ -9,7 +9,7 @@ MODELS ?= nano small
 SHIPPED := edge_fiqa/models
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check emulate docs release-check bench models gates clean
+.PHONY: help demo test check emulate docs release-check mutants bench models gates clean
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -46,6 +46,11 @@ docs: $(VENV)/docs.ok  ## build the documentation site in build/site; a dead lin
 
 release-check: $(VENV)/dev.ok  ## build a release into dist/, look into it, and try it in an empty environment
 	VENV=$(VENV) .ci/release
+
+mutants: $(VENV)/dev.ok  ## which changes of the pure core does no test notice? An hour; ONLY="edge_fiqa.exits.*"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[mutants]'
+	$(BIN)/mutmut run --max-children $(JOBS) $(ONLY)
+	$(BIN)/mutmut results
 
 bench: $(VENV)/dev.ok  ## measure this machine; results go to benchmarks/results
 	$(BIN)/edge-fiqa bench --bundle nano small --steps --output benchmarks/results/bench.json
