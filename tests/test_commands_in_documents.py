@@ -129,3 +129,20 @@ def test_the_first_gateway_yaml_is_a_configuration(page, tmp_path, monkeypatch):
     config = load_config(Path("gateway.yaml"), {"CAM_PASSWORD": "a"})
     assert list(config.cameras) == ["door"]
     assert config.mqtt.host == "localhost"
+
+
+def test_faces_and_similarities_become_pairs_as_the_page_says(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    (code,) = [block for language, block in FENCE.findall(text) if language == "python"]
+    monkeypatch.chdir(tmp_path)
+    faces = "".join(f"{n}.png,{n},\n" for n in range(60)) + "bad.png,,unreadable\n"
+    Path("scores.csv").write_text("source,quality.raw,quality.code\n" + faces, encoding="utf-8")
+    pairs = "".join(f"{n}.png,{n + 1}.png,1,{0.3 + n / 100}\n" for n in range(59))
+    pairs += "0.png,bad.png,1,0.2\n"
+    Path("similarities.csv").write_text("path_a,path_b,same,similarity\n" + pairs, encoding="utf-8")
+    exec(compile(code, "evaluation.md", "exec"), {})
+    rows = Path("pairs.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1] == "0.3,1,0,1"
+    assert rows[-1] == "0.2,1,0,"
+    assert main(["edc", "pairs.csv", "--threshold", "0.5"]) == 0
+    assert "NaN" not in capsys.readouterr().out
