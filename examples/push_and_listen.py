@@ -19,7 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 def push(gateway: str, path: str) -> list[dict]:
     """Records of the faces in one picture: an aligned crop, or any picture if there is a detector."""
-    request = urllib.request.Request(f"{gateway}/api/faces", Path(path).read_bytes())
+    address = f"{gateway}/api/faces?deadline_ms=10000"  # a 503 says that it cannot be kept
+    request = urllib.request.Request(address, Path(path).read_bytes())
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
