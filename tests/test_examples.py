@@ -146,7 +146,9 @@ def test_a_checkpoint_becomes_a_bundle_that_scores(checkpoint, tmp_path):
     assert len(records) == 120
     with Scorer.open(target, threads=1) as scorer:
         scored = scorer.score(str(path) for path in sorted(faces.iterdir()))
-    assert [r["quality"]["scalar"] for r in records] == [r.quality.scalar for r in scored]
+    expected = np.array([r.quality.scalar for r in scored])
+    written = np.array([r["quality"]["scalar"] for r in records])
+    assert abs(written - expected).max() <= 1  # in batches of eight, a quality may round otherwise
     assert len({r["quality"]["scalar"] for r in records}) > 10
 
 
