@@ -43,6 +43,7 @@ def test_weights_are_renormalised_over_the_exits_that_ran(rule, expected):
 
 def test_weights_of_the_paper():
     np.testing.assert_allclose(depth_weights(12), np.arange(1, 13) / 78, rtol=1e-6)
+    assert depth_weights(12).dtype == np.float32
 
 
 def test_each_face_has_its_own_depth():
@@ -57,6 +58,12 @@ def test_a_broken_score_is_never_averaged_away(rule, broken):
     if rule == "last":
         trail = trail[:, [0, 2, 1]]
     assert np.isnan(fuse(trail, 3, rule)[0])
+
+
+@pytest.mark.parametrize("rule", ["FW", "F", "last", "max", "median", (1.0, 1.0)])
+def test_a_broken_score_spoils_its_own_face_alone(rule):
+    trail = np.array([[1.0, 1.0], [np.inf, 1.0], [2.0, 2.0]], np.float32)
+    np.testing.assert_array_equal(fuse(trail, 2, rule), [1, np.nan, 2])
 
 
 @pytest.mark.parametrize("rule", ["FW", "last", "median"])
