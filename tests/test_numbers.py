@@ -18,8 +18,11 @@ README, MEASURED = "README.md", "docs/measured.md"
 
 @cache
 def result(name):
-    (path,) = RESULTS.glob(f"*-{name}.json")
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Of the files that the pages name, the one that ends so: all pages mean the same run."""
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in (README, MEASURED)]
+    named = {stem for text in texts for stem in re.findall(r"results/([\w.-]+)\.json", text)}
+    (stem,) = [stem for stem in named if stem.endswith(f"-{name}")]
+    return json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8"))
 
 
 def rounded(value, digits=0, times=1):
