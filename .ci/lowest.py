@@ -21,5 +21,6 @@ for extra in extras:  # grows: an extra may ask for others of the same package
         if asked and requirement.name == NAME:
             extras += sorted(requirement.extras - set(extras))
         elif asked:
-            lowest.append(f"{requirement.name}{requirement.specifier}")
+            more = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+            lowest.append(f"{requirement.name}{more}{requirement.specifier}")
 print(*dict.fromkeys(lowest), sep="\n")
