@@ -47,7 +47,7 @@ docs: $(VENV)/docs.ok  ## build the documentation site in build/site; a dead lin
 release-check: $(VENV)/dev.ok  ## build a release into dist/, look into it, and try it in an empty environment
 	VENV=$(VENV) .ci/release
 
-mutants: $(VENV)/dev.ok  ## which changes of the pure core does no test notice? An hour; ONLY="edge_fiqa.exits.*"
+mutants: $(VENV)/dev.ok  ## which changes of the pure core does no test notice? Slow; ONLY="edge_fiqa.exits.*"
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[mutants]'
 	$(BIN)/mutmut run --max-children $(JOBS) $(ONLY)
 	$(BIN)/mutmut results
