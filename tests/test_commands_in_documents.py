@@ -15,7 +15,7 @@ from edge_fiqa.cli import COMMANDS, main
 from edge_fiqa.gateway.config.gateway import load_config
 
 ROOT = Path(__file__).parents[1]
-NOT_OURS = {".git", ".venv", "runs", "build", "dist"}
+NOT_OURS = {".git", ".venv", "build", "dist", "mutants", "runs"}
 DOCUMENTS = sorted(
     path for path in ROOT.rglob("*.md") if not NOT_OURS & set(path.relative_to(ROOT).parts)
 )
