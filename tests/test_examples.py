@@ -4,7 +4,6 @@ import http.server
 import importlib.util
 import json
 import runpy
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from edge_fiqa.cli.demo import portrait
 from edge_fiqa.cli.effects import defocus
 from tests.gateway.outputs.broker import Broker, Listener
 from tests.needs import missing
+from tests.ports import port_to_keep
 from tests.waiting import until
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
@@ -84,9 +84,7 @@ def qualities(paths):
 
 
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return port_to_keep()
 
 
 def test_a_service_with_fastapi_answers_several_at_once(start, crops):

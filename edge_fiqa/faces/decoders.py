@@ -81,7 +81,7 @@ class Decoders:
             return picture
 
     def end_those_of(self, threads: Collection[int]) -> None:
-        """End the decoders that these threads (`threading.get_ident`) wait for, which so wait no more."""
+        """End what these threads (`threading.get_ident`) wait for: they wait no more."""
         with self._lock:
             for thread in threads:
                 if (decoder := self._busy.get(thread)) is not None:

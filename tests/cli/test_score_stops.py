@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,8 @@ def test_a_stop_ends_the_wait_for_a_decoder(tmp_path, number, status):
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces/a.webp").write_bytes(encoded("WEBP", 112, 112))
     command = [sys.executable, "-c", HANGING, str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
         try:
             until((tmp_path / "began").exists, 200)
             process.send_signal(number)

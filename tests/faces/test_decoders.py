@@ -103,7 +103,7 @@ def test_closing_waits_for_no_decoder(decoders_of):
     until(lambda: len(decoders._all) == 2 and not decoders._idle)
     decoders.close()
     for thread in threads:
-        thread.join(20)
+        thread.join(100)
     assert refused == ["decoding was stopped"] * 4
     assert decoders._all == set()
 

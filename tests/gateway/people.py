@@ -85,7 +85,7 @@ class Played:
         time.sleep(1 / self.script.fps)
         for item in self.frames:
             if isinstance(item, str) and item == "hang":
-                self.script.go_on.wait(20)
+                self.script.go_on.wait(100)
                 continue
             if isinstance(item, str):
                 raise SourceLost(item)

@@ -7,11 +7,13 @@ import os
 import socket
 import subprocess
 import threading
+import uuid
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.needs import need
+from tests.ports import port_to_keep
 from tests.waiting import until
 
 
@@ -20,9 +22,7 @@ class Broker:
 
     def __init__(self, folder, more=""):
         self._program = need("mosquitto")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = port_to_keep()
         folder.mkdir()
         self.config = folder / "mosquitto.conf"
         self.config.write_text(
@@ -46,7 +46,7 @@ class Broker:
     def stop(self, *, kill=False):
         if self.process is not None:
             (self.process.kill if kill else self.process.terminate)()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
 
@@ -65,7 +65,7 @@ class Listener:
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", broker.port)
         self.client.loop_start()
-        assert self.ready.wait(10)
+        assert self.ready.wait(60)
 
     def payloads(self, topic):
         return [message.payload for message in self.messages if message.topic == topic]
@@ -76,6 +76,12 @@ class Listener:
     def last(self, topic):
         payloads = self.payloads(topic)
         return payloads[-1] if payloads else None
+
+    def catch_up(self):
+        """Wait for all that was retained when this began to listen, or sent before this call."""
+        mark = f"mark/{uuid.uuid4()}"
+        self.client.publish(mark, b"x", qos=1)
+        until(lambda: self.payloads(mark))
 
     def close(self):
         self.client.disconnect()

@@ -151,7 +151,7 @@ try:
 except OSError:
     pass
 for client in clients:
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect(("127.0.0.1", port))
     try:
         assert client.recv(1) == b""
@@ -159,7 +159,7 @@ for client in clients:
         pass
 for descriptor in taken:
     os.close(descriptor)
-last.settimeout(20)
+last.settimeout(60)
 last.connect(("127.0.0.1", port))
 last.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
 print(last.recv(12).decode(), flush=True)

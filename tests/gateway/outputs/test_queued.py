@@ -18,7 +18,7 @@ class Plain(QueuedSink):
 
     def _deliver(self, batch):
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(100)
         if self.failures:
             raise self.failures.pop()
         self.got += [event.sequence for event, _ in batch]
@@ -40,7 +40,7 @@ def test_publishing_never_waits():
 def test_the_oldest_are_dropped_and_counted():
     sink = Plain(queue=100)
     sink.publish(event(0), None)
-    assert sink.begun.wait(10)  # the first is in hand
+    assert sink.begun.wait(100)  # the first is in hand
     for number in range(1, 151):
         sink.publish(event(number), None)
     assert sink.dropped == 50
@@ -64,7 +64,7 @@ def test_a_bug_costs_one_batch(caplog):
     sink = Plain()
     sink.failures.append(KeyError("a bug"))
     sink.publish(event(0), None)
-    assert sink.begun.wait(10)
+    assert sink.begun.wait(100)
     sink.publish(event(1), None)
     sink.go.set()
     sink.close(10)

@@ -173,16 +173,16 @@ def test_an_rtsp_server_that_is_killed_and_restarted(rtsp, quick, started):
     server = start()
     config = camera_config(url, fps=20, stale_s=1.0, timeout_s=2.0)
     camera = started(Camera("door", config))
-    until(lambda: camera.status.state == "live", 20)
+    until(lambda: camera.status.state == "live")
     assert camera.status.size == (320, 240)
     server.kill()
-    until(lambda: camera.status.state == "failed", 20)
+    until(lambda: camera.status.state == "failed")
     assert PASSWORD not in str(camera.status)
     start()
-    until(lambda: camera.status.state == "live", 20)
+    until(lambda: camera.status.state == "live")
     assert camera.status.reconnects >= 1
     frames = camera.status.frames
-    until(lambda: camera.status.frames > frames + 5, 20)
+    until(lambda: camera.status.frames > frames + 5)
 
 
 def test_a_wrong_password_is_a_failed_camera(rtsp, quick, started):
@@ -190,7 +190,7 @@ def test_a_wrong_password_is_a_failed_camera(rtsp, quick, started):
     start()
     wrong = url.replace(PASSWORD, "guessed")
     camera = started(Camera("door", camera_config(wrong, timeout_s=2.0)))
-    until(lambda: camera.status.state == "failed", 20)
+    until(lambda: camera.status.state == "failed")
     assert camera.status.problem == "it refuses user name and password"
     assert "guessed" not in str(camera.status)
 
@@ -204,7 +204,7 @@ def test_a_password_of_special_characters(rtsp, quick, started, monkeypatch, met
     source = url.replace(f"viewer:{PASSWORD}@", "")
     config = camera_config(source, username="viewer", password_env="CAM_PASSWORD", timeout_s=2.0)
     camera = started(Camera("door", config))
-    until(lambda: camera.status.state == "live", 20)
+    until(lambda: camera.status.state == "live")
 
 
 class Clock:
@@ -288,4 +288,4 @@ def test_both_transports_of_rtsp(rtsp, started, transport):
     start()
     config = camera_config(url, transport=transport, ffmpeg={"reorder_queue_size": "0"})
     camera = started(Camera("door", config))
-    until(lambda: camera.status.frames > 5, 20)
+    until(lambda: camera.status.frames > 5)
