@@ -138,6 +138,8 @@ def linear_layers(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
 def float_session(graph: onnx.ModelProto, *, optimised: bool = True) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # A build may run beside other work: threads that spin would take the cores from each other.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(

@@ -28,8 +28,9 @@ def same_ranges(measured, expected):
         np.testing.assert_allclose(measured[name], ends, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
-@pytest.mark.parametrize("mode", ["token", "crfiqa"])
+@pytest.mark.parametrize(
+    ("mode", "method"), [("token", "minmax"), ("crfiqa", "minmax"), ("crfiqa", "percentile")]
+)
 def test_every_segment_has_the_ranges_that_it_has_alone(tiny, tiny_c, faces, mode, method):
     weights, ends = (tiny, (1, 3, 4)) if mode == "token" else (tiny_c, (1, 2))
     segments = segments_for(ends, tails=mode == "token")
