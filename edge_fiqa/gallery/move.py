@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -54,7 +54,7 @@ def move_pictures(pictures: Iterable[tuple[str, Path]], target: Path, log: Path)
     return Moves(moved, tuple(refused))
 
 
-def _move(picture: Path, folder: Path, lines: IO[bytes]) -> None:
+def _move(picture: Path, folder: Path, lines: BinaryIO) -> None:
     """The picture has both names when the line is written: whatever stops this, the line is there
     before the old name goes. Raises OSError; the picture is then where it was."""
     if picture.is_symlink():
@@ -74,7 +74,7 @@ def _move(picture: Path, folder: Path, lines: IO[bytes]) -> None:
         raise
 
 
-def _note(lines: IO[bytes], before: Path, after: Path) -> None:
+def _note(lines: BinaryIO, before: Path, after: Path) -> None:
     line = {"from": printable(before.absolute()), "to": printable(after.absolute())}
     write_all(lines, msgspec.json.encode(line) + b"\n")
 
