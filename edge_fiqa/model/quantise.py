@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from edge_fiqa.config import RangeMethod

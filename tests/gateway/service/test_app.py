@@ -147,7 +147,7 @@ def test_a_lost_camera_costs_the_others_nothing(gateway_of):
 
 def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
     scripts = {name: Script([[picture(100)] * 5000] * 3) for name in ("stays", "goes", "comes")}
-    patient = {"lost_s": 30, "stale_s": 30}  # nobody leaves while the machine is busy
+    patient = {"lost_s": 60, "stale_s": 300}  # nobody leaves while the machine is busy
     gateway, sink = gateway_of(configured("stays", "goes", **patient), scripts)
     until(lambda: len(sink.of("new")) == 2)
     stays = next(event.track for event in sink.of("new") if event.camera == "stays")

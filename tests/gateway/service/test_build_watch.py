@@ -220,10 +220,10 @@ def test_the_service_says_what_it_builds_before_it_is_ready(service, service_man
     while not said or not said[-1].startswith("READY=1"):
         said.append(service_manager.recv(1000).decode())
         if len(said) == 1:
-            asked = httpx2.get(f"http://127.0.0.1:{port}/readyz")
+            asked = httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
             assert asked.status_code == 503
             assert "building plan" in asked.text
-    assert httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    assert httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=60).status_code == 200
     assert said[0].startswith("STATUS=building plan 1 of ")
     assert all("EXTEND_TIMEOUT_USEC=" in message for message in said if "building" in message)
     process.send_signal(signal.SIGTERM)

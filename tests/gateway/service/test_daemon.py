@@ -25,7 +25,7 @@ def run(tmp_path):
     """run(text) starts the gateway; said() is what systemd hears."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(str(tmp_path / "notify"))
-    listener.settimeout(60)
+    listener.settimeout(300)  # loading the libraries beside other work
     running = []
 
     def start(text):
