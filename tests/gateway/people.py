@@ -56,6 +56,10 @@ class FindSquares:
         return faces
 
 
+LONG = 1_000_000
+"""Frames that do not end before the test does, however busy the machine."""
+
+
 @dataclass
 class Script:
     """What a source does each time it is opened: the frames of one list, then the end of that list.
