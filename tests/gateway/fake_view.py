@@ -91,13 +91,11 @@ class FakeView:
     state: str = "live"
     masks: tuple = ()
     zones: dict = field(default_factory=dict)
-    looks: int = 0  # how often it was asked for its cameras
 
     def ready(self):
         return self.not_ready
 
     def cameras(self):
-        self.looks += 1
         faces = (
             FaceView(track="door/1700000000/1", box=(80, 40, 90, 110), quality=73, depth=5),
             FaceView(track="door/1700000000/2", box=(210, 60, 60, 75), quality=31, depth=2),

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import threading
-import uuid
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
@@ -76,12 +75,6 @@ class Listener:
     def last(self, topic):
         payloads = self.payloads(topic)
         return payloads[-1] if payloads else None
-
-    def catch_up(self):
-        """Wait for all that was retained when this began to listen, or sent before this call."""
-        mark = f"mark/{uuid.uuid4()}"
-        self.client.publish(mark, b"x", qos=1)
-        until(lambda: self.payloads(mark))
 
     def close(self):
         self.client.disconnect()
