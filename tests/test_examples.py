@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import runpy
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from edge_fiqa.cli.effects import defocus
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from tests.gateway.outputs.broker import Broker, Listener
 from tests.needs import missing
+from tests.ports import port_to_keep
 from tests.waiting import until
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
@@ -187,9 +187,7 @@ def test_faces_are_pushed_and_events_received(start, crops, broker, tmp_path):
 
 
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return port_to_keep()
 
 
 def test_a_service_with_fastapi_answers_several_at_once(start, crops):
