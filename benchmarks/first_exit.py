@@ -19,9 +19,10 @@ from common import add_data, new_result, parser, read_faces, read_split, write_r
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.model.activation_ranges import ranges_of_segments
 from edge_fiqa.model.equalise import equalise
 from edge_fiqa.model.graph import segment_graph
-from edge_fiqa.model.quantise import _channel_ranges, quantise_segment
+from edge_fiqa.model.quantise import quantise_segment
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training.degradations.table import random_mixture
 from edge_fiqa.types import Segment
@@ -62,7 +63,7 @@ def compared(model, faces, ranges_of):
     weights = load_weights(Path(f"edge_fiqa/models/{model}.safetensors"))
     estimator = Estimator.of(Bundle.open(model).calibration, "FW")
     inputs = [face[None] for face in ranges_of]
-    ranges = _channel_ranges(weights, inputs)
+    ranges, _ = ranges_of_segments(weights, [EXIT_1], inputs, "minmax")
     exact = scores(segment_graph(weights, EXIT_1), faces)
     graphs, bodies, rows = {}, {}, {}
     for name, layers in FLOAT_LAYERS.items():

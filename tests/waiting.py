@@ -3,10 +3,16 @@
 import time
 
 
-def until(condition, seconds=40.0):
+def until(condition, seconds=100.0):
     """Wait for it to be true, and return what it was."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.005)
     return result
+
+
+def until_more(count, by):
+    """Wait until `count()` is so much larger than it is now."""
+    before = count()
+    until(lambda: count() >= before + by)

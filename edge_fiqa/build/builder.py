@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from edge_fiqa.exits.route import parse_boundaries, segments_for
 from edge_fiqa.files import sha256
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 from edge_fiqa.measurement.segment_costs import measured_costs
+from edge_fiqa.model.activation_ranges import float_session
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.weight_store import WeightStore
@@ -49,6 +49,7 @@ from edge_fiqa.types import Array, Bytes, FaceSet, Segment
 
 LARGE_BYTES = 32 << 20  # of weights: with more, not all segments are in memory at once
 GRAPH_FACES = 256  # faces scored by an INT8 graph as it is written, which is slow
+GRAPH_BATCH = 8  # of them at a time: such a graph makes floats of all its weights in every run
 
 
 def build_bundle(
@@ -174,7 +175,7 @@ def _measure(
     """Measure scores and costs of the bundle in `folder`, calibrate it, and complete its manifest."""
     crops = synthetic_faces(16) if faces is None else faces.crops
     images = "synthetic images" if faces is None else faces.described
-    reference = _reference(weights, recipe, crops)
+    reference = _reference(weights, crops)
     manifest = Bundle.open(folder).manifest
     trails, golden, costs = _scores_and_costs(folder, crops, recipe.threads)
     files = dict(manifest.files)
@@ -210,7 +211,7 @@ def _against_own_graph(
     """The rows with what the engine's INT8 differs from the graph's by; the graph's golden scores."""
     rows = np.linspace(0, len(crops) - 1, min(GRAPH_FACES, len(crops))).astype(int)
     with OnnxRuntime(Bundle.open(folder), optimised=False) as engine:
-        literal = all_exits(engine, crops[rows])
+        literal = all_exits(engine, crops[rows], batch=GRAPH_BATCH)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
     return with_graph_difference(exits, trails[rows] - literal), golden
 
@@ -230,12 +231,9 @@ def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration
     return with_reference(calibration, trails, faces.crops)
 
 
-def _reference(weights: Weights, recipe: BuildRecipe, faces: Bytes) -> Array:
+def _reference(weights: Weights, faces: Bytes) -> Array:
     """Float32 scores from ONNX Runtime, whose graph the tests compare with torch."""
-    # One segment through all blocks scores every exit, and the shortest routes are not written here.
-    plain = BuildRecipe(backend="ort", precision="fp32", segments="1")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _write(weights, folder, plain, None, "reference")
-        with open_engine(Bundle.open(folder), "ort") as engine:
-            return all_exits(engine, faces)
+    depth = weights.config.depth
+    whole = Segment(1, depth, tail=weights.config.mode == "token")
+    session = float_session(segment_graph(weights, whole))
+    return np.concatenate([session.run(["scores"], {"image": face[None]})[0] for face in faces])

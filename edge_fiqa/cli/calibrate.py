@@ -13,6 +13,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.gate_answers import check_same_calibration, put_gate_table
 from edge_fiqa.bundle.manifest import MANIFEST
 from edge_fiqa.calibration.artefact import Calibration, is_calibration, load_calibration
+from edge_fiqa.calibration.estimate import rule_name
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.gate_table import OWN_FACES, KindOfUse
 from edge_fiqa.calibration.monitor import with_reference
@@ -90,8 +91,10 @@ class CalibrateRequest:
             return self.recipe.scale
         return Sigmoid(self.recipe.x0, self.recipe.w)
 
-    def fusions(self, depth: int) -> tuple[Fusion, ...]:
-        """The rules to calibrate, for a model of `depth` blocks."""
+    def fusions(self, depth: int, kept: Calibration | None) -> tuple[Fusion, ...]:
+        """The rules to calibrate, or those of the kept calibration, for a model of `depth` blocks."""
+        if kept is not None:
+            return tuple(parse_fusion(name, depth) for name in kept.rules)
         if self.recipe.fusion is None:
             return RULES
         return (parse_fusion(self.recipe.fusion, depth),)
@@ -172,10 +175,16 @@ def run(options: argparse.Namespace) -> int:
         precision=request.precision,
         backend=request.backend,
     )
-    fusions = request.fusions(bundle.config.depth)
+    kept = None
+    if request.keep is not None:
+        kept = load_calibration(request.keep, bundle.manifest.fingerprint)
+    fusions = request.fusions(bundle.config.depth, kept)
     fusion: Fusion = "FW" if "FW" in fusions else fusions[0]
     scored, uses = _scored_faces(bundle, request)
-    calibration = _fitted_or_kept(request, bundle, scored, fusions)
+    calibration = kept or _fitted(request, bundle, scored, fusions)
+    if kept is not None and fusion != "FW":
+        text = f"{request.keep} has no fusion FW: the table of gates is of {rule_name(fusion)}"
+        say(f"edge-fiqa calibrate: warning: {text}, for --fusion {rule_name(fusion)}", error=True)
     table = gate_table(calibration, fusion, uses, request.known)
     judged = table.uses[-1]  # of several, the first is what was enrolled
     gate = _gate(request, calibration.gate, judged)
@@ -266,12 +275,10 @@ def _scored_faces(
     return scored[0], tuple(scored[-len(request.uses) :])
 
 
-def _fitted_or_kept(
+def _fitted(
     request: CalibrateRequest, bundle: Bundle, scored: ScoredUse, fusions: tuple[Fusion, ...]
 ) -> Calibration:
     manifest, recipe = bundle.manifest, request.recipe
-    if request.keep is not None:
-        return load_calibration(request.keep, manifest.fingerprint)
     calibration = fit_calibration(
         scored.trail,
         scored.faces.groups,

@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 import threading
+from collections.abc import Collection
 
 from edge_fiqa.errors import ImageRefused, Overloaded
 from edge_fiqa.faces.decoders import Decoders
@@ -41,6 +42,12 @@ def _started() -> Decoders:
         if _decoders is None:
             _decoders = Decoders(os.cpu_count() or 1, DECODE_S)
         return _decoders
+
+
+def end_decoding_of(threads: Collection[int]) -> None:
+    """What these threads (`threading.get_ident`) wait for is refused now: nobody wants it any more."""
+    if _decoders is not None:
+        _decoders.end_those_of(threads)
 
 
 def _stop() -> None:

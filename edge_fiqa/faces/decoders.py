@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Decoders:
         self._lock = threading.Lock()
         self._idle: list[_Decoder] = []
         self._all: set[_Decoder] = set()
+        self._busy: dict[int, _Decoder] = {}  # by the thread that waits for it
         self._closed = False
         self._idle.append(self._start())
 
@@ -58,6 +59,9 @@ class Decoders:
         """As images.picture_of. Raises ImageRefused("unreadable"); Overloaded where none can start."""
         with self._places:
             decoder = self._take()
+            thread = threading.get_ident()
+            with self._lock:
+                self._busy[thread] = decoder
             try:
                 picture = decoder.decode(data, name, max_pixels, self.decode_s)
             except ImageRefused:
@@ -70,8 +74,18 @@ class Decoders:
                 slow = isinstance(exc, TimeoutError) or decoder.ended_by_alarm
                 reason = SLOW.format(self.decode_s) if slow else ENDED
                 raise ImageRefused("unreadable", f"{name}: {reason}") from exc
+            finally:
+                with self._lock:
+                    self._busy.pop(thread, None)
             self._give_back(decoder)
             return picture
+
+    def end_those_of(self, threads: Collection[int]) -> None:
+        """End what these threads (`threading.get_ident`) wait for: they wait no more."""
+        with self._lock:
+            for thread in threads:
+                if (decoder := self._busy.get(thread)) is not None:
+                    decoder.kill()
 
     def close(self) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -46,21 +46,41 @@ def move_pictures(pictures: Iterable[tuple[str, Path]], target: Path, log: Path)
     with lines:
         for person, picture in pictures:
             try:
-                place = _move(picture, target / person)
+                _move(picture, target / person, lines)
             except OSError as exc:
                 refused.append(f"{printable(picture)}: {exc.strerror or exc}")
                 continue
-            line = {"from": printable(picture.absolute()), "to": printable(place.absolute())}
-            write_all(lines, msgspec.json.encode(line) + b"\n")
             moved += 1
     return Moves(moved, tuple(refused))
 
 
-def _move(picture: Path, folder: Path) -> Path:
-    """Where it is now. Raises OSError; the picture is then where it was."""
+def _move(picture: Path, folder: Path, lines: BinaryIO) -> None:
+    """The picture has both names when the line is written: whatever stops this, the line is there
+    before the old name goes. Raises OSError; the picture is then where it was."""
     if picture.is_symlink():
         raise OSError(errno.ELOOP, "it is a link, which stays")
     private_folder(folder)
+    place = _placed(picture, folder)
+    try:
+        _note(lines, picture, place)
+    except OSError:
+        place.unlink()
+        raise
+    try:
+        picture.unlink()
+    except OSError:  # of a read-only file system: no second copy of a face that no list names
+        place.unlink()
+        _note(lines, place, picture)
+        raise
+
+
+def _note(lines: BinaryIO, before: Path, after: Path) -> None:
+    line = {"from": printable(before.absolute()), "to": printable(after.absolute())}
+    write_all(lines, msgspec.json.encode(line) + b"\n")
+
+
+def _placed(picture: Path, folder: Path) -> Path:
+    """Its new name, which nothing had."""
     for number in range(1, MOST_NAMES):
         suffix = "" if number == 1 else f"-{number}"
         place = folder / f"{picture.stem}{suffix}{picture.suffix}"
@@ -68,11 +88,6 @@ def _move(picture: Path, folder: Path) -> Path:
             _place(picture, place)
         except FileExistsError:
             continue
-        try:
-            picture.unlink()
-        except OSError:  # of a read-only file system: no second copy of a face that no list names
-            place.unlink()
-            raise
         return place
     raise FileExistsError(errno.EEXIST, "all names for it are taken", str(folder))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from edge_fiqa.engines.base import Engine, Tokens, require_tokens
 from edge_fiqa.exits.route import route_to
-from edge_fiqa.types import IMAGE, Array, Bytes
+from edge_fiqa.types import IMAGE, Array, Bytes, Segment
 
 
 def synthetic_faces(count: int, seed: int = 0) -> Bytes:
@@ -17,16 +17,33 @@ def synthetic_faces(count: int, seed: int = 0) -> Bytes:
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
-def all_exits(engine: Engine, faces: Bytes) -> Array:
-    """(N, E) raw score of every face at every exit, in one pass of bodies and the last tail."""
+def all_exits(engine: Engine, faces: Bytes, batch: int = 1) -> Array:
+    """(N, E) raw score of every face at every exit, in one pass of bodies and the last tail.
+
+    batch: faces that go through the bodies together. The last step takes them one at a time: as a
+    tail it computes one row for each face, and libraries add up one row in another order than many.
+    """
     steps = route_to(engine.segments, engine.config.depth, in_steps=True)
     trail = np.empty((len(faces), engine.config.depth), np.float32)
     with engine.turn:
-        engine.prepare(steps, [1])
-        for row in range(len(faces)):
-            x: Bytes | Tokens = faces[row : row + 1]
-            for segment in steps:
-                tokens, trail[row : row + 1, segment.exits] = engine.run(segment, x)
-                if segment is not steps[-1]:
-                    x = require_tokens(tokens)
+        engine.prepare(steps, sorted({1, batch}))
+        for start in range(0, len(faces), batch):
+            x: Bytes | Tokens = faces[start : start + batch]
+            rows = slice(start, min(start + batch, len(faces)))
+            for segment in steps[:-1]:
+                tokens, trail[rows, segment.exits] = engine.run(segment, x)
+                x = require_tokens(tokens)
+            _one_at_a_time(engine, steps[-1], x, trail[rows, steps[-1].exits])
     return trail
+
+
+def _one_at_a_time(engine: Engine, last: Segment, x: Bytes | Tokens, scores: Array) -> None:
+    faces = len(scores)
+    for row in range(faces):
+        if faces == 1:
+            face = x
+        elif isinstance(x, Tokens):
+            face = engine.keep(x, np.array([row]))
+        else:
+            face = x[row : row + 1]
+        scores[row : row + 1] = engine.run(last, face)[1]

@@ -19,7 +19,7 @@ WIDEST = 16.0  # factors stay in 1/16 to 16 times their mean
 READERS = {"norm1": ("q", "k", "v"), "norm2": ("fc1",), "heads": ("proj",)}
 """What is divided in every block, and the layers that read it."""
 
-Ranges = dict[str, Array]
+ChannelRanges = dict[str, Array]
 """`block3/norm1` -> (D,) largest absolute value of each channel."""
 
 
@@ -37,7 +37,7 @@ def expose(graph: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     return exposed
 
 
-def equalise(graph: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
+def equalise(graph: onnx.ModelProto, ranges: ChannelRanges) -> onnx.ModelProto:
     """A float32 segment in place: the same scores, with channels that lie closer together.
 
     ranges: of the values that stand in it (`equalised_values`); others are left out. A body and a tail

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,12 +17,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
+from edge_fiqa.faces.costly_pictures import end_decoding_of
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.record import Record
 
 TOGETHER = 8  # files a worker takes at once, their faces one batch for its engine
 AHEAD = 3  # such chunks in flight per worker
+END_S = 0.02  # between two looks at what is still being decoded when a run ends early
 
 
 class Scores(Protocol):
@@ -45,14 +48,17 @@ def score_files(
     """The records of one file at a time, in the order of `paths`; never empty.
 
     A file that cannot be scored gives one record with its code. EngineFailed ends the iteration.
+    Whatever ends it early, Ctrl-C too, waits for no picture that takes long to decode.
     """
     free: SimpleQueue[Scores] = SimpleQueue()
     for scorer in scorers:
         free.put(scorer)
 
     stopping = threading.Event()  # an interrupted run waits for one picture of each worker
+    workers: set[int] = set()
 
     def work(chunk: Sequence[Path]) -> list[list[Record]]:
+        workers.add(threading.get_ident())
         faces_of_files = [read(path) for path in chunk if not stopping.is_set()]
         scorer = free.get()
         try:
@@ -69,12 +75,22 @@ def score_files(
             for chunk in _batched(paths, together):
                 waiting.append(pool.submit(work, chunk))
                 if len(waiting) >= AHEAD * len(scorers):
-                    yield from waiting.popleft().result()
+                    yield from waiting[0].result()
+                    waiting.popleft()
             while waiting:
-                yield from waiting.popleft().result()
+                yield from waiting[0].result()
+                waiting.popleft()
         finally:
             stopping.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            _end_pictures(waiting, workers)
+
+
+def _end_pictures(running: Iterable[Future[list[list[Record]]]], workers: set[int]) -> None:
+    """Again and again: a worker may have been about to begin one."""
+    while not all(future.done() for future in running):
+        end_decoding_of(list(workers))
+        time.sleep(END_S)
 
 
 def _batched(paths: Iterable[Path], size: int) -> Iterator[tuple[Path, ...]]:

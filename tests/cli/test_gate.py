@@ -252,3 +252,16 @@ def test_a_bundle_gets_the_table_of_its_own_gates(run, bundle, door, calibrated,
     assert status == 2
     assert "a bundle takes only the meaning of its own calibration's gates" in err
     assert Bundle.open(copy).calibration == opened.calibration
+
+
+def test_a_kept_file_without_the_usual_fusion_gets_a_table_of_its_own_and_a_word(
+    run, bundle, door, tmp_path
+):
+    only_last, more = tmp_path / "last.json", tmp_path / "more.json"
+    flags = ("--risk", "0.05", "--fusion", "last")
+    run("calibrate", door / "door", "-o", only_last, *flags)
+    status, _, err = run("calibrate", door / "door", "--keep", only_last, "-o", more)
+    assert status == 0, err
+    assert "has no fusion FW: the table of gates is of last, for --fusion last" in err
+    assert load_calibration(more).gate_table.rule == "last"
+    assert load_calibration(more).rules == load_calibration(only_last).rules

@@ -185,7 +185,7 @@ def test_a_silent_builder_is_shown_again_with_the_time_that_passes():
     display(changed(state="waiting"))
     thread = display._thread
     display(None)
-    thread.join(10)
+    thread.join(100)
     assert shown[-2:] == [changed(state="waiting"), None]
     display(THIRD)  # another series
     until(lambda: len(shown) >= len(times) + 4)
@@ -201,5 +201,5 @@ def test_a_display_that_goes_away_ends_the_repetition():
     calls = []
     display = Repeating(gone, every_s=0.01)
     display(THIRD)
-    display._thread.join(10)
+    display._thread.join(100)
     assert len(calls) == 2

@@ -109,7 +109,7 @@ def test_an_engine_without_a_scorer_gives_right_scores_or_refuses(bundle, backen
         start, outcomes = threading.Barrier(THREADS), []
 
         def hammer(place):
-            start.wait(20)
+            start.wait(100)
             for _ in range(20):
                 try:
                     outcomes.append((place, through(engine, segments, FACES[place])))

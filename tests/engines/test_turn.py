@@ -92,12 +92,12 @@ def test_a_second_thread_is_refused_at_once():
 
     def wait(segment, faces):
         inside.set()
-        assert go_on.wait(20)
+        assert go_on.wait(100)
 
     engine = FakeEngine([[1, 2]], on_run=wait)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(engine.run, FIRST, engine.faces)
-        assert inside.wait(20)
+        assert inside.wait(100)
         for call in (lambda: engine.run(FIRST, engine.faces), lambda: engine.keep(None, [0])):
             with pytest.raises(EngineFailed, match=r"another thread .* share a Scorer"):
                 call()
@@ -110,7 +110,7 @@ def test_closing_waits_for_the_thread_that_computes(engine_that_waits):
     engine, inside, go_on = engine_that_waits
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(engine.run, FIRST, engine.faces)
-        assert inside.wait(20)
+        assert inside.wait(100)
         closing = pool.submit(engine.close)
         assert not closing.done()
         go_on.set()
@@ -126,7 +126,7 @@ def engine_that_waits():
 
     def wait(segment, faces):
         inside.set()
-        assert go_on.wait(20)
+        assert go_on.wait(100)
 
     return FakeEngine([[1, 2]], on_run=wait), inside, go_on
 

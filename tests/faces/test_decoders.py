@@ -103,7 +103,7 @@ def test_closing_waits_for_no_decoder(decoders_of):
     until(lambda: len(decoders._all) == 2 and not decoders._idle)
     decoders.close()
     for thread in threads:
-        thread.join(20)
+        thread.join(100)
     assert refused == ["decoding was stopped"] * 4
     assert decoders._all == set()
 
@@ -121,3 +121,26 @@ def test_modules_come_from_where_this_process_has_them(tmp_path, monkeypatch, de
     (tmp_path / "cv2.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert decoders_of().decode(jpeg(), MANY).shape == (240, 320, 3)
+
+
+def test_only_the_decoders_of_the_threads_that_are_named_end(decoders_of):
+    decoders = decoders_of(2, 600, stand_in("time.sleep(600)"))
+    refused = []
+
+    def decode():
+        with pytest.raises((ImageRefused, Overloaded)) as refusal:
+            decoders.decode(b"x", MANY)
+        refused.append(str(refusal.value))
+
+    unwanted, other = threads = [threading.Thread(target=decode) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(decoders._busy) == 2)
+    decoders.end_those_of([unwanted.ident])
+    unwanted.join(100)
+    assert "its decoder ended" in refused[0]
+    assert list(decoders._busy) == [other.ident]
+    decoders.close()
+    other.join(100)
+    assert refused[1:] == ["decoding was stopped"]
+    assert not decoders._busy

@@ -90,6 +90,9 @@ def test_a_picture_that_cannot_be_removed_leaves_no_copy(tmp_path, monkeypatch):
     assert "Read-only" in moves.refused[0]
     assert source.read_text() == "a"
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    there, back = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert there["from"] == back["to"] == str(source)
+    assert there["to"] == back["from"]
 
 
 def test_a_target_that_cannot_be_made_moves_nothing(tmp_path):
@@ -98,3 +101,32 @@ def test_a_target_that_cannot_be_made_moves_nothing(tmp_path):
         move_pictures([("ann", source)], file, tmp_path / "log")
     assert source.read_text() == "a"
     assert file.read_text() == "x"
+
+
+def test_a_move_is_written_down_before_the_old_name_goes(tmp_path, monkeypatch):
+    """Whoever stops it there has the picture twice, and a line that says so."""
+    source, log = picture(tmp_path / "ann/1.jpg", "a"), tmp_path / "log"
+
+    def stopped(path, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(source), "unlink", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            move_pictures([("ann", source)], tmp_path / "out", log)
+    line = json.loads(log.read_text())
+    assert line == {"from": str(source), "to": str(tmp_path / "out/ann/1.jpg")}
+    assert source.read_text() == (tmp_path / "out/ann/1.jpg").read_text() == "a"
+
+
+def test_a_move_that_cannot_be_written_down_does_not_happen(tmp_path, monkeypatch):
+    def full(file, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = picture(tmp_path / "ann/1.jpg", "a")
+    monkeypatch.setattr(move, "write_all", full)
+    moves = move_pictures([("ann", source)], tmp_path / "out", tmp_path / "log")
+    assert moves.moved == 0
+    assert "No space left" in moves.refused[0]
+    assert source.read_text() == "a"
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

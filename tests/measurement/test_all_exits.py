@@ -24,3 +24,20 @@ def test_synthetic_faces_are_the_same_everywhere():
     assert not np.array_equal(faces, synthetic_faces(3, seed=1))
     assert faces.min() == 0  # the whole range of pixels is there
     assert faces.max() == 255
+
+
+def test_a_batch_goes_through_the_bodies_together_and_through_the_last_step_one_by_one():
+    engine = FakeEngine(scores=[[1, 2, 3, 4], [5, 6, 7, 8], [9, 8, 7, 6]])
+    assert all_exits(engine, engine.faces, batch=2).tolist() == engine.scores.tolist()
+    bodies = ["body-01-01", "body-02-02", "body-03-03"]
+    assert engine.calls == [
+        *((name, 2) for name in bodies),
+        *[("tail-04-04", 1)] * 2,
+        *((name, 1) for name in bodies),
+        ("tail-04-04", 1),
+    ]
+
+
+def test_a_network_of_one_segment_takes_a_batch():
+    engine = FakeEngine(scores=[[1, 2], [3, 4]], boundaries=[2])
+    assert all_exits(engine, engine.faces, batch=2).tolist() == [[1, 2], [3, 4]]

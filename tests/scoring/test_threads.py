@@ -167,13 +167,13 @@ def test_closing_waits_for_calls_and_then_refuses(bundle):
 
     def wait(segment, faces):
         inside.set()
-        assert go_on.wait(20)
+        assert go_on.wait(100)
 
     engine = FakeEngine([[1, 2, 3, 4]], on_run=wait)
     scorer = Scorer(bundle, engine)
     with ThreadPoolExecutor(3) as pool:
         scoring = pool.submit(scorer.score_face, engine.faces[0])
-        assert inside.wait(20)
+        assert inside.wait(100)
         late = pool.submit(scorer.score_face, engine.faces[0])
         closing = pool.submit(scorer.close)
         with pytest.raises(EngineFailed, match="this Scorer is closed"):

@@ -155,9 +155,12 @@ class TensorRT(EngineBase):
         plans = None if self._api.tunes else portable_plans(self.bundle)
         if plans is None:
             return
-        if (reason := plans.misfit(self.version, self._device.sm)) is not None:
+        precision = self.bundle.manifest.precision
+        if (reason := plans.misfit(self.version, self._device.sm, precision)) is not None:
             log.warning("%s; plans are built here", reason)
             return
+        if (reason := plans.shortcoming()) is not None:
+            log.warning("%s; run edge-fiqa plans again for better ones", reason)
         self._portable = plans
         self.options = msgspec.structs.replace(plans.options, ahead=False)
         self.max_batch = self.options.batches[-1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_fiqa.engines.trt.api import logger
+from edge_fiqa.types import Precision
 
 FUSED: Final = "fused 1"  # another number for every other set of rules in model/fuse.py
 AS_WRITTEN: Final = "as written"
@@ -19,6 +20,13 @@ AS_WRITTEN: Final = "as written"
 def form_here() -> str:
     """The form in which plans are built here."""
     return FUSED if importlib.util.find_spec("onnx") is not None else AS_WRITTEN
+
+
+def attention_in(precision: Precision, form: str) -> Precision:
+    """What a plan computes attention in, but for blocks of INT8 that a recipe leaves in float32."""
+    if precision == "int8":
+        return "fp16" if form == FUSED else "fp32"
+    return precision
 
 
 def fused_graph(path: str) -> bytes | None:

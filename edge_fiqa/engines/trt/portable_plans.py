@@ -26,17 +26,20 @@ from edge_fiqa.engines import machine
 from edge_fiqa.engines.build_series import building_series
 from edge_fiqa.engines.trt.api import Api, Log
 from edge_fiqa.engines.trt.build import PlanJob, build_plan
+from edge_fiqa.engines.trt.graph_form import FUSED, attention_in, form_here
 from edge_fiqa.engines.trt.plans import plan_options
 from edge_fiqa.errors import BundleError
 from edge_fiqa.files import sha256
-from edge_fiqa.types import Segment
+from edge_fiqa.types import Precision, Segment
 
 FILE: Final = "rtx.json"
 
 
 class PortablePlans(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """library: the version that built them, which alone runs them. batch: the largest.
+    """library: the version that built them, which alone runs them.
 
+    precision: of the segments. form: of the graphs that they were built from (see `graph_form`), and
+    attention what that makes attention compute in; None where an older version did not write it.
     plans: the file of each segment by the segment's name.
     """
 
@@ -46,9 +49,15 @@ class PortablePlans(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     capabilities: tuple[str, ...]
     options: PlanOptions
     plans: dict[str, str]
+    precision: Precision | None = None
+    form: str | None = None
+    attention: Precision | None = None
 
-    def misfit(self, library: str, sm: str) -> str | None:
-        """Why they do not run on this library and compute capability, or None if they do."""
+    def misfit(self, library: str, sm: str, precision: Precision) -> str | None:
+        """Why they do not run on this library and compute capability, or None if they do.
+
+        precision: of the bundle, which theirs must be.
+        """
         if library != self.library:
             return f"the bundle's plans are for version {self.library}, this is {library}"
         if machine.platform() != self.platform:
@@ -56,7 +65,20 @@ class PortablePlans(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         if sm not in self.capabilities:
             built_for = ", ".join(self.capabilities)
             return f"the bundle's plans are for compute capability {built_for}, this is {sm}"
+        if self.precision not in (None, precision):
+            return f"the bundle's plans are in {self.precision}, its segments in {precision}"
         return None
+
+    def shortcoming(self) -> str | None:
+        """What a form other than the present one means for plans that run here, or None."""
+        if self.form == FUSED:
+            return None
+        if self.form is None:
+            return "the bundle's plans do not state the form of their graphs"
+        return (
+            f"the bundle's plans are built {self.form}, with attention in {self.attention}: they have "
+            "more kernels than they need"
+        )
 
 
 def portable_plans(bundle: Bundle) -> PortablePlans | None:
@@ -116,6 +138,7 @@ def _write_plans(
 ) -> None:
     options, files = _options(bundle), _without_plans(bundle)
     names = {segment: f"{segment.name}.plan" for segment in sorted(bundle.segments)}
+    precision, form = bundle.manifest.precision, form_here()
     for segment, data in _built(bundle, api, capabilities, options, cancelled):
         (bundle.folder / names[segment]).write_bytes(data)
     description = PortablePlans(
@@ -124,6 +147,9 @@ def _write_plans(
         capabilities=capabilities,
         options=options,
         plans={segment.name: name for segment, name in names.items()},
+        precision=precision,
+        form=form,
+        attention=attention_in(precision, form),
     )
     text = msgspec.json.format(msgspec.json.encode(description), indent=2)
     (bundle.folder / FILE).write_bytes(text)

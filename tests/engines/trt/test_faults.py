@@ -152,7 +152,7 @@ def test_nobody_waits_for_an_engine_that_closes():
         ready.wait()
         owner.stop()
         for thread in threads:
-            thread.join(10)
+            thread.join(100)
             assert not thread.is_alive()
         assert len(ends) == 4
         owner.stop()

@@ -10,7 +10,7 @@ import pytest
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.trt import graph_form
-from edge_fiqa.engines.trt.graph_form import AS_WRITTEN, FUSED, form_here, fused_graph
+from edge_fiqa.engines.trt.graph_form import AS_WRITTEN, FUSED, attention_in, form_here, fused_graph
 from edge_fiqa.engines.trt.plans import PlanStore, Target
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 from edge_fiqa.types import Segment
@@ -118,3 +118,10 @@ def test_scores_without_onnx_are_those_with_it(bundle, one_version, without_onnx
         manifests = list((tmp_path / "cache").rglob("*.plan.json"))
         assert {json.loads(m.read_text(encoding="utf-8"))["form"] for m in manifests} == {expected}
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+
+
+def test_only_the_changed_form_of_int8_computes_attention_in_another_precision():
+    for precision in ("fp32", "fp16", "bf16"):
+        assert {attention_in(precision, form) for form in (FUSED, AS_WRITTEN)} == {precision}
+    assert attention_in("int8", FUSED) == "fp16"
+    assert attention_in("int8", AS_WRITTEN) == "fp32"

@@ -1,14 +1,19 @@
 """Plans for TensorRT for RTX: built without a device, used where they fit, compiled once."""
 
+import json
 import threading
 from importlib import import_module
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.manifest import save_manifest
 from edge_fiqa.engines import open_engine
+from edge_fiqa.engines.trt.graph_form import AS_WRITTEN, FUSED
 from edge_fiqa.errors import BundleError, ConfigError, EngineFailed
+from edge_fiqa.files import sha256
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.types import Segment
 from tests.engines.conftest import with_options
@@ -76,6 +81,57 @@ def test_where_they_do_not_fit_plans_are_built_there(
         np.testing.assert_allclose(all_exits(engine, faces[:1]), reference[:1], atol=1e-5)
     assert world.events.count("build") == 4
     assert "are for compute capability 8.6, this is 8.9; plans are built here" in caplog.text
+
+
+def described(bundle):
+    return json.loads((bundle.folder / "rtx.json").read_text())
+
+
+def describe_anew(bundle, changes):
+    """The bundle, whose plans say something else of themselves; None removes what they say."""
+    text = {k: v for k, v in (described(bundle) | changes).items() if v is not None}
+    (bundle.folder / "rtx.json").write_text(json.dumps(text))
+    files = bundle.manifest.files | {"rtx.json": sha256(bundle.folder / "rtx.json")}
+    save_manifest(msgspec.structs.replace(bundle.manifest, files=files), bundle.folder)
+    return Bundle.open(bundle.folder)
+
+
+@pytest.mark.parametrize("form", [FUSED, AS_WRITTEN])
+def test_they_state_their_form(rtx_card, bundle, tmp_path, monkeypatch, form):
+    rtx_card()
+    module = import_module("edge_fiqa.engines.trt.portable_plans")
+    monkeypatch.setattr(module, "form_here", lambda: form)
+    stated = described(add_plans(bundle, tmp_path / "copy", "8.6"))
+    assert (stated["form"], stated["precision"], stated["attention"]) == (form, "fp32", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"form": None}, "do not state the form of their graphs; run edge-fiqa plans again"),
+        ({"form": AS_WRITTEN}, "are built as written, with attention in fp32"),
+    ],
+)
+def test_plans_of_another_form_are_used_with_a_warning(
+    rtx_card, bundle, faces, tmp_path, caplog, changes, warning
+):
+    rtx_card()
+    other = describe_anew(add_plans(bundle, tmp_path / "copy", "8.6"), changes)
+    world = rtx_card()
+    with open_engine(other, "rtx") as engine:
+        engine.run(Segment(1, 1), faces[:1])
+    assert warning in caplog.text
+    assert "build" not in world.events
+
+
+def test_plans_of_another_precision_are_not_used(rtx_card, bundle, faces, tmp_path, caplog):
+    rtx_card()
+    other = describe_anew(add_plans(bundle, tmp_path / "copy", "8.6"), {"precision": "int8"})
+    world = rtx_card()
+    with open_engine(other, "rtx") as engine:
+        engine.run(Segment(1, 1), faces[:1])
+    assert "plans are in int8, its segments in fp32; plans are built here" in caplog.text
+    assert world.events.count("build") == 1
 
 
 def test_plans_built_here_do_not_belong_to_one_device(rtx_card, bundle, faces, tmp_path):

@@ -192,7 +192,7 @@ from edge_fiqa.engines.trt import child
 def silent(job, log, cancelled, on_progress):
     assert threading.current_thread() is not threading.main_thread()
     os.kill(os.getpid(), signal.SIGTERM)
-    assert cancelled.wait(20), "the signal was not heard"
+    assert cancelled.wait(100), "the signal was not heard"
     from edge_fiqa.errors import EngineFailed
     raise EngineFailed("heard")
 child.build_plan = silent

@@ -86,9 +86,9 @@ def test_closed_while_it_builds(one_version, bundle, cache):
 
     thread = threading.Thread(target=prepare)
     thread.start()
-    assert building.wait(10)
+    assert building.wait(100)
     engine.close()
-    thread.join(10)
+    thread.join(100)
     assert "was stopped" in messages[0]
     assert world.used() == 0
     assert half_written(cache) == []
@@ -107,7 +107,7 @@ def test_a_build_waits_for_another_process_and_says_so(one_version, bundle, cach
             until(lambda: reports)
             assert reports[0].state == "waiting"
             fcntl.flock(lock, fcntl.LOCK_UN)
-            thread.join(20)
+            thread.join(100)
     assert reports[-2].state == "built"
     engine.close()
 
@@ -127,7 +127,7 @@ def test_waiting_for_another_process_can_be_stopped(one_version, bundle, cache):
         thread.start()
         until(lambda: reports)
         engine.close()
-        thread.join(10)
+        thread.join(100)
     assert "stopped while another process was at it" in messages[0]
 
 

@@ -12,6 +12,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.needs import need
+from tests.ports import port_to_keep
 from tests.waiting import until
 
 
@@ -20,9 +21,7 @@ class Broker:
 
     def __init__(self, folder, more=""):
         self._program = need("mosquitto")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = port_to_keep()
         folder.mkdir()
         self.config = folder / "mosquitto.conf"
         self.config.write_text(
@@ -46,7 +45,7 @@ class Broker:
     def stop(self, *, kill=False):
         if self.process is not None:
             (self.process.kill if kill else self.process.terminate)()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
 
@@ -65,7 +64,7 @@ class Listener:
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", broker.port)
         self.client.loop_start()
-        assert self.ready.wait(10)
+        assert self.ready.wait(60)
 
     def payloads(self, topic):
         return [message.payload for message in self.messages if message.topic == topic]

@@ -62,7 +62,7 @@ class Browser:
         message = {"id": self._number, "method": method, "params": params, **self._session}
         self.socket.send(json.dumps(message))
         while True:
-            answer = json.loads(self.socket.recv(timeout=30))
+            answer = json.loads(self.socket.recv(timeout=100))
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(answer["error"])

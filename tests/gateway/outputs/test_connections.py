@@ -151,7 +151,7 @@ try:
 except OSError:
     pass
 for client in clients:
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect(("127.0.0.1", port))
     try:
         assert client.recv(1) == b""
@@ -159,7 +159,7 @@ for client in clients:
         pass
 for descriptor in taken:
     os.close(descriptor)
-last.settimeout(20)
+last.settimeout(60)
 last.connect(("127.0.0.1", port))
 last.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
 print(last.recv(12).decode(), flush=True)
@@ -183,7 +183,7 @@ def test_a_tls_handshake_that_does_not_come_is_cut(server_of, connect, certifica
     assert b"HTTP/1.1 200" not in answer_of(plain)
     until(lambda: server._socket.count == 0)
     context = ssl.create_default_context(cafile=str(certificate[0]))
-    assert httpx2.get(f"{server.url}/healthz", verify=context).is_success
+    assert httpx2.get(f"{server.url}/healthz", verify=context, timeout=60).is_success
 
 
 def test_one_who_does_not_read_is_cut_off(server_of, connect):
@@ -268,7 +268,7 @@ def test_opened_and_closed_a_hundred_times(server_of):
     for number in range(100):
         server = serve(FakeView(), HttpConfig(port=0), [])
         if number % 25 == 0:
-            assert httpx2.post(f"{server.url}/api/faces", content=jpeg()).is_success
+            assert httpx2.post(f"{server.url}/api/faces", content=jpeg(), timeout=60).is_success
         server.close()
         assert not server._thread.is_alive()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
@@ -278,7 +278,7 @@ def test_a_wrong_token_does_not_lock_out_the_right_one(server_of, monkeypatch):
     token = "0123456789abcdef"
     monkeypatch.setenv("EDGE_FIQA_TOKEN", token)
     server = server_of()
-    with httpx2.Client(base_url=server.url) as client:
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
 
         def asked_with(token):
             headers = {"authorization": f"Bearer {token}"}

@@ -106,11 +106,11 @@ def test_a_body_is_refused_while_it_arrives():
 
 
 def test_each_client_has_its_rate():
-    client = client_for(pushes_per_s=0.5)
+    client = client_for(pushes_per_s=0.01)  # none comes back while this test runs
     statuses = [client.post("/api/faces", content=jpeg()).status_code for _ in range(12)]
     assert statuses == [200] * 10 + [429] * 2
     answer = client.post("/api/faces", content=jpeg())
-    assert 1 <= int(answer.headers["retry-after"]) <= 2
+    assert 1 <= int(answer.headers["retry-after"]) <= 100
     assert client.get("/api/cameras").is_success
 
 
@@ -119,7 +119,7 @@ def test_more_pushes_than_places_are_told_to_wait():
 
     class SlowView(FakeView):
         def push(self, *face):
-            going.wait(10)
+            going.wait(100)
             return super().push(*face)
 
     statuses = []
@@ -134,7 +134,7 @@ def test_more_pushes_than_places_are_told_to_wait():
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(100)
     assert sorted(statuses) == [200] * 3 + [503] * 2
 
 

@@ -15,7 +15,7 @@ from edge_fiqa.gateway.outputs.mqtt import MqttSink
 from edge_fiqa.gateway.outputs.presence import Presence
 from tests.gateway.fake_view import FakeView, event, jpeg, record
 from tests.gateway.outputs.broker import Broker, Listener
-from tests.waiting import until
+from tests.waiting import until, until_more
 
 
 def sequences(listener):
@@ -107,14 +107,14 @@ def test_a_broker_restarted_again_and_again_gets_every_event(broker, listener, s
     talker = threading.Thread(target=talk)
     talker.start()
     for _ in range(3):
-        time.sleep(0.7)
+        until_more(lambda: sink.delivered, 50)
         broker.stop()
-        time.sleep(0.2)
+        until_more(lambda: sink.waiting, 10)
         broker.start()
     stop.set()
     talker.join()
-    until(lambda: sink.waiting == 0, 30)
-    until(lambda: len(set(sequences(listener))) == sent[0], 30)
+    until(lambda: sink.waiting == 0)
+    until(lambda: len(set(sequences(listener))) == sent[0])
     assert sequences(listener) == list(range(sent[0]))
 
 
@@ -125,8 +125,8 @@ def test_events_outlive_the_gateway(broker, sink_for):
     for number in range(30):
         sink.publish(event(number), jpeg())
     started = time.monotonic()
-    sink.close(5)
-    assert time.monotonic() - started < 4  # nothing to wait for
+    sink.close(300)
+    assert time.monotonic() - started < 100  # nothing to wait for
     broker.start()
     listener = Listener(broker)
     sink = sink_for(broker.port)

@@ -17,6 +17,7 @@ from edge_fiqa.gateway.outputs import mqtt, mqtt_link, retained
 from tests.gateway.fake_view import FakeView, event, jpeg
 from tests.gateway.outputs.broker import Broker, Listener
 from tests.needs import need
+from tests.ports import port_to_keep
 from tests.waiting import until
 
 
@@ -249,9 +250,7 @@ def test_a_broker_that_speaks_3_1_1_alone(sink_for, to_others, caplog):
 
 @pytest.fixture
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return port_to_keep()
 
 
 def test_a_broker_behind_a_websocket(broker_with, sink_for, free_port):
@@ -288,9 +287,7 @@ def test_a_broker_that_asks_for_a_certificate(broker_with, sink_for, free_port, 
 
 
 def test_why_there_is_no_connection(sink_for, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port_to_keep()
     sink = sink_for(port)
     until(
         lambda: sink.problem == f"the broker's machine answers, and nothing listens at port {port}"

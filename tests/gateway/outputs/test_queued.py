@@ -18,7 +18,7 @@ class Plain(QueuedSink):
 
     def _deliver(self, batch):
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(100)
         if self.failures:
             raise self.failures.pop()
         self.got += [event.sequence for event, _ in batch]
@@ -32,7 +32,7 @@ def test_publishing_never_waits():
     assert sink.got == []
     assert sink.waiting == 5000
     sink.go.set()
-    sink.close(10)
+    sink.close(100)
     assert sink.got == list(range(5000))
     assert max(sink.sizes) == BATCH
 
@@ -40,12 +40,12 @@ def test_publishing_never_waits():
 def test_the_oldest_are_dropped_and_counted():
     sink = Plain(queue=100)
     sink.publish(event(0), None)
-    assert sink.begun.wait(10)  # the first is in hand
+    assert sink.begun.wait(100)  # the first is in hand
     for number in range(1, 151):
         sink.publish(event(number), None)
     assert sink.dropped == 50
     sink.go.set()
-    sink.close(10)
+    sink.close(100)
     assert sink.got == [0, *range(51, 151)]
 
 
@@ -55,7 +55,7 @@ def test_what_fails_is_tried_again_and_not_overtaken():
     sink.failures += [OSError(28, "No space left on device", "/secret"), OSError(5, "I/O error")]
     for number in range(BATCH + 10):
         sink.publish(event(number), None)
-    sink.close(10)
+    sink.close(100)
     assert sink.got == list(range(BATCH + 10))
     assert sink.problem is None
 
@@ -64,10 +64,10 @@ def test_a_bug_costs_one_batch(caplog):
     sink = Plain()
     sink.failures.append(KeyError("a bug"))
     sink.publish(event(0), None)
-    assert sink.begun.wait(10)
+    assert sink.begun.wait(100)
     sink.publish(event(1), None)
     sink.go.set()
-    sink.close(10)
+    sink.close(100)
     assert sink.got == [1]
     assert sink.dropped == 1
     assert "this is a bug" in caplog.text
@@ -86,7 +86,7 @@ def test_what_is_lost_at_the_end_is_said(caplog):
 def test_what_comes_after_the_end_is_counted_as_dropped():
     sink = Plain()
     sink.go.set()
-    sink.close(10)
+    sink.close(100)
     sink.publish(event(0), None)
     assert (sink.got, sink.waiting, sink.dropped) == ([], 0, 1)
 
@@ -97,7 +97,7 @@ def test_the_same_trouble_is_said_once_and_without_a_path(caplog):
     sink.failures += [OSError(28, "No space left on device", "/secret") for _ in range(2)]
     sink.publish(event(0), None)
     until(lambda: sink.got == [0])
-    sink.close(10)
+    sink.close(100)
     assert caplog.text.count("No space left on device; trying again") == 1
     assert "/secret" not in caplog.text
     assert reason(OSError("no number")) == "OSError"

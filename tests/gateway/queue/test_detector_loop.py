@@ -57,7 +57,7 @@ class Finder:
             self.looks += 1
         if self.barrier is not None:
             with contextlib.suppress(threading.BrokenBarrierError):  # at the end of the test
-                self.barrier.wait(20)
+                self.barrier.wait(100)
         with self.lock:
             self.busy[camera] -= 1
         return []

@@ -12,6 +12,7 @@ from edge_fiqa.gateway.queue.face_queue import FaceQueue
 from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from tests.gateway.people import (
+    LONG,
     Collected,
     FindSquares,
     Script,
@@ -102,13 +103,13 @@ def test_faces_of_a_track_have_the_name_of_one_person(gateway_of, monkeypatch):
     monkeypatch.setattr(
         FaceQueue, "put", lambda queue, face: (faces.append(face), put(queue, face))[1]
     )
-    gateway_of(configured("door"), {"door": Script([[picture(10, 300)] * 5000])})
+    gateway_of(configured("door"), {"door": Script([[picture(10, 300)] * LONG])})
     until(lambda: len(faces) > 10)
     assert all(face.input.person == face.track is not None for face in faces)
 
 
 def test_stopping_ends_every_track(gateway_of):
-    here = Script([[picture(100)] * 2000])
+    here = Script([[picture(100)] * LONG])
     patient = configured("door", lost_s=30, stale_s=30)  # nobody leaves while the machine is busy
     gateway, sink = gateway_of(patient, {"door": here})
     until(lambda: sink.of("new"))
@@ -123,7 +124,7 @@ def test_a_lost_camera_costs_the_others_nothing(gateway_of):
     scripts = {
         "gone": Script([[picture(100)] * 20 + ["the cable was cut"]]),
         "stuck": Script([[picture(200)] * 20 + ["hang"]]),
-        "fine": Script([[picture(50)] * 2000]),
+        "fine": Script([[picture(50)] * LONG]),
     }
     gateway, sink = gateway_of(configured(*scripts), scripts)
 
@@ -224,8 +225,8 @@ def test_masks_and_zones_are_taken_up_while_the_camera_stays_open(gateway_of):
 
 
 def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
-    scripts = {name: Script([[picture(100)] * 5000] * 3) for name in ("stays", "goes", "comes")}
-    patient = {"lost_s": 30, "stale_s": 30}  # nobody leaves while the machine is busy
+    scripts = {name: Script([[picture(100)] * LONG] * 3) for name in ("stays", "goes", "comes")}
+    patient = {"lost_s": 60, "stale_s": 300}  # nobody leaves while the machine is busy
     gateway, sink = gateway_of(configured("stays", "goes", **patient), scripts)
     until(lambda: len(sink.of("new")) == 2)
     stays = next(event.track for event in sink.of("new") if event.camera == "stays")
@@ -243,7 +244,7 @@ def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
 
 
 def test_a_new_gate_is_taken_up_while_running(gateway_of):
-    scripts = {"door": Script([[picture(100)] * 5000])}
+    scripts = {"door": Script([[picture(100)] * LONG])}
     gateway, _ = gateway_of(configured("door"), scripts)
     face = synthetic_faces(1)[0]
     assert gateway.view.push(face, None, 5.0)[0].decision.gate is None
@@ -254,7 +255,7 @@ def test_a_new_gate_is_taken_up_while_running(gateway_of):
 
 
 def test_a_worker_that_cannot_take_up_a_gate_scores_as_before(gateway_of, monkeypatch, caplog):
-    gateway, _ = gateway_of(configured("door"), {"door": Script([[picture(100)] * 5000])})
+    gateway, _ = gateway_of(configured("door"), {"door": Script([[picture(100)] * LONG])})
     face, (scorer,) = synthetic_faces(1)[0], gateway.scoring.scorers
 
     def fails(segments=None, faces=None):
@@ -334,7 +335,7 @@ def test_a_detector_that_fails_is_said_until_it_works_again(gateway_of, caplog):
                 raise EngineFailed("YuNet failed on a picture of 400x120")
             return super().find(image)
 
-    detector, here = Detector(), Script([[picture(100)] * 5000])
+    detector, here = Detector(), Script([[picture(100)] * LONG])
     gateway, sink = gateway_of(configured("door"), {"door": here}, find=lambda _: detector)
     until(lambda: gateway.view.totals().detector_failures > 3)
     problem = "the detector fails: YuNet failed on a picture of 400x120"

@@ -22,6 +22,7 @@ from edge_fiqa.gateway.service.build_watch import PATIENCE_S, BuildWatch
 from edge_fiqa.gateway.service.live_view import LiveView
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from tests.gateway.people import Collected, FindSquares, Script, configured, open_script
+from tests.ports import port_to_keep
 from tests.waiting import until
 
 PLAN = BuildProgress(number=2, count=9, segment="body-01-03", batch=4, share=0.25)
@@ -171,9 +172,7 @@ def test_a_worker_that_builds_for_a_new_gate_does_not_hang(gateway_on, monkeypat
 
 @pytest.fixture
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return port_to_keep()
 
 
 @pytest.fixture
@@ -221,14 +220,14 @@ def test_the_service_says_what_it_builds_before_it_is_ready(service, service_man
     while not said or not said[-1].startswith("READY=1"):
         said.append(service_manager.recv(1000).decode())
         if len(said) == 1:
-            asked = httpx2.get(f"http://127.0.0.1:{port}/readyz")
+            asked = httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
             assert asked.status_code == 503
             assert "building plan" in asked.text
-    assert httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    assert httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=60).status_code == 200
     assert said[0].startswith("STATUS=building plan 1 of ")
     assert all("EXTEND_TIMEOUT_USEC=" in message for message in said if "building" in message)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(100) == 0
     assert "INFO plan 1 of " in process.stderr.read()
 
 
@@ -237,7 +236,7 @@ def test_a_service_stopped_while_it_builds_ends_well(service, service_manager, t
     process = service()
     until(lambda: list((tmp_path / "cache").rglob("*.plan.json")), 60)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(100) == 0
     log = process.stderr.read()
     assert "stopped before it was ready; plans that were built are kept" in log
     assert "Traceback" not in log

@@ -12,7 +12,7 @@ from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.gateway.service.build_watch import BuildWatch
 from edge_fiqa.gateway.service.live_view import LiveView
 from edge_fiqa.measurement.all_exits import synthetic_faces
-from tests.gateway.people import Script, configured, open_script, picture
+from tests.gateway.people import LONG, Script, configured, open_script, picture
 from tests.waiting import until
 
 PLAN = BuildProgress(number=2, count=9, segment="body-01-03", batch=4, share=0.25)
@@ -54,7 +54,7 @@ def test_a_gateway_that_is_starting_shows_nothing_and_counts_nothing(client):
 
 def test_the_same_view_shows_the_gateway_once_it_runs(view, client, bundle):
     scorer = Scorer.open(bundle, backend="ov", threads=1)
-    scripts = {"door": Script([[picture(100)] * 5000])}
+    scripts = {"door": Script([[picture(100)] * LONG])}
     gateway = Gateway(
         configured("door"), [], [scorer], open_script(scripts), lambda config: None, view
     )

@@ -39,7 +39,7 @@ def test_events_of_a_gateway_stopped_without_its_broker_arrive_later(tmp_path, s
     with running(tmp_path, f"{cameras}{mqtt}file: {{path: {events}}}\n") as process:
         until(lambda: events.exists() and events.read_text(encoding="utf-8"), 60)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(100) == 0
     written = [json.loads(line)["id"] for line in events.read_text(encoding="utf-8").splitlines()]
     assert len(written) >= 2  # at least a new and its end
     assert listener.json("edge-fiqa/events") == []
@@ -49,7 +49,7 @@ def test_events_of_a_gateway_stopped_without_its_broker_arrive_later(tmp_path, s
         until(lambda: len(listener.json("edge-fiqa/events")) >= len(written), 60)
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(100) == 0
     heard = listener.json("edge-fiqa/events")
     assert list(dict.fromkeys(event["id"] for event in heard)) == written
     assert (heard[0]["type"], heard[-1]["type"]) == ("new", "end")

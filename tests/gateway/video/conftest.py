@@ -1,13 +1,13 @@
 """A real RTSP server."""
 
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.needs import missing
+from tests.ports import port_to_keep
 
 RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -29,9 +29,7 @@ def rtsp():
             "no RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good "
             "python3-gi"
         )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port_to_keep()
     running = []
 
     def start(*more, password=PASSWORD):

@@ -10,7 +10,7 @@ from edge_fiqa.gateway.video import camera as camera_module
 from edge_fiqa.gateway.video.camera import Camera
 from edge_fiqa.gateway.video.capture import ImageFolder, Video, open_capture
 from edge_fiqa.gateway.video.source_lost import SourceLost
-from tests.gateway.people import Script, camera_config, open_script, picture
+from tests.gateway.people import LONG, Script, camera_config, open_script, picture
 from tests.gateway.video.conftest import PASSWORD
 from tests.waiting import until
 
@@ -57,7 +57,7 @@ def test_only_the_latest_frame_is_kept(started):
 
 
 def test_it_comes_back_after_every_failure(quick, started):
-    plays = [[picture(1), "cut"], [picture(2), "cut"], [picture(3)] * 1000]
+    plays = [[picture(1), "cut"], [picture(2), "cut"], [picture(3)] * LONG]
     camera = started(Camera("a", camera_config("a"), opener=open_script({"a": Script(plays)})))
     until(lambda: camera.status.state == "live" and camera.status.reconnects == 2)
     assert camera.status.problem is None
@@ -85,7 +85,7 @@ def test_waits_grow_and_vary(monkeypatch, started):
 
 def test_a_bug_in_a_source_is_said_and_the_camera_comes_back(started, quick, caplog):
     """An exception that nobody expects must not end the thread: its camera would never come back."""
-    script, tries = Script([[picture(1)] * 1000]), []
+    script, tries = Script([[picture(1)] * LONG]), []
 
     def opener(config):
         tries.append(config)
@@ -99,7 +99,7 @@ def test_a_bug_in_a_source_is_said_and_the_camera_comes_back(started, quick, cap
 
 
 def test_a_source_that_hangs_is_stale_and_goes_on(started):
-    script = Script([[picture(1), "hang", *[picture(2)] * 1000]])
+    script = Script([[picture(1), "hang", *[picture(2)] * LONG]])
     config = camera_config("a", stale_s=0.2)
     camera = started(Camera("a", config, opener=open_script({"a": script})))
     until(lambda: camera.status.state == "stale")
@@ -111,7 +111,7 @@ def test_a_source_that_hangs_is_stale_and_goes_on(started):
 
 def test_damaged_frames_are_passed_over_until_there_are_too_many(quick, started):
     some = [picture(1), *[None] * 10, picture(2), *[None] * 25]
-    script = Script([some, [picture(3)] * 1000], fps=50)
+    script = Script([some, [picture(3)] * LONG], fps=50)
     camera = started(Camera("a", camera_config("a", fps=60), opener=open_script({"a": script})))
     until(lambda: camera.status.state == "live" and camera.status.reconnects == 1)
     assert camera.status.frames >= 2
@@ -173,16 +173,16 @@ def test_an_rtsp_server_that_is_killed_and_restarted(rtsp, quick, started):
     server = start()
     config = camera_config(url, fps=20, stale_s=1.0, timeout_s=2.0)
     camera = started(Camera("door", config))
-    until(lambda: camera.status.state == "live", 20)
+    until(lambda: camera.status.state == "live")
     assert camera.status.size == (320, 240)
     server.kill()
-    until(lambda: camera.status.state == "failed", 20)
+    until(lambda: camera.status.state == "failed")
     assert PASSWORD not in str(camera.status)
     start()
-    until(lambda: camera.status.state == "live", 20)
+    until(lambda: camera.status.state == "live")
     assert camera.status.reconnects >= 1
     frames = camera.status.frames
-    until(lambda: camera.status.frames > frames + 5, 20)
+    until(lambda: camera.status.frames > frames + 5)
 
 
 def test_a_wrong_password_is_a_failed_camera(rtsp, quick, started):
@@ -190,7 +190,7 @@ def test_a_wrong_password_is_a_failed_camera(rtsp, quick, started):
     start()
     wrong = url.replace(PASSWORD, "guessed")
     camera = started(Camera("door", camera_config(wrong, timeout_s=2.0)))
-    until(lambda: camera.status.state == "failed", 20)
+    until(lambda: camera.status.state == "failed")
     assert camera.status.problem == "it refuses user name and password"
     assert "guessed" not in str(camera.status)
 
@@ -204,7 +204,7 @@ def test_a_password_of_special_characters(rtsp, quick, started, monkeypatch, met
     source = url.replace(f"viewer:{PASSWORD}@", "")
     config = camera_config(source, username="viewer", password_env="CAM_PASSWORD", timeout_s=2.0)
     camera = started(Camera("door", config))
-    until(lambda: camera.status.state == "live", 20)
+    until(lambda: camera.status.state == "live")
 
 
 class Clock:
@@ -258,7 +258,7 @@ def test_a_file_that_begins_anew_is_no_reconnect(tmp_path, started):
 
 
 def test_attempts_that_bring_no_frame_are_no_reconnects(quick, started):
-    plays = [[picture(1), "cut"], ["cut"], ["cut"], [picture(2)] * 1000]
+    plays = [[picture(1), "cut"], ["cut"], ["cut"], [picture(2)] * LONG]
     camera = started(Camera("a", camera_config("a"), opener=open_script({"a": Script(plays)})))
     until(lambda: camera.status.state == "live" and camera.status.reconnects == 1)
     until(lambda: camera.status.frames > 5)
@@ -272,7 +272,7 @@ def test_a_camera_that_hangs_on_its_side(started, rotate, corner):
     """Clockwise: what was at the top left is then at the top right."""
     image = np.zeros((20, 40, 3), np.uint8)
     image[0, 0] = 255
-    opener = open_script({"a": Script([[image] * 1000])})
+    opener = open_script({"a": Script([[image] * LONG])})
     camera = started(Camera("a", camera_config("a", rotate=rotate), opener=opener))
     until(lambda: camera.latest is not None)
     turned = camera.latest.image
@@ -288,4 +288,4 @@ def test_both_transports_of_rtsp(rtsp, started, transport):
     start()
     config = camera_config(url, transport=transport, ffmpeg={"reorder_queue_size": "0"})
     camera = started(Camera("door", config))
-    until(lambda: camera.status.frames > 5, 20)
+    until(lambda: camera.status.frames > 5)

@@ -8,6 +8,7 @@ import pytest
 
 from edge_fiqa.gateway.video.diagnosis import why_not_open
 from tests.gateway.video.conftest import PASSWORD
+from tests.ports import port_to_keep
 
 
 @pytest.mark.parametrize("method", ["basic", "digest"])
@@ -31,9 +32,7 @@ def test_a_stream_of_sound_only(rtsp):
 
 
 def test_hosts_that_are_not_there():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port_to_keep()
     refused = f"its host answers, and nothing listens at port {port}"
     assert why_not_open(f"rtsp://u:geheim@127.0.0.1:{port}/s", 2.0) == refused
     assert why_not_open(f"http://127.0.0.1:{port}/s", 2.0) == refused
@@ -67,7 +66,7 @@ def test_servers_that_answer_otherwise(answer, says):
     said = why_not_open(address, 5.0)
     assert says in said
     assert "geheim" not in said
-    server.join(5)
+    server.join(100)
     listening.close()
 
 
@@ -86,5 +85,5 @@ def test_a_server_that_never_ends_its_answer_does_not_hold_the_camera():
     address = f"rtsp://127.0.0.1:{listening.getsockname()[1]}/s"
     assert why_not_open(address, 0.5) == "its host does not answer"
     asked.set()
-    server.join(5)
+    server.join(100)
     listening.close()
