@@ -60,6 +60,8 @@ EXTRAS = {
         "trackers>=2.6",
         "uvicorn>=0.30",
     ],
+    # Ray Data brings pandas and fsspec; pyarrow has file systems for S3 and Google Cloud Storage.
+    "ray": ["pyarrow>=25.0", "ray[data]>=2.60"],
     "evaluate": ["jinja2>=3.1.6", "matplotlib>=3.9", "onnxruntime>=1.20", "safetensors>=0.5"],
 }
 EXTRAS["build"] = sorted(
@@ -70,10 +72,14 @@ EXTRAS["train"] = sorted(
 )
 EXTRAS["dev"] = sorted(
     {*EXTRAS["train"], *EXTRAS["gateway"], *EXTRAS["bench"]}
-    | {*EXTRAS["detector"], *EXTRAS["heic"]}
+    | {*EXTRAS["detector"], *EXTRAS["heic"], *EXTRAS["ray"]}
     | {
+        "duckdb>=1.4",
+        "flask>=3",
+        "flask-cors>=5",
         "httpx2>=2",
         "hypothesis>=6",
+        "moto[s3]>=5",
         "mypy>=1.14",
         "psutil>=5.9",
         "pytest>=8",

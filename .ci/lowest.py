@@ -12,4 +12,5 @@ for text in requires("edge-fiqa") or []:
     requirement = Requirement(text)
     extras = ["", *sys.argv[1:]]
     if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in extras):
-        print(f"{requirement.name}{requirement.specifier}")
+        with_extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        print(f"{requirement.name}{with_extras}{requirement.specifier}")

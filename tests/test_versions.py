@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 TOOLS = {"httpx2", "hypothesis", "mypy", "psutil", "pytest", "pytest-xdist", "ruff", "uv"} | {
-    "schemathesis", "tensorrt-cu13-bindings", "tritonclient", "websockets",
+    "duckdb", "flask", "flask-cors", "schemathesis", "tensorrt-cu13-bindings",
+    "tritonclient", "websockets",
 }  # fmt: skip
 """Of the extra `dev`: what tests use, and no user."""
 

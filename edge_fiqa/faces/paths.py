@@ -45,7 +45,7 @@ def expand(
         return
     seen: set[str] = set()
     for entry in inputs:
-        for line in _lines(stdin) if entry == "-" else (entry,):
+        for line in listed_names(stdin) if entry == "-" else (entry,):
             for path in _images_under(Path(line), counted, set()):
                 place = str(path.absolute())
                 if place not in seen:
@@ -53,7 +53,7 @@ def expand(
                     yield path
 
 
-def _lines(stdin: TextIO) -> Iterator[str]:
+def listed_names(stdin: TextIO) -> Iterator[str]:
     """Lines that are not empty. File names are bytes: those that are not UTF-8 pass unharmed.
 
     A byte order mark, as Windows' editors write it, is no part of the first name.

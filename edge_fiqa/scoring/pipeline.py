@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.policies.policy import Policy
@@ -32,27 +32,32 @@ class Scores(Protocol):
     ) -> list[Record]: ...
 
 
+Picture = TypeVar("Picture")
 ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
 
 
 def score_files(
-    paths: Iterable[Path],
-    read: ReadFaces,
+    paths: Iterable[Picture],
+    read: Callable[[Picture], list[FaceCrop | RefusedFace]],
     scorers: Sequence[Scores],
     policies: Sequence[Policy],
     together: int = TOGETHER,
+    readers: int | None = None,
 ) -> Iterator[list[Record]]:
     """The records of one file at a time, in the order of `paths`; never empty.
 
+    paths: of files, or anything else that `read` makes faces of. readers: threads that read and decode,
+    one per scorer unless stated; more where reading waits for a network.
     A file that cannot be scored gives one record with its code. EngineFailed ends the iteration.
     """
+    readers = readers or len(scorers)
     free: SimpleQueue[Scores] = SimpleQueue()
     for scorer in scorers:
         free.put(scorer)
 
     stopping = threading.Event()  # an interrupted run waits for one picture of each worker
 
-    def work(chunk: Sequence[Path]) -> list[list[Record]]:
+    def work(chunk: Sequence[Picture]) -> list[list[Record]]:
         faces_of_files = [read(path) for path in chunk if not stopping.is_set()]
         scorer = free.get()
         try:
@@ -63,12 +68,12 @@ def score_files(
             free.put(scorer)
         return [list(itertools.islice(records, len(faces))) for faces in faces_of_files]
 
-    with ThreadPoolExecutor(len(scorers), thread_name_prefix="score") as pool:
+    with ThreadPoolExecutor(readers, thread_name_prefix="score") as pool:
         waiting: deque[Future[list[list[Record]]]] = deque()
         try:
             for chunk in _batched(paths, together):
                 waiting.append(pool.submit(work, chunk))
-                if len(waiting) >= AHEAD * len(scorers):
+                if len(waiting) >= AHEAD * readers:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
@@ -77,7 +82,7 @@ def score_files(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _batched(paths: Iterable[Path], size: int) -> Iterator[tuple[Path, ...]]:
+def _batched(paths: Iterable[Picture], size: int) -> Iterator[tuple[Picture, ...]]:
     rest = iter(paths)
     while chunk := tuple(itertools.islice(rest, size)):
         yield chunk
