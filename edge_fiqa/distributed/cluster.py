@@ -74,7 +74,7 @@ def connected(run: RayRun) -> Iterator[None]:
     ray = _ray()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with _environment():
+        with _environment(), _no_stderr():
             ray.init(**_how(run))
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as exc:
         raise ConfigError(f"Ray does not start: {one_line(exc)[:300]}") from exc
@@ -183,3 +183,16 @@ def _environment() -> Iterator[None]:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Ray's core says there that its log level was set; what goes wrong is raised."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123, no path
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -25,7 +25,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.formats import SUFFIXES
 from edge_fiqa.faces.images import printable
 from edge_fiqa.faces.paths import PassedOver, expand, listed_names
-from edge_fiqa.tables.places import WILD, Place, is_uri, matching, place_of, said
+from edge_fiqa.tables.places import Place, is_pattern, is_uri, matching, place_of, said
 
 TARS = (".tar", ".tar.gz", ".tgz")
 PARQUET = ".parquet"
@@ -80,7 +80,7 @@ def sources_of(inputs: Sequence[str], stdin: TextIO) -> Sources:
     for text in inputs:
         if not text:  # an unset shell variable; Path("") would be the current folder
             raise ConfigError("one of the paths is empty")
-        names = [line for line in listed_names(stdin)] if text == "-" else [text]
+        names = list(listed_names(stdin)) if text == "-" else [text]
         for name in names:
             _add(sources, name, listed=text == "-")
     return sources
@@ -89,7 +89,7 @@ def sources_of(inputs: Sequence[str], stdin: TextIO) -> Sources:
 def _add(sources: Sources, name: str, listed: bool) -> None:
     if is_uri(name):
         _add_remote(sources, name)
-    elif WILD.search(name) and not Path(name).exists():
+    elif is_pattern(name) and not Path(name).exists():
         paths = sorted(glob.glob(name, recursive=True))  # noqa: PTH207, names stay as they are spelt
         if not paths:
             raise ConfigError(f"{name}: no file matches it")
@@ -126,8 +126,7 @@ def _add_remote(sources: Sources, uri: str) -> None:
 
 
 def _remote_files(sources: Sources, uri: str) -> list[Place]:
-    address = uri.partition("?endpoint")[0]
-    if WILD.search(address.partition("?region")[0].partition("?scheme")[0]):
+    if is_pattern(uri):
         if not (places := matching(uri)):
             raise ConfigError(f"{uri}: no file matches it")
         return places
@@ -158,7 +157,7 @@ def _is_container(name: str) -> bool:
 
 
 def container_shards(containers: Iterable[tuple[str, Place]], per_file: int) -> Iterator[Shard]:
-    """In the order of the names. Raises ConfigError for a file that is none, and for one named twice."""
+    """In the order given. Raises ConfigError for a file that is none, or that is named twice."""
     counted = Counter(name for name, _ in containers)
     if repeated := [name for name, count in counted.items() if count > 1]:
         raise ConfigError(f"{repeated[0]} is named twice; every shard once")

@@ -1,4 +1,4 @@
-"""What a run over many workers did so far: faces by code, warnings of drift from all workers together."""
+"""What a run over many workers did so far: faces by code, warnings of drift of all together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_fiqa.distributed.shard_scorer import ShardDone
 
 @dataclass
 class RunTally:
-    """shards, pictures, faces (by code): scored in this run. suspended: what audits say of early exits."""
+    """shards, pictures, faces (by code): of this run. suspended: what audits say of early exits."""
 
     shards: int = 0
     pictures: int = 0

@@ -20,6 +20,7 @@ from edge_fiqa.files import write_whole
 
 URI = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 WILD = re.compile(r"[*?\[]")
+WILD_IN_URI = re.compile(r"[*\[]")
 
 
 @dataclass(frozen=True)
@@ -134,16 +135,23 @@ def _of_fsspec(address: str, scheme: str) -> Place:
     return Place(wrapped, path, f"{scheme}://", "")
 
 
-def matching(pattern: str) -> list[Place]:
-    """The files that a pattern of shells matches, sorted; `**` goes into folders."""
+def is_pattern(text: str) -> bool:
+    """Whether a path has a shell's wildcards. In a URI a `?` begins the options."""
+    wild = WILD_IN_URI if is_uri(text) else WILD
+    return wild.search(text.partition("?")[0] if is_uri(text) else text) is not None
+
+
+def matching(uri: str) -> list[Place]:
+    """The files that a URI with wildcards matches, sorted; `**` goes into folders."""
     from fsspec.implementations.arrow import ArrowFSWrapper
 
-    first = WILD.search(pattern)
+    pattern, mark, options = uri.partition("?")
+    first = WILD_IN_URI.search(pattern)
     assert first is not None
-    folder = place_of(pattern[: pattern.rfind("/", 0, first.start()) + 1] or ".")
-    rest = pattern[pattern.rfind("/", 0, first.start()) + 1 :].partition("?endpoint")[0]
+    end = pattern.rfind("/", 0, first.start()) + 1
+    folder = place_of(f"{pattern[:end]}{mark}{options}")
     wrapper = ArrowFSWrapper(folder.filesystem)
-    paths = wrapper.glob(f"{folder.path.rstrip('/')}/{rest}")
+    paths = wrapper.glob(f"{folder.path.rstrip('/')}/{pattern[end:]}")
     return [folder.at(str(path)) for path in sorted(paths)]
 
 

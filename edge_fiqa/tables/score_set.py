@@ -204,13 +204,3 @@ def difference_of(kept: Mapping[str, str], now: Mapping[str, str]) -> str | None
         if kept.get(name) != now.get(name):
             return f"{name}: {kept.get(name)} there, {now.get(name)} now"
     return None
-
-
-def looks_like_set(text: str) -> bool:
-    """Whether a path or URI names a Parquet file, or a folder with settings of a set in it."""
-    if text.endswith(".parquet"):
-        return True
-    try:
-        return place_of(text).child(SETTINGS_FILE).info().is_file
-    except ConfigError:
-        return False

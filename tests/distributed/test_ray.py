@@ -1,0 +1,231 @@
+"""`edge-fiqa score --on ray` as people run it, in a process of its own: killed, and run again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+import edge_fiqa
+from edge_fiqa.cli import main
+from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.record import Record
+from tests.distributed.sets import by_id, comparable, encoded, write_folder, write_tar
+from tests.needs import missing
+from tests.waiting import until
+
+try:
+    import ray  # noqa: F401
+except ImportError:
+    missing("Ray is not installed; pip install 'edge-fiqa[ray]'", whole_file=True)
+
+pytestmark = pytest.mark.ray
+PICTURES = 600
+PATIENCE_S = 300.0
+"""Nothing here takes so long, but on a machine that is busy with other things."""
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """A folder and a tar with many pictures, one of them poison."""
+    files = encoded(synthetic_faces(40, seed=9))
+    many = [files[number % 40] for number in range(PICTURES)]
+    many[77] = b"poison"
+    folder = tmp_path_factory.mktemp("many")
+    write_folder(folder / "faces", many)
+    write_tar(folder / "faces.tar", many[:100])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(faces, bundle, tmp_path_factory):
+    """One machine's records of the folder: id -> record."""
+    output = tmp_path_factory.mktemp("alone") / "scores.ndjson"
+    main(
+        ["score", str(faces / "faces"), *flags(bundle), "--jobs", "1", "-o", str(output), "--quiet"]
+    )
+    lines = output.read_bytes().splitlines()
+    records = [comparable(msgspec.json.decode(line, type=Record)) for line in lines]
+    return {record.id: record for record in records}
+
+
+def flags(bundle):
+    return ["--bundle", str(bundle.folder), "--backend", "ov"]
+
+
+def start(bundle, *arguments, workers=1, per_file=5):
+    """The command, in a folder and with a search path where edge_fiqa is not."""
+    command = [sys.executable, "-c", RUN, str(Path(edge_fiqa.__file__).parents[1]), "score"]
+    command += [*map(str, arguments), *flags(bundle), "--on", "ray", "--quiet"]
+    command += ["--jobs", str(workers), "--per-file", str(per_file)]
+    environment = {**os.environ, "PYTHONPATH": "/no/such/folder"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", env=environment
+    )
+
+
+RUN = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from edge_fiqa.cli import main
+sys.exit(main())
+"""
+
+
+def finished(process, status=1):
+    """What it said, once it ended: with 1, as one picture is poison.
+
+    On standard output Ray tells of workers that died.
+    """
+    error = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == status, error
+    return error
+
+
+def parts(output):
+    return list(output.glob("*.parquet"))
+
+
+def some_parts(process, output):
+    assert process.poll() is None, process.communicate()[1]
+    return len(parts(output)) >= 3
+
+
+def children(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def ended(processes):
+    return not any(
+        each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes
+    )
+
+
+def workers_of(process):
+    return [each for each in children(process) if "ray::MapWorker" in " ".join(_command(each))]
+
+
+def _command(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_a_killed_run_is_finished_by_the_next(faces, alone, bundle, tmp_path):
+    output = tmp_path / "out"
+    process = start(bundle, faces / "faces", "-o", output)
+    until(lambda: some_parts(process, output), PATIENCE_S)
+    started = children(process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    until(lambda: ended(started), PATIENCE_S)  # Ray's processes end with it
+    there = len(parts(output))
+    assert 3 <= there < PICTURES // 5
+    error = finished(start(bundle, faces / "faces", "-o", output))
+    assert error == ""
+    assert by_id(output) == alone
+    assert len(parts(output)) == PICTURES // 5
+    assert not list(output.glob("_plan/*"))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_s_shards_go_to_another(faces, alone, bundle, tmp_path):
+    output = tmp_path / "out"
+    process = start(bundle, faces / "faces", "-o", output, workers=2)
+    until(lambda: some_parts(process, output), PATIENCE_S)
+    workers_of(process)[0].kill()
+    finished(process)
+    assert by_id(output) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_ends_it_and_nothing_runs_on(faces, alone, bundle, tmp_path, sent, status):
+    output = tmp_path / "out"
+    process = start(bundle, faces / "faces", "-o", output)
+    until(lambda: some_parts(process, output), PATIENCE_S)
+    started = children(process)
+    process.send_signal(sent)
+    error = finished(process, status)
+    assert "the same command goes on from there" in error
+    assert len(error.splitlines()) == 1
+    until(lambda: ended(started), PATIENCE_S)
+    finished(start(bundle, faces / "faces", "-o", output))
+    assert by_id(output) == alone
+
+
+CLUSTER = """
+import json, os, signal, subprocess, sys, time
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from pathlib import Path
+from ray.cluster_utils import Cluster
+output, command = Path(sys.argv[1]), sys.argv[2:]
+small = {"object_store_memory": 100 << 20, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **small})
+nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(2)]
+cluster.wait_for_nodes()
+process = subprocess.Popen([*command, "--address", cluster.address], stderr=subprocess.PIPE, text=True)
+end = time.monotonic() + 300
+while len(list(output.glob("*.parquet"))) < 3 and process.poll() is None and time.monotonic() < end:
+    time.sleep(0.01)
+there = len(list(output.glob("*.parquet")))
+cluster.remove_node(nodes[0], allow_graceful=False)
+error = process.communicate(timeout=300)[1]
+cluster.shutdown()
+print(json.dumps({"status": process.returncode, "there": there, "error": error}))
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_loses_nothing(faces, alone, bundle, tmp_path):
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "edge_fiqa", "score", str(faces / "faces"), "-o", str(output)]
+    command += [*flags(bundle), "--on", "ray", "--quiet", "--jobs", "3", "--per-file", "5"]
+    text = subprocess.run(
+        [sys.executable, "-c", CLUSTER, str(output), *command],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
+    )
+    assert text.returncode == 0, text.stderr
+    said = json.loads(text.stdout.splitlines()[-1])
+    assert said["status"] == 1, said["error"]
+    assert 3 <= said["there"] < PICTURES // 5
+    assert by_id(output) == alone
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_it_and_the_next_run_goes_on(faces, alone, bundle, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(disk)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        error = finished(start(bundle, faces / "faces", "-o", disk / "out"), 2)
+        assert f"{disk / 'out'} cannot be written: No space left on device" in error
+        assert parts(disk / "out")
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        finished(start(bundle, faces / "faces", "-o", disk / "out"))
+        assert by_id(disk / "out") == alone
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused_and_overwriting_is_asked_for(faces, bundle, tmp_path):
+    output, tar = tmp_path / "out", faces / "faces.tar"
+    finished(start(bundle, tar, "-o", output, per_file=50))
+    error = finished(start(bundle, tar, "-o", output, "--exit", "2"), 2)
+    assert "was written with other settings: policy: full depth there, exit 2 now" in error
+    finished(start(bundle, tar, "-o", output, "--exit", "2", "--overwrite", per_file=50))
+    depths = {r.exit.depth for r in by_id(output).values() if r.quality.code == "ok"}
+    assert depths == {2}
+    assert len(by_id(output)) == 100
