@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edge_fiqa.distributed.shards import (
     PLAN_FOLDER,
-    PictureList,
+    PictureNames,
     Shard,
     Sources,
     container_shards,
@@ -80,18 +80,18 @@ def _add_pictures(
         plan.there_already += len(whole.names) - len(names)
         if not names:
             continue
-        listed = PictureList(names, whole.query)
+        listed = PictureNames(names, whole.query)
         key = digest("\n".join(listed.names))
         query = query or listed.query
         _put(plan, score_set, Shard(kind="files", key=key, name=_name(listed), uri=""), listed)
     query = query or next((place.query for _, place in sources.containers), "")
     for key, names in unreadable.items():
-        again = PictureList(names, query)
+        again = PictureNames(names, query)
         _put(plan, score_set, Shard(kind="again", key=key, name=_name(again), uri=""), again)
         plan.again += len(names)
 
 
-def _put(plan: Plan, score_set: ScoreSet, shard: Shard, listed: PictureList) -> None:
+def _put(plan: Plan, score_set: ScoreSet, shard: Shard, listed: PictureNames) -> None:
     score_set.place.child(PLAN_FOLDER).make_folder()
     place = score_set.place.child(plan_file(shard))
     try:
@@ -101,7 +101,7 @@ def _put(plan: Plan, score_set: ScoreSet, shard: Shard, listed: PictureList) -> 
     plan.shards.append(shard)
 
 
-def _name(listed: PictureList) -> str:
+def _name(listed: PictureNames) -> str:
     return f"{listed.names[0]} and {len(listed.names) - 1} more"
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edge_fiqa.distributed.shards import PictureList, Shard
+from edge_fiqa.distributed.shards import PictureNames, Shard
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.formats import SNIFFED_BYTES, SUFFIXES, looks_like_image
 from edge_fiqa.faces.images import path_of
-from edge_fiqa.tables.places import Place, is_uri, place_of, said
+from edge_fiqa.tables.places import FilePlace, is_uri, place_of, said
 
 BUFFER_BYTES = 1 << 22
 ROWS_AT_ONCE = 64
@@ -55,7 +55,7 @@ def pictures_in(shard: Shard, columns: ParquetColumns) -> Iterator[ShardPicture]
         yield picture
 
 
-def listed_pictures(listed: PictureList) -> Iterator[ShardPicture]:
+def listed_pictures(listed: PictureNames) -> Iterator[ShardPicture]:
     for name in listed.names:
         if is_uri(name):
             yield ShardPicture(name, read=place_of(f"{name}{listed.query}").read)
@@ -76,7 +76,7 @@ class _TarMember(tarfile.TarInfo):
             raise tarfile.ReadError(str(exc)) from exc
 
 
-def _of_tar(shard: Shard, place: Place) -> Iterator[ShardPicture]:
+def _of_tar(shard: Shard, place: FilePlace) -> Iterator[ShardPicture]:
     """Pictures by suffix or first bytes; after the last whole one, a refusal if it is cut off."""
     current = shard.name
     try:
@@ -109,7 +109,7 @@ def _printable_member(name: str) -> str:
     return name.removeprefix("./").encode("utf-8", "backslashreplace").decode()
 
 
-def _of_parquet(shard: Shard, place: Place, columns: ParquetColumns) -> Iterator[ShardPicture]:
+def _of_parquet(shard: Shard, place: FilePlace, columns: ParquetColumns) -> Iterator[ShardPicture]:
     row = None
     try:
         with place.opened() as opened, pq.ParquetFile(opened) as file:

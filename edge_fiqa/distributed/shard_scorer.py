@@ -22,7 +22,7 @@ from edge_fiqa.distributed.shard_pictures import (
     listed_pictures,
     pictures_in,
 )
-from edge_fiqa.distributed.shards import PictureList, Shard, plan_file
+from edge_fiqa.distributed.shards import PictureNames, Shard, plan_file
 from edge_fiqa.errors import ConfigError, EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -163,7 +163,7 @@ class ShardScorer:
         """The pictures of a list in the plan, and the threads to read them with."""
         place = self.set.place.child(file)
         try:
-            listed = msgspec.json.decode(place.read(), type=PictureList)
+            listed = msgspec.json.decode(place.read(), type=PictureNames)
         except (OSError, msgspec.MsgspecError) as exc:
             raise ConfigError(f"{place.name} cannot be read: {said(exc)}") from exc
         network = any(is_uri(name) for name in listed.names[:1])

@@ -25,7 +25,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.formats import SUFFIXES
 from edge_fiqa.faces.images import printable
 from edge_fiqa.faces.paths import PassedOver, expand, listed_names
-from edge_fiqa.tables.places import Place, is_pattern, is_uri, matching, place_of, said
+from edge_fiqa.tables.places import FilePlace, is_pattern, is_uri, matching, place_of, said
 
 TARS = (".tar", ".tar.gz", ".tgz")
 PARQUET = ".parquet"
@@ -57,7 +57,7 @@ def plan_file(shard: Shard) -> str:
     return f"{PLAN_FOLDER}/{shard.kind}-{shard.key}.json"
 
 
-class PictureList(msgspec.Struct, frozen=True):
+class PictureNames(msgspec.Struct, frozen=True):
     """Names of pictures in files of their own, as records show them. query: of their file system."""
 
     names: list[str]
@@ -69,7 +69,7 @@ class Sources:
     """What the inputs are. pictures: names with their query, not read yet. containers: tars and Parquet
     files, with their names."""
 
-    containers: list[tuple[str, Place]] = field(default_factory=list)
+    containers: list[tuple[str, FilePlace]] = field(default_factory=list)
     pictures: list[Iterator[tuple[str, str]]] = field(default_factory=list)
     passed_over: PassedOver = field(default_factory=PassedOver)
 
@@ -125,7 +125,7 @@ def _add_remote(sources: Sources, uri: str) -> None:
             sources.pictures.append(iter([(file.name, file.query) for file in files]))
 
 
-def _remote_files(sources: Sources, uri: str) -> list[Place]:
+def _remote_files(sources: Sources, uri: str) -> list[FilePlace]:
     if is_pattern(uri):
         if not (places := matching(uri)):
             raise ConfigError(f"{uri}: no file matches it")
@@ -156,7 +156,7 @@ def _is_container(name: str) -> bool:
     return name.lower().endswith((*TARS, PARQUET))
 
 
-def container_shards(containers: Iterable[tuple[str, Place]], per_file: int) -> Iterator[Shard]:
+def container_shards(containers: Iterable[tuple[str, FilePlace]], per_file: int) -> Iterator[Shard]:
     """In the order given. Raises ConfigError for a file that is none, or that is named twice."""
     counted = Counter(name for name, _ in containers)
     if repeated := [name for name, count in counted.items() if count > 1]:
@@ -166,7 +166,7 @@ def container_shards(containers: Iterable[tuple[str, Place]], per_file: int) -> 
             yield from shards
 
 
-def _shards_in(name: str, place: Place, per_file: int) -> list[Shard]:
+def _shards_in(name: str, place: FilePlace, per_file: int) -> list[Shard]:
     info = place.info()
     if not info.is_file:
         raise ConfigError(f"{name}: No such file")
@@ -187,7 +187,7 @@ def _shards_in(name: str, place: Place, per_file: int) -> list[Shard]:
     ]
 
 
-def _row_groups(name: str, place: Place, per_file: int) -> list[tuple[int, int]]:
+def _row_groups(name: str, place: FilePlace, per_file: int) -> list[tuple[int, int]]:
     """Runs of row groups, each the shortest of at least `per_file` rows: first, number."""
     try:
         with place.opened() as opened:
@@ -205,11 +205,11 @@ def _row_groups(name: str, place: Place, per_file: int) -> list[tuple[int, int]]
 
 def picture_lists(
     pictures: Iterable[Iterator[tuple[str, str]]], per_file: int
-) -> Iterator[PictureList]:
+) -> Iterator[PictureNames]:
     """Lists of at most `per_file` pictures, each of one file system."""
     for group in pictures:
         while names := list(itertools.islice(group, per_file)):
-            yield PictureList([name for name, _ in names], names[0][1])
+            yield PictureNames([name for name, _ in names], names[0][1])
 
 
 def digest(text: str) -> str:

@@ -32,13 +32,13 @@ class Scores(Protocol):
     ) -> list[Record]: ...
 
 
-Picture = TypeVar("Picture")
+Readable = TypeVar("Readable")
 ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
 
 
 def score_files(
-    paths: Iterable[Picture],
-    read: Callable[[Picture], list[FaceCrop | RefusedFace]],
+    paths: Iterable[Readable],
+    read: Callable[[Readable], list[FaceCrop | RefusedFace]],
     scorers: Sequence[Scores],
     policies: Sequence[Policy],
     together: int = TOGETHER,
@@ -57,7 +57,7 @@ def score_files(
 
     stopping = threading.Event()  # an interrupted run waits for one picture of each worker
 
-    def work(chunk: Sequence[Picture]) -> list[list[Record]]:
+    def work(chunk: Sequence[Readable]) -> list[list[Record]]:
         faces_of_files = [read(path) for path in chunk if not stopping.is_set()]
         scorer = free.get()
         try:
@@ -82,7 +82,7 @@ def score_files(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _batched(paths: Iterable[Picture], size: int) -> Iterator[tuple[Picture, ...]]:
+def _batched(paths: Iterable[Readable], size: int) -> Iterator[tuple[Readable, ...]]:
     rest = iter(paths)
     while chunk := tuple(itertools.islice(rest, size)):
         yield chunk

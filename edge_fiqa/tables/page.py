@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +78,7 @@ class SetSummary:
             counts.total += row["scalar_sum"] or 0
 
 
-def _counts(values: pa.Array) -> dict[str, int]:
+def _counts(values: pa.Array) -> dict[Any, int]:
     pairs = pc.value_counts(values.drop_null()).to_pylist()
     return {pair["values"]: pair["counts"] for pair in pairs}
 

@@ -24,7 +24,7 @@ WILD_IN_URI = re.compile(r"[*\[]")
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePlace:
     """A file or folder. path: on its file system. prefix: what turns a path into a name ("" if local).
 
     query: the URI's options, which are no part of names: they may hold a password.
@@ -48,11 +48,11 @@ class Place:
         """What `place_of` makes this of, in another process as well."""
         return f"{self.name}{self.query}"
 
-    def at(self, path: str) -> Place:
+    def at(self, path: str) -> FilePlace:
         """Another path on the same file system."""
-        return Place(self.filesystem, path, self.prefix, self.query)
+        return FilePlace(self.filesystem, path, self.prefix, self.query)
 
-    def child(self, name: str) -> Place:
+    def child(self, name: str) -> FilePlace:
         return self.at(f"{self.path.rstrip('/')}/{name}")
 
     def info(self) -> fs.FileInfo:
@@ -107,12 +107,12 @@ def is_uri(text: str) -> bool:
     return URI.match(text) is not None
 
 
-def place_of(text: str) -> Place:
+def place_of(text: str) -> FilePlace:
     """A path (made absolute), or a URI. Raises ConfigError for a scheme that nobody here knows."""
     scheme = URI.match(text)
     if scheme is None or scheme[1] == "file":
         path = Path(text.removeprefix("file://")).absolute()
-        return Place(fs.LocalFileSystem(), str(path), "", "")
+        return FilePlace(fs.LocalFileSystem(), str(path), "", "")
     address, mark, options = text.partition("?")
     if scheme[1] not in ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"):
         return _of_fsspec(address, scheme[1])
@@ -121,10 +121,10 @@ def place_of(text: str) -> Place:
     except (OSError, ValueError, pa.ArrowException) as exc:
         raise ConfigError(f"{address}: {said(exc)}") from exc
     prefix = address[: address.rstrip("/").rfind(path.rstrip("/"))]
-    return Place(filesystem, path, re.sub(r"//[^/@]*@", "//", prefix), mark + options)
+    return FilePlace(filesystem, path, re.sub(r"//[^/@]*@", "//", prefix), mark + options)
 
 
-def _of_fsspec(address: str, scheme: str) -> Place:
+def _of_fsspec(address: str, scheme: str) -> FilePlace:
     import fsspec
 
     try:
@@ -132,7 +132,7 @@ def _of_fsspec(address: str, scheme: str) -> Place:
     except (ImportError, ValueError, OSError) as exc:
         raise ConfigError(f"{address}: {said(exc)}") from exc
     wrapped = fs.PyFileSystem(fs.FSSpecHandler(filesystem))
-    return Place(wrapped, path, f"{scheme}://", "")
+    return FilePlace(wrapped, path, f"{scheme}://", "")
 
 
 def is_pattern(text: str) -> bool:
@@ -141,7 +141,7 @@ def is_pattern(text: str) -> bool:
     return wild.search(text.partition("?")[0] if is_uri(text) else text) is not None
 
 
-def matching(uri: str) -> list[Place]:
+def matching(uri: str) -> list[FilePlace]:
     """The files that a URI with wildcards matches, sorted; `**` goes into folders."""
     from fsspec.implementations.arrow import ArrowFSWrapper
 

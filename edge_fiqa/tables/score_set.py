@@ -29,7 +29,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import PARTIAL, locked
 from edge_fiqa.record import Record
 from edge_fiqa.tables.columns import RECORD_SCHEMA, table_of
-from edge_fiqa.tables.places import Place, place_of, said
+from edge_fiqa.tables.places import FilePlace, place_of, said
 
 SETTINGS_FILE = "_edge_fiqa.json"
 PART = re.compile(r"part-([0-9a-f]{16})-([0-9a-f]{8})-(\d{5})(-last)?\.parquet")
@@ -164,7 +164,7 @@ class ScoreSet:
             except (OSError, pa.ArrowException) as exc:
                 raise ConfigError(f"{place.name} cannot be read: {said(exc)}") from exc
 
-    def part_places(self) -> list[Place]:
+    def part_places(self) -> list[FilePlace]:
         """The Parquet files, or the one file that this is. Raises ConfigError where there is none."""
         if self.place.path.endswith(".parquet") and self.place.info().is_file:
             return [self.place]
@@ -190,7 +190,7 @@ class ScoreSet:
         return ConfigError(f"{self.place.name} cannot be written: {said(exc)}")
 
 
-def _check_schema(place: Place, schema: pa.Schema) -> None:
+def _check_schema(place: FilePlace, schema: pa.Schema) -> None:
     for column in RECORD_SCHEMA:
         if column.name not in schema.names:
             raise ConfigError(

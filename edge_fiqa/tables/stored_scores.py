@@ -11,7 +11,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.tables.score_set import ScoreSet
 from edge_fiqa.types import Array, Floats
 
-Row = dict[str, Any]
+RecordRow = dict[str, Any]
 
 
 def stored_trails(score_set: ScoreSet, names: Sequence[str], fingerprint: str) -> Array:
@@ -49,9 +49,9 @@ def stored_raw(score_set: ScoreSet, names: Sequence[str]) -> Floats:
     return np.array([np.nan if score is None else score for score in raw], np.float64)
 
 
-def _rows_of(score_set: ScoreSet, names: Sequence[str]) -> Mapping[str, Row]:
+def _rows_of(score_set: ScoreSet, names: Sequence[str]) -> Mapping[str, RecordRow]:
     """Name -> its only record."""
-    wanted, rows = set(names), {}
+    wanted, rows = set(names), dict[str, RecordRow]()
     for row in _named_rows(score_set):
         name = next((end for end in _ends(row["source"]) if end in wanted), None)
         if name is None:
@@ -70,7 +70,7 @@ def _rows_of(score_set: ScoreSet, names: Sequence[str]) -> Mapping[str, Row]:
     return rows
 
 
-def _named_rows(score_set: ScoreSet) -> Iterator[Row]:
+def _named_rows(score_set: ScoreSet) -> Iterator[RecordRow]:
     for batch in score_set.batches(["id", "source", "quality", "exit"]):
         yield from batch.to_pylist()
 
