@@ -179,7 +179,7 @@ def _score(request: RayRequest, run: RayRun, plan: Plan, tally: RunTally) -> Non
     quiet, began = request.score.output.quiet, time.monotonic()
     hidden = quiet or not sys.stderr.isatty()
     done_shards = score_shards(
-        run, _setup(request), plan.shards, request.output, request.per_file, request.columns
+        run, _setup(request), plan.shards, request.output, plan.per_file, request.columns
     )
     with tqdm(total=len(plan.shards), unit="shard", disable=hidden, dynamic_ncols=True) as bar:
         for done in done_shards:

@@ -34,9 +34,10 @@ class Plan:
     """shards: to be scored. there_already: shards, and pictures in files of their own, that are done.
 
     changed: shards whose file is another one since it was scored. again: unreadable pictures that are
-    tried once more.
+    tried once more. per_file: pictures of a part, the set's own.
     """
 
+    per_file: int
     shards: list[Shard] = field(default_factory=list)
     there_already: int = 0
     changed: int = 0
@@ -45,7 +46,7 @@ class Plan:
 
 def plan_of(sources: Sources, score_set: ScoreSet, per_file: int) -> Plan:
     """Raises ConfigError for a source that cannot be read, and a set that cannot be written."""
-    plan, content = Plan(), score_set.content()
+    plan, content = Plan(per_file), score_set.content()
     clear_plan(score_set)
     for shard in container_shards(sources.containers, per_file):
         if content.done(shard.key, shard.version):

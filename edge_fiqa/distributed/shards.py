@@ -104,15 +104,22 @@ def _add(sources: Sources, name: str, listed: bool) -> None:
 def _add_local(sources: Sources, name: str) -> None:
     path = Path(name)
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if _is_container(file.name):
-                sources.containers.append((printable(file), place_of(str(file))))
+        for file in sorted(file for file in path.rglob("*") if _is_container(file.name)):
+            sources.containers.append((printable(file), _place_of_file(file)))
         images = expand([name], io.StringIO(), sources.passed_over)
         sources.pictures.append((printable(image), "") for image in images)
     elif _is_container(name):
-        sources.containers.append((printable(path), place_of(name)))
+        sources.containers.append((printable(path), _place_of_file(path)))
     else:
         sources.pictures.append(iter([(printable(path), "")]))
+
+
+def _place_of_file(path: Path) -> FilePlace:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as exc:
+        raise ConfigError(f"{printable(path)}: its name is not UTF-8; rename it") from exc
+    return place_of(str(path))
 
 
 def _add_remote(sources: Sources, uri: str) -> None:

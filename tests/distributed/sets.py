@@ -93,7 +93,7 @@ class LocalRun:
             sources = sources_of([str(text) for text in inputs], io.StringIO())
             self.plan = plan_of(sources, self.set, per_file)
         parts = worker_setup(bundle, **changes).open()
-        self.worker = ShardScorer(parts, str(output), per_file, columns)
+        self.worker = ShardScorer(parts, str(output), self.plan.per_file, columns)
 
     def finish(self):
         """What the workers say of each shard."""

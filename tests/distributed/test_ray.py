@@ -84,6 +84,7 @@ def finished(process, status=1):
     """
     error = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == status, error
+    assert "Traceback" not in error
     return error
 
 
@@ -225,7 +226,13 @@ def test_other_settings_are_refused_and_overwriting_is_asked_for(faces, bundle, 
     finished(start(bundle, tar, "-o", output, per_file=50))
     error = finished(start(bundle, tar, "-o", output, "--exit", "2"), 2)
     assert "was written with other settings: policy: full depth there, exit 2 now" in error
-    finished(start(bundle, tar, "-o", output, "--exit", "2", "--overwrite", per_file=50))
+    parts(output)[0].unlink()
+    finished(start(bundle, tar, "-o", output, per_file=7))  # the set keeps its 50
+    assert (len(parts(output)), len(by_id(output))) == (2, 100)
+    page = output / "page.html"
+    again = start(bundle, tar, "-o", output, "--exit", "2", "--overwrite", "--summary", page)
+    finished(again)
+    assert "100 faces, 99 with a score" in page.read_text(encoding="utf-8")
     depths = {r.exit.depth for r in by_id(output).values() if r.quality.code == "ok"}
     assert depths == {2}
     assert len(by_id(output)) == 100
