@@ -206,7 +206,7 @@ def test_a_node_that_dies_loses_nothing(faces, alone, bundle, tmp_path):
 def test_a_full_disk_ends_it_and_the_next_run_goes_on(faces, alone, bundle, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
     if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("file systems cannot be mounted here")
     try:
