@@ -1,0 +1,173 @@
+"""Is the cause of low quality named right, where somebody else's operators made the picture bad?
+
+    python benchmarks/causes_syngen.py DATA --run RUN [--split test] [-o RESULT.json]
+
+RUN is a folder of `edge-fiqa train` with `schedule: {causes: ...}`. The operators are those of
+ofiq-syngen (MIT; `pip install --no-deps ofiq-syngen==0.5.2 scipy`), without its landmark models; which
+cause counts as right for which operator is in causes_syngen.yaml. A cause is reported where its logit
+is above what 1 - FALSE / D of the clean calibration faces stay below (D causes, so that at most FALSE
+of clean faces get any). Ranked first is the cause that is furthest above its threshold. Identities
+of the split were never trained on.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from common import add_data, new_result, parser, read_faces, read_split, write_result
+
+from edge_fiqa.training.checkpoint import read_checkpoint
+from edge_fiqa.training.degradations.table import DEGRADATIONS
+from edge_fiqa.training.recipe import load_config
+from edge_fiqa.training.student import Student
+from edge_fiqa.types import Array, Bytes
+
+MAP = Path(__file__).with_suffix(".yaml")
+SEVERITIES = (0.25, 0.5, 0.7, 0.9)  # at 1.0 its pitch is a singular map, and never returns
+JUDGED_FROM = 0.5
+FALSE = 0.05  # share of clean faces that may get any cause
+EXITS = (1, 2, 4, 6, 9, 12)
+NAMES = list(DEGRADATIONS)
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    add_data(arguments)
+    arguments.add_argument("--run", type=Path, required=True, help="folder of edge-fiqa train")
+    arguments.add_argument("--split", choices=("calibration", "test"), default="calibration")
+    arguments.add_argument("--faces", type=int, default=60, help="clean faces to make worse (60)")
+    options = arguments.parse_args()
+    result = new_result(__doc__) | run(options)
+    write_result(result, options.output)
+    show(result)
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Thresholds from clean calibration faces; then clean and degraded ones of the split."""
+    student, step = read_student(options.run)
+    rng = np.random.default_rng(0)
+    thresholds = {
+        exit: np.quantile(values, 1 - FALSE / len(NAMES), axis=0)
+        for exit, values in logits(student, clean(options.data, "calibration", rng, 700)).items()
+    }
+    faces = clean(options.data, options.split, rng, 700)
+    blamed = {exit: (values > thresholds[exit]) for exit, values in logits(student, faces).items()}
+    rows = []
+    for operator, causes, degraded in operators(faces[:: max(1, len(faces) // options.faces)]):
+        for severity, pictures in degraded:
+            for exit, values in logits(student, pictures).items():
+                row = {"operator": operator, "severity": severity, "exit": exit}
+                rows.append(row | ranked(values - thresholds[exit], causes))
+    return {
+        "step": step,
+        "split": options.split,
+        "clean_faces": len(faces),
+        "clean_blamed": {exit: round(float(b.any(1).mean()), 4) for exit, b in blamed.items()},
+        "blamed_for": {
+            name: round(float(share), 4)
+            for name, share in zip(NAMES, blamed[EXITS[-1]].mean(0), strict=True)
+        },
+        "rows": rows,
+        "all": {exit: over_all(rows, exit) for exit in EXITS},
+    }
+
+
+def read_student(run: Path) -> tuple[Student, int]:
+    """The averaged weights of a run, and after how many steps."""
+    state = read_checkpoint(run / "latest.pt", torch.device("cpu"))
+    average, recipe = state["average"], load_config(str(run / "recipe.yaml"))
+    embeddings, maps = (
+        [len(average[key])] if (key := f"{name}.weight") in average else []
+        for name in ("recognise", "see")
+    )
+    student = Student(recipe.model.config(), embeddings, maps, len(NAMES))
+    student.load_state_dict(average)
+    return student.eval(), state["step"]
+
+
+def logits(student: Student, faces: Bytes) -> dict[int, Array]:
+    """Exit -> (N, D), by the faces (N, 112, 112, 3)."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(faces), 64):
+            x = torch.from_numpy(np.array(faces[start : start + 64])).permute(0, 3, 1, 2)
+            parts.append(student(x.float() / 127.5 - 1, None).causes.numpy())
+    every = np.concatenate(parts)
+    return {exit: every[:, exit - 1] for exit in EXITS}
+
+
+def clean(data: Path, split: str, rng: np.random.Generator, limit: int) -> Bytes:
+    """Faces with colour, one of every identity."""
+    first = {row["identity"]: row["path"] for row in read_split(data, split, grey=False)}
+    paths = sorted(first.values())
+    return read_faces(data, [paths[k] for k in rng.permutation(len(paths))[:limit]])
+
+
+def operators(faces: Bytes):
+    """(operator, causes that are right, [(severity, degraded faces)]) of every judged operator."""
+    os.environ["OFIQ_SYNGEN_OFFLINE"] = "1"
+    from ofiq_syngen import COMPONENT_REGISTRY
+
+    judged = yaml.safe_load(MAP.read_text(encoding="utf-8"))["judged"]
+    for component, variants in sorted(COMPONENT_REGISTRY.items()):
+        for operator in variants:
+            name = f"{component.removesuffix('.scalar')}/{operator.description}"
+            for key, causes in judged.items():
+                if name.startswith(key):
+                    yield (
+                        key,
+                        causes,
+                        [
+                            (severity, degraded(operator.function, faces, severity))
+                            for severity in SEVERITIES
+                        ],
+                    )
+
+
+def degraded(function, faces: Bytes, severity: float) -> Bytes:
+    """By one operator, which works on BGR; its seed is the face's number."""
+    made = [
+        function(np.ascontiguousarray(face[..., ::-1]), severity, seed, None)
+        for seed, face in enumerate(faces)
+    ]
+    return np.stack([np.asarray(picture, np.uint8)[..., ::-1] for picture in made])
+
+
+def ranked(margins: Array, causes: list[str]) -> dict:
+    """How often one of the right causes is first, first or second, and reported. margins: (N, D)."""
+    right = np.array([name in causes for name in NAMES])
+    best = margins[:, right].max(1)
+    ahead = (margins[:, ~right] > best[:, None]).sum(1)
+    firsts = np.bincount(margins.argmax(1), minlength=len(NAMES))
+    return {
+        "first": round(float((ahead == 0).mean()), 4),
+        "first_two": round(float((ahead <= 1).mean()), 4),
+        "reported": round(float((best > 0).mean()), 4),
+        "most_often_first": NAMES[int(firsts.argmax())],
+    }
+
+
+def over_all(rows: list[dict], exit: int) -> dict:
+    """Means over the operators, at the severities that count."""
+    those = [r for r in rows if r["exit"] == exit and r["severity"] >= JUDGED_FROM]
+    return {
+        key: round(float(np.mean([row[key] for row in those])), 4)
+        for key in ("first", "first_two", "reported")
+    }
+
+
+def show(result: dict) -> None:
+    print(f"step {result['step']}, {result['split']}; clean faces blamed: {result['clean_blamed']}")
+    for exit, means in result["all"].items():
+        print(f"exit {exit}: {means}")
+    for row in result["rows"]:
+        if row["exit"] == EXITS[-1] and row["severity"] in (JUDGED_FROM, SEVERITIES[-1]):
+            print(*(row[k] for k in ("operator", "severity", "first", "first_two")), end=" ")
+            print(row["most_often_first"])
+
+
+if __name__ == "__main__":
+    main()
