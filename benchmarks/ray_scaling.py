@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 from common import new_result, parser, write_result
 
-PER_FILE = 500
+PER_FILE = 250
 WAYS = {
     "score, 1 engine": ["--jobs", "1"],
     "ray, 1 worker": ["--jobs", "1", "--on", "ray", "--per-file", str(PER_FILE)],

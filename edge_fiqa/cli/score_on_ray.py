@@ -191,7 +191,9 @@ def _score(request: RayRequest, run: RayRun, plan: Plan, tally: RunTally) -> Non
 def _progress(tally: RunTally, seconds: float) -> str:
     faces = tally.faces.total()
     codes = [f"{code} {count / faces:.1%}" for code, count in tally.codes().items()]
-    return ", ".join([f"{faces} faces", f"{faces / max(seconds, 1e-9):.0f}/s", *codes])
+    return ", ".join(
+        [f"{tally.pictures} pictures, {faces} faces", f"{faces / max(seconds, 1e-9):.0f}/s", *codes]
+    )
 
 
 def _finish(
