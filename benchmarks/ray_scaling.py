@@ -22,7 +22,7 @@ from common import new_result, parser, write_result
 
 PER_FILE = 250
 WAYS = {
-    "score, 1 engine": ["--jobs", "1"],
+    "score, 1 engine": ["--jobs", "1", "--threads", "1"],
     "ray, 1 worker": ["--jobs", "1", "--on", "ray", "--per-file", str(PER_FILE)],
     "score, 2 engines": ["--jobs", "2"],
     "ray, 2 workers": ["--jobs", "2", "--on", "ray", "--per-file", str(PER_FILE)],

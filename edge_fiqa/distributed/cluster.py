@@ -31,8 +31,6 @@ STORE_BYTES = 128 << 20
 """Of Ray's object store on this machine: it holds rows about shards only."""
 MOST_BLOCKS = 2000
 """Into which the shards are divided; what a worker is given at a time."""
-MOST_DEATHS = 10
-"""Of workers on the same shards. By default Ray would try one that kills its worker for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +131,6 @@ def score_shards(
         compute=pool,
         num_cpus=run.cpus,
         num_gpus=run.gpus,
-        max_restarts=-1,
-        max_task_retries=MOST_DEATHS,
     )
     try:
         for row in done.iter_rows():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from pyarrow.fs import FileType
 
 from edge_fiqa.distributed.shards import (
     PLAN_FOLDER,
@@ -56,6 +57,7 @@ def plan_of(sources: Sources, score_set: ScoreSet, per_file: int) -> Plan:
             score_set.delete([part.file for part in stale])
             plan.changed += 1
         plan.shards.append(shard)
+    score_set.place.child(PLAN_FOLDER).make_folder()
     if sources.pictures:
         _add_pictures(plan, sources, score_set, content, per_file)
     return plan
@@ -65,7 +67,7 @@ def clear_plan(score_set: ScoreSet) -> None:
     """Remove the lists of a run that ended, however it did."""
     folder = score_set.place.child(PLAN_FOLDER)
     try:
-        if list(folder.listed(recursive=False)):
+        if folder.info().type == FileType.Directory or list(folder.listed(recursive=False)):
             folder.filesystem.delete_dir(folder.path)
     except OSError as exc:
         raise score_set.unwritable(exc) from exc
@@ -93,7 +95,6 @@ def _add_pictures(
 
 
 def _put(plan: Plan, score_set: ScoreSet, shard: Shard, listed: PictureNames) -> None:
-    score_set.place.child(PLAN_FOLDER).make_folder()
     place = score_set.place.child(plan_file(shard))
     try:
         place.write(msgspec.json.encode(listed))

@@ -22,7 +22,7 @@ from edge_fiqa.distributed.shard_pictures import (
     listed_pictures,
     pictures_in,
 )
-from edge_fiqa.distributed.shards import PictureNames, Shard, plan_file
+from edge_fiqa.distributed.shards import PLAN_FOLDER, PictureNames, Shard, plan_file
 from edge_fiqa.errors import ConfigError, EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -36,6 +36,7 @@ from edge_fiqa.tables.places import is_uri, said
 from edge_fiqa.tables.score_set import PartName, ScoreSet, files_part
 from edge_fiqa.types import Array, Bytes
 
+MOST_TRIES = 10
 BATCHES = (TOGETHER, 16, 32)
 READERS, READERS_OF_A_NETWORK = 1, 8
 """Threads of a worker that read and decode."""
@@ -88,6 +89,7 @@ class ShardScorer:
     def score(self, shard: Shard) -> ShardDone:
         """Score what is missing of a shard. What ends the run stands in `error`."""
         try:
+            self._count_try(shard)
             pictures, faces = self._score(shard)
         except EdgeFiqaError as exc:
             return ShardDone(name=shard.name, error=str(exc))
@@ -100,6 +102,19 @@ class ShardScorer:
             drift=scorer.monitor.counts() if scorer.monitor else (),
             suspended=service.audit.suspended if isinstance(service, GateService) else None,
         )
+
+    def _count_try(self, shard: Shard) -> None:
+        """Ray tries a shard for ever that kills its workers. Raises ConfigError after MOST_TRIES."""
+        place = self.set.place.child(f"{PLAN_FOLDER}/tries-{shard.kind}-{shard.key}")
+        try:
+            tries = int(place.read()) if place.info().is_file else 0
+            if tries >= MOST_TRIES:
+                raise ConfigError(
+                    f"{shard.name}: {tries} workers died over it; take out the picture that kills them"
+                )
+            place.write(str(tries + 1).encode())
+        except OSError as exc:
+            raise self.set.unwritable(exc) from exc
 
     def _score(self, shard: Shard) -> tuple[int, Counter[str]]:
         if shard.kind == "again":

@@ -203,6 +203,23 @@ def test_a_mended_picture_gets_its_score_and_new_ones_are_added(files, bundle, t
     assert not LocalRun([folder], tmp_path / "out", bundle).plan.shards
 
 
+def test_a_shard_that_kills_its_workers_ends_the_run(files, bundle, tmp_path):
+    run = LocalRun([write_tar(tmp_path / "a.tar", files)], tmp_path / "out", bundle)
+    [shard] = run.plan.shards
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    score, run.worker._score = run.worker._score, dies
+    for _ in range(10):
+        with pytest.raises(KeyboardInterrupt):
+            run.worker.score(shard)
+    run.worker._score = score
+    assert run.worker.score(shard).error.startswith(f"{tmp_path}/a.tar: 10 workers died over it")
+    scored([tmp_path / "a.tar"], tmp_path / "out", bundle)  # the next run tries again
+    assert len(by_id(tmp_path / "out")) == 11
+
+
 def test_nothing_is_scored_where_the_disk_is_full(files, bundle, tmp_path, monkeypatch):
     run = LocalRun([write_folder(tmp_path / "faces", files)], tmp_path / "out", bundle)
     monkeypatch.setattr("edge_fiqa.tables.places.write_whole", full)
