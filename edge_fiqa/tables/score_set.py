@@ -74,7 +74,10 @@ class SetContent:
         return bool(self.parts or self.files)
 
     def done(self, key: str, version: str) -> bool:
-        return any(part.last and part.version == version for part in self.parts.get(key, ()))
+        """Whether every part is there, up to the last."""
+        parts = [part for part in self.parts.get(key, ()) if part.version == version]
+        last = next((part.number for part in parts if part.last), None)
+        return last is not None and {part.number for part in parts} == set(range(last + 1))
 
     def stale(self, key: str, version: str) -> list[PartName]:
         """Parts of a shard that was another file then."""

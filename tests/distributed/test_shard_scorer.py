@@ -126,6 +126,16 @@ def test_a_shard_that_is_scored_twice_is_written_once(files, bundle, tmp_path):
     assert len(by_id(tmp_path / "out")) == 22
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_part_that_somebody_removed_is_scored_again(files, bundle, tmp_path, number):
+    tar = write_tar(tmp_path / "a.tar", files)
+    scored([tar], tmp_path / "out", bundle)
+    whole = by_id(tmp_path / "out")
+    sorted((tmp_path / "out").glob("*.parquet"))[number].unlink()
+    scored([tar], tmp_path / "out", bundle)
+    assert by_id(tmp_path / "out") == whole
+
+
 @pytest.mark.parametrize("cut", [0.55, 0.999, "in a header", "at a member"])
 def test_a_tar_that_is_cut_off_says_so_and_is_scored_anew_once_it_is_whole(
     files, bundle, tmp_path, cut
