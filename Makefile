@@ -9,20 +9,25 @@ MODELS ?= nano small
 SHIPPED := edge_fiqa/models
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check emulate bench models gates clean
+.PHONY: help demo test check emulate docs release-check mutants bench models gates clean
 help:
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
-$(VENV)/demo.ok: setup.py
+$(VENV)/demo.ok: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,detector]'
 	@touch $@
 
-$(VENV)/dev.ok: setup.py
+$(VENV)/dev.ok: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/demo.ok
+
+$(VENV)/docs.ok: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
 
 demo: $(VENV)/demo.ok  ## install, and score a real face exit by exit
 	$(BIN)/edge-fiqa demo
@@ -35,6 +40,17 @@ check: $(VENV)/dev.ok  ## format, lint, types, and the fast tests
 
 emulate: $(VENV)/dev.ok  ## score the shipped models on processors that are not here (qemu-user)
 	$(BIN)/pytest -q -n $(JOBS) tests/emulation/processors.py
+
+docs: $(VENV)/docs.ok  ## build the documentation site in build/site; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+release-check: $(VENV)/dev.ok  ## build a release into dist/, look into it, and try it in an empty environment
+	VENV=$(VENV) .ci/release
+
+mutants: $(VENV)/dev.ok  ## which changes of the pure core does no test notice? Slow; ONLY="edge_fiqa.exits.*"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[mutants]'
+	$(BIN)/mutmut run --max-children $(JOBS) $(ONLY)
+	$(BIN)/mutmut results
 
 bench: $(VENV)/dev.ok  ## measure this machine; results go to benchmarks/results
 	$(BIN)/edge-fiqa bench --bundle nano small --steps --output benchmarks/results/bench.json

@@ -1,4 +1,4 @@
-"""Prints the lowest versions that setup.py allows here, one requirement a line: for `uv pip compile`.
+"""The lowest versions that pyproject.toml allows here, one a line: for `uv pip compile`.
 
 python .ci/lowest.py EXTRA...       # edge-fiqa must be installed: its metadata is read
 """
@@ -8,9 +8,19 @@ from importlib.metadata import requires
 
 from packaging.requirements import Requirement
 
-for text in requires("edge-fiqa") or []:
-    requirement = Requirement(text)
-    extras = ["", *sys.argv[1:]]
-    if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in extras):
-        with_extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-        print(f"{requirement.name}{with_extras}{requirement.specifier}")
+NAME = "edge-fiqa"
+extras, lowest = ["", *sys.argv[1:]], []
+for extra in extras:  # grows: an extra may ask for others of the same package
+    for requirement in map(Requirement, requires(NAME) or []):
+        if requirement.marker is None:
+            asked = extra == ""
+        else:
+            asked = requirement.marker.evaluate({"extra": extra})
+            # Without an extra in its marker it is asked for once, not by every extra.
+            asked = asked and (extra == "" or "extra" in str(requirement.marker))
+        if asked and requirement.name == NAME:
+            extras += sorted(requirement.extras - set(extras))
+        elif asked:
+            more = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+            lowest.append(f"{requirement.name}{more}{requirement.specifier}")
+print(*dict.fromkeys(lowest), sep="\n")

@@ -2,12 +2,16 @@
 
     python benchmarks/gateway_cameras.py DATA --seconds 600 [-o RESULT.json]
     python benchmarks/gateway_cameras.py DATA --seconds 1800 --faults [-o RESULT.json]
+    python benchmarks/gateway_cameras.py DATA --kind quiet --cameras 16 --seconds 120
 
 Starts `edge-fiqa gateway` as a process of its own on moving scenes of real faces, with a Mosquitto
 broker, an event file and a store of best shots. Measures frame-to-event latency, CPU, memory and its
 slope, deadline misses; at the end checks that every track with an event has its `end`, in the file
 and at the subscriber. --faults: camera 3 comes over RTSP from a server that is killed again and again;
 every twentieth frame of camera 2 is damaged; the broker goes down; the disk is slow, then full.
+
+--kind: H.264 substreams of 640x360 as files, with nobody (empty), one person in half a minute (quiet)
+or ten (busy); else MJPG of 1280x720 with people in three rows. `gateway_scale.py` has several of them.
 """
 
 import argparse
@@ -28,6 +32,7 @@ from common import add_data, new_result, parser, write_result
 from gateway_report import events_report, metrics, resources, watch
 from gateway_scene import write_scene
 from gateway_servers import Broker, Listener, Process, free_port
+from gateway_substreams import SUBSTREAMS, write_substreams
 
 SCENE_S = 120
 FAULTS_SCRIPT = Path(faults.__file__)
@@ -38,8 +43,12 @@ def main() -> None:
     add_data(arguments)
     arguments.add_argument("--cameras", type=int, default=4)
     arguments.add_argument("--seconds", type=float, default=600)
+    arguments.add_argument("--kind", choices=SUBSTREAMS, help="of substreams")
     arguments.add_argument(
-        "--longest-side", type=int, default=480, help="of frames in the detector"
+        "--before", action="store_true", help="OpenCV's detector on every frame in full"
+    )
+    arguments.add_argument(
+        "--longest-side", type=int, default=480, help="of frames of 1280x720 in the detector"
     )
     arguments.add_argument("--faults", action="store_true", help="needs four cameras")
     arguments.add_argument(
@@ -77,14 +86,17 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
     return result | {
         "cameras": options.cameras,
         "frames_per_s": 10,
-        "frame": [1280, 720],
-        "detector_longest_side": options.longest_side,
+        "kind": options.kind,
+        "before": options.before,
+        "frame": [640, 360] if options.kind else [1280, 720],
+        "detector_longest_side": longest_side(options),
         "seconds": options.seconds,
         "faults": {fault.name: fault.times for fault in plan},
         "exit_status": status,
         "stop_s": round(stop_s, 2),
         **resources(samples, options.cameras),
         **events_report(written_events(folder / "events"), listener.events),
+        **shares(totals),
         "totals": totals,
         "log": Counter(
             line.split(":")[0] for line in (folder / "log").read_text(encoding="utf-8").splitlines()
@@ -95,6 +107,9 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
 def scenes(options: argparse.Namespace, folder: Path) -> dict[str, str]:
     """The video file of each camera; with --faults, that of camera 2 damaged."""
     sources = {}
+    if options.kind is not None:
+        files = write_substreams(options.data, options.scenes or folder, options.kind)
+        return {f"camera{n}": str(files[n % len(files)]) for n in range(options.cameras)}
     for camera in range(options.cameras):
         file = folder / f"camera{camera}.avi"
         if options.scenes is None:
@@ -124,8 +139,10 @@ def configuration(
     config = {
         "detector": {
             "model": str(options.data / "models/yunet_n_640_640.onnx"),
-            "longest_side": options.longest_side,
+            "longest_side": longest_side(options),
+            "backend": "cv2" if options.before else None,
         },
+        "motion": {"gate": not options.before},
         "cameras": {
             name: {"source": source, "loop": True, "fps": 10, "stale_s": 3, "timeout_s": 3}
             for name, source in sources.items()
@@ -138,6 +155,26 @@ def configuration(
     file = folder / "gateway.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     return file
+
+
+def longest_side(options: argparse.Namespace) -> int:
+    return 640 if options.kind else options.longest_side
+
+
+def shares(totals: dict) -> dict:
+    """Of faces that were answered late, and of frames that nobody looked at."""
+
+    def of(name: str) -> float:
+        return sum(v for key, v in totals.items() if key.partition("/")[0] == name)
+
+    frames = of("camera_frames_total") - of("camera_dropped_frames_total")
+    return {
+        "frames_looked_at": frames,
+        "late_share": round(of("deadline_misses_total") / max(1.0, of("faces_scored_total")), 5),
+        "dropped_frames_share": round(
+            of("camera_dropped_frames_total") / max(1.0, of("camera_frames_total")), 5
+        ),
+    }
 
 
 def start_gateway(config: Path, flags: Path, folder: Path) -> subprocess.Popen:

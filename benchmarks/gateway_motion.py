@@ -42,6 +42,7 @@ class Way:
         self.finder, self.faces, self.tracker = finder, CameraFaces(motion), Tracker(2.0)
         self.scorer, self.cpu_s, self.looks = scorer, 0.0, 0
         self.shots = defaultdict(list)  # track -> (second, middle of the box, quality)
+        self.announced = set()  # tracks with a face at the floor or above
 
     def see(self, now, image):
         start = time.process_time()
@@ -59,6 +60,8 @@ class Way:
                 quality = self.scorer.score_face(face.crop, [Fixed(12)]).quality.scalar
                 x, y, width, height = face.box
                 self.shots[number].append((now, x + width / 2, y + height / 2, quality))
+                if quality >= BestShotConfig().floor_of(face.score):
+                    self.announced.add(number)
 
 
 def best_of_visits(way, visits):
@@ -92,12 +95,6 @@ def best_of_tracks(way, full):
     return list(best.values())
 
 
-def announced(way):
-    """Tracks whose best shot is at the floor or above."""
-    best = (max(shot[3] for shot in shots) for shots in way.shots.values())
-    return sum(quality >= BestShotConfig().floor for quality in best)
-
-
 def run(name, frames_of, visits, options):
     ways = {
         way: Way(
@@ -128,7 +125,7 @@ def run(name, frames_of, visits, options):
         "regret_max": max(regrets, default=0),
         "tracks": {way: len(ways[way].shots) for way in ("full", "gate")},
         "best": {way: best[way] for way in best},
-        "announced": announced(ways["gate"]),
+        "announced": len(ways["gate"].announced),
         "counted": COUNTED.get(name),
         "cpu_s_per_s": {way: round(ways[way].cpu_s / seconds, 4) for way in ways},
         "looks": ways["gate"].looks,

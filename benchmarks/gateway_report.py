@@ -17,13 +17,9 @@ WARM_UP_S = 60.0  # caches, pools and the two thousand faces of the monitors fil
 
 def watch(gateway: subprocess.Popen, http: int, seconds: float, faults: list[Fault]) -> list[dict]:
     process, samples = psutil.Process(gateway.pid), []
-    while True:  # until it listens
-        try:
-            metrics(http)
-            break
-        except OSError:
-            assert gateway.poll() is None, "the gateway did not start"
-            time.sleep(0.2)
+    while not is_ready(http):
+        assert gateway.poll() is None, "the gateway did not start"
+        time.sleep(0.2)
     start = time.monotonic()
     while (now := time.monotonic() - start) < seconds and gateway.poll() is None:
         for fault in faults:
@@ -41,6 +37,14 @@ def watch(gateway: subprocess.Popen, http: int, seconds: float, faults: list[Fau
         )
         time.sleep(SAMPLE_S if not faults else 1.0)
     return samples
+
+
+def is_ready(http: int) -> bool:
+    """Whether it listens, and everything that may run has run."""
+    try:
+        return metrics(http)["ready"] == 1
+    except OSError:
+        return False
 
 
 def resources(samples: list[dict], cameras: int) -> dict:
@@ -70,6 +74,8 @@ def events_report(written: list[dict], heard: list[dict]) -> dict:
     """Latencies, and whether every track has its events whole, in the file and at the subscriber."""
     latency = np.array([e["latency_s"] for e in written if e["latency_s"] is not None])
     first = np.array([e["latency_s"] for e in written if e["type"] == "new"])
+    if not first.size:  # an empty scene
+        return {"events": Counter(e["type"] for e in written)}
     qualities = [
         e["record"]["quality"]["scalar"] for e in written if e["type"] == "end" and e["record"]
     ]

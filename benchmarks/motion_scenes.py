@@ -90,7 +90,7 @@ def frames(data: Path, scene: Scene) -> Iterator[tuple[float, np.ndarray]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scene.mp4"
         video = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
-        for image in _painted(data, scene):
+        for image in painted(data, scene):
             video.write(image)
         video.release()
         yield from clip(file, FPS)
@@ -113,7 +113,8 @@ def clip(file: Path, fps: float) -> Iterator[tuple[float, np.ndarray]]:
         number += 1
 
 
-def _painted(data: Path, scene: Scene) -> Iterator[np.ndarray]:
+def painted(data: Path, scene: Scene) -> Iterator[np.ndarray]:
+    """(360, 640, 3) uint8 BGR, before any compression."""
     rng = np.random.default_rng([scene.seed, 99])
     small = rng.integers(50, 170, (9, 16, 3), dtype=np.uint8)
     background = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)

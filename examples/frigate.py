@@ -20,8 +20,7 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_fiqa import FaceReader, Scorer
-from edge_fiqa.faces.detector_file import AUTO, find_detector
+from edge_fiqa import FaceReader, Scorer, find_detector
 
 EVENTS = "frigate/events"
 PLAIN_NAME = re.compile(r"[\w.-]+")
@@ -32,7 +31,7 @@ SECONDS = 10
 class FrigateFaces:
     def __init__(self, options: argparse.Namespace) -> None:
         self.frigate, self.topic, self.describe = options.frigate, options.topic, options.describe
-        detector = find_detector(AUTO)
+        detector = find_detector()
         self.reader = FaceReader(detector.path if detector else None, crops_pass=True)
         self.scorer = Scorer.open(gate=options.gate)
         self.client = Client(CallbackAPIVersion.VERSION2)

@@ -15,16 +15,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from edge_fiqa import FaceReader, Scorer
-from edge_fiqa.faces.detector_file import AUTO, find_detector
-from edge_fiqa.record import to_json
+from edge_fiqa import FaceReader, Scorer, find_detector, to_json
 
 MOST_BYTES = 20_000_000
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    detector = find_detector(AUTO)
+    detector = find_detector()
     app.state.reader = FaceReader(detector.path if detector else None, crops_pass=True)
     app.state.scorer = Scorer.open(workers=os.cpu_count() or 1, threads=1)
     yield

@@ -12,13 +12,16 @@ import sys
 import numpy as np
 import tritonclient.http as triton
 
-from edge_fiqa.faces.images import decode
+from edge_fiqa import FaceReader
 
 MODEL = "edge-fiqa-nano"
 
 
 def main(address: str, paths: list[str]) -> None:
-    faces = np.stack([decode(path) for path in paths])  # (N, 112, 112, 3) uint8 RGB
+    reader = FaceReader()  # of aligned crops
+    faces = np.stack(
+        [reader.faces_of(path)[0].crop for path in paths]
+    )  # (N, 112, 112, 3) uint8 RGB
     image = triton.InferInput("image", list(faces.shape), "UINT8")
     image.set_data_from_numpy(faces)
     with triton.InferenceServerClient(address) as client:

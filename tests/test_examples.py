@@ -1,8 +1,10 @@
 """What the examples print is what the library says; each runs as its own process, as users run it."""
 
+import ast
 import http.server
 import importlib.util
 import json
+import os
 import runpy
 import socket
 import subprocess
@@ -16,11 +18,14 @@ from pathlib import Path
 import cv2
 import matplotlib
 import msgspec
+import numpy as np
 import pytest
 
-from edge_fiqa import Scorer
+import edge_fiqa
+from edge_fiqa import Fixed, Scorer
 from edge_fiqa.cli.demo import portrait
 from edge_fiqa.cli.effects import defocus
+from edge_fiqa.measurement.all_exits import synthetic_faces
 from tests.gateway.outputs.broker import Broker, Listener
 from tests.needs import missing
 from tests.waiting import until
@@ -78,9 +83,107 @@ def crops(tmp_path):
     return paths
 
 
-def qualities(paths):
-    with Scorer.open(threads=1) as scorer:
+def qualities(paths, threads=1):
+    """threads: as the example has them, since the form of the model depends on them."""
+    with Scorer.open(threads=threads) as scorer:
         return [record.quality.scalar for record in scorer.score(map(str, paths))]
+
+
+@pytest.mark.parametrize("example", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_examples_use_public_names_alone(example):
+    for node in ast.walk(ast.parse(example.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edge_fiqa"):
+            assert node.module == "edge_fiqa"
+            assert {name.name for name in node.names} <= set(edge_fiqa.__all__)
+        if isinstance(node, ast.Import):
+            assert not any(name.name.startswith("edge_fiqa.") for name in node.names)
+
+
+def test_ten_lines_score_a_folder(start, crops, tmp_path):
+    photograph = tmp_path / "visitor.jpg"
+    photograph.write_bytes(PHOTO.read_bytes())
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    printed, _ = start(FOLDER / "folder.py", tmp_path).communicate(timeout=400)
+    *of_crops, of_photograph = printed.splitlines()
+    expected = zip(qualities(crops, threads=None), crops, strict=True)
+    assert of_crops == [f"{quality} ok {path.name}" for quality, path in expected]
+    quality, code, name = of_photograph.split()
+    assert (code, name) == ("ok", "visitor.jpg")
+    assert int(quality) > 60
+    lines = (FOLDER / "folder.py").read_text(encoding="utf-8").splitlines()
+    code_lines = [
+        line for line in lines if line and not line.startswith(('"', "#", "import", "from"))
+    ]
+    assert len(code_lines) <= 10
+
+
+def test_an_own_policy_stops_good_faces_and_computes_the_others(start, crops):
+    printed, _ = start(FOLDER / "own_policy.py", *crops).communicate(timeout=400)
+    rows = [line.split() for line in printed.splitlines()]
+    with Scorer.open() as scorer:
+        first = [scorer.score_face(path, Fixed(1)).quality.scalar for path in crops]
+        full = qualities(crops, threads=None)
+    assert first[0] >= 60 > max(full[1:])
+    assert rows[0] == [str(first[0]), "1", "good_enough", str(crops[0])]
+    assert [row[:3] for row in rows[1:]] == [[str(quality), "12", "full"] for quality in full[1:]]
+
+
+def test_a_checkpoint_becomes_a_bundle_that_scores(checkpoint, tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number, face in enumerate(synthetic_faces(120, seed=3)):
+        cv2.imwrite(str(faces / f"{number:03}.png"), face[..., ::-1])
+    command = tmp_path / "edge-fiqa"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_fiqa "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    target = tmp_path / "mine"
+    subprocess.run(
+        ["bash", FOLDER / "own_model.sh", checkpoint, faces, target],
+        check=True, env=environment, capture_output=True, timeout=400,
+    )  # fmt: skip
+    records = [json.loads(line) for line in Path(f"{target}.ndjson").read_text().splitlines()]
+    assert len(records) == 120
+    with Scorer.open(target, threads=1) as scorer:
+        scored = scorer.score(str(path) for path in sorted(faces.iterdir()))
+    expected = np.array([r.quality.scalar for r in scored])
+    written = np.array([r["quality"]["scalar"] for r in records])
+    assert abs(written - expected).max() <= 1  # in batches of eight, a quality may round otherwise
+    assert len({r["quality"]["scalar"] for r in records}) > 10
+
+
+def write_film(path):
+    """A face that crosses the picture in 15 s."""
+    portrait_of_photo = cv2.resize(cv2.imread(str(PHOTO)), (256, 300))
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 360))
+    for number in range(150):
+        frame = np.full((360, 640, 3), 128, np.uint8)
+        frame[30:330, 2 * number : 2 * number + 256] = portrait_of_photo
+        video.write(frame)
+    video.release()
+
+
+def test_faces_are_pushed_and_events_received(start, crops, broker, tmp_path):
+    port = free_port()
+    write_film(tmp_path / "door.avi")
+    (tmp_path / "gateway.yaml").write_text(
+        f"cameras: {{door: {{source: {tmp_path}/door.avi, loop: true}}}}\nhttp: {{port: {port}}}\n"
+        f"mqtt: {{host: 127.0.0.1, port: {broker.port}, spool: {tmp_path}/spool}}\n",
+        encoding="utf-8",
+    )
+    start("-m", "edge_fiqa", "gateway", tmp_path / "gateway.yaml")
+    until(lambda: is_ready(f"http://127.0.0.1:{port}/readyz"), 240)
+    arguments = (f"http://127.0.0.1:{port}", f"127.0.0.1:{broker.port}", 2, *crops)
+    printed, _ = start(FOLDER / "push_and_listen.py", *arguments).communicate(timeout=400)
+    rows = [line.split() for line in printed.splitlines()]
+    assert len(rows) == 5, printed
+    assert [(word, path) for word, _, path in rows[:3]] == [("pushed", str(p)) for p in crops]
+    sharp, soft, softest = (int(quality) for _, quality, _ in rows[:3])
+    assert sharp > 60 > soft > softest  # at a busy gateway's depth
+    for word, kind, camera, _, quality in rows[3:]:
+        assert (word, camera) == ("event", "door")
+        assert kind in ("new", "update", "end")
+        assert 0 <= int(quality) <= 100
 
 
 def free_port():

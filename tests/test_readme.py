@@ -9,7 +9,7 @@ from edge_fiqa.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NOT_OURS = {".git", ".venv", "runs"}
+NOT_OURS = {".git", ".venv", "build", "dist", "mutants", "runs"}
 DOCUMENTS = [p for p in ROOT.rglob("*.md") if not NOT_OURS & set(p.relative_to(ROOT).parts)]
 
 

@@ -6,7 +6,17 @@ import math
 import msgspec
 import pytest
 
-from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record, flatten, to_json
+from edge_fiqa.record import (
+    Algorithm,
+    Cost,
+    Decision,
+    Exit,
+    Quality,
+    Record,
+    escape_json,
+    flatten,
+    to_json,
+)
 
 ALGORITHM = Algorithm("nano", "1.0", "sha256:ab")
 GOOD = Record(
@@ -77,8 +87,25 @@ def test_rows_have_the_same_columns_whatever_happened():
     assert list(good) == list(failed)
     assert good["exit.scores.2"] == 1.02
     assert (good["box.w"], good["landmarks.5.y"], good["quality.interval.low"]) == (3.0, 4.5, 68)
+    assert good["quality.interval.high"] == 78
     assert good["warnings"] == "one;two"
     assert failed["quality.scalar"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("\u202eé.jpg", rb'"\u202e\xc3\xa9.jpg"'.replace(rb"\xc3\xa9", "é".encode())),
+        ("\x7f\x85", rb'"\u007f\u0085"'),
+        ("\U000e0001", rb'"\udb40\udc01"'),  # a tag: two units of UTF-16
+        ("a\tb", rb'"a\tb"'),
+        ("plain é", '"plain é"'.encode()),
+    ],
+)
+def test_json_steers_no_terminal_and_means_the_same(name, written):
+    escaped = escape_json(msgspec.json.encode(name))
+    assert escaped == written
+    assert json.loads(escaped) == name
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -62,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name == chosen:
             import_module(f"edge_fiqa.cli.{name}").add_arguments(command)
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no é shows \\xe9
         sys.stdout.reconfigure(errors="backslashreplace")

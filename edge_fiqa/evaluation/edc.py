@@ -31,7 +31,7 @@ class Edc:
         """Area under the steps from discard 0 to `limit`; lower is better."""
         if not 0 < limit <= 1:
             raise ConfigError(f"a discard limit lies in (0, 1], got {limit}")
-        ends = np.minimum(np.append(self.discard[1:], 1.0), limit)
+        ends = np.minimum(np.append(self.discard[1:], limit), limit)
         widths = np.maximum(ends - np.minimum(self.discard, limit), 0)
         return float((self.fnmr * widths).sum())
 
@@ -46,7 +46,7 @@ def edc_fixed(similarity: npt.ArrayLike, pair_quality: npt.ArrayLike, threshold:
         raise ConfigError(f"need as many similarities as qualities, got {s.shape} and {q.shape}")
     if not (np.isfinite(s).all() and np.isfinite(q).all()):
         raise ConfigError("similarities and qualities must be finite; leave failed pairs out first")
-    order = np.argsort(q, kind="stable")
+    order = np.argsort(q)  # equal qualities leave together, in any order
     errors = (s < threshold)[order]
     sorted_q = q[order]
     firsts = np.flatnonzero(np.append(True, sorted_q[1:] > sorted_q[:-1]))  # of each quality level
@@ -85,7 +85,7 @@ def theoretical_best(fnmr: float, limit: float) -> float:
     """Area under max(fnmr - discard, 0), which no curve passes below: every error leaves first
     (arXiv:2303.13294)."""
     reach = min(fnmr, limit)
-    return fnmr * reach - reach**2 / 2 if reach < 1 else 0.5
+    return fnmr * reach - reach**2 / 2
 
 
 def threshold_at_fnmr(genuine: npt.ArrayLike, fnmr: float) -> float:

@@ -175,6 +175,12 @@ def _known(there: Iterable[str], names: Mapping[str, str], path: Path) -> dict[s
             f"{names['quality_a']} and {names['quality_b']} (or {names['pair_quality']})"
         )
     if missing:
+        if {"quality.scalar", "source"} <= set(present):
+            raise ConfigError(
+                f"{path} lists faces, as edge-fiqa score writes them, and edc reads pairs: a row for "
+                "each two faces, with their similarity. edge-fiqa evaluate makes them from a plan; "
+                "by hand: docs/evaluation.md"
+            )
         raise ConfigError(
             f"{path}: no column {', '.join(missing)}; it has {', '.join(present) or 'none'}. "
             "Other names: --columns similarity=score,same=label,..."

@@ -19,20 +19,25 @@ StreamState = Literal["connecting", "live", "stale", "ended", "failed"]
 
 
 class FaceView(Struct, frozen=True):
-    """A face in the latest frame. box: (x, y, width, height) in pixels; depth: blocks run."""
+    """A face in the latest frame. box: (x, y, width, height) in pixels; depth: blocks run.
+
+    zones: of the camera, in which its middle is now.
+    """
 
     track: str
     box: Box
     quality: int | None
     depth: int | None
+    zones: Sequence[str] = ()
 
 
 class CameraView(Struct, frozen=True, kw_only=True):
     """A camera now.
 
     frame_age_s: None before the first frame.
-    people: who are followed now, scored or not.
+    people: who are followed now and announced, scored or not.
     warnings: swapped colours, drift, a stale stream, in words.
+    masks, zones: polygons of points as shares of the picture's width and height.
     """
 
     name: str
@@ -46,10 +51,15 @@ class CameraView(Struct, frozen=True, kw_only=True):
     faces: Sequence[FaceView] = ()
     people: int = 0
     warnings: Sequence[str] = ()
+    masks: Sequence[Sequence[Point]] = ()
+    zones: Mapping[str, Sequence[Point]] = {}
 
 
 class TrackView(Struct, frozen=True, kw_only=True):
-    """A person. record: of the best face so far. open: the person is still there."""
+    """A person. record: of the best face so far. open: the person is still there.
+
+    zones: in which the person was, in the order of entering them.
+    """
 
     id: str
     camera: str
@@ -58,6 +68,7 @@ class TrackView(Struct, frozen=True, kw_only=True):
     open: bool
     accepted: bool | None
     record: Record | None
+    zones: Sequence[str] = ()
 
 
 class Totals(Struct, frozen=True, kw_only=True):

@@ -227,3 +227,13 @@ def test_few_persons_cannot_promise_however_many_their_faces(persons, each):
         )
         violated += [truth[gate, place[margin]] > 0.03 for gate, margin in enumerate(margins)]
     assert violated.max() <= binom.ppf(0.999, 40, 0.05)
+
+
+def test_the_variances_by_hand():
+    """1, 0, 1 flips of 2 faces each: squares 1/9 + 4/9 + 1/9, times 3/2; 6 * 1/3 * 2/3, times 6/5."""
+    both = variance(np.array([1.0, 0.0, 1.0]), np.array([2.0, 2.0, 2.0]))
+    assert (float(both.between), float(both.independent)) == pytest.approx((1.0, 1.6))
+    pair = variance(
+        np.array([1.0, 0.0]), np.array([1.0, 1.0])
+    )  # 1/4 + 1/4, times 2/1; 1/2 times 2/1
+    assert (float(pair.between), float(pair.independent)) == pytest.approx((1.0, 1.0))

@@ -157,3 +157,10 @@ def test_demo(capsys, bundle, tmp_path):
     assert len(rows) == 5
     assert all(len(row.split()) >= 5 for row in rows)
     assert run(capsys, "demo", "--bundle", bundle.folder, "--output", tmp_path / "no/x.png")[0] == 2
+
+
+def test_without_a_command_the_commands_are_listed(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert all(f"\n    {name}" in printed.err for name in COMMANDS)

@@ -10,6 +10,7 @@ from edge_fiqa.evaluation.edc import (
     Edc,
     edc_fixed,
     relative_pauc,
+    resolves,
     theoretical_best,
     threshold_at_fmr,
     threshold_at_fnmr,
@@ -37,8 +38,10 @@ def test_pauc_is_the_area_under_the_steps():
     curve = Edc(np.array([0, 0.1, 0.4, 1.0]), np.array([0.5, 0.2, 0.1, 0]))
     assert curve.pauc(0.3) == pytest.approx(0.1 * 0.5 + 0.2 * 0.2)
     assert curve.pauc(1.0) == pytest.approx(0.05 + 0.06 + 0.06)
-    with pytest.raises(ConfigError):
-        curve.pauc(0)
+    for wrong in (0, 1.5):
+        with pytest.raises(ConfigError) as refused:
+            curve.pauc(wrong)
+        assert str(refused.value) == f"a discard limit lies in (0, 1], got {wrong}"
 
 
 def test_a_perfect_quality_reaches_the_theoretical_best():
@@ -84,8 +87,47 @@ def test_thresholds():
     for wrong in (0, 1, -0.1):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             threshold_at_fmr(impostor, wrong)
-    with pytest.raises(ConfigError, match="cannot resolve"):
-        threshold_at_fmr(impostor, 1e-3)
+    for rate, needed in ((1e-3, "10,000"), (0.003, "3,334")):
+        with pytest.raises(ConfigError) as refused:
+            threshold_at_fmr(impostor, rate)
+        reason = f"1,000 impostor pairs cannot resolve an FMR of {rate:g}; that needs {needed}"
+        assert str(refused.value) == reason
+
+
+def test_a_threshold_lies_just_above_the_similarity_that_must_not_match():
+    """In double precision, whatever the similarities come in."""
+    impostor = (np.arange(1000) / 1000).astype(np.float32)
+    assert threshold_at_fmr(impostor, 0.01) == np.nextafter(float(impostor[989]), np.inf)
+
+
+def test_ten_expected_errors_resolve_a_rate():
+    assert [resolves(pairs, 0.1) for pairs in (99, 100, 101)] == [False, True, True]
+
+
+def test_the_threshold_of_a_starting_error():
+    genuine = [0.4, 0.1, 0.3, 0.2]
+    assert [threshold_at_fnmr(genuine, share) for share in (0.2, 0.25, 0.5)] == [0.1, 0.2, 0.3]
+    assert (
+        threshold_at_fnmr([0.2, 0.1], 1 - 1e-12) == 0.2
+    )  # rounding leads to no pair beyond the last
+    for wrong in (0, 1, 1.5):
+        with pytest.raises(ConfigError) as refused:
+            threshold_at_fnmr(genuine, wrong)
+        assert str(refused.value) == f"a starting error lies between 0 and 1, got {wrong}"
+    with pytest.raises(ConfigError, match=r"^no mated pairs$"):
+        threshold_at_fnmr([], 0.1)
+
+
+def test_similarities_are_compared_in_double_precision():
+    """0.7 in float32 is a little below 0.7; columns of a table may be objects."""
+    assert edc_fixed(np.float32([0.7]), [1], 0.7).fnmr[0] == 1
+    assert edc_fixed([0.9, 0.1], np.array([2, 1], object), 0.5).fnmr.tolist() == [0.5, 0, 0]
+
+
+def test_the_theoretical_best_by_hand():
+    """Errors leave first: max(0.2 - d, 0) up to 0.1 and 0.5, and all pairs wrong up to 1."""
+    areas = [theoretical_best(*arguments) for arguments in ((0.2, 0.1), (0.2, 0.5), (1.0, 1.0))]
+    assert areas == pytest.approx([0.015, 0.02, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -93,5 +135,10 @@ def test_thresholds():
     [([], []), ([1, 2], [1]), ([1, np.nan], [1, 2]), ([1, 2], [1, np.inf])],
 )
 def test_what_has_no_curve(similarity, quality):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as refused:
         edc_fixed(similarity, quality, 0.5)
+    shapes = f"got ({len(similarity)},) and ({len(quality)},)"
+    assert str(refused.value) in (
+        f"need as many similarities as qualities, {shapes}",
+        "similarities and qualities must be finite; leave failed pairs out first",
+    )

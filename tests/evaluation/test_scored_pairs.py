@@ -83,6 +83,10 @@ def test_npz_reads_as_csv_does(tmp_path):
             "no column quality_a and quality_b .*; it has similarity, same",
         ),
         ("same,pair_quality\n1,1\n", "no column similarity; it has same, pair_quality"),
+        (
+            "source,quality.scalar\na.png,70\n",
+            "lists faces, as edge-fiqa score writes them, and edc reads pairs",
+        ),
         ("a,b\n1,1\n", "no column similarity, same, quality_a .* it has a, b"),
         (HEAD + "0.9,1,5,2\n0.9,2,5,2\n", "line 3: same must be 1 or 0"),
         (HEAD + "0.9,1,high,2\n", "line 2: could not convert"),

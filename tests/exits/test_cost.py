@@ -50,6 +50,9 @@ def test_what_stopping_early_saves_against_full_depth_in_one_go():
     gflops, ms = {first: 1.0, second: 1.0, whole: 2.0}, {first: 2.0, second: 4.0, whole: 5.0}
     assert saved(CostTable(ms, gflops), np.array([1, 2])) == pytest.approx((0.25, 0.2))
     assert saved(CostTable({first: 2.0}, gflops), np.array([1, 1])) == (pytest.approx(0.5), None)
+    # Three faces stop at 1 and one at 2: (3 + 2) / 4 of 2 GFLOPs, (3 * 2 + 6) / 4 of 5 ms.
+    depths = np.array([1, 1, 2, 1])
+    assert saved(CostTable(ms, gflops), depths) == pytest.approx((0.375, 0.4))
 
 
 def test_millijoules_are_not_milliseconds():

@@ -55,9 +55,22 @@ def test_parse_boundaries():
     assert parse_boundaries("4", 12) == (3, 6, 9, 12)
     assert parse_boundaries("1", 12) == (12,)
     assert parse_boundaries("2,7,12", 12) == (2, 7, 12)
-    for wrong in ("5", "0", "-1", "13", "3,6", "6,3,12", "3,3,12", "a", "", "0,12"):
-        with pytest.raises(ConfigError):
+    assert parse_boundaries("1,12", 12) == (1, 12)
+    for wrong in ("5", "0", "-1", "13"):
+        with pytest.raises(ConfigError) as refused:
             parse_boundaries(wrong, 12)
+        reason = f"{wrong} segments do not divide 12 blocks evenly; list their last blocks"
+        assert str(refused.value) == reason
+    for wrong in ("3,6", "6,3,12", "3,3,12", "0,12"):
+        with pytest.raises(ConfigError) as refused:
+            parse_boundaries(wrong, 12)
+        reason = f"segment ends {wrong} must rise and end with the last block, 12"
+        assert str(refused.value) == reason
+    for wrong in ("a", ""):
+        with pytest.raises(ConfigError) as refused:
+            parse_boundaries(wrong, 12)
+        reason = f"segments {wrong!r}: expected a count, or last blocks like 3,6,9,12"
+        assert str(refused.value) == reason
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (2, 1), (-1, -1)])

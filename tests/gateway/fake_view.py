@@ -89,6 +89,8 @@ class FakeView:
     names: tuple = ("door", "hall")
     people: int = 2
     state: str = "live"
+    masks: tuple = ()
+    zones: dict = field(default_factory=dict)
 
     def ready(self):
         return self.not_ready
@@ -111,6 +113,8 @@ class FakeView:
                 faces=faces if index == 0 else (),
                 people=self.people if index == 0 else 0,
                 warnings=self.warnings,
+                masks=self.masks if index == 0 else (),
+                zones=self.zones if index == 0 else {},
             )
             for index, name in enumerate(self.names)
         ]
@@ -128,6 +132,7 @@ class FakeView:
                 open=number == 1,
                 accepted=number != 2,
                 record=record(73 - 14 * number) if number < 4 else None,
+                zones=tuple(self.zones) if number == 1 else (),
             )
             for camera in self.names[:2]
             for number in (1, 2, 3, 4)

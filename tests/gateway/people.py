@@ -106,12 +106,21 @@ def open_script(scripts: dict[str, Script]):
 
 
 def configured(
-    *cameras: str, lost_s: float = 0.3, stale_s: float = 0.4, fps: float = 50, **more
+    *cameras: str,
+    lost_s: float = 0.3,
+    stale_s: float = 0.4,
+    fps: float = 50,
+    camera: dict | None = None,
+    **more,
 ) -> GatewayConfig:
+    """camera: more keys of every camera."""
     return GatewayConfig.model_validate(
         {
             "detector": "squares.onnx",
-            "cameras": {name: {"source": name, "fps": fps, "stale_s": stale_s} for name in cameras},
+            "cameras": {
+                name: {"source": name, "fps": fps, "stale_s": stale_s, **(camera or {})}
+                for name in cameras
+            },
             "best_shot": {"lost_s": lost_s, **more.pop("best_shot", {})},
             "schedule": {"deadline_s": 5.0, **more.pop("schedule", {})},
             "motion": {"gate": False, **more.pop("motion", {})},

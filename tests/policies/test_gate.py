@@ -156,8 +156,8 @@ def test_what_it_was_not_calibrated_for_is_refused(calibration):
         Gate.of(calibration, 50, exits=(2, 4))
     with pytest.raises(ConfigError, match=r"no risk of 0\.1 in this calibration \(it has 0\.02\)"):
         Gate.of(calibration, 50, exits=(1, 2, 3, 4), risk=0.1)
-    with pytest.raises(ConfigError, match="0 to 100"):
-        Gate.of(calibration, 101, exits=(1, 2, 3, 4))
+    with pytest.raises(ConfigError, match=r"^a risk must be a number, got True$"):
+        Gate.of(calibration, 50, exits=(1, 2, 3, 4), risk=True)
     rule = msgspec.structs.replace(calibration.rules["FW"], promises=())
     none = msgspec.structs.replace(calibration, rules={"FW": rule})
     with pytest.raises(ConfigError, match="it has none"):
@@ -216,6 +216,26 @@ def test_a_gate_is_a_quality(calibration):
     for quality in (0, 100):
         check_gate(quality)
         assert Gate.of(calibration, quality, exits=(1, 2, 3, 4)).gate == quality
-    for wrong in ({"gate": -1}, {"gate": 101}, {"gate": 50, "ranked": 101}):
-        with pytest.raises(ConfigError, match="from 0 to 100"):
+    for wrong, name in (
+        ({"gate": -1}, "a gate"),
+        ({"gate": 101}, "a gate"),
+        ({"gate": 50, "ranked": 101}, "a quality to rank below"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{name} must be from 0 to 100, got -?\\d+$"):
             Gate.of(calibration, exits=(1, 2, 3, 4), **wrong)
+
+
+def test_it_says_what_the_calibration_promised(calibration):
+    (promise,) = calibration.rules["FW"].promises
+    gate = Gate.of(calibration, 50, exits=(1, 2, 3, 4))
+    assert (gate.risk, gate.confidence) == (promise.risk, promise.confidence) == (0.02, 0.95)
+
+
+def test_gate_0_has_the_margin_of_gate_0(calibration):
+    (promise,) = calibration.rules["FW"].promises
+    margins = tuple(float(quality) for quality in range(101))
+    rule = msgspec.structs.replace(
+        calibration.rules["FW"], promises=(msgspec.structs.replace(promise, gates=margins),)
+    )
+    calibration = msgspec.structs.replace(calibration, rules={"FW": rule})
+    assert Gate.of(calibration, 0, exits=(1, 2, 3, 4)).margin == 0

@@ -47,6 +47,16 @@ def test_budget_takes_the_deepest_exit_that_fits(budget, depth):
     assert budget.limit(FORECAST) == depth
 
 
+def test_a_depth_that_is_known_is_never_stopped_before():
+    marked = Fixed().stop(progress([1], [2]))
+    assert (marked.tolist(), marked.dtype) == ([False, False], bool)
+
+
+@pytest.mark.parametrize("policy", [Convergence(), Deadline(1)])
+def test_a_policy_that_watches_may_need_the_whole_network(policy):
+    assert policy.limit(FORECAST) == 9
+
+
 def test_a_deeper_exit_may_be_cheaper():
     """The whole network as one segment can cost less than almost all of it in pieces."""
     assert Budget(ms=25).limit(Forecast((3, 6, 9), (1, 2, 3), (10, 26, 24))) == 9
@@ -55,25 +65,28 @@ def test_a_deeper_exit_may_be_cheaper():
 def test_budget_in_ms_needs_measurements():
     assert Budget(gflops=2).limit(UNMEASURED) == 6
     assert (Budget(gflops=2).needs_ms, Budget(gflops=2, ms=20).needs_ms) == (False, True)
-    with pytest.raises(ConfigError, match="cost table"):
+    with pytest.raises(ConfigError) as refused:
         Budget(ms=20).limit(UNMEASURED)
+    assert str(refused.value) == "a budget in ms needs the bundle's measured cost table"
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "reason"),
     [
-        lambda: Budget(),
-        lambda: Budget(ms=0),
-        lambda: Budget(gflops=-1),
-        lambda: Budget(ms=float("nan")),
-        lambda: Deadline(0),
-        lambda: Convergence(eps=0),
-        lambda: Convergence(patience=0),
+        (lambda: Budget(), "a budget needs --budget-ms, --budget-gflops or --budget-mj"),
+        (lambda: Budget(ms=0), "a budget in ms must be positive, got 0"),
+        (lambda: Budget(gflops=-1), "a budget in GFLOPs must be positive, got -1"),
+        (lambda: Budget(ms=float("nan")), "a budget in ms must be positive, got nan"),
+        (lambda: Deadline(0), "a deadline in ms must be positive, got 0"),
+        (lambda: Convergence(eps=0), "eps of convergence must be positive, got 0"),
+        (lambda: Convergence(patience=0), "patience of convergence must be at least 1, got 0"),
+        (lambda: Fixed(2.5), "an exit must be a whole number, got 2.5"),
     ],
 )
-def test_impossible_policies_are_refused(make):
-    with pytest.raises(ConfigError):
+def test_impossible_policies_are_refused(make, reason):
+    with pytest.raises(ConfigError) as refused:
         make()
+    assert str(refused.value) == reason
 
 
 def test_convergence_wants_every_one_of_the_last_moves_small():
@@ -85,7 +98,9 @@ def test_convergence_wants_every_one_of_the_last_moves_small():
 
 
 def test_convergence_needs_patience_plus_one_decisions():
-    assert not Convergence(eps=9, patience=2).stop(progress([1, 1])).any()
+    too_early = Convergence(eps=9, patience=2).stop(progress([1, 1]))
+    assert (too_early.tolist(), too_early.dtype) == ([False], bool)
+    assert Convergence(eps=9, patience=1).stop(progress([99, 1, 1])).all()  # older moves are past
     assert Convergence(eps=9, patience=1).stop(progress([1, 1])).all()
 
 
@@ -97,7 +112,7 @@ def test_deadline_looks_at_the_end_of_the_next_segment():
     policy = Deadline(10)
     assert policy.stop(progress([1.0], elapsed=6, following=5)).all()
     assert not policy.stop(progress([1.0], elapsed=6, following=4)).any()
-    assert not policy.stop(progress([1.0], elapsed=6)).any()
+    assert not policy.stop(progress([1.0], elapsed=9.5)).any()  # the next one was not measured
     assert policy.stop(progress([1.0], elapsed=10.1)).all()
 
 
@@ -113,7 +128,11 @@ def test_budget_in_mj():
     assert Budget(mj=10).limit(measured) == 6
     assert Budget(mj=9).limit(measured) == 6
     assert Budget(mj=10, gflops=1).limit(measured) == 3
-    with pytest.raises(ConfigError, match="bench --update-costs"):
+    with pytest.raises(ConfigError) as refused:
         Budget(mj=10).limit(FORECAST)
+    assert str(refused.value) == (
+        "a budget in mJ needs energy measured on this device; where it has a meter, "
+        "run edge-fiqa bench --update-costs"
+    )
     with pytest.raises(ConfigError, match="mJ must be positive"):
         Budget(mj=-1)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.address import STREAM, read_address, with_user
 from edge_fiqa.gateway.config.decode import DecodeConfig
 from edge_fiqa.gateway.config.motion import MotionConfig
+from edge_fiqa.gateway.config.polygon import AreaName, Polygon, Polygons
 from edge_fiqa.gateway.config.section import Section, secret, secret_of_file
 
 OptionName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 Kind = Literal["stream", "file", "webcam", "images"]
+OF_ITS_FRAMES = ("deadline_s", "masks", "motion", "required_zones", "zones")
+"""Keys that say what is done with frames, and nothing of where they come from."""
 
 
 class CameraConfig(Section):
@@ -36,6 +39,9 @@ class CameraConfig(Section):
     track: follow people from frame to frame; null: except in a folder of images.
     motion: null: as the gateway's.
     decode: which part of the machine decodes its stream.
+    masks: polygons that are blackened before anything looks at the picture, with names or without.
+    zones: polygons by name; a face is in those that its middle is in.
+    required_zones: people who were in none of these are not announced; none: everybody is.
     """
 
     source: SecretStr
@@ -54,6 +60,20 @@ class CameraConfig(Section):
     track: bool | None = None
     motion: MotionConfig | None = None
     decode: DecodeConfig = DecodeConfig()
+    masks: Polygons = ()
+    zones: dict[AreaName, Polygon] = Field(default_factory=dict)
+    required_zones: tuple[str, ...] = ()
+
+    @field_validator("required_zones")
+    @classmethod
+    def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "zones" not in info.data:  # one of them is wrong, and said to be so
+            return names
+        zones: dict[str, Polygon] = info.data["zones"]
+        for name in names:
+            if name not in zones:
+                raise ValueError(f"{name} is none of this camera's zones ({', '.join(zones)})")
+        return names
 
     @model_validator(mode="after")
     def _check(self) -> CameraConfig:
@@ -118,6 +138,14 @@ class CameraConfig(Section):
         if STREAM.fullmatch(source):
             return "stream"
         return "images" if Path(source).is_dir() else "file"
+
+    @property
+    def mask_polygons(self) -> tuple[Polygon, ...]:
+        return tuple(self.masks.values() if isinstance(self.masks, dict) else self.masks)
+
+    def same_source(self, other: CameraConfig) -> bool:
+        """Whether frames of `other` come from the same source in the same way."""
+        return self.model_copy(update={key: getattr(other, key) for key in OF_ITS_FRAMES}) == other
 
     @property
     def tracks(self) -> bool:

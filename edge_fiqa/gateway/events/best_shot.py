@@ -20,25 +20,36 @@ class BestShot:
     best: Record | None = None
     reported: Record | None = field(default=None, repr=False)
 
-    def offer(self, record: Record, clearly: float) -> Literal["new", "update"] | None:
+    def offer(
+        self, record: Record, clearly: float, *, announced: bool = True
+    ) -> Literal["new", "update"] | None:
         """A scored face. Returns the event that reports it: the first, a clearly better one, or None.
 
         clearly: by how many quality points (0-100) it must be better than the one reported.
         A face that is the first to pass the gate is reported in any case.
+        announced: False: nobody may hear of this person yet (see `announce`).
         `self.best is record` afterwards where it is the best so far.
         """
         value = worth(record)
         if value is None or (self.best is not None and value <= (worth(self.best) or 0.0)):
             return None
         self.best = record
+        if not announced:
+            return None
         if self.reported is None:
-            self.reported = record
-            return "new"
+            return self.announce()
         passes = bool(record.decision.accepted) and not self.reported.decision.accepted
         if passes or value >= (worth(self.reported) or 0.0) + clearly:
             self.reported = record
             return "update"
         return None
+
+    def announce(self) -> Literal["new"] | None:
+        """The event of the best face so far, if there is one and nobody heard of this person."""
+        if self.best is None or self.reported is not None:
+            return None
+        self.reported = self.best
+        return "new"
 
     def is_good(self, threshold: float) -> bool:
         """Whether this person needs no more faces."""

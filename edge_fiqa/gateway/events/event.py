@@ -3,7 +3,7 @@
 A *track* is one person seen by one camera without a gap.
 It gives one `new` event with its first usable face and an `update` for every clearly better one.
 It always gives one `end`. If no face of the person could be scored, that is its only event, and its
-record is null.
+record is null. A person who was in none of the required zones gives no event.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
+from edge_fiqa.gateway.tracks.followed_people import EndReason
 from edge_fiqa.record import Record
 from edge_fiqa.types import Box
 
@@ -30,7 +31,9 @@ class Event(Struct, frozen=True, kw_only=True):
     box: (x, y, width, height) of the best face in pixels of its frame.
     record: the best face so far; null if no face of this track could be scored.
     latency_s: from the frame's arrival to this event.
-    reason: why the track ended.
+    reason: why the track ended. stationary: the face did not move for `stationary_s`, as a poster's;
+    longest_track: after `longest_track_s`, and the person goes on as a new track.
+    zones: of the camera, in which the person was so far, in the order of entering them.
     """
 
     schema: Literal["edge-fiqa-event/1"] = SCHEMA
@@ -46,7 +49,8 @@ class Event(Struct, frozen=True, kw_only=True):
     faces_seen: int = 0
     faces_scored: int = 0
     latency_s: float | None = None
-    reason: Literal["left", "camera_lost", "shutdown"] | None = None
+    reason: EndReason | None = None
+    zones: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

@@ -25,9 +25,10 @@ from edge_fiqa.gateway.events.event import EventType, Sink
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
 from edge_fiqa.gateway.events.outgoing import OutgoingEvent, outgoing_event
 from edge_fiqa.gateway.events.person import Counts, Person, jpeg_of, track_view
-from edge_fiqa.gateway.queue.detector_loop import EndReason, FrameFaces
+from edge_fiqa.gateway.queue.detector_loop import FrameFaces
 from edge_fiqa.gateway.queue.face_queue import QueuedFace
 from edge_fiqa.gateway.tracks.face_finder import SkipReason
+from edge_fiqa.gateway.tracks.followed_people import EndReason
 from edge_fiqa.gateway.view import FaceView, TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.types import Box, Bytes
@@ -44,6 +45,7 @@ More faces of the same person say little new, and would count for more than thos
 HEARTBEAT_S = 0.5
 
 StateChange = Callable[[], Sequence[OutgoingEvent]]
+FacePlace = tuple[str | None, Box, Sequence[str]]
 SeeFace = Callable[[str, Bytes, Record], None]
 
 
@@ -69,7 +71,7 @@ class EventBuilder:
         self.heartbeat = time.monotonic()
         self._people: dict[str, Person] = {}
         self._ended: deque[Person] = deque(maxlen=ENDED_TRACKS)
-        self._faces: dict[str, list[tuple[str | None, Box]]] = {}
+        self._faces: dict[str, list[FacePlace]] = {}
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._changes: SimpleQueue[StateChange | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -134,32 +136,32 @@ class EventBuilder:
         """Return the open tracks, then those that ended lately, each with the newest first."""
         with self._lock:
             return [
-                *(track_view(person, True) for person in reversed(self._people.values())),
+                *(track_view(p, True) for p in reversed(self._people.values()) if p.announced),
                 *(track_view(person, False) for person in reversed(self._ended)),
             ]
 
     def faces(self, camera: str) -> list[FaceView]:
         """Return the faces in the camera's latest frame."""
         with self._lock:
-            return [self._face_view(track, box) for track, box in self._faces.get(camera, ())]
+            return [self._face_view(*place) for place in self._faces.get(camera, ())]
 
     def people(self, camera: str) -> int:
-        """How many people are followed before the camera now, scored or not."""
+        """How many people are followed before the camera now and announced, scored or not."""
         with self._lock:
-            there = (p for p in self._people.values() if p.end_reason is None)
+            there = (p for p in self._people.values() if p.end_reason is None and p.announced)
             return sum(person.camera == camera for person in there)
 
-    def _face_view(self, track: str | None, box: Box) -> FaceView:
+    def _face_view(self, track: str | None, box: Box, zones: Sequence[str]) -> FaceView:
         person = None if track is None else self._people.get(track)
         quality, depth = (None, None) if person is None else person.last
-        return FaceView(track or "", box, quality, depth)
+        return FaceView(track or "", box, quality, depth, zones)
 
     def snapshot(self, track: str) -> bytes | None:
         """Return the best face of a track as JPEG."""
         with self._lock:
             ended = (person for person in self._ended if person.id == track)
             person = self._people.get(track) or next(ended, None)
-            return None if person is None else jpeg_of(person)
+            return jpeg_of(person) if person is not None and person.announced else None
 
     # What the builder's own thread does.
 
@@ -197,8 +199,9 @@ class EventBuilder:
         frame, faces, tracks = frame_faces.frame, frame_faces.faces, frame_faces.tracks
         self.counts.detected += len(faces)
         self._faces[frame.camera] = [
-            (track, face.box) for track, face in zip(tracks, faces, strict=True)
+            (track, face.box, face.zones) for track, face in zip(tracks, faces, strict=True)
         ]
+        outgoing: list[OutgoingEvent] = []
         for face, track in zip(faces, tracks, strict=True):
             if track is None or face.skip is not None:
                 self.counts.skipped[face.skip or "unconfirmed"] += 1
@@ -206,11 +209,10 @@ class EventBuilder:
                 person = self._people.setdefault(
                     track, Person(track, frame.camera, frame.time, frame.time)
                 )
-                person.seen = frame.time
-                person.faces_seen += 1
-                if face.skip is None:
-                    person.pending += 1
-        return ()
+                person.see(face, frame.time, frame_faces.required_zones)
+                if person.announced and (kind := person.shot.announce()) is not None:
+                    outgoing.append(self._report(person, kind, frame.arrived))
+        return outgoing
 
     def _add_pushed(self) -> Sequence[OutgoingEvent]:
         self.counts.detected += 1
@@ -240,18 +242,20 @@ class EventBuilder:
     def _offer(self, person: Person, face: QueuedFace, record: Record) -> Sequence[OutgoingEvent]:
         """Keep the face if it is the best of its person, and report it if it is clearly better."""
         quality = record.quality.scalar
-        if quality is not None and quality < self.best_shot.floor:
+        if quality is not None and quality < self.best_shot.floor_of(face.detector_score):
             return ()
-        kind = person.shot.offer(record, self.best_shot.clearly)
+        kind = person.shot.offer(record, self.best_shot.clearly, announced=person.announced)
         if person.shot.best is record:
             person.picture, person.jpeg = face.picture, None
             if person.shot.is_good(self.best_shot.good_quality):
                 self.good_tracks.add(person.id)
-        if kind is None:
-            return ()
-        latency_s = time.monotonic() - face.arrived
+        return () if kind is None else [self._report(person, kind, face.arrived)]
+
+    def _report(self, person: Person, kind: EventType, arrived: float) -> OutgoingEvent:
+        """arrived: monotonic seconds, of the frame that is the cause."""
+        latency_s = time.monotonic() - arrived
         self._latencies.append(latency_s)
-        return [self._outgoing(person, kind, latency_s)]
+        return self._outgoing(person, kind, latency_s)
 
     def _lose(self, face: QueuedFace, reason: SkipReason) -> Sequence[OutgoingEvent]:
         self.counts.skipped[reason] += 1
@@ -262,7 +266,9 @@ class EventBuilder:
         return self._maybe_end(person)
 
     def _note_left(self, track: str, reason: EndReason) -> Sequence[OutgoingEvent]:
-        person = self._people[track]
+        person = self._people.get(track)
+        if person is None:  # it ended before a look showed it
+            return ()
         person.end_reason = reason
         return self._maybe_end(person)
 
@@ -271,6 +277,8 @@ class EventBuilder:
             return ()
         del self._people[person.id]
         self.good_tracks.discard(person.id)
+        if not person.announced:
+            return ()
         end = self._outgoing(person, "end", None)
         jpeg_of(person)  # encode now, so that the large picture can be freed
         person.picture = None

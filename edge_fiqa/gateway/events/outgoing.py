@@ -34,6 +34,7 @@ def outgoing_event(person: Person, kind: EventType, latency_s: float | None) -> 
         faces_scored=person.faces_scored,
         latency_s=latency_s,
         reason=person.end_reason if kind == "end" else None,
+        zones=tuple(person.zones),
     )
     person.sequence += 1
     return OutgoingEvent(event, None if kind == "end" else jpeg_of(person))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from edge_fiqa.gateway.events.best_shot import BestShot
 from edge_fiqa.gateway.events.pictures import to_jpeg
-from edge_fiqa.gateway.queue.detector_loop import EndReason
+from edge_fiqa.gateway.tracks.face_finder import SeenFace
+from edge_fiqa.gateway.tracks.followed_people import EndReason
 from edge_fiqa.gateway.view import TrackView
 from edge_fiqa.record import Record
 from edge_fiqa.types import Bytes
@@ -22,6 +23,8 @@ class Person:
     sequence: of the next event.
     pending: faces in the queue or being scored.
     last: quality and depth of the last face.
+    zones: in which the person was, in the order of entering them.
+    required_zones: of the camera, as of the latest frame.
     """
 
     id: str
@@ -37,6 +40,22 @@ class Person:
     pending: int = 0
     last: tuple[int | None, int | None] = (None, None)
     end_reason: EndReason | None = None
+    zones: list[str] = field(default_factory=list)
+    required_zones: frozenset[str] = frozenset()
+
+    @property
+    def announced(self) -> bool:
+        """Whether others hear of this person. Who was announced once stays so."""
+        wanted = self.required_zones
+        return self.sequence > 0 or not wanted or not wanted.isdisjoint(self.zones)
+
+    def see(self, face: SeenFace, time: float, required_zones: frozenset[str]) -> None:
+        """A face of this person in a frame of `time` (Unix seconds)."""
+        self.seen = time
+        self.faces_seen += 1
+        self.pending += face.skip is None
+        self.zones += [zone for zone in face.zones if zone not in self.zones]
+        self.required_zones = required_zones
 
 
 @dataclass
@@ -88,6 +107,7 @@ def track_view(person: Person, is_open: bool) -> TrackView:
         open=is_open,
         accepted=None if best is None else best.decision.accepted,
         record=best,
+        zones=tuple(person.zones),
     )
 
 

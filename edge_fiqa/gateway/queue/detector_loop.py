@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.faces.sources import FaceCrop
@@ -14,32 +13,37 @@ from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
 from edge_fiqa.gateway.queue.health import Health
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import FindFaces, SeenFace, picture_of
-from edge_fiqa.gateway.tracks.tracker import Tracker
+from edge_fiqa.gateway.tracks.followed_people import End, EndReason, FollowedPeople
+from edge_fiqa.gateway.tracks.zones import Zones
 from edge_fiqa.gateway.video.camera import Camera, Frame
 
 CAMERA_CHECK_S = 0.1  # time between two checks for cameras that show nothing
 PATIENCE_S = 5.0  # for a look that is under way at a camera that is taken away
 
-EndReason = Literal["left", "camera_lost", "shutdown"]
-
 
 @dataclass(frozen=True)
 class WatchedCamera:
-    """A camera, its faces, the tracker of the people it sees, and the time to answer about a face."""
+    """A camera, its faces and people, its zones, and the time to answer about a face."""
 
     camera: Camera
     faces: CameraFaces
-    tracker: Tracker
+    people: FollowedPeople
+    zones: Zones
     deadline_s: float
 
 
 @dataclass(frozen=True)
 class FrameFaces:
-    """A frame and its faces. tracks: ids, None for a face that is not followed yet."""
+    """A frame and its faces.
+
+    tracks: ids, None for a face that is not followed yet.
+    required_zones: who was in none of these is not announced; none: everybody is.
+    """
 
     frame: Frame
     faces: Sequence[SeenFace]
     tracks: Sequence[str | None]
+    required_zones: frozenset[str] = frozenset()
 
 
 class DetectorLoop:
@@ -98,9 +102,9 @@ class DetectorLoop:
             if not watched:
                 self.health.works()  # nothing is asked of it
             for name, old in previous.items():
-                if name not in watched or watched[name].tracker is not old.tracker:
+                if name not in watched or watched[name].people is not old.people:
                     self._wait_for(name)
-                    self._end(name, old.tracker.end_all(), "camera_lost")
+                    self._end_all(name, old, "camera_lost")
 
     def _wait_for(self, camera: str) -> None:
         """Until nobody looks at a frame of that camera."""
@@ -116,7 +120,7 @@ class DetectorLoop:
             thread.join(max(0.0, until - time.monotonic()))
         with self._change:
             for name, watched in self._watched.items():
-                self._end(name, watched.tracker.end_all(), "shutdown")
+                self._end_all(name, watched, "shutdown")
 
     def _run(self, thread: str) -> None:
         while not self._stop.is_set():
@@ -159,18 +163,24 @@ class DetectorLoop:
         self.health.works()
         if faces is None:  # whoever stood there still does: the tracker hears of every frame
             boxes, scores = watched.faces.carried_on()
-            _, ended = watched.tracker.update(boxes, scores, frame.arrived)
-            self._end(frame.camera, ended, "left")
+            self._end(frame.camera, watched.people.update(boxes, scores, frame.arrived).ended)
             return
         boxes, scores = [face.box for face in faces], [face.score for face in faces]
-        numbers, ended = watched.tracker.update(boxes, scores, frame.arrived)
-        tracks = [None if n is None else self._track_id(frame.camera, n) for n in numbers]
-        watched.faces.look_again([f for f, n in zip(faces, numbers, strict=True) if n is None])
-        frame_faces = FrameFaces(frame, faces, tracks)
+        followed = watched.people.update(boxes, scores, frame.arrived)
+        tracks = [None if n is None else self._track_id(frame.camera, n) for n in followed.numbers]
+        faces = [
+            replace(face, crop=None, skip="stationary") if still else face
+            for face, still in zip(faces, followed.stationary, strict=True)
+        ]
+        watched.faces.look_again(
+            [f for f, t in zip(faces, tracks, strict=True) if t is None and f.skip != "stationary"]
+        )
+        faces = watched.zones.noted(faces, frame.image)
+        frame_faces = FrameFaces(frame, faces, tracks, watched.zones.required)
         self._on_frame(frame_faces)
         for queued in _queued_faces(frame_faces, watched.deadline_s):
             self.queue.put(queued)
-        self._end(frame.camera, ended, "left")
+        self._end(frame.camera, followed.ended)
 
     def _check_cameras(self, now: float) -> None:
         """End the tracks of cameras that show nothing.
@@ -178,18 +188,22 @@ class DetectorLoop:
         Where frames come, the next frame shows who has left.
         """
         for name, watched in self._watched.items():
-            status, tracker = watched.camera.status, watched.tracker
+            status, lost_s = watched.camera.status, watched.people.limits.lost_s
             if name in self._busy or watched.camera.waiting_since is not None:
                 continue
             if status.state == "ended":
-                self._end(name, tracker.end_all(), "left")
+                self._end_all(name, watched, "left")
             elif status.state != "live":
-                self._end(name, tracker.end_all(), "camera_lost")
-            elif status.frame_age_s is not None and status.frame_age_s > tracker.lost_s:
-                self._end(name, tracker.end_lost(now), "camera_lost")
+                self._end_all(name, watched, "camera_lost")
+            elif status.frame_age_s is not None and status.frame_age_s > lost_s:
+                self._end(name, [(n, "camera_lost") for n in watched.people.end_lost(now)])
 
-    def _end(self, camera: str, numbers: Sequence[int], reason: EndReason) -> None:
-        for number in numbers:
+    def _end_all(self, camera: str, watched: WatchedCamera, reason: EndReason) -> None:
+        numbers = watched.people.end_all(time.monotonic())
+        self._end(camera, [(number, reason) for number in numbers])
+
+    def _end(self, camera: str, ended: Sequence[End]) -> None:
+        for number, reason in ended:
             self._on_track_end(self._track_id(camera, number), reason)
 
 
@@ -213,6 +227,7 @@ def _queued_faces(frame_faces: FrameFaces, deadline_s: float) -> list[QueuedFace
             frame.camera,
             track,
             picture_of(frame.image, face.box),
+            detector_score=face.score,
         )
         for index, (face, track) in enumerate(pairs)
         if face.crop is not None and track is not None

@@ -29,6 +29,7 @@ class QueuedFace:
     track: None for a pushed face.
     picture: the face with a margin, for a snapshot.
     answer: of a pushed face, whose sender waits for it.
+    detector_score: how sure the detector is of a camera's face, at most 1.
     """
 
     input: FaceCrop | RefusedFace
@@ -39,6 +40,7 @@ class QueuedFace:
     track: str | None = None
     picture: Bytes | None = field(default=None, repr=False)
     answer: Future[Record] | None = field(default=None, repr=False)
+    detector_score: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from functools import partial
 import cv2
 
 from edge_fiqa.gateway.config.camera import CameraConfig
-from edge_fiqa.gateway.config.gateway import GatewayConfig
+from edge_fiqa.gateway.config.gateway import BestShotConfig, GatewayConfig
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
@@ -33,7 +33,8 @@ from edge_fiqa.gateway.service.pushed_faces import PushedFaces
 from edge_fiqa.gateway.service.worker_scoring import WorkerScoring, open_scorers
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import FaceFinder, FindFaces
-from edge_fiqa.gateway.tracks.tracker import Tracker
+from edge_fiqa.gateway.tracks.followed_people import FollowedPeople, Limits
+from edge_fiqa.gateway.tracks.zones import Zones
 from edge_fiqa.gateway.video.camera import Camera, Opener
 from edge_fiqa.gateway.video.capture import open_capture
 from edge_fiqa.scoring.scorer import Scorer
@@ -67,8 +68,7 @@ class Gateway:
         open_tracks: OpenTracks | None = None,
     ) -> None:
         self.config, self._opener, self._find = config, opener, find or find_faces
-        if config.detector is not None:
-            cv2.setNumThreads(config.detector.threads)
+        _set_opencv_threads(config)
         self._run_id = int(1000 * time.time())  # in the ids of its tracks
         scorers = open_scorers(config) if scorers is None else scorers
         first = scorers[0]
@@ -118,6 +118,7 @@ class Gateway:
         """
         old = self.config
         if (config.detector, config.faces) != (old.detector, old.faces):
+            _set_opencv_threads(config)
             self._detector_loop.finder, self._pushed.finder = self._find(config), self._find(config)
         if config.best_shot.gate != old.best_shot.gate or config.schedule != old.schedule:
             self.scoring.renew(config, self.workers)
@@ -175,18 +176,18 @@ class Gateway:
     def _watched_camera(
         self, config: GatewayConfig, name: str, old: WatchedCamera | None
     ) -> WatchedCamera:
-        """The old camera if its configuration did not change, else a new one, not started."""
+        """The old camera if its source did not change, else a new one, not started."""
         camera_config = config.cameras[name]
-        if old is not None and old.camera.config == camera_config:
+        if old is not None and old.camera.config.same_source(camera_config):
             camera = old.camera
+            camera.use(camera_config)
         else:
             camera = Camera(name, camera_config, self._detector_loop.wake, self._opener)
-        tracker = _tracker(
-            camera_config, config.best_shot.lost_s, None if old is None else old.tracker
-        )
+        people = _people(camera_config, config.best_shot, None if old is None else old.people)
         motion = config.motion_of(camera_config)
         faces = CameraFaces(motion) if old is None or old.faces.config != motion else old.faces
-        return WatchedCamera(camera, faces, tracker, config.deadline_of(camera_config))
+        zones = Zones(camera_config.zones, camera_config.required_zones)
+        return WatchedCamera(camera, faces, people, zones, config.deadline_of(camera_config))
 
     def _track_id(self, camera: str, number: int) -> str:
         return f"{camera}/{self._run_id}/{number}"
@@ -207,15 +208,24 @@ def _strategy(config: GatewayConfig) -> Strategy:
     return partial(grant_depth, rules=rules)
 
 
+def _set_opencv_threads(config: GatewayConfig) -> None:
+    """One setting for the whole process: of frames that are reduced, and of a detector on OpenCV."""
+    if config.detector is not None:
+        cv2.setNumThreads(config.detector.threads)
+
+
 def find_faces(config: GatewayConfig) -> FindFaces | None:
     """YuNet as configured, or None. Raises ConfigError if it cannot be loaded."""
     return None if config.detector is None else FaceFinder(config.detector, config.faces)
 
 
-def _tracker(camera: CameraConfig, lost_s: float, old: Tracker | None) -> Tracker:
-    """The old tracker if people are followed as before, else a new one."""
-    lost_s = max(lost_s, 2 / camera.fps)  # one frame without a person is not enough
+def _people(
+    camera: CameraConfig, config: BestShotConfig, old: FollowedPeople | None
+) -> FollowedPeople:
+    """Those of before, with new limits, if people are followed as before."""
+    lost_s = max(config.lost_s, 2 / camera.fps)  # one frame without a person is not enough
+    limits = Limits(lost_s, config.stationary_s, config.longest_track_s)
     if old is None or old.track != camera.tracks:
-        return Tracker(lost_s, camera.tracks)
-    old.lost_s = lost_s
+        return FollowedPeople(limits, camera.tracks)
+    old.limits = limits
     return old

@@ -63,6 +63,8 @@ class RunningParts:
             faces=self.events.faces(name),
             people=self.events.people(name),
             warnings=warnings,
+            masks=camera.config.mask_polygons,
+            zones=camera.config.zones,
         )
 
     def totals(self, started: float) -> Totals:

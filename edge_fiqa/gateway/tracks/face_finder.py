@@ -33,6 +33,7 @@ SkipReason = Literal[
     "no_landmarks",
     "unconfirmed",
     "unchanged",
+    "stationary",
     "good_shot",
     "overload",
     "not_finite",
@@ -49,6 +50,7 @@ class SeenFace:
 
     box: (x, y, width, height) in pixels.
     crop: (112, 112, 3) uint8 RGB, aligned; None where `skip` says why not.
+    zones: of the camera, in which its middle is.
     """
 
     box: Box
@@ -57,6 +59,7 @@ class SeenFace:
     crop: Bytes | None
     skip: SkipReason | None = None
     warnings: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
 
 
 class FindFaces(Protocol):

@@ -68,6 +68,10 @@ class Tracker:
         self._tracker.reset()
         return self._end(list(self._seen))
 
+    def end(self, number: int) -> None:
+        """This track: its person, if still seen, is a new one."""
+        self._end([number])
+
     def _start(self, now: float) -> int:
         self._next += 1
         self._seen[self._next] = now

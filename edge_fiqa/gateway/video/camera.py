@@ -19,6 +19,7 @@ import numpy as np
 from edge_fiqa.errors import EdgeFiqaError
 from edge_fiqa.gateway.config.camera import CameraConfig
 from edge_fiqa.gateway.video.capture import Capture, open_capture
+from edge_fiqa.gateway.video.masks import Masks
 from edge_fiqa.gateway.video.source_lost import SourceLost
 from edge_fiqa.gateway.view import StreamState
 from edge_fiqa.types import Bytes
@@ -79,7 +80,8 @@ class Camera:
         opener: Opener = open_capture,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.config = name, config
+        self.name = name
+        self.use(config)
         self._on_frame, self._opener, self._clock = on_frame, opener, clock
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._state: StreamState = "connecting"
@@ -90,6 +92,10 @@ class Camera:
         self._arrivals: deque[float] = deque()  # of frames in the last RATE_S, the first left out
         self._live_since = 0.0
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
+
+    def use(self, config: CameraConfig) -> None:
+        """From the next frame on, another configuration of the same source."""
+        self.config, self._masks = config, Masks(config.mask_polygons)
 
     def start(self) -> None:
         self._thread.start()
@@ -187,6 +193,7 @@ class Camera:
             corrupt = 0
             if self.config.rotate:
                 image = np.ascontiguousarray(np.rot90(image, -self.config.rotate // 90))
+            image = self._masks.blacken(image)
             due = max(due + period, now) if due > 0 else now + period
             self._keep(image, self._clock())
 

@@ -35,20 +35,25 @@ class Run:
         )
         self.frames = 0
 
-    def see(self, *tracks, skip=None):
+    def see(self, *tracks, skip=None, zones=(), required=()):
         self.frames += 1
         frame = Frame("door", self.frames, PICTURE, time.monotonic(), 1000.0 + self.frames)
-        face = SeenFace(BOX, POINTS, 0.9, None if skip else CROP, skip)
-        self.builder.frame_seen(FrameFaces(frame, [face] * len(tracks), list(tracks)))
+        face = SeenFace(BOX, POINTS, 0.9, None if skip else CROP, skip, zones=zones)
+        faces = [face] * len(tracks)
+        self.builder.frame_seen(FrameFaces(frame, faces, list(tracks), frozenset(required)))
 
-    def face(self, track="door/1/1", late=False):
+    def face(self, track="door/1/1", late=False, detector_score=0.9):
         now = time.monotonic()
         face = FaceCrop("a", "door", CROP, BOX, POINTS)
-        return QueuedFace(face, now, now + (-1 if late else 9), 1000.0, "door", track, PICTURE)
+        deadline = now + (-1 if late else 9)
+        return QueuedFace(
+            face, now, deadline, 1000.0, "door", track, PICTURE, detector_score=detector_score
+        )
 
-    def answer(self, scalar, track="door/1/1", late=False, **more):
+    def answer(self, scalar, track="door/1/1", late=False, detector_score=0.9, **more):
         scored = msgspec.structs.replace(record(scalar, **more), frame_time=None)
-        self.builder.face_scored(self.face(track, late), scored, time.monotonic())
+        face = self.face(track, late, detector_score)
+        self.builder.face_scored(face, scored, time.monotonic())
 
     def end(self):
         self.builder.start()
@@ -95,6 +100,23 @@ def test_a_face_at_the_floor_is_the_first_of_its_person():
     assert run.sink.events[0].record.quality.scalar == 3
 
 
+@pytest.mark.parametrize(
+    ("quality", "detector_score", "is_news"),
+    [(4, 0.9, True), (4, 0.8, False), (9, 0.83, False), (10, 0.8, True), (2, 0.9, False)],
+)
+def test_a_face_that_the_detector_is_unsure_of_needs_more_quality(quality, detector_score, is_news):
+    """Backs of heads reach quality 4 and a score of 0.83; a walking person's face 4 and 0.89."""
+    run = Run(floor=3, unsure_floor=10)
+    run.see("door/1/1")
+    run.answer(quality, detector_score=detector_score)
+    run.builder.person_left("door/1/1", "left")
+    assert [kind for kind, _, _ in run.end()] == ["new", "end"][not is_news :]
+
+
+def test_the_floor_of_unsure_faces_is_never_below_the_other():
+    assert BestShotConfig(floor=20).floor_of(0.7) == 20
+
+
 def test_the_end_waits_for_the_last_answer():
     run = Run()
     run.see("door/1/1")
@@ -113,6 +135,76 @@ def test_the_end_waits_for_the_last_loss_as_well():
     assert run.end() == [("end", 0, "camera_lost")]
     assert run.sink.events[0].record is None
     assert run.builder.totals()[0].skipped == {"overload": 1}
+
+
+def test_the_end_of_a_track_that_no_look_showed_is_nothing():
+    run = Run()
+    run.builder.person_left("door/1/9", "left")
+    run.see("door/1/1")
+    run.answer(40)
+    run.builder.person_left("door/1/1", "stationary")
+    assert run.end() == [("new", 0, None), ("end", 1, "stationary")]
+
+
+def test_events_name_the_zones_in_the_order_of_entering_them():
+    run = Run()
+    for quality, zones in ((40, ("street",)), (50, ("street", "path")), (90, ("door",))):
+        run.see("door/1/1", zones=zones)
+        run.answer(quality)
+    run.builder.person_left("door/1/1", "left")
+    run.end()
+    assert [event.zones for event in run.sink.events] == [
+        ("street",),
+        ("street", "path"),
+        ("street", "path", "door"),
+        ("street", "path", "door"),
+    ]
+
+
+def test_nobody_hears_of_a_person_before_a_required_zone():
+    """The best face from before the zone is the first event."""
+    run = Run()
+    for quality in (40, 70, 60):
+        run.see("door/1/1", zones=("street",), required=("path", "door"))
+        run.answer(quality)
+    run.builder.start()
+    until(lambda: run.builder.totals()[0].scored == 3)
+    assert run.sink.events == []
+    assert run.builder.tracks() == []
+    assert run.builder.people("door") == 0
+    assert run.builder.snapshot("door/1/1") is None
+    assert [face.zones for face in run.builder.faces("door")] == [("street",)]
+    run.see("door/1/1", zones=("door",), required=("path", "door"))
+    run.builder.face_lost(run.face(), "overload")
+    until(lambda: run.sink.events)
+    assert run.builder.people("door") == 1
+    assert run.builder.tracks()[0].zones == ("street", "door")
+    run.see("door/1/1", zones=(), required=("path", "door"))
+    run.answer(72)
+    run.builder.person_left("door/1/1", "left")
+    run.builder.finish(10)
+    new, end = run.sink.events
+    assert (new.type, new.record.quality.scalar, new.zones) == ("new", 70, ("street", "door"))
+    assert run.sink.snapshots[0][:2] == b"\xff\xd8"
+    assert (end.type, end.sequence, end.record.quality.scalar) == ("end", 1, 72)
+
+
+def test_who_was_in_no_required_zone_leaves_without_a_word():
+    run = Run()
+    run.see("door/1/1", "door/1/2", zones=("street",), required=("door",))
+    run.answer(40)
+    run.answer(50, track="door/1/2")
+    run.builder.person_left("door/1/1", "left")
+    assert run.end() == []
+    assert run.builder.totals()[0].events.total() == 0
+    assert run.builder.tracks() == []
+
+
+def test_in_a_required_zone_without_a_usable_face_there_is_an_end_alone():
+    run = Run()
+    run.see("door/1/1", skip="pose", zones=("door",), required=("door",))
+    run.builder.person_left("door/1/1", "left")
+    assert run.end() == [("end", 0, "left")]
 
 
 def test_people_who_are_followed_count_whether_they_can_be_scored_or_not():

@@ -1,5 +1,6 @@
 """The page in a real browser: what it shows, that it asks nobody else, and who may see it."""
 
+import numpy as np
 import pytest
 
 from edge_fiqa.gateway.outputs import HttpConfig, serve
@@ -69,6 +70,23 @@ def test_cameras_boxes_shots_and_numbers(page):
         "return [...c.getContext('2d').getImageData(80, 95, 1, 1).data].slice(0, 3) })()"
     )
     assert drawn == pytest.approx([0x26, 0x73, 0x6D], abs=40)  # the box's left side, in its colour
+    assert browser.said == []
+
+
+def test_masks_and_zones_are_drawn_and_named(page):
+    area = ((0.5, 0.6), (0.9, 0.6), (0.9, 0.9), (0.5, 0.9))
+    view = FakeView(masks=(((0.0, 0.0), (0.2, 0.0), (0.2, 0.2), (0.0, 0.2)),), zones={"path": area})
+    browser = page(view)
+    browser.until(IN)
+    browser.until("document.querySelector('.camera.live canvas')?.width === 320")
+    browser.until("document.querySelector('#shots .quiet')?.innerText.endsWith('path')")
+    side = browser.run(
+        "(() => { const c = document.querySelector('.camera.live canvas');"
+        "const d = c.getContext('2d').getImageData(288, 150, 1, 60).data;"
+        "return Array.from({length: 60}, (_, i) => d[4 * i] + d[4 * i + 1] + d[4 * i + 2]) })()"
+    )
+    steps = abs(np.diff(side))
+    assert (steps > 60).sum() >= 8  # dashes, on a picture that is smooth
     assert browser.said == []
 
 

@@ -13,7 +13,8 @@ from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.queue.detector_loop import DetectorLoop, WatchedCamera
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import SeenFace
-from edge_fiqa.gateway.tracks.tracker import Tracker
+from edge_fiqa.gateway.tracks.followed_people import FollowedPeople, Limits
+from edge_fiqa.gateway.tracks.zones import Zones
 from edge_fiqa.gateway.video.camera import Frame
 from tests.waiting import until
 
@@ -72,7 +73,11 @@ def loop_of():
         loop.watch(
             {
                 f"camera{number}": WatchedCamera(
-                    ReadyCamera(number), CameraFaces(MotionConfig(gate=False)), Tracker(1.0), 1.0
+                    ReadyCamera(number),
+                    CameraFaces(MotionConfig(gate=False)),
+                    FollowedPeople(Limits(1.0)),
+                    Zones({}),
+                    1.0,
                 )
                 for number in range(cameras)
             }
@@ -155,10 +160,38 @@ def test_who_stands_still_is_one_person_however_seldom_the_detector_looks(lost_s
     )
     camera = StandingThenGone(stands_s=12.0)
     faces = CameraFaces(MotionConfig(still_s=still_s))
-    watched = WatchedCamera(camera, faces, Tracker(lost_s), 1.0)
+    watched = WatchedCamera(camera, faces, FollowedPeople(Limits(lost_s)), Zones({}), 1.0)
     for _ in range(118):
         loop._detect(watched)
     assert (len(seen), ended) == (1, [])
     for _ in range(round(10 * lost_s) + 10):
         loop._detect(watched)
     assert ended == [(*seen, "left")]
+
+
+def test_a_poster_is_announced_once_and_skipped_from_then_on():
+    """Whether the detector looks or not, and also after it was lost."""
+    seen, ended, skipped = set(), [], Counter()
+
+    def on_frame(frame):
+        seen.update(track for track in frame.tracks if track is not None)
+        skipped.update(face.skip for face in frame.faces)
+
+    loop = DetectorLoop(
+        FindStanding(),
+        SimpleNamespace(put=lambda face: None),
+        on_frame,
+        lambda track, reason: ended.append((track, reason)),
+        lambda camera, number: number,
+        1,
+    )
+    people = FollowedPeople(Limits(1.0, stationary_s=20.0))
+    faces = CameraFaces(MotionConfig(still_s=1.0))
+    for start in (0, 60):  # between the two it is dark for longer than `lost_s`
+        camera = StandingThenGone(stands_s=start + 40.0)
+        camera.frames = 10 * start
+        watched = WatchedCamera(camera, faces, people, Zones({}), 1.0)
+        for _ in range(500):
+            loop._detect(watched)
+    assert (len(seen), ended) == (1, [(*seen, "stationary")])
+    assert skipped["stationary"] > 40

@@ -2,13 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edge_fiqa import Scorer
 from edge_fiqa.faces.sources import FaceCrop
-from edge_fiqa.gateway.queue import face_queue
+from edge_fiqa.gateway.queue import face_queue, worker
 from edge_fiqa.gateway.queue.face_queue import FaceQueue, QueuedFace
 from edge_fiqa.gateway.queue.schedule import Rules, Speed, grant_depth
 from edge_fiqa.gateway.queue.worker import grantable_exits, measure_speed
@@ -121,3 +122,30 @@ def test_speed_is_measured_for_the_exits_that_may_be_granted(bundle):
     assert list(speed.seconds) == sorted(speed.seconds)
     assert speed.seconds[0] > 0
     assert 0 <= speed.marginal <= 1
+
+
+class PlannedScorer:
+    """A face takes 10 ms, alone or in a batch; other work of the machine makes most runs longer."""
+
+    def __init__(self, delays_s):
+        self.now, self.delays_s, self.prepared = 0.0, delays_s, set()
+        self.controller = SimpleNamespace(routes=lambda policies: [])
+        self.engine = SimpleNamespace(prepare=lambda segments, sizes: None)
+
+    def prepare(self, policies, faces):
+        self.prepared.add(faces)
+
+    def score(self, faces, policies):
+        self.now += 0.01 * len(faces) + next(self.delays_s)
+
+
+def test_a_busy_machine_makes_up_no_gain_of_batches(monkeypatch):
+    """Of single faces most runs are disturbed, of batches none: a median would see a gain of a half."""
+    disturbed, calm = [0.02] * 5 + [0.0, 0.02], [0.0] * 7
+    scorer = PlannedScorer(iter(disturbed + disturbed + calm))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: scorer.now))
+    speed = measure_speed(scorer, 1, (4, 8))
+    assert speed.marginal == pytest.approx(1.0)
+    assert not speed.batches
+    assert scorer.prepared == {1, 8}  # 8 to measure what a batch gains
+    assert speed.seconds == pytest.approx((0.03, 0.03))  # as slow as it is now

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 
@@ -143,6 +144,49 @@ def test_a_lost_camera_costs_the_others_nothing(gateway_of):
     scripts["stuck"].go_on.set()
     gateway.stop()
     whole(sink)
+
+
+def test_a_reload_takes_up_the_threads_of_the_detector(gateway_of):
+    """They are one setting of OpenCV's for the whole process."""
+    before = cv2.getNumThreads()
+    try:
+        for threads in (3, 2):
+            detector = {"model": "squares.onnx", "threads": threads}
+            if threads == 3:
+                gateway, _ = gateway_of(configured(http={"port": 0}, detector=detector), {})
+            else:
+                assert gateway.reload(configured(http={"port": 0}, detector=detector)) == []
+            assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(before)
+
+
+LEFT = [[0, 0], [0.3, 0], [0.3, 1], [0, 1]]
+RIGHT = [[0.4, 0], [1, 0], [1, 1], [0.4, 1]]
+
+
+def test_masks_and_zones_are_taken_up_while_the_camera_stays_open(gateway_of):
+    """Of two people one is masked; then both are seen, and one is in a zone that is asked for."""
+    here = Script([[picture(40, 190)] * 5000])
+    patient = {"lost_s": 30, "stale_s": 30}
+    gateway, sink = gateway_of(
+        configured("door", camera={"masks": [LEFT]}, **patient), {"door": here}
+    )
+    until(lambda: sink.of("new"))
+    assert [event.box[0] for event in sink.events] == [190]
+    assert len(gateway.view.cameras()[0].masks) == 1
+    zones = {"zones": {"left": LEFT, "right": RIGHT}, "required_zones": ["left"]}
+    assert gateway.reload(configured("door", camera=zones, **patient)) == []
+    until(lambda: len(sink.of("new")) == 2)
+    assert (sink.of("new")[1].box[0], sink.of("new")[1].zones) == (40, ("left",))
+    (camera,) = gateway.view.cameras()
+    until(
+        lambda: {face.zones for face in gateway.view.cameras()[0].faces} == {("left",), ("right",)}
+    )
+    assert (list(camera.zones), list(camera.masks)) == (["left", "right"], [])
+    assert here.opened == 1
+    gateway.stop()
+    assert len(whole(sink)) == 2
 
 
 def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):

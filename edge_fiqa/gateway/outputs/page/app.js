@@ -116,7 +116,41 @@ function draw(card) {
   // Boxes are in pixels of the camera's frame; the picture may be smaller, and the card smaller still.
   const scale = picture.width / camera.size[0];
   const unit = picture.width / Math.max(canvas.clientWidth, 1);
+  for (const mask of camera.masks) drawArea(pen, mask, "masked", unit, picture);
+  for (const [name, zone] of Object.entries(camera.zones)) drawArea(pen, zone, name, unit, picture);
   for (const face of camera.faces) drawFace(pen, face, scale, unit, picture);
+}
+
+// Points are shares of the picture; two strokes are seen on any ground.
+function drawArea(pen, points, name, unit, picture) {
+  const corners = points.map(([x, y]) => [x * picture.width, y * picture.height]);
+  pen.beginPath();
+  for (const [x, y] of corners) pen.lineTo(x, y);
+  pen.closePath();
+  pen.setLineDash([6 * unit, 4 * unit]);
+  for (const [colour, width] of [["rgb(0 0 0 / 55%)", 3], ["rgb(255 255 255 / 90%)", 1.5]]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = width * unit;
+    pen.stroke();
+  }
+  pen.setLineDash([]);
+  drawName(pen, name, corners, unit, picture);
+}
+
+// At the corner that is highest, the left one of two; within the picture.
+function drawName(pen, name, corners, unit, picture) {
+  const [x, y] = corners.reduce((a, b) => b[1] < a[1] || (b[1] === a[1] && b[0] < a[0]) ? b : a);
+  pen.font = `500 ${11 * unit}px system-ui, sans-serif`;
+  const wide = pen.measureText(name).width + 10 * unit;
+  const left = Math.max(0, Math.min(x + 3 * unit, picture.width - wide));
+  const top = Math.max(0, Math.min(y + 3 * unit, picture.height - 17 * unit));
+  pen.fillStyle = "rgb(0 0 0 / 55%)";
+  pen.beginPath();
+  pen.roundRect(left, top, wide, 17 * unit, 4 * unit);
+  pen.fill();
+  pen.fillStyle = "#fff";
+  pen.textBaseline = "middle";
+  pen.fillText(name, left + 5 * unit, top + 9 * unit);
 }
 
 function drawFace(pen, face, scale, unit, picture) {
@@ -195,7 +229,8 @@ function updateShot(card, track) {
     score.append(make("small", "", `${sign} `, make("span", "word", word)));
   }
   const seen = track.open ? "" : ` · ${ago(Date.now() / 1000 - track.seen)}`;
-  card.querySelector(".quiet").textContent = track.camera + seen;
+  const zones = track.zones.length ? ` · ${track.zones.join(", ")}` : "";
+  card.querySelector(".quiet").textContent = track.camera + seen + zones;
   card.title = track.id;
   const face = card.querySelector(".face");
   let here = face.querySelector(".here");
