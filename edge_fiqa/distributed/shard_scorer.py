@@ -23,7 +23,7 @@ from edge_fiqa.distributed.shard_pictures import (
     pictures_in,
 )
 from edge_fiqa.distributed.shards import PLAN_FOLDER, PictureNames, Shard, plan_file
-from edge_fiqa.errors import ConfigError, EdgeFiqaError
+from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused
 from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.policies.policy import Policy
@@ -202,6 +202,8 @@ class ShardScorer:
         except FileNotFoundError as exc:
             reason = f"{name}: {said(exc)}"
             return [RefusedFace(f"{name}#0", name, "unreadable", reason)]
+        except ImageRefused as exc:
+            return [RefusedFace(f"{name}#0", name, exc.code, str(exc))]
         except OSError as exc:  # a network that fails now says nothing of the picture
             raise ConfigError(f"{name} cannot be read: {said(exc)}") from exc
         return reader.faces_in(data, name)
