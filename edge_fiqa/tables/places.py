@@ -161,8 +161,8 @@ def _check_options(name: str, query: str) -> None:
         if option not in S3_OPTIONS:
             raise ConfigError(
                 f"{name}: what follows the last ? are options of S3, which are "
-                f"{', '.join(S3_OPTIONS)}; credentials go into the environment, and a name that has a ? is followed by "
-                "another one"
+                f"{', '.join(S3_OPTIONS)}; credentials go into the environment, and a name that has a ? "
+                "is followed by another one"
             )
         if "@" in value:
             raise ConfigError(
