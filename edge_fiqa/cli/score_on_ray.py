@@ -75,6 +75,8 @@ def ray_request_of(options: argparse.Namespace) -> RayRequest:
     output, options.output = options.output, None
     overwrite, options.overwrite = options.overwrite, False
     options.threads = 1 if options.threads is None else options.threads
+    if options.threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {options.threads}")
     score = request_of(options)
     backend = score.backend or available_backend(score.bundle)
     gpus = options.gpus if options.gpus is not None else float(backend in GPU_BACKENDS)
