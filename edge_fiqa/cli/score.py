@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
     _say_gate(request, scorers[0])
     _say_findings(scorers, audit)
     if reader.landmarks is not None:
-        _say_unmatched(reader.landmarks)
+        say_unmatched(reader.landmarks)
     if not summary.written and not summary.there_already:
         rest = f"; {summary.passed_over_line()}" if summary.passed_over else ""
         raise ConfigError(f"no images in {' '.join(request.inputs)}{rest}")
@@ -165,7 +165,7 @@ def _face_reader(request: ScoreRequest) -> FaceReader:
     return reader
 
 
-def _say_unmatched(landmarks: Landmarks) -> None:
+def say_unmatched(landmarks: Landmarks) -> None:
     """Warn of names that match no image of this run. Raises ConfigError if no name matches."""
     unmatched = landmarks.unmatched()
     names = f"{len(unmatched)} of its {len(landmarks.faces)} names match no image of this run"

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from edge_fiqa.bundle.bundle import SHIPPED_FORMS
 from edge_fiqa.cli import Terminated
 from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.ray_options import PER_FILE
+from edge_fiqa.cli.score import say_unmatched
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.distributed.cluster import (
@@ -31,11 +33,12 @@ from edge_fiqa.distributed.shard_pictures import ParquetColumns
 from edge_fiqa.distributed.shards import Sources, sources_of
 from edge_fiqa.distributed.tally import RunTally
 from edge_fiqa.engines import cores
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
 from edge_fiqa.files import sha256, write_whole
 from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.tables.page import summary_page
-from edge_fiqa.tables.places import is_uri
+from edge_fiqa.tables.places import FilePlace, is_pattern, is_uri, place_of
 from edge_fiqa.tables.score_set import ScoreSet, SetContent, SetSettings, difference_of
 
 OF_ONE_MACHINE = ("crops", "sort", "top", "per_person", "format")
@@ -71,7 +74,9 @@ def ray_request_of(options: argparse.Namespace) -> RayRequest:
         raise ConfigError(f"--per-file must be at least 1, got {per_file}")
     output, options.output = options.output, None
     overwrite, options.overwrite = options.overwrite, False
-    options.threads = options.threads or 1
+    options.threads = 1 if options.threads is None else options.threads
+    if options.threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {options.threads}")
     score = request_of(options)
     backend = score.backend or available_backend(score.bundle)
     gpus = options.gpus if options.gpus is not None else float(backend in GPU_BACKENDS)
@@ -90,19 +95,16 @@ def ray_request_of(options: argparse.Namespace) -> RayRequest:
 
 def run_on_ray(options: argparse.Namespace) -> int:
     request = ray_request_of(options)
-    score_set = ScoreSet(request.output)
-    sources = sources_of(request.score.inputs, sys.stdin)
-    run = RayRun(
-        address=request.address,
-        workers=request.workers or max(1, cores() // request.score.threads),
-        cpus=request.score.threads,
-        gpus=request.gpus,
-    )
-    tally = RunTally()
+    score_set, tally = ScoreSet(request.output), RunTally()
+    _check_outside(request.score.inputs, score_set.place)
     with ExitStack() as held:
         try:
+            score_set.hold(held)  # before anything is read or removed, until Ray has ended
+            sources = sources_of(request.score.inputs, sys.stdin)
+            landmarks = _landmarks(request)
+            run = _ray_run(request)
             held.enter_context(connected(run))
-            plan = _begin(request, run, score_set, sources, held)
+            plan = _begin(request, run, score_set, sources, landmarks)
             _score(request, run, plan, tally)
         except KeyboardInterrupt as stop:
             _say(
@@ -111,11 +113,49 @@ def run_on_ray(options: argparse.Namespace) -> int:
             )
             return 143 if isinstance(stop, Terminated) else 130
         clear_plan(score_set)
+    _check_faces(request, score_set, sources, plan, tally)
+    if landmarks is not None:
+        _check_landmarks(landmarks, sources, plan, tally)
     return _finish(request, score_set, sources, plan, tally)
 
 
+def _check_outside(inputs: Sequence[str], output: FilePlace) -> None:
+    """Raise ConfigError where the next run would read what this one writes."""
+    for name in inputs:
+        if name == "-" or is_pattern(name):
+            continue
+        folder = place_of(name)
+        if folder.local and output.local:
+            inside = Path(output.path).resolve().is_relative_to(Path(folder.path).resolve())
+        else:
+            inside = f"{output.name}/".startswith(f"{folder.name.rstrip('/')}/")
+        if inside:
+            raise ConfigError(
+                f"--output {output.name} lies in {shown(name)}, whose pictures are scored: the next "
+                "run would read the scores; choose a folder outside"
+            )
+
+
+def _landmarks(request: RayRequest) -> Landmarks | None:
+    file = request.score.faces.landmarks
+    return None if file is None else read_landmarks(file)
+
+
+def _ray_run(request: RayRequest) -> RayRun:
+    return RayRun(
+        address=request.address,
+        workers=request.workers or max(1, cores() // request.score.threads),
+        cpus=request.score.threads,
+        gpus=request.gpus,
+    )
+
+
 def _begin(
-    request: RayRequest, run: RayRun, score_set: ScoreSet, sources: Sources, held: ExitStack
+    request: RayRequest,
+    run: RayRun,
+    score_set: ScoreSet,
+    sources: Sources,
+    landmarks: Landmarks | None,
 ) -> Plan:
     """Check the settings against those of the set, and plan what is still to be done."""
     described = dict(settings_on(run, _setup(request)).described)
@@ -137,8 +177,8 @@ def _begin(
                 f"{score_set.place.name} was written with other settings: {difference}; choose another "
                 "--output or give --overwrite"
             )
-    score_set.begin(SetSettings(per_file=per_file, settings=described), held)
-    return plan_of(sources, score_set, per_file)
+    score_set.keep(SetSettings(per_file=per_file, settings=described))
+    return plan_of(sources, score_set, per_file, landmarks)
 
 
 def _remove(score_set: ScoreSet, content: SetContent) -> None:
@@ -154,7 +194,7 @@ def _setup(request: RayRequest) -> WorkerSetup:
     local = (name for name in score.inputs if name != "-" and not is_uri(name))
     return WorkerSetup(
         folder=os.getcwd(),  # noqa: PTH109, as it is spelt
-        must_exist=tuple(name for name in local if Path(name).exists()),
+        must_exist=tuple(name for name in local if os.path.exists(name)),  # noqa: PTH110, long names
         bundle=shipped[0] if shipped else str(bundle.folder.absolute()),
         precision=bundle.manifest.precision,
         fingerprint=bundle.manifest.fingerprint,
@@ -196,11 +236,31 @@ def _progress(tally: RunTally, seconds: float) -> str:
     )
 
 
+def _check_faces(
+    request: RayRequest, score_set: ScoreSet, sources: Sources, plan: Plan, tally: RunTally
+) -> None:
+    """Raise ConfigError where there were no pictures, in no shard."""
+    pictures_there = plan.there_already - len(plan.first_parts)
+    if tally.faces or pictures_there or score_set.has_rows(plan.first_parts):
+        return
+    summary = ScoreSummary(passed_over=sources.passed_over.suffixes)
+    rest = f"; {summary.passed_over_line()}" if summary.passed_over else ""
+    raise ConfigError(f"no images in {' '.join(request.score.inputs)}{rest}")
+
+
+def _check_landmarks(landmarks: Landmarks, sources: Sources, plan: Plan, tally: RunTally) -> None:
+    """Warn of names that match no picture. Raises ConfigError if none does.
+
+    Which of the names are in tars is not known here: only whether any is.
+    """
+    if sources.containers and (tally.landmarks or plan.first_parts):
+        return
+    say_unmatched(landmarks)
+
+
 def _finish(
     request: RayRequest, score_set: ScoreSet, sources: Sources, plan: Plan, tally: RunTally
 ) -> int:
-    if not plan.shards and not plan.there_already:
-        raise ConfigError(f"no pictures in {' '.join(request.score.inputs)}")
     bundle = request.score.bundle
     for finding in tally.findings(request.score.calibration or bundle.calibration):
         _say(f"warning: {finding.message}")

@@ -5,37 +5,41 @@ The lists of pictures lie in files below the set while a run goes on: no process
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from pyarrow.fs import FileType
 
+from edge_fiqa.distributed.digests import DigestSet, digest, digests_of
 from edge_fiqa.distributed.shards import (
     PLAN_FOLDER,
+    NameAndQuery,
     PictureNames,
     Shard,
+    ShardKind,
     Sources,
     container_shards,
-    digest,
     picture_lists,
     plan_file,
 )
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.tables.places import said
+from edge_fiqa.faces.images import path_of
+from edge_fiqa.faces.landmarks import Landmarks
+from edge_fiqa.tables.places import is_uri, said
 from edge_fiqa.tables.score_set import ScoreSet, SetContent, files_part
 
-Digests = npt.NDArray[np.uint64]
+COMPARED_AT_ONCE = 4096
 
 
 @dataclass
 class Plan:
     """shards: to be scored. there_already: shards, and pictures in files of their own, that are done.
 
-    changed: shards whose file is another one since it was scored. again: unreadable pictures that are
-    tried once more. per_file: pictures of a part, the set's own.
+    changed: files that are other ones since they were scored. again: unreadable pictures that are tried
+    once more. per_file: pictures of a part, the set's own. first_parts: of the shards that are done.
     """
 
     per_file: int
@@ -43,24 +47,51 @@ class Plan:
     there_already: int = 0
     changed: int = 0
     again: int = 0
+    first_parts: list[str] = field(default_factory=list)
 
 
-def plan_of(sources: Sources, score_set: ScoreSet, per_file: int) -> Plan:
-    """Raises ConfigError for a source that cannot be read, and a set that cannot be written."""
+def plan_of(
+    sources: Sources, score_set: ScoreSet, per_file: int, landmarks: Landmarks | None = None
+) -> Plan:
+    """Raises ConfigError for a source that cannot be read, and a set that cannot be written.
+
+    landmarks: pictures in files of their own are looked up there, also those that are done.
+    """
     plan, content = Plan(per_file), score_set.content()
     clear_plan(score_set)
-    for shard in container_shards(sources.containers, per_file):
-        if content.done(shard.key, shard.version):
-            plan.there_already += 1
-            continue
-        if stale := content.stale(shard.key, shard.version):
+    score_set.place.child(PLAN_FOLDER).make_folder()
+    pictures = _picture_shards(plan, sources, score_set, content, landmarks)
+    plan.shards = [*_container_shards(plan, sources, score_set, content), *pictures]
+    return plan
+
+
+def _container_shards(
+    plan: Plan, sources: Sources, score_set: ScoreSet, content: SetContent
+) -> list[Shard]:
+    _check_outside(sources, score_set)
+    shards, seen = [], set[str]()
+    for shard in container_shards(sources.containers, plan.per_file):
+        if shard.key not in seen and (stale := content.stale(shard.key, shard.version)):
             score_set.delete([part.file for part in stale])
             plan.changed += 1
-        plan.shards.append(shard)
-    score_set.place.child(PLAN_FOLDER).make_folder()
-    if sources.pictures:
-        _add_pictures(plan, sources, score_set, content, per_file)
-    return plan
+        seen.add(shard.key)
+        place = (shard.key, shard.first, shard.version)
+        if content.done(*place):
+            plan.there_already += 1
+            plan.first_parts.append(shard.part(0, last=content.begun(*place) == 0).file)
+        else:
+            shards.append(msgspec.structs.replace(shard, begun=content.begun(*place)))
+    return shards
+
+
+def _check_outside(sources: Sources, score_set: ScoreSet) -> None:
+    own = f"{score_set.place.name.rstrip('/')}/"
+    for name, place in sources.containers:
+        if place.name.startswith(own):
+            raise ConfigError(
+                f"{name} lies in --output {score_set.place.name}: scores are no pictures; choose a "
+                "folder outside what is scored"
+            )
 
 
 def clear_plan(score_set: ScoreSet) -> None:
@@ -73,81 +104,83 @@ def clear_plan(score_set: ScoreSet) -> None:
         raise score_set.unwritable(exc) from exc
 
 
-def _add_pictures(
-    plan: Plan, sources: Sources, score_set: ScoreSet, content: SetContent, per_file: int
-) -> None:
+def _picture_shards(
+    plan: Plan,
+    sources: Sources,
+    score_set: ScoreSet,
+    content: SetContent,
+    landmarks: Landmarks | None,
+) -> list[Shard]:
     done, unreadable = _pictures_there(score_set, content)
-    query = ""
-    for whole in picture_lists(_each_once(sources), per_file):
-        names = [name for name in whole.names if not _holds(done, _number(name))]
-        plan.there_already += len(whole.names) - len(names)
-        if not names:
-            continue
-        listed = PictureNames(names, whole.query)
-        key = digest("\n".join(listed.names))
+    shards, query = [], ""
+    missing = _missing(plan, _each_once(sources), done, landmarks)
+    for listed in picture_lists(missing, plan.per_file):
         query = query or listed.query
-        _put(plan, score_set, Shard(kind="files", key=key, name=_name(listed), uri=""), listed)
+        key = digest("\n".join(listed.names))
+        shards.append(_put(score_set, "files", key, listed))
     query = query or next((place.query for _, place in sources.containers), "")
     for key, names in unreadable.items():
-        again = PictureNames(names, query)
-        _put(plan, score_set, Shard(kind="again", key=key, name=_name(again), uri=""), again)
+        shards.append(_put(score_set, "again", key, PictureNames(names, query)))
         plan.again += len(names)
+    return shards
 
 
-def _put(plan: Plan, score_set: ScoreSet, shard: Shard, listed: PictureNames) -> None:
+def _put(score_set: ScoreSet, kind: ShardKind, key: str, listed: PictureNames) -> Shard:
+    name = f"{listed.names[0]} and {len(listed.names) - 1} more"
+    shard = Shard(kind=kind, key=key, name=name, uri="")
     place = score_set.place.child(plan_file(shard))
     try:
         place.write(msgspec.json.encode(listed))
     except OSError as exc:
         raise ConfigError(f"{place.name} cannot be written: {said(exc)}") from exc
-    plan.shards.append(shard)
+    return shard
 
 
-def _name(listed: PictureNames) -> str:
-    return f"{listed.names[0]} and {len(listed.names) - 1} more"
+def _each_once(sources: Sources) -> Iterator[list[NameAndQuery]]:
+    """Some at a time. A picture that is named several times, however it is spelt, comes once."""
+    seen = DigestSet()
+    while pictures := list(itertools.islice(sources.pictures, COMPARED_AT_ONCE)):
+        if sources.several:
+            new = seen.add_new(digests_of([_place(name) for name, _ in pictures]))
+            pictures = list(itertools.compress(pictures, new))
+        yield pictures
 
 
-def _each_once(sources: Sources) -> Iterator[Iterator[tuple[str, str]]]:
-    """The pictures by input. A picture that several name is the first one's."""
-    seen: set[int] = set()
+def _place(name: str) -> str:
+    return name if is_uri(name) else str(Path(name).absolute())
 
-    def once(pictures: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        for name, query in pictures:
-            number = _number(name)
-            if number not in seen:
-                seen.add(number)
-                yield name, query
 
-    several = len(sources.pictures) > 1
-    return (once(pictures) if several else pictures for pictures in sources.pictures)
+def _missing(
+    plan: Plan,
+    several: Iterator[list[NameAndQuery]],
+    done: DigestSet,
+    landmarks: Landmarks | None,
+) -> Iterator[NameAndQuery]:
+    """The pictures that have no record yet; counts the others."""
+    for pictures in several:
+        names = [name for name, _ in pictures]
+        if landmarks is not None:
+            for name in names:
+                landmarks.of(path_of(name))
+        absent = ~done.holds(digests_of(names))
+        plan.there_already += len(names) - int(absent.sum())
+        yield from itertools.compress(pictures, absent)
 
 
 def _pictures_there(
     score_set: ScoreSet, content: SetContent
-) -> tuple[Digests, dict[str, list[str]]]:
-    """Digests of the pictures in files of their own, sorted, and the unreadable ones by part."""
-    digests: list[Digests] = []
-    unreadable: dict[str, list[str]] = {}
+) -> tuple[DigestSet, dict[str, list[str]]]:
+    """The pictures in files of their own that have records, and the unreadable ones by part."""
+    done, unreadable = DigestSet(), dict[str, list[str]]()
     for key in sorted(content.files):
         table = score_set.table(files_part(key), ["source", "quality"])
         names: list[str] = table["source"].to_pylist()
         codes = [quality["code"] for quality in table["quality"].to_pylist()]
-        digests.append(np.array([_number(name) for name in names], np.uint64))
+        done.add(digests_of(names))
         failed = [n for n, code in zip(names, codes, strict=True) if code == "unreadable"]
         if failed:
             unreadable[key] = failed
-    empty = np.empty(0, np.uint64)
-    return np.unique(np.concatenate([empty, *digests])), unreadable
-
-
-def _holds(digests: Digests, number: int) -> bool:
-    place = int(np.searchsorted(digests, np.uint64(number)))
-    return place < len(digests) and int(digests[place]) == number
-
-
-def _number(name: str) -> int:
-    """64 bits. Among 10 million names, two are alike with a chance of 3 in a million."""
-    return int(digest(name), 16)
+    return done, unreadable
 
 
 def shard_rows(shards: Sequence[Shard]) -> list[dict[str, bytes]]:

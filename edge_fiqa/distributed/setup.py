@@ -7,7 +7,7 @@ not is refused: its scores would differ.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_fiqa import __version__
@@ -78,7 +78,7 @@ class WorkerSetup:
         parts = self.open()
         with parts.scorer as scorer:
             parts.service.prepare(self.policies)
-            return settings_of(
+            settings = settings_of(
                 scorer,
                 self.policies,
                 gate=parts.service.gate if isinstance(parts.service, GateService) else None,
@@ -89,6 +89,10 @@ class WorkerSetup:
                 crops_pass=self.faces.crops_pass,
                 detection=self.faces.detection,
             )
+        crops = "square ones of any size" if self.faces.aligned else "of 112x112"
+        pixels = f"{self.faces.max_pixels / 1e6:g} megapixels"
+        described = {**settings.described, "aligned crops": crops, "largest picture": pixels}
+        return replace(settings, described=described)
 
     def _check_machine(self) -> None:
         if __version__ != self.version:

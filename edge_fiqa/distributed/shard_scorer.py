@@ -43,10 +43,11 @@ READERS, READERS_OF_A_NETWORK = 1, 8
 
 
 class ShardDone(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of a shard. faces: by code. written: now, not before.
+    """What a worker says of a shard. pictures, faces (by code): that this run scored of it.
 
-    worker: which one. drift: the counts of its monitor since it began, () without one. suspended: what
-    its audit says. error: why the run cannot go on.
+    landmarks: whether the worker has used any name of the landmark file. worker: which one. drift: the
+    counts of its monitor since it began, () without one. suspended: what its audit says. error: why the
+    run cannot go on.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ShardDone(msgspec.Struct, frozen=True, kw_only=True):
     worker: str = ""
     drift: tuple[float, ...] = ()
     suspended: str | None = None
+    landmarks: bool = False
     error: str | None = None
 
 
@@ -94,6 +96,7 @@ class ShardScorer:
         except EdgeFiqaError as exc:
             return ShardDone(name=shard.name, error=str(exc))
         scorer, service = self.parts.scorer, self.parts.service
+        landmarks = self.parts.reader.landmarks
         return ShardDone(
             name=shard.name,
             pictures=pictures,
@@ -101,11 +104,12 @@ class ShardScorer:
             worker=self.name,
             drift=scorer.monitor.counts() if scorer.monitor else (),
             suspended=service.audit.suspended if isinstance(service, GateService) else None,
+            landmarks=landmarks is not None and bool(landmarks.used),
         )
 
     def _count_try(self, shard: Shard) -> None:
         """Ray tries a shard for ever that kills its workers. Raises ConfigError after MOST_TRIES."""
-        place = self.set.place.child(f"{PLAN_FOLDER}/tries-{shard.kind}-{shard.key}")
+        place = self.set.place.child(f"{PLAN_FOLDER}/tries-{shard.kind}-{shard.key}-{shard.first}")
         try:
             tries = int(place.read()) if place.info().is_file else 0
             if tries >= MOST_TRIES:
@@ -121,16 +125,26 @@ class ShardScorer:
             return self._score_again(shard)
         if shard.kind == "files":
             return self._score_files(shard)
-        first = self._parts_there(shard)
-        if first is None:  # by a worker that ended before it could say so
-            return 0, Counter()
+        there, whole = self._parts_there(shard)
+        # of this run, by a worker that ended before it could say so
+        pictures, faces = self._counted(part.file for part in there[shard.begun :])
+        if whole:
+            return pictures, faces
+        first = len(there)
         rest = itertools.islice(pictures_in(shard, self.columns), first * self.per_file, None)
-        faces: Counter[str] = Counter()
-        pictures = 0
         for number, (records, last) in enumerate(self._parts(rest), first):
-            self.set.write(PartName(shard.key, shard.version, number, last).file, records)
+            self.set.write(shard.part(number, last).file, records)
             pictures += len({record.source for record in records})
             faces.update(record.quality.code for record in records)
+        return pictures, faces
+
+    def _counted(self, files: Iterable[str]) -> tuple[int, Counter[str]]:
+        """Pictures, and faces by code, of parts that are written."""
+        pictures, faces = 0, Counter[str]()
+        for file in files:
+            table = self.set.table(file, ["source", "quality"])
+            pictures += len(table["source"].unique())
+            faces.update(quality["code"] for quality in table["quality"].to_pylist())
         return pictures, faces
 
     def _parts(self, pictures: Iterable[ShardPicture]) -> Iterator[tuple[list[Record], bool]]:
@@ -144,20 +158,21 @@ class ShardScorer:
                 return
             part = following + list(itertools.islice(scored, self.per_file - 1))
 
-    def _parts_there(self, shard: Shard) -> int | None:
-        """How many parts of a shard are written; None for all."""
-        for number in itertools.count():
-            part = PartName(shard.key, shard.version, number)
-            if self.set.holds(part._replace(last=True).file):
-                return None
+    def _parts_there(self, shard: Shard) -> tuple[list[PartName], bool]:
+        """The parts of a shard that are written, up to the first that is missing; whether all are."""
+        there: list[PartName] = []
+        while True:
+            part = shard.part(len(there))
+            if self.set.holds((last := part._replace(last=True)).file):
+                return [*there, last], True
             if not self.set.holds(part.file):
-                return number
-        raise AssertionError
+                return there, False
+            there.append(part)
 
     def _score_files(self, shard: Shard) -> tuple[int, Counter[str]]:
         file = files_part(shard.key)
-        if self.set.holds(file):
-            return 0, Counter()
+        if self.set.holds(file):  # of this run, as above
+            return self._counted([file])
         groups = list(self._records(*self._listed(plan_file(shard))))
         records = [record for group in groups for record in group]
         self.set.write(file, records)

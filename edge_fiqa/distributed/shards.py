@@ -7,10 +7,9 @@ files of their own. A shard's key follows from its name, so that a second run kn
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import itertools
-from collections import Counter
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,24 +20,28 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.distributed.digests import digest
+from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.faces.formats import SUFFIXES
 from edge_fiqa.faces.images import printable
 from edge_fiqa.faces.paths import PassedOver, expand, listed_names
 from edge_fiqa.tables.places import FilePlace, is_pattern, is_uri, matching, place_of, said
+from edge_fiqa.tables.score_set import PartName
 
 TARS = (".tar", ".tar.gz", ".tgz")
 PARQUET = ".parquet"
 FOOTERS_AT_ONCE = 16
 PLAN_FOLDER = "_plan"
 
+NameAndQuery = tuple[str, str]
 ShardKind = Literal["tar", "parquet", "files", "again"]
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
     """name: of the tar or Parquet file, as records show it. uri: where it is, "" for `files`.
 
-    version: changes with the file. first, groups: row groups of Parquet.
+    version: changes with the file. first, groups: row groups of Parquet. begun: parts that an earlier
+    run wrote.
 
     `again`: a part of `files`, whose unreadable pictures are tried once more.
     """
@@ -50,6 +53,10 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "0" * 8
     first: int = 0
     groups: int = 0
+    begun: int = 0
+
+    def part(self, number: int, last: bool = False) -> PartName:
+        return PartName(self.key, self.first, self.version, number, last)
 
 
 def plan_file(shard: Shard) -> str:
@@ -66,52 +73,74 @@ class PictureNames(msgspec.Struct, frozen=True):
 
 @dataclass
 class Sources:
-    """What the inputs are. pictures: names with their query, not read yet. containers: tars and Parquet
-    files, with their names."""
+    """What the inputs are. pictures: names with their query, not read yet.
+
+    containers: tars and Parquet files, with their names; all of them once `pictures` was walked to its
+    end. several: whether the same file may come twice.
+    """
 
     containers: list[tuple[str, FilePlace]] = field(default_factory=list)
-    pictures: list[Iterator[tuple[str, str]]] = field(default_factory=list)
+    pictures: Iterator[NameAndQuery] = field(default_factory=lambda: iter(()))
     passed_over: PassedOver = field(default_factory=PassedOver)
+    several: bool = False
 
 
 def sources_of(inputs: Sequence[str], stdin: TextIO) -> Sources:
-    """Raises ConfigError for an input that does not exist or cannot be listed."""
-    sources = Sources()
+    """Raises ConfigError for an input that does not exist, and while walked for what cannot be listed.
+
+    Names in a list are taken as they are. One that is absent becomes a record, not the run's end.
+    """
     for text in inputs:
         if not text:  # an unset shell variable; Path("") would be the current folder
             raise ConfigError("one of the paths is empty")
-        names = list(listed_names(stdin)) if text == "-" else [text]
-        for name in names:
-            _add(sources, name, listed=text == "-")
+        if text != "-" and not is_uri(text):
+            _check_there(text)
+    several = len(inputs) > 1 or inputs[0] == "-" or is_pattern(inputs[0])
+    sources = Sources(several=several)
+    sources.pictures = _pictures(sources, inputs, stdin)
     return sources
 
 
-def _add(sources: Sources, name: str, listed: bool) -> None:
-    if is_uri(name):
-        _add_remote(sources, name)
-    elif is_pattern(name) and not Path(name).exists():
-        paths = sorted(glob.glob(name, recursive=True))  # noqa: PTH207, names stay as they are spelt
-        if not paths:
-            raise ConfigError(f"{name}: no file matches it")
-        for path in paths:
-            _add_local(sources, path)
-    elif not listed and not Path(name).exists():
-        raise ConfigError(f"{name}: No such file or directory")
-    else:
-        _add_local(sources, name)
+def _check_there(name: str) -> None:
+    if os.path.lexists(name):
+        return
+    if not is_pattern(name):
+        raise ConfigError(f"{shown(name)}: No such file or directory")
+    if next(glob.iglob(name, recursive=True), None) is None:  # noqa: PTH207, names as they are spelt
+        raise ConfigError(f"{shown(name)}: no file matches it")
 
 
-def _add_local(sources: Sources, name: str) -> None:
-    path = Path(name)
-    if path.is_dir():
-        for file in sorted(file for file in path.rglob("*") if _is_container(file.name)):
-            sources.containers.append((printable(file), _place_of_file(file)))
-        images = expand([name], io.StringIO(), sources.passed_over)
-        sources.pictures.append((printable(image), "") for image in images)
-    elif _is_container(name):
-        sources.containers.append((printable(path), _place_of_file(path)))
-    else:
-        sources.pictures.append(iter([(printable(path), "")]))
+def _pictures(sources: Sources, inputs: Sequence[str], stdin: TextIO) -> Iterator[NameAndQuery]:
+    for text in inputs:
+        if is_uri(text):
+            yield from _remote_pictures(sources, _remote_files(sources, text))
+        elif text == "-":
+            for name in listed_names(stdin):
+                yield from _listed_pictures(sources, name)
+        elif is_pattern(text) and not os.path.lexists(text):
+            for path in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207, as above
+                yield from _local_pictures(sources, path)
+        else:
+            yield from _local_pictures(sources, text)
+
+
+def _listed_pictures(sources: Sources, name: str) -> Iterator[NameAndQuery]:
+    if not is_uri(name):
+        return _local_pictures(sources, name)
+    place = place_of(name)
+    single = _is_image_name(place.path)  # a request for each only to ask whether it is there: no
+    return _remote_pictures(sources, [place] if single else _files_below(sources, place))
+
+
+def _local_pictures(sources: Sources, name: str) -> Iterator[NameAndQuery]:
+    paths: Iterable[Path] = (Path(name),)
+    if os.path.isdir(name):  # noqa: PTH112, Path.is_dir raises for long and forbidden names
+        paths = expand([name], io.StringIO(), sources.passed_over, _is_container)
+    for path in paths:
+        if _is_container(path.name) and os.path.isfile(path):  # noqa: PTH113, as above
+            sources.containers.append((printable(path), _place_of_file(path)))
+        else:
+            yield printable(path), ""
 
 
 def _place_of_file(path: Path) -> FilePlace:
@@ -122,14 +151,12 @@ def _place_of_file(path: Path) -> FilePlace:
     return place_of(str(path))
 
 
-def _add_remote(sources: Sources, uri: str) -> None:
-    places = _remote_files(sources, uri)
-    for is_container, group in itertools.groupby(places, key=lambda p: _is_container(p.path)):
-        files = list(group)
-        if is_container:
-            sources.containers += [(file.name, file) for file in files]
+def _remote_pictures(sources: Sources, places: Iterable[FilePlace]) -> Iterator[NameAndQuery]:
+    for place in places:
+        if _is_container(place.path):
+            sources.containers.append((place.name, place))
         else:
-            sources.pictures.append(iter([(file.name, file.query) for file in files]))
+            yield place.name, place.query
 
 
 def _remote_files(sources: Sources, uri: str) -> list[FilePlace]:
@@ -137,16 +164,19 @@ def _remote_files(sources: Sources, uri: str) -> list[FilePlace]:
         if not (places := matching(uri)):
             raise ConfigError(f"{uri}: no file matches it")
         return places
-    place = place_of(uri)
-    info = place.info()
-    if info.is_file:
+    return _files_below(sources, place_of(uri))
+
+
+def _files_below(sources: Sources, place: FilePlace) -> list[FilePlace]:
+    if place.info().is_file:
         return [place]
     places = []
     for entry in place.listed():
-        name = Path(entry.path).name
         if not entry.is_file:
             continue
-        if not name.startswith((".", "_")) and (_is_container(name) or _is_image_name(name)):
+        name, below = Path(entry.path).name, entry.path.removeprefix(place.path)
+        hidden = any(part.startswith(".") for part in below.split("/"))
+        if not hidden and (_is_container(name) or _is_image_name(name)):
             places.append(place.at(entry.path))
         else:
             sources.passed_over.add(name)
@@ -164,12 +194,12 @@ def _is_container(name: str) -> bool:
 
 
 def container_shards(containers: Iterable[tuple[str, FilePlace]], per_file: int) -> Iterator[Shard]:
-    """In the order given. Raises ConfigError for a file that is none, or that is named twice."""
-    counted = Counter(name for name, _ in containers)
-    if repeated := [name for name, count in counted.items() if count > 1]:
-        raise ConfigError(f"{repeated[0]} is named twice; every shard once")
+    """In the order given, each file once. Raises ConfigError for a file that is none."""
+    once: dict[str, tuple[str, FilePlace]] = {}
+    for name, place in containers:
+        once.setdefault(place.name, (name, place))
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        for shards in pool.map(lambda each: _shards_in(each[0], each[1], per_file), containers):
+        for shards in pool.map(lambda each: _shards_in(each[0], each[1], per_file), once.values()):
             yield from shards
 
 
@@ -183,7 +213,7 @@ def _shards_in(name: str, place: FilePlace, per_file: int) -> list[Shard]:
     return [
         Shard(
             kind="parquet",
-            key=digest(f"{name} {first}"),
+            key=digest(name),
             name=name,
             uri=place.uri,
             version=version,
@@ -195,7 +225,7 @@ def _shards_in(name: str, place: FilePlace, per_file: int) -> list[Shard]:
 
 
 def _row_groups(name: str, place: FilePlace, per_file: int) -> list[tuple[int, int]]:
-    """Runs of row groups, each the shortest of at least `per_file` rows: first, number."""
+    """Runs of row groups, each the shortest of at least `per_file` rows: first, number. Never none."""
     try:
         with place.opened() as opened:
             metadata = pq.read_metadata(opened)
@@ -207,18 +237,11 @@ def _row_groups(name: str, place: FilePlace, per_file: int) -> list[tuple[int, i
         if rows >= per_file or group == metadata.num_row_groups - 1:
             runs.append((first, group + 1 - first))
             first, rows = group + 1, 0
-    return runs
+    return runs or [(0, 0)]
 
 
-def picture_lists(
-    pictures: Iterable[Iterator[tuple[str, str]]], per_file: int
-) -> Iterator[PictureNames]:
-    """Lists of at most `per_file` pictures, each of one file system."""
-    for group in pictures:
-        while names := list(itertools.islice(group, per_file)):
-            yield PictureNames([name for name, _ in names], names[0][1])
-
-
-def digest(text: str) -> str:
-    """16 hexadecimal digits."""
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def picture_lists(pictures: Iterable[NameAndQuery], per_file: int) -> Iterator[PictureNames]:
+    """Lists of `per_file` pictures, each of one file system, whose last list may be shorter."""
+    for (_, query), group in itertools.groupby(pictures, key=lambda p: (is_uri(p[0]), p[1])):
+        while names := [name for name, _ in itertools.islice(group, per_file)]:
+            yield PictureNames(names, query)

@@ -12,18 +12,23 @@ from edge_fiqa.distributed.shard_scorer import ShardDone
 
 @dataclass
 class RunTally:
-    """shards, pictures, faces (by code): of this run. suspended: what audits say of early exits."""
+    """shards, pictures, faces (by code): of this run. suspended: what audits say of early exits.
+
+    landmarks: whether any name of the landmark file was used.
+    """
 
     shards: int = 0
     pictures: int = 0
     faces: Counter[str] = field(default_factory=Counter)
     suspended: list[str] = field(default_factory=list)
+    landmarks: bool = False
     _drift: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def add(self, done: ShardDone) -> None:
         self.shards += 1
         self.pictures += done.pictures
         self.faces.update(done.faces)
+        self.landmarks |= done.landmarks
         if done.drift:
             self._drift[done.worker] = done.drift  # since the worker began: the last one counts
         if done.suspended is not None and done.suspended not in self.suspended:

@@ -20,8 +20,10 @@ from edge_fiqa.tables.score_set import ScoreSet
 BINS = 20
 MOST_SHARDS = 200
 MOST_WARNINGS = 20
-SHARD = r"^(.*?\.(?:tar|tar\.gz|tgz|parquet))/.*$|^(.*)/[^/]*$"
+SHARD = r"(?i)^(.*?\.(?:tar|tar\.gz|tgz|parquet))/.*$|^(.*)/[^/]*$|^[^/]+$"
 """The tar or Parquet file of a source, else its folder."""
+HERE = "."
+"""The folder of a source without one."""
 COLUMNS = ("source", "quality", "exit", "warnings")
 
 
@@ -66,6 +68,7 @@ class SetSummary:
 
     def _see_shards(self, source: pa.Array, scalar: pa.Array, scored: pa.Array) -> None:
         shard = pc.replace_substring_regex(source, SHARD, r"\1\2")
+        shard = pc.if_else(pc.equal(shard, ""), HERE, shard)
         table = pa.table({"shard": shard, "scalar": scalar, "failed": pc.invert(scored)})
         sums = table.group_by("shard").aggregate(
             [("failed", "count"), ("failed", "sum"), ("scalar", "count"), ("scalar", "sum")]

@@ -2,20 +2,22 @@
 
 Every part is one file that appears whole, under a name that follows from what is in it:
 
-    part-KEY-VERSION-00003.parquet        pictures 3 N to 4 N of one shard, such as a tar of pictures
-    part-KEY-VERSION-00004-last.parquet   the last of that shard: nothing of it is missing
-    files-KEY.parquet                     pictures that lie in files of their own
-    _edge_fiqa.json                       the settings (readers of Parquet pass over it)
+    part-KEY-GROUP-VERSION-00003.parquet        pictures 3 N to 4 N of one shard, such as a tar
+    part-KEY-GROUP-VERSION-00004-last.parquet   the last of that shard: nothing of it is missing
+    files-KEY.parquet                           pictures that lie in files of their own
+    _edge_fiqa.json                             the settings (readers of Parquet pass over it)
 
-KEY is of the shard's name, VERSION of its size and time. Whoever scores a shard again writes the same
-names. So each face stands there once, however often a worker was killed and its work done anew.
+KEY is of the name of a tar or Parquet file, GROUP the shard's first row group there (0 in a tar),
+VERSION of the file's size and time. Whoever scores a shard again writes the same names. So each face
+stands there once, however often a worker was killed and its work done anew.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,22 +34,24 @@ from edge_fiqa.tables.columns import RECORD_SCHEMA, table_of
 from edge_fiqa.tables.places import FilePlace, place_of, said
 
 SETTINGS_FILE = "_edge_fiqa.json"
-PART = re.compile(r"part-([0-9a-f]{16})-([0-9a-f]{8})-(\d{5})(-last)?\.parquet")
+PART = re.compile(r"part-([0-9a-f]{16})-(\d{5,})-([0-9a-f]{8})-(\d{5,})(-last)?\.parquet")
 FILES = re.compile(r"files-([0-9a-f]{16})\.parquet")
 MOST_ROWS_READ = 65_536
 
 
 class PartName(NamedTuple):
-    """Of one part of a shard. number: from 0."""
+    """Of one part of a shard. group: the first row group of the shard. number: from 0."""
 
     key: str
+    group: int
     version: str
     number: int
     last: bool = False
 
     @property
     def file(self) -> str:
-        return f"part-{self.key}-{self.version}-{self.number:05d}{'-last' * self.last}.parquet"
+        shard = f"{self.key}-{self.group:05d}-{self.version}"
+        return f"part-{shard}-{self.number:05d}{'-last' * self.last}.parquet"
 
 
 def files_part(key: str) -> str:
@@ -73,14 +77,23 @@ class SetContent:
     def __bool__(self) -> bool:
         return bool(self.parts or self.files)
 
-    def done(self, key: str, version: str) -> bool:
-        """Whether every part is there, up to the last."""
-        parts = [part for part in self.parts.get(key, ()) if part.version == version]
-        last = next((part.number for part in parts if part.last), None)
-        return last is not None and {part.number for part in parts} == set(range(last + 1))
+    def done(self, key: str, group: int, version: str) -> bool:
+        """Whether every part of a shard is there, up to the last."""
+        parts = self._parts(key, group, version)
+        return any(part.last and self.begun(key, group, version) == n for n, part in parts.items())
+
+    def begun(self, key: str, group: int, version: str) -> int:
+        """How many parts of a shard are there before the first that is missing, or the last."""
+        parts = self._parts(key, group, version)
+        absent = (n for n in itertools.count() if n not in parts or parts[n].last)
+        return next(absent)
+
+    def _parts(self, key: str, group: int, version: str) -> dict[int, PartName]:
+        parts = (p for p in self.parts.get(key, ()) if (p.group, p.version) == (group, version))
+        return {part.number: part for part in parts}
 
     def stale(self, key: str, version: str) -> list[PartName]:
-        """Parts of a shard that was another file then."""
+        """Parts of a tar or Parquet file that was another one then, of all its shards."""
         return [part for part in self.parts.get(key, ()) if part.version != version]
 
 
@@ -95,9 +108,9 @@ class ScoreSet:
         for info in self.place.listed(recursive=False):
             name = Path(info.path).name
             if part := PART.fullmatch(name):
-                key, version, number, last = part.groups()
+                key, group, version, number, last = part.groups()
                 parts = content.parts.setdefault(key, [])
-                parts.append(PartName(key, version, int(number), last is not None))
+                parts.append(PartName(key, int(group), version, int(number), last is not None))
             elif files := FILES.fullmatch(name):
                 content.files.append(files[1])
         return content
@@ -112,8 +125,11 @@ class ScoreSet:
         except (OSError, msgspec.MsgspecError) as exc:
             raise ConfigError(f"{place.name} cannot be read: {said(exc)}") from exc
 
-    def begin(self, settings: SetSettings, held: ExitStack) -> None:
-        """Make the folder, lock it where it is local, remove what a killed run left unfinished."""
+    def hold(self, held: ExitStack) -> None:
+        """Make the folder, lock it where it is local, remove what a killed run left unfinished.
+
+        Before anything there is read: what another run writes must stay.
+        """
         self.place.make_folder()
         if self.place.local:
             folder = Path(self.place.path)
@@ -124,6 +140,8 @@ class ScoreSet:
                     partial.unlink(missing_ok=True)
             except OSError as exc:
                 raise self.unwritable(exc) from exc
+
+    def keep(self, settings: SetSettings) -> None:
         self._put(SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
 
     def write(self, file: str, records: Sequence[Record]) -> None:
@@ -143,6 +161,10 @@ class ScoreSet:
                 continue
             except OSError as exc:
                 raise self.unwritable(exc) from exc
+
+    def has_rows(self, files: Iterable[str]) -> bool:
+        """Whether any of the parts holds a record. Raises ConfigError."""
+        return any(self.table(file, ["id"]).num_rows for file in files)
 
     def table(self, file: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One part. Raises ConfigError."""

@@ -89,7 +89,8 @@ class LocalRun:
     def __init__(self, inputs, output, bundle, per_file=4, columns=ANY_COLUMNS, **changes):
         self.set = ScoreSet(str(output))
         with contextlib.ExitStack() as held:
-            self.set.begin(SetSettings(per_file=per_file, settings={}), held)
+            self.set.hold(held)
+            self.set.keep(SetSettings(per_file=per_file, settings={}))
             sources = sources_of([str(text) for text in inputs], io.StringIO())
             self.plan = plan_of(sources, self.set, per_file)
         parts = worker_setup(bundle, **changes).open()

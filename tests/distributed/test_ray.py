@@ -25,7 +25,7 @@ except ImportError:
     missing("Ray is not installed; pip install 'edge-fiqa[ray]'", whole_file=True)
 
 pytestmark = pytest.mark.ray
-PICTURES = 1500
+PICTURES = 800
 PATIENCE_S = 300.0
 """Nothing here takes so long, but on a machine that is busy with other things."""
 
@@ -137,7 +137,8 @@ def test_a_killed_run_is_finished_by_the_next(faces, alone, bundle, tmp_path):
     assert process.returncode in (-signal.SIGKILL, 1)
     until(lambda: ended(started), PATIENCE_S)  # Ray's processes end with it
     error = finished(start(bundle, faces / "faces", "-o", output))
-    assert error == ""
+    drift = "edge-fiqa score: warning: "  # of synthetic faces it may be said
+    assert all(line.startswith(drift) for line in error.splitlines()), error
     assert by_id(output) == alone
     assert len(parts(output)) == PICTURES // 5
     assert not list(output.glob("_plan/*"))

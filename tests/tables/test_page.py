@@ -26,29 +26,33 @@ def make_set(folder):
         of_quality("pictures/3.png", 54, "gate"),
     ]
     stored.write("files-0000000000000000.parquet", records)
-    failures = [record("pictures/<b>.png", code="no_face"), of_quality("alone.png", 55)]
+    failures = [
+        record("pictures/<b>.png", code="no_face"),
+        of_quality("alone.png", 55),
+        of_quality("b.png", 5),
+    ]
     stored.write("files-0000000000000001.parquet", failures)
     return stored
 
 
 def test_every_face_is_counted_once(tmp_path):
     summary = summary_of(make_set(tmp_path))
-    assert summary.faces == 5
-    assert summary.quality == {0: 1, 19: 1, 10: 1, 11: 1}
-    assert summary.codes == {"ok": 4, "no_face": 1}
-    assert summary.reasons == {"full": 3, "gate": 1}
-    assert summary.depths == {1: 4}
+    assert summary.faces == 6
+    assert summary.quality == {0: 1, 1: 1, 19: 1, 10: 1, 11: 1}
+    assert summary.codes == {"ok": 5, "no_face": 1}
+    assert summary.reasons == {"full": 4, "gate": 1}
+    assert summary.depths == {1: 5}
     assert summary.warnings == {"looks stretched in width": 1}
     assert summary.shards == {
         "a.tar": ShardCounts(2, 2, 100, 0),
         "pictures": ShardCounts(2, 1, 54, 1),
-        "alone.png": ShardCounts(1, 1, 55, 0),
+        ".": ShardCounts(2, 2, 60, 0),
     }
 
 
 def test_the_page_shows_them_and_runs_nothing(tmp_path):
     page = summary_page(make_set(tmp_path / "<script>"))
-    assert "5 faces, 4 with a score" in page
+    assert "6 faces, 5 with a score" in page
     assert "<script" not in page
     assert page.index(">pictures<") < page.index(">a.tar<")  # the worst first
 
