@@ -20,7 +20,7 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
         "tars of pictures, here or at a URI such as s3://; --output is a folder of Parquet files",
     )
     ray.add_argument(
-        "--address", metavar="auto|ray://HOST", help="of a cluster (default: only this machine)"
+        "--address", metavar="auto|HOST:PORT", help="of a cluster (default: only this machine)"
     )
     ray.add_argument("--gpus", type=float, metavar="G", help="of each worker (1 for trt and rtx)")
     ray.add_argument(

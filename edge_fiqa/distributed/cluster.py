@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from edge_fiqa.distributed.cluster_checks import check_address, check_room, why_ray_gave_up
 from edge_fiqa.distributed.plan import shard_rows
 from edge_fiqa.distributed.setup import WorkerSetup
 from edge_fiqa.distributed.shard_pictures import ParquetColumns
@@ -72,6 +73,8 @@ class _RayWorker:
 def connected(run: RayRun) -> Iterator[None]:
     """Start or join Ray, and leave it. Raises BackendMissing and ConfigError."""
     ray = _ray()
+    if run.address is not None:
+        check_address(run.address)
     before = signal.getsignal(signal.SIGTERM)
     try:
         with _environment(), _no_stderr():
@@ -81,6 +84,8 @@ def connected(run: RayRun) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray puts its own there
     try:
+        if run.address is not None:
+            check_room(ray.nodes(), run.cpus, run.gpus)
         yield
     finally:
         ray.shutdown()
@@ -94,7 +99,10 @@ def settings_on(run: RayRun, setup: WorkerSetup) -> RunSettings:
     """The settings as a worker sees them. Raises what it raises."""
     ray = _ray()
     task = ray.remote(_settings).options(num_cpus=run.cpus, num_gpus=run.gpus, max_retries=2)
-    settings: RunSettings | EdgeFiqaError = ray.get(task.remote(setup))
+    try:
+        settings: RunSettings | EdgeFiqaError = ray.get(task.remote(setup))
+    except ray.exceptions.RayError as exc:
+        raise why_ray_gave_up(exc) from exc
     if isinstance(settings, EdgeFiqaError):
         raise settings
     return settings
@@ -139,7 +147,7 @@ def score_shards(
                 raise ConfigError(shard.error)
             yield shard
     except ray.exceptions.RayError as exc:
-        raise ConfigError(f"Ray gave up: {one_line(exc)[:500]}") from exc
+        raise why_ray_gave_up(exc) from exc
 
 
 def _ray() -> Any:

@@ -161,7 +161,7 @@ def _check_options(name: str, query: str) -> None:
         if option not in S3_OPTIONS:
             raise ConfigError(
                 f"{name}: what follows the last ? are options of S3, which are "
-                f"{', '.join(S3_OPTIONS)}; credentials go into the environment, and a name that has a ? "
+                f"{', '.join(S3_OPTIONS)}; credentials go into the environment, and a name with a ? "
                 "is followed by another one"
             )
         if "@" in value:
