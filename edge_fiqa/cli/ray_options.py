@@ -34,7 +34,11 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_ray_flags(options: argparse.Namespace) -> None:
-    """Raise ConfigError for a flag of Ray without --on ray."""
+    """Raise ConfigError for a flag of Ray, or a URI, without --on ray. A URI may hold a password."""
     for name in OF_RAY:
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} is about --on ray, which is not given")
+    for name in options.inputs:
+        scheme, mark, _ = name.partition("://")
+        if mark and scheme.isalnum() and not Path(name).exists():
+            raise ConfigError(f"{scheme}://...: a URI is read with --on ray only")

@@ -93,7 +93,9 @@ def sources_of(inputs: Sequence[str], stdin: TextIO) -> Sources:
     for text in inputs:
         if not text:  # an unset shell variable; Path("") would be the current folder
             raise ConfigError("one of the paths is empty")
-        if text != "-" and not is_uri(text):
+        if is_uri(text):
+            place_of(text)  # refuses a password and a scheme that is not supported
+        elif text != "-":
             _check_there(text)
     several = len(inputs) > 1 or inputs[0] == "-" or is_pattern(inputs[0])
     sources = Sources(several=several)
