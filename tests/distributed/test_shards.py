@@ -118,7 +118,9 @@ def test_lists_of_pictures_are_as_long_as_a_file(folder, inputs):
     assert lists == [ALL[:2], ALL[2:]]
 
 
-@pytest.mark.parametrize("inputs", [["in", "{}/in"], ["in", "in/a.png", "{}/in/b.jpg"], ["in/**/*g", "in"]])
+@pytest.mark.parametrize(
+    "inputs", [["in", "{}/in"], ["in", "in/a.png", "{}/in/b.jpg"], ["in/**/*g", "in"]]
+)
 def test_a_picture_counts_once_however_it_is_spelt(folder, tmp_path_factory, inputs):
     (folder / "in/1.tar").unlink()
     (folder / "in/deep/2.parquet").unlink()
