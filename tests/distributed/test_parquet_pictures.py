@@ -18,7 +18,9 @@ FILES = [f"picture {number}".encode() for number in range(8)]
 def pictures_of(path, image=None, key=None):
     """name within the file -> its bytes, or why there are none."""
     by_name = {}
-    for shard in container_shards(sources_of([str(path)], io.StringIO()).containers, 4):
+    sources = sources_of([str(path)], io.StringIO())
+    assert list(sources.pictures) == []
+    for shard in container_shards(sources.containers, 4):
         for each in pictures_in(shard, ParquetColumns(image, key)):
             name = each.name.removeprefix(f"{path}/")
             assert name not in by_name

@@ -1,10 +1,12 @@
 """`edge-fiqa score --on ray` as people run it, in a process of its own: killed, and run again."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,35 @@ pytestmark = pytest.mark.ray
 PICTURES = 800
 PATIENCE_S = 300.0
 """Nothing here takes so long, but on a machine that is busy with other things."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on(monkeypatch):
+    """Also where a test fails while it waits: what it started ends, and Ray's processes with it."""
+    mark, started = uuid.uuid4().hex, len(STARTED)
+    monkeypatch.setenv("EDGE_FIQA_TEST", mark)
+    yield
+    processes = marked(mark)
+    for process in STARTED[started:]:
+        process.kill()
+        process.communicate()
+    for each in [*processes, *marked(mark)]:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+    until(lambda: ended([*processes, *marked(mark)]), PATIENCE_S)
+
+
+STARTED = []
+
+
+def marked(mark):
+    """The processes that inherited it, and what they started (Ray's workers hide theirs)."""
+    processes = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("EDGE_FIQA_TEST") == mark:
+                processes += [process, *process.children(recursive=True)]
+    return processes
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +95,11 @@ def start(bundle, *arguments, workers=1, per_file=5):
     command += [*map(str, arguments), *flags(bundle), "--on", "ray", "--quiet"]
     command += ["--jobs", str(workers), "--per-file", str(per_file)]
     environment = {**os.environ, "PYTHONPATH": "/no/such/folder"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", env=environment
     )
+    STARTED.append(process)
+    return process
 
 
 RUN = """

@@ -21,7 +21,9 @@ FILES = [b"\xff\xd8\xff" + NOISE.randbytes(600) for _ in range(6)]
 
 def pictures_of(tar):
     """name within the tar -> its bytes, or why there are none. Fails for a name that comes twice."""
-    [shard] = container_shards(sources_of([str(tar)], io.StringIO()).containers, 10)
+    sources = sources_of([str(tar)], io.StringIO())
+    assert list(sources.pictures) == []
+    [shard] = container_shards(sources.containers, 10)
     pictures = list(pictures_in(shard, ParquetColumns()))
     by_name = {
         each.name.removeprefix(str(tar)): each.read() if each.read else each.refusal
