@@ -11,8 +11,6 @@ from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.tables.score_set import ScoreSet
 from tests.distributed.sets import by_id, encoded, write_folder, write_tar
 
-pytest.importorskip("pyarrow")
-
 
 @pytest.fixture(scope="module")
 def files():
