@@ -13,7 +13,7 @@ PACKAGE = Path(edge_fiqa.__file__).parent
 ROOMS = [
     "errors", "arguments", "types", "record", "config", "csv_text", "files", "kept",
     "exits", "calibration", "policies", "model", "bundle", "engines", "faces", "measurement", "build",
-    "scoring", "evaluation", "training", "bench",
+    "scoring", "tables", "distributed", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",
     "gateway.events", "gateway.outputs", "gateway.service",
     "footage", "gallery", "doctor", "cli", "__main__",
@@ -39,6 +39,7 @@ LIBRARIES = {
         "training/head_turn.py", "training/pictures.py",
     },
     "filelock": {"files.py"},
+    "fsspec": {"tables/places.py"},
     "fastapi": {
         "gateway/outputs/description.py", "gateway/outputs/http.py",
         "gateway/outputs/kserve_routes.py", "gateway/outputs/upload_limiter.py",
@@ -64,9 +65,11 @@ LIBRARIES = {
     "paho": {"gateway/outputs/mqtt_link.py"},
     "platformdirs": {"files.py"},
     "prometheus_client": {"gateway/outputs/http.py", "gateway/outputs/metrics.py"},
+    "pyarrow": {"distributed/", "tables/"},
     "pycuda": {"engines/trt/device.py"},
     "pydantic": {"gateway/config/"},
     "pydantic_core": {"gateway/config/gateway.py"},
+    "ray": {"distributed/cluster.py"},
     "safetensors": {
         "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/loop.py",
     },

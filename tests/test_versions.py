@@ -12,7 +12,9 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 TOOLS = {"httpx2", "hypothesis", "mypy", "psutil", "pytest", "pytest-xdist", "ruff", "uv"} | {
-    "mkdocs-material", "mutmut", "schemathesis", "tensorrt-cu13-bindings", "tritonclient", "websockets",
+    "duckdb", "flask", "flask-cors", "mkdocs-material", "mutmut",
+    "schemathesis", "tensorrt-cu13-bindings",
+    "tritonclient", "websockets",
 }  # fmt: skip
 """Of the extras `dev`, `docs` and `mutants`: what no user installs."""
 

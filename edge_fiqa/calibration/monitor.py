@@ -104,12 +104,20 @@ class Monitor:
 
     def merge(self, other: Monitor) -> None:
         """Adds the counts of another monitor of the same reference."""
-        counts = other._counts()  # before our own lock: two may merge each other
+        self.add(other.counts())  # taken before our own lock: two may merge each other
+
+    def counts(self) -> tuple[float, ...]:
+        """What `add` takes, also elsewhere: sums of cues (7), faces, qualities, scored faces."""
+        cues, *rest = self._counts()
+        return (*cues.tolist(), *rest)
+
+    def add(self, counts: Sequence[float]) -> None:
+        """Adds the `counts` of another monitor of the same reference."""
         with self._lock:
-            self._sum += counts[0]
-            self.faces += counts[1]
-            self._quality_sum += counts[2]
-            self._scored += counts[3]
+            self._sum += np.asarray(counts[: len(CUES)])
+            self.faces += counts[len(CUES)]
+            self._quality_sum += counts[len(CUES) + 1]
+            self._scored += counts[len(CUES) + 2]
 
     def _counts(self) -> tuple[Floats, float, float, float]:
         """Sums of cues (7,) and faces, and of qualities and faces that had one; of one moment."""

@@ -33,7 +33,7 @@ from edge_fiqa.exits.fusion import RULES, Fusion, parse_fusion
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.policies.gate import check_gate
 from edge_fiqa.scoring.scorer import available_backend
-from edge_fiqa.types import Precision
+from edge_fiqa.types import Array, FaceSet, Precision
 
 USUAL = CalibrationRecipe()
 
@@ -44,7 +44,7 @@ class CalibrateRequest:
 
     faces: a folder; None where only `uses` are scored. uses: kinds of use and their folders.
     outputs: files to write, or bundles. backend None: the bundle's. keep: the calibration whose scale
-    and promises stay.
+    and promises stay. scores: a Parquet set in which the faces' scores are.
     """
 
     faces: Path | None
@@ -58,6 +58,7 @@ class CalibrateRequest:
     recipe: CalibrationRecipe
     fnmr: float | None
     known: KnownPairs | None
+    scores: str | None = None
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> CalibrateRequest:
@@ -76,6 +77,7 @@ class CalibrateRequest:
             load_recipe(options.recipe, stated, CalibrationRecipe),
             options.fnmr,
             _known_pairs(options),
+            options.scores,
         )
         _check_faces(request, stated)
         _check_gate_choice(request)
@@ -114,6 +116,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --keep also bundles, which get the table of their gates",
     )
     add_engine_arguments(parser)
+    parser.add_argument(
+        "--scores",
+        metavar="SET",
+        help="Parquet of edge-fiqa score --on ray --all-exits with these faces: none is scored here",
+    )
     parser.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="the choices below")
     parser.add_argument("--limit", type=int, metavar="N", help="faces taken, spread evenly (all)")
     parser.add_argument("--seed", type=int, help="of the split of the faces (0)")
@@ -266,13 +273,25 @@ def _scored_faces(
     folders = list(request.uses)
     if request.faces is not None:
         folders.insert(0, (OWN_FACES, request.faces))
-    backend = request.backend or available_backend(bundle)
-    scored = []
-    with open_engine(bundle, backend, request.threads) as engine:
-        for name, folder in folders:
-            faces = read_faces(folder, request.recipe.limit, "calibrate")
-            scored.append(ScoredUse(name, faces, all_exits(engine, faces.crops)))
+    limit = request.recipe.limit
+    sets = [(name, read_faces(folder, limit, "calibrate")) for name, folder in folders]
+    trails = _trails(bundle, request, [faces for _, faces in sets])
+    scored = [ScoredUse(name, faces, t) for (name, faces), t in zip(sets, trails, strict=True)]
     return scored[0], tuple(scored[-len(request.uses) :])
+
+
+def _trails(bundle: Bundle, request: CalibrateRequest, sets: Sequence[FaceSet]) -> list[Array]:
+    """The complete trails (N, E) of each set: from stored records, or computed."""
+    if request.scores is not None:
+        from edge_fiqa.tables.score_set import ScoreSet  # needs pyarrow
+        from edge_fiqa.tables.stored_scores import stored_trails
+
+        stored = ScoreSet(request.scores)
+        fingerprint = bundle.manifest.fingerprint
+        return [stored_trails(stored, faces.names, fingerprint) for faces in sets]
+    backend = request.backend or available_backend(bundle)
+    with open_engine(bundle, backend, request.threads) as engine:
+        return [all_exits(engine, faces.crops) for faces in sets]
 
 
 def _fitted(

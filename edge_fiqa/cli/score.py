@@ -14,6 +14,7 @@ from edge_fiqa.cli import Terminated
 from edge_fiqa.cli.gate_report import meaning
 from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments
 from edge_fiqa.cli.printing import say
+from edge_fiqa.cli.ray_options import add_ray_arguments, check_ray_flags
 from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_results import ScoreResults
@@ -24,7 +25,6 @@ from edge_fiqa.faces.detector_file import AUTO
 from edge_fiqa.faces.images import MAX_PIXELS, printable
 from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
 from edge_fiqa.faces.paths import PassedOver, expand
-from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
 from edge_fiqa.scoring.gate_service import GateService
 from edge_fiqa.scoring.output import Writer
@@ -50,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_face_arguments(parser)
     out = parser.add_argument_group("output")
-    out.add_argument(
-        "--output", type=Path, metavar="FILE", help="append here; a second run resumes"
-    )
+    out.add_argument("-o", "--output", metavar="FILE", help="append here; a second run resumes")
     out.add_argument("--overwrite", action="store_true", help="start --output afresh")
     out.add_argument("--format", choices=("table", "ndjson", "csv"))
     out.add_argument(
@@ -67,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--per-person", type=int, metavar="N", help="only the N best of each folder, a person's"
     )
     out.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_ray_arguments(parser)
 
 
 def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +113,11 @@ def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.on == "ray":
+        from edge_fiqa.cli.score_on_ray import run_on_ray  # needs pyarrow
+
+        return run_on_ray(options)
+    check_ray_flags(options)
     request = request_of(options)
     reader = _face_reader(request)
     scorers, together = _scorers(request)
@@ -139,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
     _say_gate(request, scorers[0])
     _say_findings(scorers, audit)
     if reader.landmarks is not None:
-        _say_unmatched(reader.landmarks)
+        say_unmatched(reader.landmarks)
     if not summary.written and not summary.there_already:
         rest = f"; {summary.passed_over_line()}" if summary.passed_over else ""
         raise ConfigError(f"no images in {' '.join(request.inputs)}{rest}")
@@ -155,30 +159,13 @@ def run(options: argparse.Namespace) -> int:
 def _face_reader(request: ScoreRequest) -> FaceReader:
     faces = request.faces
     landmarks = read_landmarks(faces.landmarks) if faces.landmarks else None
-    detector = None
-    if faces.detector is not None:
-        detector = PhotoDetector(
-            faces.detector,
-            faces.min_score,
-            faces.detector_size,
-            all_turns=faces.all_turns,
-            threads=request.threads,
-        )
-    reader = FaceReader(
-        detector,
-        landmarks,
-        faces.min_eye_px,
-        crops_pass=faces.crops_pass,
-        aligned=faces.aligned,
-        largest=faces.largest,
-        max_pixels=faces.max_pixels,
-    )
+    reader = faces.reader(landmarks, request.threads)
     if landmarks is not None and not request.output.quiet:
         _say(f"{landmarks.file}: {landmarks.understood}")
     return reader
 
 
-def _say_unmatched(landmarks: Landmarks) -> None:
+def say_unmatched(landmarks: Landmarks) -> None:
     """Warn of names that match no image of this run. Raises ConfigError if no name matches."""
     unmatched = landmarks.unmatched()
     names = f"{len(unmatched)} of its {len(landmarks.faces)} names match no image of this run"
@@ -216,10 +203,8 @@ def _workers(
     workers: Sequence[Scorer | GateService] = scorers
     audit, gated = None, request.gate_policy
     if gated is not None:
-        audit = Audit(scorers[0].gate_policy(gated.risk).risk, gated.audit_share)
-        workers = [
-            GateService(scorer, gated.risk, audit, ranked=gated.ranked) for scorer in scorers
-        ]
+        audit = gated.audit(scorers[0])
+        workers = [gated.service(scorer, audit) for scorer in scorers]
     for worker in workers:  # an exit that does not exist is an error before the first file
         worker.prepare(request.policies, together)
     return workers, audit

@@ -15,50 +15,14 @@ from edge_fiqa.calibration.audit import SHARE
 from edge_fiqa.cli.options import cores, open_bundle, policies_of
 from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.exits.fusion import Fusion, parse_fusion
-from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
-from edge_fiqa.faces.images import MAX_PIXELS
 from edge_fiqa.faces.sources import check_ways
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.output import FileFormat, Format
+from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest
 from edge_fiqa.scoring.selection import Selection
 
 MOST_MEGAPIXELS = 1000  # OpenCV decodes no more
-
-
-@dataclass(frozen=True, kw_only=True)
-class GatePolicyRequest:
-    """`--policy gate`. risk: None for the calibration's first."""
-
-    risk: float | None
-    ranked: int | None
-    audit_share: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceRequest:
-    """How faces come out of images; without detector and landmarks, images are aligned crops.
-
-    crops_pass: images of 112x112 are crops, the detector gets the others.
-    aligned: square images of any size are, whether or not there is a detector.
-    """
-
-    detector: Path | None
-    landmarks: Path | None
-    min_eye_px: float
-    aligned: bool = False
-    crops_pass: bool = False
-    detector_size: int = LONGEST_SIDE
-    min_score: float = MIN_SCORE
-    largest: bool = False
-    all_turns: bool = False
-    max_pixels: int = MAX_PIXELS
-
-    @property
-    def detection(self) -> str:
-        """In words, for the run's settings."""
-        turns, faces = "all" if self.all_turns else "as needed", "one" if self.largest else "all"
-        return f"size={self.detector_size} score={self.min_score:g} turns={turns} faces={faces}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +77,10 @@ class ScoreRequest:
 def request_of(options: argparse.Namespace) -> ScoreRequest:
     """Raises ConfigError for flags that contradict each other, and where no input exists."""
     _check_flags(options)
-    _check_inputs(options.inputs)
+    if options.output is not None:
+        options.output = Path(options.output)
+    if options.on is None:
+        _check_inputs(options.inputs)
     jobs = _jobs(options)
     threads = max(1, cores() // jobs) if options.threads is None else options.threads
     bundle = open_bundle(options, threads)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.container_checks import (
     LIGHT_BYTES,
     LIGHT_PASSES,
@@ -107,6 +108,13 @@ def path_of(name: str) -> Path:
     return Path(text)
 
 
+def read_picture_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """As `read_picture`, of a file's bytes that came from elsewhere, such as an archive."""
+    if len(data) > MAX_BYTES:
+        raise _too_large(name)
+    return _within_time(data, name, max_pixels)
+
+
 def decode(path: Path | str) -> Bytes:
     """(H, W, 3) uint8 RGB of an image file. Raises ImageRefused("unreadable") with the reason."""
     return read_picture(path).pixels
@@ -123,13 +131,17 @@ def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> DecodedImage
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
             raise refused(name, "it is not a regular file; copy it to one")
         if status.st_size > MAX_BYTES:
-            raise refused(name, f"the file is above {MAX_BYTES // 1_000_000} MB; reduce it first")
+            raise _too_large(name)
         data = path.read_bytes()
     except OSError as exc:
         raise refused(name, exc.strerror or type(exc).__name__) from exc
     except ValueError as exc:  # a NUL in the name
         raise refused(repr(name), str(exc)) from exc
     return _within_time(data, name, max_pixels)
+
+
+def _too_large(name: str) -> ImageRefused:
+    return refused(name, f"the file is above {MAX_BYTES // 1_000_000} MB; reduce it first")
 
 
 def _within_time(data: bytes, name: str, max_pixels: int) -> DecodedImage:

@@ -6,7 +6,7 @@ import codecs
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -30,30 +30,34 @@ class PassedOver:
 
 
 def expand(
-    inputs: Iterable[str], stdin: TextIO, passed_over: PassedOver | None = None
+    inputs: Iterable[str],
+    stdin: TextIO,
+    passed_over: PassedOver | None = None,
+    wanted: Callable[[str], bool] = lambda name: False,
 ) -> Iterator[Path]:
     """Files as they are, images under folders in sorted order, and for `-` the lines of `stdin`.
 
     Each path once, however it is spelt. A path that does not exist is passed on: it becomes a
     record, not the run's end. Hidden entries are passed over; links to folders are followed, each
     folder once. Memory does not grow with the number of images where one folder is all there is to
-    expand. passed_over: counts the files that are no images.
+    expand. passed_over: counts the files that are no images. wanted: whether a file in a folder
+    counts by its name, beside images.
     """
     counted = PassedOver() if passed_over is None else passed_over
     if isinstance(inputs, Sequence) and len(inputs) == 1 and inputs[0] != "-":
-        yield from _images_under(Path(inputs[0]), counted, set())
+        yield from _images_under(Path(inputs[0]), counted, set(), wanted)
         return
     seen: set[str] = set()
     for entry in inputs:
-        for line in _lines(stdin) if entry == "-" else (entry,):
-            for path in _images_under(Path(line), counted, set()):
+        for line in listed_names(stdin) if entry == "-" else (entry,):
+            for path in _images_under(Path(line), counted, set(), wanted):
                 place = str(path.absolute())
                 if place not in seen:
                     seen.add(place)
                     yield path
 
 
-def _lines(stdin: TextIO) -> Iterator[str]:
+def listed_names(stdin: TextIO) -> Iterator[str]:
     """Lines that are not empty. File names are bytes: those that are not UTF-8 pass unharmed.
 
     A byte order mark, as Windows' editors write it, is no part of the first name.
@@ -73,7 +77,10 @@ def _lines(stdin: TextIO) -> Iterator[str]:
 
 
 def _images_under(
-    path: Path, passed_over: PassedOver, walked: set[tuple[int, int]]
+    path: Path,
+    passed_over: PassedOver,
+    walked: set[tuple[int, int]],
+    wanted: Callable[[str], bool],
 ) -> Iterator[Path]:
     """walked: device and number of the folders so far; links may lead in a circle."""
     if not os.path.isdir(path):  # noqa: PTH112, Path.is_dir raises for long and forbidden names
@@ -91,8 +98,8 @@ def _images_under(
     walked.add(place)
     for name, is_folder in listed:
         if is_folder and not name.startswith("."):
-            yield from _images_under(path / name, passed_over, walked)
-        elif not is_folder and _is_image(path / name):
+            yield from _images_under(path / name, passed_over, walked, wanted)
+        elif not is_folder and (_is_wanted(name, wanted) or _is_image(path / name)):
             yield path / name
         elif not is_folder:
             passed_over.add(name)
@@ -104,6 +111,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _is_wanted(name: str, wanted: Callable[[str], bool]) -> bool:
+    return not name.startswith(".") and wanted(name)
 
 
 def _is_image(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from edge_fiqa.faces.align import align, align_given
 from edge_fiqa.faces.border import border_warnings
 from edge_fiqa.faces.crop_check import OTHER_SIZE, crop_warnings, misaligned_by
 from edge_fiqa.faces.detector import NO_DETECTOR, DetectedFace
-from edge_fiqa.faces.images import MAX_PIXELS, DecodedImage, printable, read_picture
+from edge_fiqa.faces.images import (
+    MAX_PIXELS,
+    DecodedImage,
+    path_of,
+    printable,
+    read_picture,
+    read_picture_bytes,
+)
 from edge_fiqa.faces.landmark_fit import fit_warnings
 from edge_fiqa.faces.landmarks import Landmarks
 from edge_fiqa.faces.photo_detector import PhotoDetector
@@ -106,11 +114,21 @@ class FaceReader:
         if not isinstance(path, (Path, str)):
             raise ConfigError(f"an image is named by its path, not by a {_kind(path)}")
         path = Path(path)
-        name = printable(path)
+        return self._faces(printable(path), path, lambda: read_picture(path, self.max_pixels))
+
+    def faces_in(self, data: bytes, name: str) -> list[FaceCrop | RefusedFace]:
+        """As `faces_of`, of an image's bytes. name: of the picture, as its records show it."""
+        return self._faces(
+            name, path_of(name), lambda: read_picture_bytes(data, name, self.max_pixels)
+        )
+
+    def _faces(
+        self, name: str, path: Path, read: Callable[[], DecodedImage]
+    ) -> list[FaceCrop | RefusedFace]:
         try:
-            picture = read_picture(path, self.max_pixels)
+            picture = read()
             if self.landmarks is not None:
-                return self._by_landmarks(picture, path, self.landmarks)
+                return self._by_landmarks(picture, name, path, self.landmarks)
             if self.detector is None or (self.crops_pass and _is_crop(picture)):
                 crop = as_crop(picture.pixels, name)
                 return [replace(crop, warnings=(*picture.warnings, *crop.warnings))]
@@ -119,9 +137,8 @@ class FaceReader:
             return [RefusedFace(f"{name}#0", name, refusal.code, str(refusal))]
 
     def _by_landmarks(
-        self, picture: DecodedImage, path: Path, landmarks: Landmarks
+        self, picture: DecodedImage, source: str, path: Path, landmarks: Landmarks
     ) -> list[FaceCrop | RefusedFace]:
-        source = printable(path)
         if not (faces := landmarks.in_picture(path, *picture.size)):
             raise ImageRefused("no_face", f"{source}: {landmarks.file} has no landmarks for it")
         return [

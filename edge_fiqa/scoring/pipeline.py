@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edge_fiqa.faces.costly_pictures import end_decoding_of
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
@@ -35,21 +35,26 @@ class Scores(Protocol):
     ) -> list[Record]: ...
 
 
+Readable = TypeVar("Readable")
 ReadFaces = Callable[[Path], list[FaceCrop | RefusedFace]]
 
 
 def score_files(
-    paths: Iterable[Path],
-    read: ReadFaces,
+    paths: Iterable[Readable],
+    read: Callable[[Readable], list[FaceCrop | RefusedFace]],
     scorers: Sequence[Scores],
     policies: Sequence[Policy],
     together: int = TOGETHER,
+    readers: int | None = None,
 ) -> Iterator[list[Record]]:
     """The records of one file at a time, in the order of `paths`; never empty.
 
+    paths: of files, or anything else that `read` makes faces of. readers: threads that read and decode,
+    one per scorer unless stated; more where reading waits for a network.
     A file that cannot be scored gives one record with its code. EngineFailed ends the iteration.
     Whatever ends it early, Ctrl-C too, waits for no picture that takes long to decode.
     """
+    readers = readers or len(scorers)
     free: SimpleQueue[Scores] = SimpleQueue()
     for scorer in scorers:
         free.put(scorer)
@@ -57,7 +62,7 @@ def score_files(
     stopping = threading.Event()  # an interrupted run waits for one picture of each worker
     workers: set[int] = set()
 
-    def work(chunk: Sequence[Path]) -> list[list[Record]]:
+    def work(chunk: Sequence[Readable]) -> list[list[Record]]:
         workers.add(threading.get_ident())
         faces_of_files = [read(path) for path in chunk if not stopping.is_set()]
         scorer = free.get()
@@ -69,12 +74,12 @@ def score_files(
             free.put(scorer)
         return [list(itertools.islice(records, len(faces))) for faces in faces_of_files]
 
-    with ThreadPoolExecutor(len(scorers), thread_name_prefix="score") as pool:
+    with ThreadPoolExecutor(readers, thread_name_prefix="score") as pool:
         waiting: deque[Future[list[list[Record]]]] = deque()
         try:
             for chunk in _batched(paths, together):
                 waiting.append(pool.submit(work, chunk))
-                if len(waiting) >= AHEAD * len(scorers):
+                if len(waiting) >= AHEAD * readers:
                     yield from waiting[0].result()
                     waiting.popleft()
             while waiting:
@@ -93,7 +98,7 @@ def _end_pictures(running: Iterable[Future[list[list[Record]]]], workers: set[in
         time.sleep(END_S)
 
 
-def _batched(paths: Iterable[Path], size: int) -> Iterator[tuple[Path, ...]]:
+def _batched(paths: Iterable[Readable], size: int) -> Iterator[tuple[Readable, ...]]:
     rest = iter(paths)
     while chunk := tuple(itertools.islice(rest, size)):
         yield chunk

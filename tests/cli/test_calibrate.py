@@ -12,6 +12,8 @@ from PIL import Image
 from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.cli import main
 from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.policies.policy import Fixed
+from tests.distributed.sets import scored
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +228,16 @@ def test_wrong_colours_are_said_after_scoring(run, made, persons, tmp_path):
     status, _, err = run("score", persons, "--calibration", tmp_path / "c.json", "--format", "csv")
     assert status == 0
     assert "warning: faces have" in err
+
+
+def test_scores_from_a_parquet_set_give_the_same_calibration(run, made, persons, bundle, tmp_path):
+    scored([persons], tmp_path / "set", bundle, per_file=100)
+    flags = ["--gate", 40, "--risk", 0.05, "--scores", tmp_path / "set"]
+    assert run("calibrate", persons, "-o", tmp_path / "c.json", *flags)[0] == 0
+    assert load_calibration(tmp_path / "c.json") == load_calibration(made)
+    early = scored([persons], tmp_path / "early", bundle, per_file=400, policies=(Fixed(2),))
+    assert early[0].pictures == 320
+    flags[-1] = tmp_path / "early"
+    status, _, err = run("calibrate", persons, "-o", tmp_path / "d.json", *flags)
+    assert status == 2
+    assert "stopped after exit 2; score the set to full depth, with --all-exits" in err

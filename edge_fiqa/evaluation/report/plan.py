@@ -37,7 +37,7 @@ class PlannedRecogniser(Feeding, frozen=True, kw_only=True, forbid_unknown_field
 
 class PlannedBaseline(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another quality: an ONNX file with one output, a measure of pixels, or scores: data set -> CSV
-    with columns path and score."""
+    with columns path and score, or Parquet set of records."""
 
     path: str = ""
     name: str | None = None
@@ -49,6 +49,8 @@ class PlannedBaseline(Feeding, frozen=True, kw_only=True, forbid_unknown_fields=
 class EvaluationPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """limit: of discard, for pAUC. resamples: of identities.
 
+    scores: bundle -> data set -> Parquet set of its records (edge-fiqa score --on ray --all-exits),
+    which is read instead of scoring the faces again.
     measure: measure ms on this machine now, instead of reading the bundles' tables.
     attention: bundle -> checkpoint, for the maps of its exits.
     """
@@ -57,6 +59,7 @@ class EvaluationPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     data: Annotated[tuple[PlannedData, ...], Meta(min_length=1)]
     recognisers: Annotated[tuple[PlannedRecogniser, ...], Meta(min_length=1)]
     bundles: tuple[str, ...] = ("nano",)
+    scores: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     baselines: tuple[PlannedBaseline, ...] = ()
     fmr: Annotated[tuple[Rate, ...], Meta(min_length=1)] = (1e-2, 1e-3, 1e-4)
     limit: Rate = 0.3
@@ -84,6 +87,12 @@ def _check(plan: EvaluationPlan, path: Path) -> None:
     ):
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ConfigError(f"{path}: two {kind}s are called {min(repeated)}; give them a name")
+    bundles, sets = {Path(b).name for b in plan.bundles}, {data_name(data) for data in plan.data}
+    for bundle, stored in plan.scores.items():
+        if bundle not in bundles:
+            raise ConfigError(f"{path}: scores: {bundle} is not one of bundles: {sorted(bundles)}")
+        if other := set(stored) - sets:
+            raise ConfigError(f"{path}: scores: {bundle}: no data set is called {min(other)}")
     for recogniser in plan.recognisers:
         if bool(recogniser.path) == bool(recogniser.embeddings):
             name = recogniser_name(recogniser)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.arrays import read_npz
 from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
@@ -39,11 +40,17 @@ def precomputed_embeddings(
 
 
 def precomputed_scores(files: Mapping[str, str], pairs: FacePairs, root: Path, name: str) -> Floats:
-    """(N,) from a CSV with columns path and score; an empty score is undefined (NaN).
+    """(N,) from a CSV with columns path and score; an empty score is undefined (NaN). Or from a Parquet
+    set of records: their fused raw scores.
 
     Raises ConfigError for a face that has no line.
     """
     path = _file(files, pairs, root, f"baseline {name}")
+    if path.is_dir() or path.suffix == ".parquet":
+        from edge_fiqa.tables.score_set import ScoreSet  # needs pyarrow
+        from edge_fiqa.tables.stored_scores import stored_raw
+
+        return stored_raw(ScoreSet(str(path)), pairs.faces.names)
     names, scores = [], []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -63,6 +70,19 @@ def precomputed_scores(files: Mapping[str, str], pairs: FacePairs, root: Path, n
     except (UnicodeDecodeError, csv.Error) as exc:
         raise ConfigError(f"{path}: {exc}") from exc
     return np.array(scores)[_rows(names, pairs, path, "score")]
+
+
+def precomputed_trails(file: str, root: Path, pairs: FacePairs, bundle: Bundle) -> Array:
+    """(N, E) raw scores of every exit from a Parquet set of records of this bundle's model.
+
+    file: a path below `root`, or a URI. Raises ConfigError for a face without its record.
+    """
+    from edge_fiqa.tables.places import is_uri  # needs pyarrow
+    from edge_fiqa.tables.score_set import ScoreSet
+    from edge_fiqa.tables.stored_scores import stored_trails
+
+    stored = ScoreSet(file if is_uri(file) else str(root / file))
+    return stored_trails(stored, pairs.faces.names, bundle.manifest.fingerprint)
 
 
 def _file(files: Mapping[str, str], pairs: FacePairs, root: Path, what: str) -> Path:

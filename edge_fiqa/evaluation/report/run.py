@@ -28,7 +28,11 @@ from edge_fiqa.evaluation.report.plan import (
     data_name,
     recogniser_name,
 )
-from edge_fiqa.evaluation.report.precomputed import precomputed_embeddings, precomputed_scores
+from edge_fiqa.evaluation.report.precomputed import (
+    precomputed_embeddings,
+    precomputed_scores,
+    precomputed_trails,
+)
 from edge_fiqa.evaluation.report.rows import Cell, WorthRow, averages, evaluate_qualities
 from edge_fiqa.types import Array, Floats
 
@@ -75,7 +79,10 @@ def run_evaluation(
         extractors = [bundle.extractor for bundle in bundles]
         extractors += _planned_extractors(plan, root, threads)
         for pairs in data_sets:
-            features, notes = extract_features(pairs.faces, extractors, cache, pairs.name)
+            stored = _stored_features(plan, root, pairs, bundles)
+            others = [extractor for extractor in extractors if extractor.name not in stored]
+            features, notes = extract_features(pairs.faces, others, cache, pairs.name)
+            features |= stored
             infos.append(_data_set_info(pairs, notes))
             data_set = _DataSet(plan, root, pairs, features)
             more_cells, more_rows = data_set.evaluate(data_set.qualities(bundles))
@@ -97,6 +104,17 @@ def run_evaluation(
         cells=tuple(cells),
         rows=tuple(rows),
     )
+
+
+def _stored_features(
+    plan: EvaluationPlan, root: Path, pairs: FacePairs, bundles: Sequence[EvaluatedBundle]
+) -> dict[str, Array]:
+    """Bundle's name -> (N, E) trails of this data set, where the plan names records of it."""
+    return {
+        bundle.name: precomputed_trails(files[pairs.name], root, pairs, bundle.bundle)
+        for bundle in bundles
+        if pairs.name in (files := plan.scores.get(bundle.name, {}))
+    }
 
 
 def open_planned(data: PlannedData, root: Path) -> FacePairs:

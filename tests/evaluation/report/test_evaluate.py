@@ -11,6 +11,7 @@ from edge_fiqa.cli import main
 from edge_fiqa.evaluation.datasets import open_pairs
 from edge_fiqa.evaluation.edc import edc_fixed, threshold_at_fmr
 from edge_fiqa.evaluation.recognition import Recogniser
+from tests.distributed.sets import by_id, scored
 
 
 @pytest.fixture
@@ -202,3 +203,24 @@ def test_a_bad_plan_names_file_and_key(evaluate, changes, said):
     line = evaluate(2, **changes)
     assert said in line
     assert "plan.yaml" in line
+
+
+def test_scores_from_a_parquet_set_give_the_same_report(evaluate, world, bundle, tmp_path):
+    """The set was scored once, by a worker; the report is that of scoring here."""
+    results, out, _ = evaluate()
+    shutil.rmtree(out)
+    scored([world / "faces"], tmp_path / "set", bundle, per_file=50)
+    stored = {bundle.folder.name: {"colours": str(tmp_path / "set")}}
+    baseline = {"name": "stored", "scores": {"colours": str(tmp_path / "set")}}
+    again, out, _ = evaluate(scores=stored, baselines=[baseline])
+    tiny = [row for row in results["rows"] if row["quality"].startswith("tiny")]
+    assert [row for row in again["rows"] if row["quality"].startswith("tiny")] == tiny
+    worth = {row["quality"]: row["pauc"] for row in again["rows"] if row["fmr"] == 0.05}
+    assert worth["stored"] == pytest.approx(worth["tiny FW"])
+    shutil.rmtree(out)
+    line = evaluate(2, scores={"other": {}})
+    assert line.endswith("scores: other is not one of bundles: ['tiny']")
+    parts = sorted((tmp_path / "set").glob("files-*"))
+    parts[0].unlink()
+    there = len(by_id(tmp_path / "set"))
+    assert f"no record of {120 - there} of 120 faces" in evaluate(2, scores=stored)

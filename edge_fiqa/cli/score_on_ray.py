@@ -1,0 +1,282 @@
+"""edge-fiqa score --on ray: the same scoring by many workers, into a Parquet data set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from edge_fiqa.bundle.bundle import SHIPPED_FORMS
+from edge_fiqa.cli import Terminated
+from edge_fiqa.cli.printing import say
+from edge_fiqa.cli.ray_options import PER_FILE
+from edge_fiqa.cli.score import say_unmatched
+from edge_fiqa.cli.score_request import ScoreRequest, request_of
+from edge_fiqa.cli.score_summary import ScoreSummary
+from edge_fiqa.distributed.cluster import (
+    RayRun,
+    cluster_cpus,
+    connected,
+    score_shards,
+    settings_on,
+)
+from edge_fiqa.distributed.plan import Plan, clear_plan, plan_of
+from edge_fiqa.distributed.setup import WorkerSetup
+from edge_fiqa.distributed.shard_pictures import ParquetColumns
+from edge_fiqa.distributed.shards import Sources, sources_of
+from edge_fiqa.distributed.tally import RunTally
+from edge_fiqa.engines import cores
+from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
+from edge_fiqa.files import sha256, write_whole
+from edge_fiqa.scoring.scorer import available_backend
+from edge_fiqa.tables.page import summary_page
+from edge_fiqa.tables.places import FilePlace, is_pattern, is_uri, place_of
+from edge_fiqa.tables.score_set import ScoreSet, SetContent, SetSettings, difference_of
+
+OF_ONE_MACHINE = ("crops", "sort", "top", "per_person", "format")
+GPU_BACKENDS = ("trt", "rtx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayRequest:
+    """score: as on one machine. workers: None for as many as the cluster has room for."""
+
+    score: ScoreRequest
+    output: str
+    overwrite: bool
+    address: str | None
+    workers: int | None
+    gpus: float
+    per_file: int
+    columns: ParquetColumns
+    summary: Path | None
+
+
+def ray_request_of(options: argparse.Namespace) -> RayRequest:
+    """Raises ConfigError for flags that have no meaning with --on ray."""
+    if options.output is None:
+        raise ConfigError("--on ray needs --output FOLDER, of Parquet files")
+    for name in OF_ONE_MACHINE:
+        if getattr(options, name) is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is not for --on ray: its output is a Parquet data set"
+            )
+    per_file = PER_FILE if options.per_file is None else options.per_file
+    if per_file < 1:
+        raise ConfigError(f"--per-file must be at least 1, got {per_file}")
+    output, options.output = options.output, None
+    overwrite, options.overwrite = options.overwrite, False
+    options.threads = 1 if options.threads is None else options.threads
+    if options.threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {options.threads}")
+    score = request_of(options)
+    backend = score.backend or available_backend(score.bundle)
+    gpus = options.gpus if options.gpus is not None else float(backend in GPU_BACKENDS)
+    return RayRequest(
+        score=score,
+        output=output,
+        overwrite=overwrite,
+        address=options.address,
+        workers=options.jobs,
+        gpus=gpus,
+        per_file=per_file,
+        columns=ParquetColumns(options.image_column, options.id_column),
+        summary=options.summary,
+    )
+
+
+def run_on_ray(options: argparse.Namespace) -> int:
+    request = ray_request_of(options)
+    score_set, tally = ScoreSet(request.output), RunTally()
+    _check_outside(request.score.inputs, score_set.place)
+    with ExitStack() as held:
+        try:
+            score_set.hold(held)  # before anything is read or removed, until Ray has ended
+            sources = sources_of(request.score.inputs, sys.stdin)
+            landmarks = _landmarks(request)
+            run = _ray_run(request)
+            held.enter_context(connected(run))
+            plan = _begin(request, run, score_set, sources, landmarks)
+            _score(request, run, plan, tally)
+        except KeyboardInterrupt as stop:
+            _say(
+                f"stopped; {tally.faces.total()} faces written to {score_set.place.name}; the same "
+                "command goes on from there"
+            )
+            return 143 if isinstance(stop, Terminated) else 130
+        clear_plan(score_set)
+    _check_faces(request, score_set, sources, plan, tally)
+    if landmarks is not None:
+        _check_landmarks(landmarks, sources, plan, tally)
+    return _finish(request, score_set, sources, plan, tally)
+
+
+def _check_outside(inputs: Sequence[str], output: FilePlace) -> None:
+    """Raise ConfigError where the next run would read what this one writes."""
+    for name in inputs:
+        if name == "-" or is_pattern(name):
+            continue
+        folder = place_of(name)
+        if folder.local and output.local:
+            inside = Path(output.path).resolve().is_relative_to(Path(folder.path).resolve())
+        else:
+            inside = f"{output.name}/".startswith(f"{folder.name.rstrip('/')}/")
+        if inside:
+            raise ConfigError(
+                f"--output {output.name} lies in {shown(name)}, whose pictures are scored: the next "
+                "run would read the scores; choose a folder outside"
+            )
+
+
+def _landmarks(request: RayRequest) -> Landmarks | None:
+    file = request.score.faces.landmarks
+    return None if file is None else read_landmarks(file)
+
+
+def _ray_run(request: RayRequest) -> RayRun:
+    return RayRun(
+        address=request.address,
+        workers=request.workers or max(1, cores() // request.score.threads),
+        cpus=request.score.threads,
+        gpus=request.gpus,
+    )
+
+
+def _begin(
+    request: RayRequest,
+    run: RayRun,
+    score_set: ScoreSet,
+    sources: Sources,
+    landmarks: Landmarks | None,
+) -> Plan:
+    """Check the settings against those of the set, and plan what is still to be done."""
+    described = dict(settings_on(run, _setup(request)).described)
+    described["image column"] = request.columns.image or "auto"
+    described["id column"] = request.columns.id or "row"
+    content, kept = score_set.content(), score_set.settings()
+    if request.overwrite and content:
+        _remove(score_set, content)
+        content, kept = SetContent(), None
+    if content and kept is None:
+        raise ConfigError(
+            f"{score_set.place.name} holds parts without their settings: choose another --output"
+        )
+    per_file = request.per_file
+    if content and kept is not None:
+        per_file = kept.per_file
+        if difference := difference_of(kept.settings, described):
+            raise ConfigError(
+                f"{score_set.place.name} was written with other settings: {difference}; choose another "
+                "--output or give --overwrite"
+            )
+    score_set.keep(SetSettings(per_file=per_file, settings=described))
+    return plan_of(sources, score_set, per_file, landmarks)
+
+
+def _remove(score_set: ScoreSet, content: SetContent) -> None:
+    for parts in content.parts.values():
+        score_set.delete([part.file for part in parts])
+    score_set.delete([f"files-{key}.parquet" for key in content.files])
+
+
+def _setup(request: RayRequest) -> WorkerSetup:
+    score, bundle = request.score, request.score.bundle
+    shipped = [name for name, forms in SHIPPED_FORMS.items() if bundle.folder in forms.values()]
+    detector = score.faces.detector
+    local = (name for name in score.inputs if name != "-" and not is_uri(name))
+    return WorkerSetup(
+        folder=os.getcwd(),  # noqa: PTH109, as it is spelt
+        must_exist=tuple(name for name in local if os.path.exists(name)),  # noqa: PTH110, long names
+        bundle=shipped[0] if shipped else str(bundle.folder.absolute()),
+        precision=bundle.manifest.precision,
+        fingerprint=bundle.manifest.fingerprint,
+        backend=score.backend or available_backend(bundle),
+        threads=score.threads,
+        fusion=score.fusion,
+        calibration=score.calibration,
+        gate=score.gate,
+        policies=score.policies,
+        gate_policy=score.gate_policy,
+        faces=score.faces,
+        detector_sha256=None if detector is None else sha256(detector),
+    )
+
+
+def _score(request: RayRequest, run: RayRun, plan: Plan, tally: RunTally) -> None:
+    if not plan.shards:
+        return
+    if request.address is not None and request.workers is None:
+        workers = max(1, cluster_cpus() // max(1, int(run.cpus)))
+        run = RayRun(address=run.address, workers=workers, cpus=run.cpus, gpus=run.gpus)
+    quiet, began = request.score.output.quiet, time.monotonic()
+    hidden = quiet or not sys.stderr.isatty()
+    done_shards = score_shards(
+        run, _setup(request), plan.shards, request.output, plan.per_file, request.columns
+    )
+    with tqdm(total=len(plan.shards), unit="shard", disable=hidden, dynamic_ncols=True) as bar:
+        for done in done_shards:
+            tally.add(done)
+            bar.set_postfix_str(_progress(tally, time.monotonic() - began), refresh=False)
+            bar.update()
+
+
+def _progress(tally: RunTally, seconds: float) -> str:
+    faces = tally.faces.total()
+    codes = [f"{code} {count / faces:.1%}" for code, count in tally.codes().items()]
+    return ", ".join(
+        [f"{tally.pictures} pictures, {faces} faces", f"{faces / max(seconds, 1e-9):.0f}/s", *codes]
+    )
+
+
+def _check_faces(
+    request: RayRequest, score_set: ScoreSet, sources: Sources, plan: Plan, tally: RunTally
+) -> None:
+    """Raise ConfigError where there were no pictures, in no shard."""
+    pictures_there = plan.there_already - len(plan.first_parts)
+    if tally.faces or pictures_there or score_set.has_rows(plan.first_parts):
+        return
+    summary = ScoreSummary(passed_over=sources.passed_over.suffixes)
+    rest = f"; {summary.passed_over_line()}" if summary.passed_over else ""
+    raise ConfigError(f"no images in {' '.join(request.score.inputs)}{rest}")
+
+
+def _check_landmarks(landmarks: Landmarks, sources: Sources, plan: Plan, tally: RunTally) -> None:
+    """Warn of names that match no picture. Raises ConfigError if none does.
+
+    Which of the names are in tars is not known here: only whether any is.
+    """
+    if sources.containers and (tally.landmarks or plan.first_parts):
+        return
+    say_unmatched(landmarks)
+
+
+def _finish(
+    request: RayRequest, score_set: ScoreSet, sources: Sources, plan: Plan, tally: RunTally
+) -> int:
+    bundle = request.score.bundle
+    for finding in tally.findings(request.score.calibration or bundle.calibration):
+        _say(f"warning: {finding.message}")
+    for text in tally.suspended:
+        _say(text)
+    if request.summary is not None:
+        try:
+            write_whole(request.summary, summary_page(score_set).encode())
+        except OSError as exc:
+            raise ConfigError(f"{request.summary} cannot be written: {exc.strerror}") from exc
+    if not request.score.output.quiet:
+        passed_over = sources.passed_over.suffixes
+        summary = ScoreSummary(tally.faces, plan.there_already, plan.changed, passed_over)
+        say(summary.line(score_set.place.name), error=True)
+    return 1 if tally.failed else 0
+
+
+def _say(text: str) -> None:
+    say(f"edge-fiqa score: {text}", error=True)
