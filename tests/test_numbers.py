@@ -121,6 +121,31 @@ def cameras():
     return [rounded(run["latency_s"]["p50"], 2), rounded(run["latency_s"]["p99"], 2)]
 
 
+def scale(kind):
+    """The largest run of this kind, which must have been in time."""
+    runs = [row for row in result("epyc2-gateway_scale")["rows"] if row["kind"] == kind]
+    run = max(runs, key=lambda row: row["cameras"])
+    assert (run["cameras"], run["late_share"]) == (16, 0)
+    return run
+
+
+def substreams():
+    return [
+        *(rounded(scale(kind)["cpu_cores"], 2) for kind in ("empty", "quiet")),
+        rounded(scale("quiet")["rss_mb"]["most"]),
+    ]
+
+
+def faces_of_substreams():
+    run = scale("quiet")
+    found = run["totals"]["faces_found_total"]
+    return [rounded(found), rounded(run["dropped_frames_share"], 2, times=100)]
+
+
+def memory_of_a_camera():
+    return [rounded(result("epyc2-gateway_scale")["memory_mb_per_camera"]["empty"], 1)]
+
+
 def soak():
     run = result("epyc2-gateway_soak")
     assert run["mqtt"]["lost"] == run["mqtt"]["without_end"] == run["file"]["without_end"] == 0
@@ -189,6 +214,11 @@ CLAIMS = [
     (MEASURED, "exit 6", "exit 6 that drops # to # %", lambda: overload("exit 6, drop")),
     (MEASURED, "soak", "a full disk: # people", soak),
     (MEASURED, "cameras", "From frame to event: # s at the median, # s at 99 %", cameras),
+    (MEASURED, "substreams",
+     "# cores in all, with one person now and then before each # cores, with # MB", substreams),
+    (MEASURED, "faces of substreams", "Of # faces none was late; # % of the frames",
+     faces_of_substreams),
+    (MEASURED, "memory of a camera", "One more camera costs # MB", memory_of_a_camera),
 ]  # fmt: skip
 
 
