@@ -184,8 +184,14 @@ class ShardScorer:
         groups = self._records(*self._listed(plan_file(shard)))
         new = {group[0].source: group for group in groups}
         after: list[Record] = []
+        replaced: set[str] = set()
         for record in records_of(self.set.table(file)):
-            after += new.get(record.source, [record])
+            group = new.get(record.source)
+            if group is None:
+                after.append(record)
+            elif record.source not in replaced:  # a try before this one may have put several there
+                replaced.add(record.source)
+                after += group
         self.set.write(file, after)
         return len(new), Counter(r.quality.code for group in new.values() for r in group)
 

@@ -76,7 +76,13 @@ def _move(picture: Path, folder: Path, lines: BinaryIO) -> None:
 
 def _note(lines: BinaryIO, before: Path, after: Path) -> None:
     line = {"from": printable(before.absolute()), "to": printable(after.absolute())}
-    write_all(lines, msgspec.json.encode(line) + b"\n")
+    end = lines.tell()
+    try:
+        write_all(lines, msgspec.json.encode(line) + b"\n")
+    except OSError:  # the next line begins a line
+        lines.truncate(end)
+        lines.seek(end)
+        raise
 
 
 def _placed(picture: Path, folder: Path) -> Path:

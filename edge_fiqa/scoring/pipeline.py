@@ -64,6 +64,12 @@ def score_files(
 
     def work(chunk: Sequence[Readable]) -> list[list[Record]]:
         workers.add(threading.get_ident())
+        try:
+            return work_on(chunk)
+        finally:
+            workers.discard(threading.get_ident())
+
+    def work_on(chunk: Sequence[Readable]) -> list[list[Record]]:
         faces_of_files = [read(path) for path in chunk if not stopping.is_set()]
         scorer = free.get()
         try:
@@ -88,12 +94,12 @@ def score_files(
         finally:
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            _end_pictures(waiting, workers)
+            _end_pictures(workers)
 
 
-def _end_pictures(running: Iterable[Future[list[list[Record]]]], workers: set[int]) -> None:
-    """Again and again: a worker may have been about to begin one."""
-    while not all(future.done() for future in running):
+def _end_pictures(workers: set[int]) -> None:
+    """Again and again: a worker may have been about to begin one. Who begins later reads nothing."""
+    while workers:
         end_decoding_of(list(workers))
         time.sleep(END_S)
 

@@ -13,6 +13,7 @@ import pytest
 
 from edge_fiqa.distributed.shard_pictures import ParquetColumns
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.policies.policy import Convergence, Fixed
 from edge_fiqa.scoring.requests import FaceRequest
@@ -263,6 +264,24 @@ def test_a_mended_picture_gets_its_score_and_new_ones_are_added(files, bundle, t
     assert after == expected(sorted(folder.iterdir()), bundle)
     assert len(after) == len(before) + 1
     assert not LocalRun([folder], tmp_path / "out", bundle).plan.shards
+
+
+def test_a_mended_picture_that_is_tried_twice_has_each_face_once(files, bundle, tmp_path):
+    folder = write_folder(tmp_path / "faces", files)
+    (folder / "00005.png").write_bytes(b"poison")
+    scored([folder], tmp_path / "out", bundle)
+    (folder / "00005.png").write_bytes(files[5])
+    run = LocalRun([folder], tmp_path / "out", bundle)
+    [shard] = run.plan.shards
+
+    def two_faces(picture):
+        (face,) = read(picture)
+        return [face, FaceCrop(f"{face.source}#1", face.source, face.crop)]
+
+    read, run.worker._read = run.worker._read, two_faces
+    for _ in range(2):  # as after a death between the writing and the telling
+        run.worker.score(shard)
+        assert len(by_id(tmp_path / "out")) == 12
 
 
 def test_a_shard_that_kills_its_workers_ends_the_run(files, bundle, tmp_path):

@@ -130,3 +130,17 @@ def test_a_move_that_cannot_be_written_down_does_not_happen(tmp_path, monkeypatc
     assert "No space left" in moves.refused[0]
     assert source.read_text() == "a"
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_line_that_is_cut_off_does_not_spoil_the_next(tmp_path, monkeypatch):
+    def once_full(file, data):
+        monkeypatch.undo()
+        file.write(data[:9])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first, second = picture(tmp_path / "ann/1.jpg", "a"), picture(tmp_path / "ann/2.jpg", "b")
+    monkeypatch.setattr(move, "write_all", once_full)
+    moves = move_pictures([("ann", first), ("ann", second)], tmp_path / "out", tmp_path / "log")
+    assert moves.moved == 1
+    (line,) = (tmp_path / "log").read_bytes().splitlines()
+    assert json.loads(line)["from"] == str(second)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.scoring import pipeline
 from edge_fiqa.scoring.pipeline import AHEAD, TOGETHER, score_files
 from edge_fiqa.scoring.scorer import Scorer
 
@@ -81,3 +83,24 @@ def test_an_engine_that_fails_ends_the_run(bundle):
     results = score_files([Path("1")] * 200, read, scorers(bundle, 2, fail), [Fixed()])
     with pytest.raises(EngineFailed):
         list(results)
+
+
+def test_a_stop_right_after_a_picture_was_given_out_ends_its_decoding(bundle, monkeypatch):
+    began, ended = threading.Event(), threading.Event()
+
+    class StoppedPool(ThreadPoolExecutor):
+        def submit(self, *arguments, **named):
+            super().submit(*arguments, **named)
+            assert began.wait(60)
+            raise KeyboardInterrupt
+
+    def read_until_ended(path):
+        began.set()
+        assert ended.wait(60)  # else nobody ended the decoding
+        return read(path)
+
+    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", StoppedPool)
+    monkeypatch.setattr(pipeline, "end_decoding_of", lambda workers: ended.set())
+    with pytest.raises(KeyboardInterrupt):
+        list(score_files([Path("1")], read_until_ended, scorers(bundle, 1), [Fixed()]))
+    assert ended.is_set()

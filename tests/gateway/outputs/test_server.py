@@ -126,10 +126,10 @@ def test_connections_that_ask_nothing_are_closed(monkeypatch):
 
 
 def test_a_connection_that_goes_on_asking_is_kept(monkeypatch):
-    monkeypatch.setattr("edge_fiqa.gateway.outputs.server.HEADER_S", 2.0)
+    monkeypatch.setattr("edge_fiqa.gateway.outputs.server.HEADER_S", 6.0)
     server = serve(FakeView(), HttpConfig(port=0), [])
     host, port = server.url.removeprefix("http://").split(":")
-    end = time.monotonic() + 3.0
+    end = time.monotonic() + 7.0
     with socket.create_connection((host, int(port)), timeout=60) as client:
         while time.monotonic() < end:
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")

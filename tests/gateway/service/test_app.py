@@ -185,7 +185,7 @@ def test_a_reload_that_is_refused_leaves_the_threads_as_they_are(gateway_of):
 def test_a_camera_that_comes_back_goes_on_with_its_numbers(gateway_of):
     """An id is given once in a run."""
     patient = {"lost_s": 30, "stale_s": 30}
-    script = Script([[picture(100)] * 5000] * 3)
+    script = Script([[picture(100)] * LONG] * 3)
     gateway, sink = gateway_of(configured("door", **patient), {"door": script})
     until(lambda: len(sink.of("new")) == 1)
     gateway.reload(configured(http={"port": 0}, **patient))
@@ -202,7 +202,7 @@ RIGHT = [[0.4, 0], [1, 0], [1, 1], [0.4, 1]]
 
 def test_masks_and_zones_are_taken_up_while_the_camera_stays_open(gateway_of):
     """Of two people one is masked; then both are seen, and one is in a zone that is asked for."""
-    here = Script([[picture(40, 190)] * 5000])
+    here = Script([[picture(40, 190)] * LONG])
     patient = {"lost_s": 30, "stale_s": 30}
     gateway, sink = gateway_of(
         configured("door", camera={"masks": [LEFT]}, **patient), {"door": here}

@@ -5,7 +5,7 @@ import pytest
 
 from edge_fiqa.gateway.video.camera import Camera
 from edge_fiqa.gateway.video.masks import Masks
-from tests.gateway.people import Script, camera_config, open_script
+from tests.gateway.people import LONG, Script, camera_config, open_script
 from tests.waiting import until
 
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -35,7 +35,7 @@ def test_a_turned_picture_is_masked_as_it_is_seen():
     """rotate: 90 turns clockwise: what was below is now left."""
     image = np.full((40, 80, 3), 200, np.uint8)
     config = camera_config("a", rotate=90, fps=60, masks=[LEFT_HALF])
-    script = Script([[image] * 2000])
+    script = Script([[image] * LONG])
     camera = Camera("a", config, opener=open_script({"a": script}))
     camera.start()
     try:
