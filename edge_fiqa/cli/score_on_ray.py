@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,7 +22,7 @@ from edge_fiqa.cli.score_request import ScoreRequest, request_of
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.distributed.cluster import (
     RayRun,
-    cluster_cpus,
+    cluster_workers,
     connected,
     score_shards,
     settings_on,
@@ -213,9 +213,8 @@ def _setup(request: RayRequest) -> WorkerSetup:
 def _score(request: RayRequest, run: RayRun, plan: Plan, tally: RunTally) -> None:
     if not plan.shards:
         return
-    if request.address is not None and request.workers is None:
-        workers = max(1, cluster_cpus() // max(1, int(run.cpus)))
-        run = RayRun(address=run.address, workers=workers, cpus=run.cpus, gpus=run.gpus)
+    if request.workers is None and (request.address is not None or run.gpus):
+        run = replace(run, workers=cluster_workers(run))
     quiet, began = request.score.output.quiet, time.monotonic()
     hidden = quiet or not sys.stderr.isatty()
     done_shards = score_shards(

@@ -19,7 +19,12 @@ from typing import Any
 
 import msgspec
 
-from edge_fiqa.distributed.cluster_checks import check_address, check_room, why_ray_gave_up
+from edge_fiqa.distributed.cluster_checks import (
+    check_address,
+    check_room,
+    why_ray_gave_up,
+    workers_with_room,
+)
 from edge_fiqa.distributed.plan import shard_rows
 from edge_fiqa.distributed.setup import WorkerSetup
 from edge_fiqa.distributed.shard_pictures import ParquetColumns
@@ -75,24 +80,42 @@ def connected(run: RayRun) -> Iterator[None]:
     ray = _ray()
     if run.address is not None:
         check_address(run.address)
-    before = signal.getsignal(signal.SIGTERM)
     try:
-        with _environment(), _no_stderr():
+        with _own_sigterm(), _environment(), _no_stderr():
             ray.init(**_how(run))
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as exc:
         raise ConfigError(f"Ray does not start: {one_line(exc)[:300]}") from exc
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray puts its own there
+    except (SystemExit, KeyboardInterrupt):  # also of what has started by then nothing runs on
+        ray.shutdown()
+        raise
     try:
-        if run.address is not None:
-            check_room(ray.nodes(), run.cpus, run.gpus)
+        check_room(ray.nodes(), run.cpus, run.gpus, this_machine=run.address is None)
         yield
     finally:
         ray.shutdown()
 
 
-def cluster_cpus() -> int:
-    return int(_ray().cluster_resources().get("CPU", 0))
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray puts a handler of its own there, which exits with the signal's number: then call ours."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as stop:
+        signal.signal(signal.SIGTERM, before)
+        if stop.code == signal.SIGTERM and callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def cluster_workers(run: RayRun) -> int:
+    """How many workers have room at once, at least 1."""
+    return workers_with_room(_ray().nodes(), run.cpus, run.gpus)
 
 
 def settings_on(run: RayRun, setup: WorkerSetup) -> RunSettings:
@@ -170,7 +193,6 @@ def _how(run: RayRun) -> dict[str, Any]:
     return {
         "address": "local",
         "num_cpus": math.ceil(run.workers * run.cpus),
-        "num_gpus": math.ceil(run.workers * run.gpus),
         "include_dashboard": False,
         "object_store_memory": STORE_BYTES,
         **quiet,

@@ -52,18 +52,45 @@ def _cluster_of_this_machine() -> str:
         return ""
 
 
-def check_room(nodes: Sequence[Mapping[str, Any]], cpus: float, gpus: float) -> None:
-    """Raise ConfigError where no node is large enough for a worker. nodes: of `ray.nodes()`."""
-    rooms = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
+def check_room(
+    nodes: Sequence[Mapping[str, Any]], cpus: float, gpus: float, this_machine: bool = False
+) -> None:
+    """Raise ConfigError where no node is large enough for a worker. nodes: of `ray.nodes()`.
+
+    this_machine: Ray was started here, and there is no cluster.
+    """
+    rooms = _rooms(nodes)
     if any(room.get("CPU", 0) >= cpus and room.get("GPU", 0) >= gpus for room in rooms):
         return
     there = ", ".join(
         sorted({f"{room.get('CPU', 0):g} and {room.get('GPU', 0):g}" for room in rooms})
     )
+    if this_machine:
+        raise ConfigError(
+            f"this machine has no room for a worker of {gpus:g} GPUs (Ray counts "
+            f"{max((room.get('GPU', 0) for room in rooms), default=0):g}); give fewer --gpus, or "
+            "--gpus 0 with --jobs 1 where there is a GPU that Ray does not count"
+        )
     raise ConfigError(
         f"no node of the cluster has room for a worker of {cpus:g} processors and {gpus:g} GPUs (they "
         f"have {there or 'none'}); give fewer --threads or --gpus, or add a larger node"
     )
+
+
+def workers_with_room(nodes: Sequence[Mapping[str, Any]], cpus: float, gpus: float) -> int:
+    """How many workers fit the nodes at once, at least 1. nodes: of `ray.nodes()`."""
+    return max(1, sum(_workers_of(room, cpus, gpus) for room in _rooms(nodes)))
+
+
+def _workers_of(room: Mapping[str, float], cpus: float, gpus: float) -> int:
+    needed = {"CPU": cpus, "GPU": gpus}
+    return min(
+        int(room.get(name, 0) / of_each + 1e-9) for name, of_each in needed.items() if of_each
+    )
+
+
+def _rooms(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, float]]:
+    return [node.get("Resources", {}) for node in nodes if node.get("Alive")]
 
 
 def why_ray_gave_up(exc: BaseException) -> ConfigError:

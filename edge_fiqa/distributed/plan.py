@@ -6,7 +6,7 @@ The lists of pictures lie in files below the set while a run goes on: no process
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,8 +38,9 @@ COMPARED_AT_ONCE = 4096
 class Plan:
     """shards: to be scored. there_already: shards, and pictures in files of their own, that are done.
 
-    changed: files that are other ones since they were scored. again: unreadable pictures that are tried
-    once more. per_file: pictures of a part, the set's own. first_parts: of the shards that are done.
+    changed: files that are other ones since they were scored. again: unreadable pictures of this run
+    that are tried once more. per_file: pictures of a part, the set's own. first_parts: of the shards
+    that are done.
     """
 
     per_file: int
@@ -112,17 +113,28 @@ def _picture_shards(
     landmarks: Landmarks | None,
 ) -> list[Shard]:
     done, unreadable = _pictures_there(score_set, content)
-    shards, query = [], ""
-    missing = _missing(plan, _each_once(sources), done, landmarks)
+    shards, queries = [], dict[str, str]()
+    named = _noting_queries(_each_once(sources), set().union(*unreadable.values()), queries)
+    missing = _missing(plan, named, done, landmarks)
     for listed in picture_lists(missing, plan.per_file):
-        query = query or listed.query
         key = digest("\n".join(listed.names))
         shards.append(_put(score_set, "files", key, listed))
-    query = query or next((place.query for _, place in sources.containers), "")
-    for key, names in unreadable.items():
-        shards.append(_put(score_set, "again", key, PictureNames(names, query)))
-        plan.again += len(names)
+    for key, failed in unreadable.items():
+        names = [name for name in failed if name in queries]
+        if names:
+            again = PictureNames(names, queries={name: queries[name] for name in names})
+            shards.append(_put(score_set, "again", key, again))
+            plan.again += len(names)
     return shards
+
+
+def _noting_queries(
+    several: Iterator[list[NameAndQuery]], unreadable: Container[str], queries: dict[str, str]
+) -> Iterator[list[NameAndQuery]]:
+    """Passes the pictures on; notes the query that this run gives for each unreadable one."""
+    for pictures in several:
+        queries.update((name, query) for name, query in pictures if name in unreadable)
+        yield pictures
 
 
 def _put(score_set: ScoreSet, kind: ShardKind, key: str, listed: PictureNames) -> Shard:

@@ -43,7 +43,7 @@ def _with_names_of_their_own(pictures: Iterable[ShardPicture]) -> Iterator[Shard
 def listed_pictures(listed: PictureNames) -> Iterator[ShardPicture]:
     for name in listed.names:
         if is_uri(name):
-            yield ShardPicture(name, read=partial(_read_remote, name, listed.query))
+            yield ShardPicture(name, read=partial(_read_remote, name, listed.query_of(name)))
         else:
             yield ShardPicture(name, path=path_of(name))
 

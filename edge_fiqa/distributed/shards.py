@@ -65,10 +65,17 @@ def plan_file(shard: Shard) -> str:
 
 
 class PictureNames(msgspec.Struct, frozen=True):
-    """Names of pictures in files of their own, as records show them. query: of their file system."""
+    """Names of pictures in files of their own, as records show them. query: of their file system.
+
+    queries: name -> query, of those that lie in another one.
+    """
 
     names: list[str]
     query: str = ""
+    queries: dict[str, str] = {}
+
+    def query_of(self, name: str) -> str:
+        return self.queries.get(name, self.query)
 
 
 @dataclass

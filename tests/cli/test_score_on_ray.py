@@ -7,6 +7,7 @@ import pytest
 
 from edge_fiqa.cli import main
 from edge_fiqa.distributed.shard_scorer import ShardScorer
+from edge_fiqa.errors import ConfigError
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.tables.score_set import ScoreSet
 from tests.distributed.sets import by_id, encoded, write_folder, write_tar
@@ -143,3 +144,31 @@ def test_landmarks_that_match_nothing_are_an_error_and_some_a_warning(
     assert len(by_id(tmp_path / "some")) == 5
     file.write_text("".join(f"a.tar/{n:05}.png,{points}\n" for n in range(5)))
     assert score(bundle, tmp_path / "tar", tar, "--landmarks", file) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "workers"),
+    [
+        (("--gpus", "1"), 3),
+        (("--address", "auto"), 3),
+        (("--gpus", "1", "--jobs", "5"), 5),
+        ((), 7),
+    ],
+)
+def test_workers_are_as_many_as_have_room_unless_jobs_says_it(
+    calls, files, bundle, tmp_path, monkeypatch, flags, workers
+):
+    """3 have room as Ray counts; there are 7 processors."""
+    runs = []
+
+    def score_shards(run, *_):
+        runs.append(run)
+        raise ConfigError("that was to be known")
+
+    module = "edge_fiqa.cli.score_on_ray"
+    monkeypatch.setattr(f"{module}.cores", lambda: 7)
+    monkeypatch.setattr(f"{module}.cluster_workers", lambda run: 3)
+    monkeypatch.setattr(f"{module}.score_shards", score_shards)
+    folder = write_folder(tmp_path / "faces", files)
+    assert score(bundle, tmp_path / "out", folder, *flags) == 2
+    assert [run.workers for run in runs] == [workers]

@@ -5,7 +5,12 @@ import socket
 import pytest
 
 from edge_fiqa import __version__
-from edge_fiqa.distributed.cluster_checks import check_address, check_room, why_ray_gave_up
+from edge_fiqa.distributed.cluster_checks import (
+    check_address,
+    check_room,
+    why_ray_gave_up,
+    workers_with_room,
+)
 from edge_fiqa.errors import ConfigError
 
 
@@ -72,6 +77,36 @@ def test_a_worker_that_fits_no_node_is_refused(cpus, gpus):
     said = rf"room for a worker of {cpus} processors and {gpus} GPUs \(they have 2 and 1, 4 and 0\)"
     with pytest.raises(ConfigError, match=said):
         check_room(NODES, cpus, gpus)
+
+
+def test_a_gpu_that_this_machine_does_not_have_is_said():
+    said = r"this machine has no room for a worker of 1 GPUs \(Ray counts 0\); give fewer --gpus"
+    with pytest.raises(ConfigError, match=said):
+        check_room(NODES[:1], 1, 1, this_machine=True)
+    check_room(NODES[1:2], 1, 1, this_machine=True)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "workers"),
+    [
+        ([(8, 0)], 1, 0, 8),
+        ([(8, 0)], 3, 0, 2),
+        ([(8, 1)], 1, 1, 1),
+        ([(8, 2)], 1, 1, 2),
+        ([(8, 2)], 1, 0.5, 4),
+        ([(8, 1)], 1, 0.1, 8),
+        ([(16, 1)], 1, 0.1, 10),
+        ([(2, 8)], 1, 1, 2),
+        ([(4, 3), (4, 3)], 1, 2, 2),  # no worker has GPUs of two nodes
+        ([(3, 0), (3, 0)], 2, 0, 2),
+        ([(8, 0)], 1, 1, 1),  # never none
+        ([], 1, 0, 1),
+    ],
+)
+def test_as_many_workers_as_processors_and_gpus_have_room_for(nodes, cpus, gpus, workers):
+    resources = [{"CPU": float(cpu), **({"GPU": float(gpu)} if gpu else {})} for cpu, gpu in nodes]
+    alive = [{"Alive": True, "Resources": each} for each in resources]
+    assert workers_with_room([*alive, NODES[2]], cpus, gpus) == workers  # NODES[2] is dead
 
 
 def test_a_machine_without_the_package_is_said_in_a_line():

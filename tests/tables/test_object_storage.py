@@ -2,15 +2,25 @@
 
 import io
 
+import msgspec
 import pytest
 
+from edge_fiqa.distributed.plan import plan_of
 from edge_fiqa.distributed.shard_pictures import listed_pictures
-from edge_fiqa.distributed.shards import PictureNames, sources_of
+from edge_fiqa.distributed.shards import PictureNames, plan_file, sources_of
 from edge_fiqa.errors import ConfigError, ImageRefused
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.tables.places import matching, place_of
 from edge_fiqa.tables.score_set import ScoreSet
-from tests.distributed.sets import by_id, encoded, expected, scored, write_folder, write_tar
+from tests.distributed.sets import (
+    LocalRun,
+    by_id,
+    encoded,
+    expected,
+    scored,
+    write_folder,
+    write_tar,
+)
 from tests.needs import missing
 
 try:
@@ -55,6 +65,44 @@ def test_a_set_in_a_bucket_from_pictures_in_a_bucket(bucket, bundle, tmp_path):
     assert [records[name].exit.scores for name in names] == 2 * scores
     again = scored([f"s3://faces/in{bucket}"], output, bundle)
     assert again == []  # all of it is there
+
+
+def codes_of(output):
+    return [record.quality.code for record in by_id(output).values()]
+
+
+def test_an_unreadable_picture_in_a_bucket_is_tried_again_until_it_is_mended(bucket, bundle):
+    """Also by a run in which no other picture is missing."""
+    files = encoded(synthetic_faces(3, seed=5))
+    pictures, output = f"s3://faces/mended{bucket}", f"s3://faces/of-mended{bucket}"
+    for number, data in enumerate([files[0], b"poison", files[2]]):
+        place_of(pictures).child(f"{number}.png").write(data)
+    scored([pictures], output, bundle)
+    run = LocalRun([pictures], output, bundle)
+    assert (run.plan.again, [shard.kind for shard in run.plan.shards]) == (1, ["again"])
+    assert [done.error for done in run.finish()] == [None]
+    assert codes_of(output) == ["ok", "unreadable", "ok"]
+    place_of(pictures).child("1.png").write(files[1])
+    assert [done.error for done in scored([pictures], output, bundle)] == [None]
+    assert codes_of(output) == ["ok", "ok", "ok"]
+    assert scored([pictures], output, bundle) == []
+
+
+def test_each_unreadable_picture_is_tried_again_with_its_own_options(bucket, bundle, tmp_path):
+    other = bucket.replace("&allow_bucket_creation=true", "")  # the same server, in other words
+    names = [f"s3://faces/{folder}/x.png" for folder in ("first", "second", "third")]
+    for name in names:
+        place_of(f"{name}{bucket}").write(b"poison")
+    output = tmp_path / "out"
+    scored([f"{name}{bucket}" for name in names], output, bundle)  # one part with all three
+    sources = sources_of([f"{names[0]}{bucket}", f"{names[1]}{other}"], io.StringIO())
+    [shard] = plan_of(sources, ScoreSet(str(output)), 4).shards  # the third is not of this run
+    listed = msgspec.json.decode((output / plan_file(shard)).read_bytes(), type=PictureNames)
+    assert listed.names == names[:2]
+    assert [listed.query_of(name) for name in names[:2]] == [bucket, other]
+    run = LocalRun([f"{names[0]}{bucket}", f"{names[1]}{other}"], output, bundle)
+    assert [(done.pictures, done.error) for done in run.finish()] == [(2, None)]
+    assert codes_of(output) == ["unreadable"] * 3
 
 
 HARD_NAMES = [
