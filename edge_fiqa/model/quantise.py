@@ -100,7 +100,7 @@ def quantised_graph(
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QInt8,
             tensors_range=TensorsData(
-                CalibrationMethod.MinMax, {name: ranges[name] for name in used}
+                CalibrationMethod.MinMax, {name: ranges[name] for name in used} | _softmaxes(graph)
             ),
             nodes_to_quantize=[node.name for node in linear],
             nodes_to_exclude=[],
@@ -112,6 +112,12 @@ def quantised_graph(
     model = quantizer.model.model
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _softmaxes(graph: onnx.ModelProto) -> ValueRanges:
+    """onnxruntime 1.20 sets these itself, and only where they are there; none is rounded."""
+    share = np.float32(0), np.float32(1)
+    return {node.output[0]: share for node in graph.graph.node if node.op_type == "Softmax"}
 
 
 def _quantised_layers(graph: onnx.ModelProto, float_layers: Sequence[str]) -> list[onnx.NodeProto]:
