@@ -39,7 +39,7 @@ from edge_fiqa.files import sha256, write_whole
 from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.tables.page import summary_page
 from edge_fiqa.tables.places import FilePlace, is_pattern, is_uri, place_of
-from edge_fiqa.tables.score_set import ScoreSet, SetContent, SetSettings, difference_of
+from edge_fiqa.tables.score_set import ScoreSet, SetContent, SetSettings, difference_of, files_part
 
 OF_ONE_MACHINE = ("crops", "sort", "top", "per_person", "format")
 GPU_BACKENDS = ("trt", "rtx")
@@ -184,7 +184,7 @@ def _begin(
 def _remove(score_set: ScoreSet, content: SetContent) -> None:
     for parts in content.parts.values():
         score_set.delete([part.file for part in parts])
-    score_set.delete([f"files-{key}.parquet" for key in content.files])
+    score_set.delete([files_part(key) for key in content.files])
 
 
 def _setup(request: RayRequest) -> WorkerSetup:

@@ -20,8 +20,8 @@ from edge_fiqa.faces.landmarks import read_landmarks
 from edge_fiqa.files import sha256
 from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.gate_service import GateService
-from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest
-from edge_fiqa.scoring.run_settings import RunSettings, settings_of
+from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest, settings_of_request
+from edge_fiqa.scoring.run_settings import RunSettings
 from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Precision
 
@@ -76,18 +76,10 @@ class WorkerSetup:
     def settings(self) -> RunSettings:
         """What scores depend on, in words; raises as `open`, and for an exit that there is not."""
         parts = self.open()
-        with parts.scorer as scorer:
+        with parts.scorer:
             parts.service.prepare(self.policies)
-            settings = settings_of(
-                scorer,
-                self.policies,
-                gate=parts.service.gate if isinstance(parts.service, GateService) else None,
-                audit_share=self.gate_policy.audit_share if self.gate_policy else None,
-                detector=self.faces.detector,
-                landmarks=self.faces.landmarks,
-                min_eye_px=self.faces.min_eye_px,
-                crops_pass=self.faces.crops_pass,
-                detection=self.faces.detection,
+            settings = settings_of_request(
+                parts.service, self.policies, self.gate_policy, self.faces
             )
         crops = "square ones of any size" if self.faces.aligned else "of 112x112"
         pixels = f"{self.faces.max_pixels / 1e6:g} megapixels"

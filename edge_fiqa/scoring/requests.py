@@ -5,6 +5,7 @@ Plain values, which another process can be sent; what they open is opened where 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from edge_fiqa.faces.images import MAX_PIXELS
 from edge_fiqa.faces.landmarks import Landmarks
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
+from edge_fiqa.policies.policy import Policy
 from edge_fiqa.scoring.gate_service import GateService
+from edge_fiqa.scoring.run_settings import RunSettings, settings_of
 from edge_fiqa.scoring.scorer import Scorer
 
 
@@ -79,3 +82,23 @@ class FaceRequest:
             largest=self.largest,
             max_pixels=self.max_pixels,
         )
+
+
+def settings_of_request(
+    service: Scorer | GateService,
+    policies: Sequence[Policy],
+    gate_policy: GatePolicyRequest | None,
+    faces: FaceRequest,
+) -> RunSettings:
+    """What a run's scores depend on, in words."""
+    return settings_of(
+        service.scorer if isinstance(service, GateService) else service,
+        policies,
+        gate=service.gate if isinstance(service, GateService) else None,
+        audit_share=gate_policy.audit_share if gate_policy else None,
+        detector=faces.detector,
+        landmarks=faces.landmarks,
+        min_eye_px=faces.min_eye_px,
+        crops_pass=faces.crops_pass,
+        detection=faces.detection,
+    )
