@@ -1,8 +1,8 @@
 """INT8 segments: symmetric per-channel QDQ on the linear layers, ranges from calibration faces.
 
-onnxruntime's quantiser does the work. Only the inputs and weights of linear layers are rounded;
-their sums, attention products, normalisations, the residual stream and the scores stay float.
-Zero points are 0 so that TensorRT accepts the same file.
+Only the inputs and weights of linear layers are rounded; their sums, attention products,
+normalisations, the residual stream and the scores stay float. Zero points are 0 so that TensorRT
+accepts the same file. Each layer has a pair for its input of its own: ONNX Runtime fuses only such.
 
 Weights have 7 bits: processors without VNNI add two products of an unsigned and a signed byte in 16
 bits and cut off what does not fit. 2 * 255 * 64 = 32,640 does, so every processor gets the same sums.
@@ -10,16 +10,12 @@ bits and cut off what does not fit. 2 * 255 * 64 = 32,640 does, so every process
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Final
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
-from onnxruntime.quantization.calibrate import TensorsData
-from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+from onnx import helper, numpy_helper
 
 from edge_fiqa.config import RangeMethod
 from edge_fiqa.errors import ConfigError
@@ -27,7 +23,6 @@ from edge_fiqa.model.activation_ranges import (
     RangeMeter,
     ValueRanges,
     linear_layers,
-    quiet,
     ranges_of_segments,
 )
 from edge_fiqa.model.equalise import equalise
@@ -35,16 +30,12 @@ from edge_fiqa.model.graph import PIXELS, segment_graph
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import Array, Bytes, Segment
 
-LARGEST_WEIGHT = 64  # of an INT8 weight; reduce_range makes it so
-QDQ_OPTIONS = {
-    "ActivationSymmetric": True,
-    "WeightSymmetric": True,
-    "QuantizeBias": False,
-    # Sums of products stay float: rounding them is half of the error, and takes time.
-    "OpTypesToExcludeOutputQuantization": ["MatMul"],
-    # q, k and v each quantise their common input: ONNX Runtime fuses only such pairs.
-    "DedicatedQDQPair": True,
-}
+LARGEST_WEIGHT: Final = 64
+LARGEST_INPUT: Final = 127
+PIXEL_SCALE: Final = np.float32(
+    1
+)  # centred pixels are whole numbers in [-128, 127]: nothing is lost
+COLUMNS: Final = 1  # of a weight, one per output channel
 
 
 def quantised_segments(
@@ -79,45 +70,26 @@ def quantise_segment(
     float_layers stay float32: whole blocks (`block1`) or layers (`block1/fc2`, `stem`).
     """
     ranges, _ = RangeMeter(graph, method).over(inputs)
-    return quantised_graph(graph, ranges, float_layers)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    return quantised_graph(copy, ranges, float_layers)
 
 
 def quantised_graph(
     graph: onnx.ModelProto, ranges: ValueRanges, float_layers: Sequence[str] = ()
 ) -> onnx.ModelProto:
-    """QDQ version of one float32 segment, with the ranges of what its linear layers read."""
-    linear = _quantised_layers(graph, float_layers)
-    if not linear:  # the quantiser takes an empty list for all, attention products too
-        return graph
-    used = {node.input[0] for node in linear}
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        source = Path(folder) / "float.onnx"
-        onnx.save(graph, str(source))
-        quantizer = QDQQuantizer(
-            load_model_with_shape_infer(source),
-            per_channel=True,
-            reduce_range=True,  # of weights only
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QInt8,
-            tensors_range=TensorsData(
-                CalibrationMethod.MinMax, {name: ranges[name] for name in used} | _softmaxes(graph)
-            ),
-            nodes_to_quantize=[node.name for node in linear],
-            nodes_to_exclude=[],
-            op_types_to_quantize=["MatMul"],
-            extra_options={**QDQ_OPTIONS, "TensorQuantOverrides": _exact_pixels(used)},
-        )
-        quantizer.quantize_model()
-        quantizer.model.topological_sort()
-    model = quantizer.model.model
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _softmaxes(graph: onnx.ModelProto) -> ValueRanges:
-    """onnxruntime 1.20 sets these itself, and only where they are there; none is rounded."""
-    share = np.float32(0), np.float32(1)
-    return {node.output[0]: share for node in graph.graph.node if node.op_type == "Softmax"}
+    """One float32 segment changed in place, with the ranges of what its linear layers read."""
+    linear = {node.name for node in _quantised_layers(graph, float_layers)}
+    pairs = _Pairs(graph, ranges)
+    nodes = []
+    for node in graph.graph.node:
+        if node.name in linear:
+            nodes += pairs.in_front_of(node)
+        nodes.append(node)
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
 
 
 def _quantised_layers(graph: onnx.ModelProto, float_layers: Sequence[str]) -> list[onnx.NodeProto]:
@@ -130,8 +102,56 @@ def _quantised_layers(graph: onnx.ModelProto, float_layers: Sequence[str]) -> li
     ]
 
 
-def _exact_pixels(used: set[str]) -> dict[str, list[dict[str, Any]]]:
-    """Centred pixels are whole numbers in [-128, 127]: scale 1 loses nothing."""
-    if PIXELS not in used:
-        return {}
-    return {PIXELS: [{"scale": np.array(1, np.float32), "zero_point": np.array(0, np.int8)}]}
+class _Pairs:
+    """Makes the pairs of a graph's linear layers; their scales and weights become its constants."""
+
+    def __init__(self, graph: onnx.ModelProto, ranges: ValueRanges) -> None:
+        self._constants = graph.graph.initializer
+        self._ranges = ranges
+        self._scaled: set[str] = set()  # values that have a scale: several layers may read one
+
+    def in_front_of(self, layer: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """The nodes that a layer needs before it; it is changed to read what they give."""
+        x, weight = layer.input
+        self._give_scale(x)
+        rounded, kept = f"{layer.name}/rounded", f"{layer.name}/input"
+        scale = [f"{x}_scale", f"{x}_zero_point"]
+        widened = f"{weight}/wide"
+        layer.input[:] = [kept, widened]
+        return [
+            helper.make_node("QuantizeLinear", [x, *scale], [rounded], rounded),
+            helper.make_node("DequantizeLinear", [rounded, *scale], [kept], kept),
+            helper.make_node(
+                "DequantizeLinear", self._rounded_weight(weight), [widened], widened, axis=COLUMNS
+            ),
+        ]
+
+    def _give_scale(self, value: str) -> None:
+        if value not in self._scaled:
+            self._scaled.add(value)
+            low, high = self._ranges[value]
+            scale = _scales(np.maximum(-low, high), LARGEST_INPUT)
+            self._add(f"{value}_scale", PIXEL_SCALE if value == PIXELS else scale)
+            self._add(f"{value}_zero_point", np.int8(0))
+
+    def _rounded_weight(self, name: str) -> list[str]:
+        """The constants that stand for a weight (in, out): its rounded values, scales, zeros."""
+        index = next(i for i, tensor in enumerate(self._constants) if tensor.name == name)
+        weight = numpy_helper.to_array(self._constants[index])
+        scales = _scales(np.abs(weight).max(axis=0), LARGEST_WEIGHT)
+        del self._constants[index]
+        return [
+            self._add(f"{name}_quantized", (weight / scales).round().astype(np.int8)),
+            self._add(f"{name}_scale", scales),
+            self._add(f"{name}_zero_point", np.zeros(scales.shape, np.int8)),
+        ]
+
+    def _add(self, name: str, value: np.generic | np.ndarray) -> str:
+        self._constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+
+def _scales(largest: Array, steps: int) -> Array:
+    """float32: with them, `largest` (of absolute values) becomes `steps`; 1 where all is zero."""
+    scales = (largest.astype(np.float64) / steps).astype(np.float32)
+    return np.where(scales < np.finfo(np.float32).tiny, np.float32(1), scales)
