@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_fiqa.cli.options import add_engine_arguments, open_bundle
+from edge_fiqa.cli.options import add_engine_arguments, check_none_given, open_bundle
 from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.evaluation.recognition import read_recogniser
 from edge_fiqa.faces.detector import NO_DETECTOR
-from edge_fiqa.faces.detector_file import AUTO, find_detector
+from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
 from edge_fiqa.files import new_private_folder, write_new
@@ -83,7 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-eye-px",
         type=float,
-        default=SMALLEST_EYES_PX,
         metavar="PX",
         help=f"smallest distance of the eyes ({SMALLEST_EYES_PX:g})",
     )
@@ -128,10 +127,16 @@ def _check(options: argparse.Namespace) -> None:
             )
     if options.keep < 1:
         raise ConfigError(f"--keep must be at least 1, got {options.keep}")
-    if options.match is not None and options.recogniser is None:
-        raise ConfigError("--match is about --recogniser FILE, which is not given")
+    if options.recogniser is None:
+        check_none_given(options, ("match",), "is about --recogniser FILE, which is not given")
     if options.match is not None and not -1 < options.match < 1:
         raise ConfigError(f"--match must be a cosine between -1 and 1, got {options.match:g}")
+    if options.detector == NONE:
+        check_none_given(
+            options, ("min_eye_px",), "is about detected faces: --detector none detects none"
+        )
+    if options.min_eye_px is None:
+        options.min_eye_px = SMALLEST_EYES_PX
     if not 0 <= options.min_eye_px < math.inf:
         raise ConfigError(f"--min-eye-px must be a number from 0, got {options.min_eye_px:g}")
 

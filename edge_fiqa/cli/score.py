@@ -16,7 +16,7 @@ from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments
 from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.ray_options import add_ray_arguments, check_ray_flags
 from edge_fiqa.cli.score_output import open_writer
-from edge_fiqa.cli.score_request import ScoreRequest, request_of
+from edge_fiqa.cli.score_request import SMALLEST_EYES_PX, ScoreRequest, request_of
 from edge_fiqa.cli.score_results import ScoreResults
 from edge_fiqa.cli.score_summary import ScoreSummary
 from edge_fiqa.errors import ConfigError, shown
@@ -82,13 +82,10 @@ def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--detector-size",
         type=int,
-        default=LONGEST_SIDE,
         metavar="PX",
         help=f"longest side of a picture in the first pass ({LONGEST_SIDE})",
     )
-    faces.add_argument(
-        "--min-score", type=float, default=MIN_SCORE, help=f"of a detected face ({MIN_SCORE})"
-    )
+    faces.add_argument("--min-score", type=float, help=f"of a detected face ({MIN_SCORE})")
     faces.add_argument("--largest", action="store_true", help="only each picture's largest face")
     faces.add_argument(
         "--all-turns",
@@ -102,7 +99,9 @@ def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--aligned", action="store_true", help="square images of any size are aligned crops"
     )
-    faces.add_argument("--min-eye-px", type=float, default=10.0, help="smallest eye distance (10)")
+    faces.add_argument(
+        "--min-eye-px", type=float, help=f"smallest eye distance ({SMALLEST_EYES_PX:g})"
+    )
     faces.add_argument(
         "--max-megapixels",
         type=float,

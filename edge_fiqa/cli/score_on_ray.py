@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS
 from edge_fiqa.cli import Terminated
+from edge_fiqa.cli.options import check_none_given
 from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.ray_options import PER_FILE
 from edge_fiqa.cli.score import say_unmatched
@@ -64,11 +65,9 @@ def ray_request_of(options: argparse.Namespace) -> RayRequest:
     """Raises ConfigError for flags that have no meaning with --on ray."""
     if options.output is None:
         raise ConfigError("--on ray needs --output FOLDER, of Parquet files")
-    for name in OF_ONE_MACHINE:
-        if getattr(options, name) is not None:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is not for --on ray: its output is a Parquet data set"
-            )
+    check_none_given(
+        options, OF_ONE_MACHINE, "is not for --on ray: its output is a Parquet data set"
+    )
     per_file = PER_FILE if options.per_file is None else options.per_file
     if per_file < 1:
         raise ConfigError(f"--per-file must be at least 1, got {per_file}")
@@ -172,6 +171,8 @@ def _begin(
     per_file = request.per_file
     if content and kept is not None:
         per_file = kept.per_file
+        if per_file != request.per_file and not request.overwrite:
+            _say(f"{score_set.place.name} has {per_file} pictures a file, and goes on so")
         if difference := difference_of(kept.settings, described):
             raise ConfigError(
                 f"{score_set.place.name} was written with other settings: {difference}; choose another "

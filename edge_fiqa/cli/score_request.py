@@ -12,9 +12,16 @@ from pathlib import Path
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.audit import SHARE
-from edge_fiqa.cli.options import cores, open_bundle, policies_of
+from edge_fiqa.cli.options import (
+    USUAL_FUSION,
+    check_none_given,
+    cores,
+    open_bundle,
+    policies_of,
+)
 from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.exits.fusion import Fusion, parse_fusion
+from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.sources import check_ways
 from edge_fiqa.policies.policy import Policy
@@ -23,6 +30,8 @@ from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest
 from edge_fiqa.scoring.selection import Selection
 
 MOST_MEGAPIXELS = 1000  # OpenCV decodes no more
+SMALLEST_EYES_PX = 10.0
+OF_DETECTOR = ("detector_size", "min_score", "largest", "all_turns")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +102,7 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
         backend=options.backend,
         threads=threads,
         jobs=jobs,
-        fusion=parse_fusion(options.fusion, bundle.config.depth),
+        fusion=parse_fusion(options.fusion or USUAL_FUSION, bundle.config.depth),
         calibration=calibration,
         gate=options.gate,
         policies=tuple(policies_of(options, bundle.config.depth)),
@@ -123,10 +132,10 @@ def _jobs(options: argparse.Namespace) -> int:
 def _check_flags(options: argparse.Namespace) -> None:
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
-    if options.audit is not None and options.policy != "gate":
-        raise ConfigError("--audit is about --policy gate, which is not given")
-    if options.overwrite and options.output is None:
-        raise ConfigError("--overwrite is about --output FILE, which is not given")
+    if options.policy != "gate":
+        check_none_given(options, ("audit",), "is about --policy gate, which is not given")
+    if options.output is None:
+        check_none_given(options, ("overwrite",), "is about --output FILE, which is not given")
 
 
 def _faces(options: argparse.Namespace) -> FaceRequest:
@@ -136,6 +145,7 @@ def _faces(options: argparse.Namespace) -> FaceRequest:
         detector=options.detector not in (AUTO, NONE),
         landmarks=options.landmarks is not None,
     )
+    _check_detection(options)
     if not 64 <= options.detector_size <= 4096:
         raise ConfigError(f"--detector-size must be 64 to 4096, got {options.detector_size}")
     if not 0 < options.min_score < 1:
@@ -162,6 +172,20 @@ def _faces(options: argparse.Namespace) -> FaceRequest:
         all_turns=options.all_turns,
         max_pixels=round(options.max_megapixels * 1e6),
     )
+
+
+def _check_detection(options: argparse.Namespace) -> None:
+    """Raise ConfigError for flags of detected faces where none is detected; fill in the others."""
+    ways = {"--landmarks": options.landmarks, "--aligned": options.aligned}
+    ways["--detector none"] = options.detector == NONE
+    if way := next((flag for flag, given in ways.items() if given), None):
+        measured = () if options.landmarks else ("min_eye_px",)
+        reason = f"is about detected faces: {way} detects none"
+        check_none_given(options, (*OF_DETECTOR, *measured), reason)
+    usual = {"detector_size": LONGEST_SIDE, "min_score": MIN_SCORE, "min_eye_px": SMALLEST_EYES_PX}
+    for name, value in usual.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
 
 
 def _check_inputs(inputs: Sequence[str]) -> None:

@@ -81,6 +81,14 @@ def test_what_build_refuses(capsys, checkpoint, tmp_path):
             (checkpoint, "-o", tmp_path / "b", "--calibration-images", tmp_path),
             "no aligned 112x112",
         ),
+        (
+            (checkpoint, "-o", tmp_path / "b", "--calibration-limit", "9"),
+            "--calibration-limit is about --calibration-images",
+        ),
+        (
+            (checkpoint, "-o", tmp_path / "b", "--ranges", "minmax", "--precision", "fp16"),
+            "--ranges is about --precision int8",
+        ),
     ]:
         status, _, err = run(capsys, "build", *arguments)
         assert status == 2
@@ -110,6 +118,17 @@ def test_doctor_on_a_sound_bundle(capsys, bundle):
         assert f"  {backend:<4} yes: every exit agrees with the golden scores" in out
     assert "numpy" in out
     assert "tensorrt" in out
+
+
+def test_flags_of_doctor_that_would_do_nothing_are_refused(capsys, bundle, tmp_path):
+    for arguments, message in [
+        (("--report", tmp_path / "r.json"), "--report needs --device"),
+        (("--tune", "--bundle", bundle.folder), "--bundle does nothing beside --tune"),
+        (("--tune", "--device"), "--device does nothing beside --tune"),
+    ]:
+        status, out, err = run(capsys, "doctor", *arguments)
+        assert (status, out) == (2, "")
+        assert message in err
 
 
 def test_doctor_and_info_say_which_form_is_taken_and_tuning_changes_it(

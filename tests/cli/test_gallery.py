@@ -153,6 +153,7 @@ def test_bad_requests_write_nothing(tmp_path, folder, bundle, capsys):
         ([folder, "--gate", 101], out, "gate"),
         ([folder, "--match", 0.5], out, "--match is about --recogniser"),
         ([folder, "--recogniser", tmp_path / "absent.onnx"], out, "no such recogniser"),
+        ([folder, "--detector", "none", "--min-eye-px", 0], out, "--min-eye-px is about detected"),
         ([folder, "--min-eye-px", "nan"], out, "--min-eye-px must be"),
         ([folder], tmp_path / "used", "nothing is overwritten"),
     )
