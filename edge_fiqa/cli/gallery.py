@@ -18,7 +18,7 @@ from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
-from edge_fiqa.files import new_private_folder, write_new
+from edge_fiqa.files import lies_in, new_private_folder, write_new
 from edge_fiqa.gallery.choose import Choice, PersonFaces, choose
 from edge_fiqa.gallery.layout import GalleryLayout, read_layout
 from edge_fiqa.gallery.likeness import SAME_PERSON
@@ -121,7 +121,7 @@ def _check(options: argparse.Namespace) -> None:
         reason = "it is no folder" if options.folder.exists() else "no such folder"
         raise ConfigError(f"{shown(str(options.folder))}: {reason}")
     for flag, folder in (("-o", options.output), ("--move-dropped", options.move_dropped)):
-        if folder is not None and _lies_in(folder, options.folder):
+        if folder is not None and lies_in(folder, options.folder):
             raise ConfigError(
                 f"{flag} {folder}: it lies in the gallery, and would be a person there"
             )
@@ -139,11 +139,6 @@ def _check(options: argparse.Namespace) -> None:
         options.min_eye_px = SMALLEST_EYES_PX
     if not 0 <= options.min_eye_px < math.inf:
         raise ConfigError(f"--min-eye-px must be a number from 0, got {options.min_eye_px:g}")
-
-
-def _lies_in(folder: Path, gallery: Path) -> bool:
-    inside, outside = folder.resolve(), gallery.resolve()
-    return inside == outside or outside in inside.parents
 
 
 def _reader(options: argparse.Namespace) -> FaceReader:

@@ -129,7 +129,9 @@ def run(options: argparse.Namespace) -> int:
     paths = _with_progress(_to_score(images, reader.landmarks, writer, summary), request)
     keepers = results.keeping_crops(workers)
     try:
-        for records in score_files(paths, reader.faces_of, keepers, request.policies, together):
+        for records in score_files(
+            paths, reader.faces_of, keepers, request.scoring.policies, together
+        ):
             results.add(records)
             summary.see(records)
         results.show_held()
@@ -156,9 +158,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _face_reader(request: ScoreRequest) -> FaceReader:
-    faces = request.faces
+    faces = request.scoring.faces
     landmarks = read_landmarks(faces.landmarks) if faces.landmarks else None
-    reader = faces.reader(landmarks, request.threads)
+    reader = faces.reader(landmarks, request.scoring.threads)
     if landmarks is not None and not request.output.quiet:
         _say(f"{landmarks.file}: {landmarks.understood}")
     return reader
@@ -181,31 +183,16 @@ def say_unmatched(landmarks: Landmarks) -> None:
 def _scorers(request: ScoreRequest) -> tuple[list[Scorer], int]:
     """Open the scorers, and say how many files each takes at once."""
     together = 1 if request.single or request.timed else TOGETHER
-    scorers = [
-        Scorer.open(
-            request.bundle,
-            backend=request.backend,
-            threads=request.threads,
-            fusion=request.fusion,
-            gate=request.gate,
-            calibration=request.calibration,
-        )
-        for _ in range(request.jobs)
-    ]
-    return scorers, together
+    return [request.scoring.scorer(request.bundle) for _ in range(request.jobs)], together
 
 
 def _workers(
     request: ScoreRequest, scorers: Sequence[Scorer], together: int
 ) -> tuple[Sequence[Scorer | GateService], Audit | None]:
-    """Return what scores, warmed. Under the gate policy all share one audit."""
-    workers: Sequence[Scorer | GateService] = scorers
-    audit, gated = None, request.gate_policy
-    if gated is not None:
-        audit = gated.audit(scorers[0])
-        workers = [gated.service(scorer, audit) for scorer in scorers]
+    """Return what scores, warmed, and the audit of the gate policy."""
+    workers, audit = request.scoring.services(scorers)
     for worker in workers:  # an exit that does not exist is an error before the first file
-        worker.prepare(request.policies, together)
+        worker.prepare(request.scoring.policies, together)
     return workers, audit
 
 
@@ -242,7 +229,7 @@ def _say_gate(request: ScoreRequest, scorer: Scorer) -> None:
         return
     table = scorer.calibration.gate_table
     shown_as_table = request.output.path is None and request.output.form == "table"
-    if shown_as_table and table is not None and table.rule == rule_name(request.fusion):
+    if shown_as_table and table is not None and table.rule == rule_name(request.scoring.fusion):
         _say(f"{meaning(table, scorer.gate)} (measured at full depth)")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.calibration.artefact import Calibration, load_calibration
+from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.calibration.audit import SHARE
 from edge_fiqa.cli.options import (
     USUAL_FUSION,
@@ -20,13 +20,13 @@ from edge_fiqa.cli.options import (
     policies_of,
 )
 from edge_fiqa.errors import ConfigError, shown
-from edge_fiqa.exits.fusion import Fusion, parse_fusion
+from edge_fiqa.exits.fusion import parse_fusion
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.sources import check_ways
-from edge_fiqa.policies.policy import Policy
+from edge_fiqa.files import lies_in
 from edge_fiqa.scoring.output import FileFormat, Format
-from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest
+from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest, ScoringRequest
 from edge_fiqa.scoring.selection import Selection
 
 MOST_MEGAPIXELS = 1000  # OpenCV decodes no more
@@ -59,19 +59,12 @@ class OutputRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRequest:
-    """jobs: files scored side by side. threads: of one engine."""
+    """jobs: files scored side by side."""
 
     inputs: tuple[str, ...]
     bundle: Bundle
-    backend: str | None
-    threads: int
     jobs: int
-    fusion: Fusion
-    calibration: Calibration | None
-    gate: int | None
-    policies: tuple[Policy, ...]
-    gate_policy: GatePolicyRequest | None
-    faces: FaceRequest
+    scoring: ScoringRequest
     output: OutputRequest
 
     @property
@@ -80,7 +73,7 @@ class ScoreRequest:
 
     @property
     def timed(self) -> bool:
-        return any(policy.needs_ms for policy in self.policies)
+        return any(policy.needs_ms for policy in self.scoring.policies)
 
 
 def request_of(options: argparse.Namespace) -> ScoreRequest:
@@ -96,18 +89,21 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
     calibration = None
     if options.calibration is not None:
         calibration = load_calibration(options.calibration, bundle.manifest.fingerprint)
-    return ScoreRequest(
-        inputs=tuple(options.inputs),
-        bundle=bundle,
+    scoring = ScoringRequest(
         backend=options.backend,
         threads=threads,
-        jobs=jobs,
         fusion=parse_fusion(options.fusion or USUAL_FUSION, bundle.config.depth),
         calibration=calibration,
         gate=options.gate,
         policies=tuple(policies_of(options, bundle.config.depth)),
         gate_policy=_gate_policy(options),
         faces=_faces(options),
+    )
+    return ScoreRequest(
+        inputs=tuple(options.inputs),
+        bundle=bundle,
+        jobs=jobs,
+        scoring=scoring,
         output=_output(options),
     )
 
@@ -244,7 +240,7 @@ def _check_crops(options: argparse.Namespace) -> None:
         return
     for name in options.inputs:
         folder = Path(name)
-        if folder.is_dir() and options.crops.resolve().is_relative_to(folder.resolve()):
+        if folder.is_dir() and lies_in(options.crops, folder):
             raise ConfigError(
                 f"--crops {options.crops} lies in {folder}, whose pictures are scored: the next run "
                 "would score the crops; choose a folder outside"

@@ -95,7 +95,7 @@ class ScoreResults:
 
     def notes(self) -> list[str]:
         """What there is to say of crops and of the order."""
-        policy = self.request.gate_policy
+        policy = self.request.scoring.gate_policy
         lines = []
         if self.selection is not None and policy is not None and policy.ranked is None:
             lines.append(
