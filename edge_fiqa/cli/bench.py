@@ -42,7 +42,7 @@ from edge_fiqa.cli.options import (
 from edge_fiqa.cli.printing import say
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.forms import open_form
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.exits.fusion import parse_fusion
 from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -193,8 +193,10 @@ def _update(bundles: Sequence[Bundle], options: argparse.Namespace) -> int:
         bundle.with_costs(costs)
         with_energy = any(row.mj is not None for row in costs.segments)
         say(
-            f"{bundle.folder}: costs of {len(costs.segments)} segments on {costs.device.strip()}, "
-            f"{costs.backend}, {costs.threads} threads; {'with' if with_energy else 'no'} energy"
+            f"{bundle.folder}: costs of {counted(len(costs.segments), 'segment')} on "
+            f"{costs.device.strip()}, "
+            f"{costs.backend}, {counted(costs.threads, 'thread')}; "
+            f"{'with' if with_energy else 'no'} energy"
         )
     return 0
 
@@ -205,7 +207,9 @@ def _endurance(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Name
         raise ConfigError("--minutes takes one bundle, one backend and one batch size")
     (bundle,), (batch,), plan = bundles, batches, _plan(options)
     if not 1 <= batch <= len(faces.crops):
-        raise ConfigError(f"--batch {batch}: there are {len(faces.crops)} faces")
+        raise ConfigError(
+            f"--batch {batch}: give 1 to {len(faces.crops)}, as many as there are faces"
+        )
     result = run_endurance(
         bundle,
         options.backend[0] if options.backend else available_backend(bundle),

@@ -21,7 +21,7 @@ from edge_fiqa.engines import BACKENDS
 from edge_fiqa.engines.forms import keep_tuned, open_form
 from edge_fiqa.engines.machine import read_machine
 from edge_fiqa.engines.processor import read_processor, this_processor
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.tuning import fastest_form
 
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         check_none_given(options, ("layers", "report"), "needs --device")
     say(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
     processor = read_processor()
-    say(f"{cores()} processors usable: {processor.name}")
+    say(f"{counted(cores(), 'processor')} usable: {processor.name}")
     say(f"instruction sets: {', '.join(processor.instructions) or 'unknown'}")
     for warning in processor_warnings(processor):
         say(f"warning: {warning}")
@@ -114,7 +114,10 @@ def tune() -> int:
             form = fastest_form(model, threads)
             path = keep_tuned(model, threads, form)
             times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in form.ms.items())
-            say(f"  {model}, {threads} threads: {form.precision} on {form.backend}  ({times})")
+            say(
+                f"  {model}, {counted(threads, 'thread')}: {form.precision} on {form.backend}  "
+                f"({times})"
+            )
     say(f"kept in {path}; delete it to go back to the table of docs/forms.md")
     return 0
 

@@ -14,7 +14,7 @@ import numpy as np
 from edge_fiqa.cli.edc_output import plot, table
 from edge_fiqa.cli.options import check_none_given
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.bootstrap import identity_weights, interval, weighted_pauc
 from edge_fiqa.evaluation.crfiqa import DISCARDS, MovingThreshold, edc_crfiqa
 from edge_fiqa.evaluation.direction import check_similarity, quality_note
@@ -194,7 +194,7 @@ def _fixed_notes(pairs: ScoredPairs, request: EdcRequest, errors: int) -> list[s
     notes = _notes(pairs, request)
     if errors < 30:
         notes.append(
-            f"only {errors} errors with nothing discarded: read the interval, not the area"
+            f"only {counted(errors, 'error')} with nothing discarded: read the interval, not the area"
         )
     if request.resamples > 0 and pairs.identity is None:
         notes.append("no identities: the interval takes pairs as independent and is too narrow")

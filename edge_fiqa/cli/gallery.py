@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_fiqa.cli.options import add_engine_arguments, check_none_given, open_bundle
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.evaluation.recognition import read_recogniser
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
@@ -173,12 +173,13 @@ def _check_judged(pictures: Sequence[Sequence[ScoredPicture]], *, without_detect
     unseen = sum(record.quality.code == "no_face" for record in failed)
     if without_detector and unseen:
         raise ConfigError(
-            f"{unseen} pictures are no aligned crops, and there is no detector: {NO_DETECTOR}; "
+            f"{counted(unseen, 'picture is no aligned crop', 'pictures are no aligned crops')}, and "
+            f"there is no detector: {NO_DETECTOR}; "
             "--detector none drops them"
         )
     if len(failed) == len(records):
         reason = "; ".join(failed[0].warnings)
-        raise ConfigError(f"none of {len(records)} pictures can be scored: {reason}")
+        raise ConfigError(f"none of {counted(len(records), 'picture')} can be scored: {reason}")
 
 
 @contextmanager
@@ -258,7 +259,8 @@ def _move(options: argparse.Namespace, persons: Sequence[JudgedPerson]) -> tuple
     ]
     moves = move_pictures(dropped, options.move_dropped, options.output / MOVED)
     _say(
-        f"{moves.moved} pictures moved to {options.move_dropped}; {options.output / MOVED} lists them"
+        f"{counted(moves.moved, 'picture')} moved to {options.move_dropped}; "
+        f"{options.output / MOVED} lists them"
     )
     for refused in moves.refused:
         _say(f"not moved: {refused}")

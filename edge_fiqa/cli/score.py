@@ -19,7 +19,7 @@ from edge_fiqa.cli.score_output import open_writer
 from edge_fiqa.cli.score_request import SMALLEST_EYES_PX, ScoreRequest, request_of
 from edge_fiqa.cli.score_results import ScoreResults
 from edge_fiqa.cli.score_summary import ScoreSummary
-from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO
 from edge_fiqa.faces.images import MAX_PIXELS, printable
@@ -169,7 +169,9 @@ def _face_reader(request: ScoreRequest) -> FaceReader:
 def say_unmatched(landmarks: Landmarks) -> None:
     """Warn of names that match no image of this run. Raises ConfigError if no name matches."""
     unmatched = landmarks.unmatched()
-    names = f"{len(unmatched)} of its {len(landmarks.faces)} names match no image of this run"
+    of_all = counted(len(landmarks.faces), "name")
+    match = "matches" if len(unmatched) == 1 else "match"
+    names = f"{len(unmatched)} of its {of_all} {match} no image of this run"
     example = f"for example {shown(unmatched[0])}" if unmatched else ""
     if len(unmatched) == len(landmarks.faces):
         raise ConfigError(

@@ -34,7 +34,7 @@ from edge_fiqa.distributed.shard_pictures import ParquetColumns
 from edge_fiqa.distributed.shards import Sources, sources_of
 from edge_fiqa.distributed.tally import RunTally
 from edge_fiqa.engines import cores
-from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
 from edge_fiqa.files import sha256, write_whole
 from edge_fiqa.scoring.run_settings import RunSettings
@@ -110,7 +110,8 @@ def run_on_ray(options: argparse.Namespace) -> int:
             _score(request, run, setup, plan, tally)
         except KeyboardInterrupt as stop:
             _say(
-                f"stopped; {tally.faces.total()} faces written to {score_set.place.name}; the same "
+                f"stopped; {counted(tally.faces.total(), 'face')} written to "
+                f"{score_set.place.name}; the same "
                 "command goes on from there"
             )
             return 143 if isinstance(stop, Terminated) else 130
@@ -165,7 +166,7 @@ def _begin(
                 "--output or give --overwrite"
             )
         if request.per_file not in (None, kept.per_file):
-            _say(f"{score_set.place.name} goes on with its {kept.per_file} pictures a file")
+            _say(f"{score_set.place.name} goes on with {counted(kept.per_file, 'picture')} a file")
         per_file, sources.endpoints = kept.per_file, dict(kept.endpoints)
     plan = plan_of(sources, score_set, per_file, landmarks)
     sources.check_columns(
@@ -235,7 +236,12 @@ def _progress(tally: RunTally, seconds: float) -> str:
     faces = tally.faces.total()
     codes = [f"{code} {count / faces:.1%}" for code, count in tally.codes().items()]
     return ", ".join(
-        [f"{tally.pictures} pictures, {faces} faces", f"{faces / max(seconds, 1e-9):.0f}/s", *codes]
+        [
+            counted(tally.pictures, "picture"),
+            counted(faces, "face"),
+            f"{faces / max(seconds, 1e-9):.0f}/s",
+            *codes,
+        ]
     )
 
 

@@ -58,7 +58,7 @@ def test_build_then_info(capsys, checkpoint, tmp_path):
         capsys, "build", checkpoint, "-o", target, *flags, "--calibration-images", folder
     )
     assert status == 0, err
-    assert "1 unusable images left out" in err
+    assert "1 unusable image left out" in err
     status, again, _ = run(capsys, "info", target)
     assert again == out
     assert "int8" in out
@@ -139,16 +139,16 @@ def test_doctor_and_info_say_which_form_is_taken_and_tuning_changes_it(
     monkeypatch.setattr("edge_fiqa.cli.doctor.fastest_form", lambda model, threads: form)
     status, out, _ = run(capsys, "doctor", "--tune")
     assert status == 0
-    assert "nano, 1 threads: fp32 on ort  (fp32 ort 2.00 ms, int8 ov 3.50 ms)" in out
+    assert "nano, 1 thread: fp32 on ort  (fp32 ort 2.00 ms, int8 ov 3.50 ms)" in out
     assert str(tmp_path) in out
-    assert "small, 1 threads: fp32 on ort" in out
+    assert "small, 1 thread: fp32 on ort" in out
     out = run(capsys, "info", "nano", "--threads", 1)[1]
-    assert "nano with 1 threads here: fp32 on ort, as measured here by doctor --tune" in out
+    assert "nano with 1 thread here: fp32 on ort, as measured here by doctor --tune" in out
     assert "nano-fp32" in out
     assert "int8, 12 segments" in run(capsys, "info", "nano", "--precision", "int8")[1]
     status, out, _ = run(capsys, "doctor")
     assert status == 0
-    assert "nano with 1 threads here: fp32 on ort" in out
+    assert "nano with 1 thread here: fp32 on ort" in out
 
 
 def test_doctor_notices_an_engine_that_scores_wrongly(capsys, bundle, tmp_path):

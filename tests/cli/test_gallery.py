@@ -203,4 +203,4 @@ def test_photographs_of_a_detector(tmp_path, shared):
     (row,) = rows_of(tmp_path / "out")
     assert row["action"] == "keep"
     assert row["record"]["box"][0] < 500
-    assert "1 smaller faces in the picture are not looked at" in row["record"]["warnings"]
+    assert "1 smaller face in the picture is not looked at" in row["record"]["warnings"]

@@ -107,9 +107,7 @@ def test_where_there_are_no_images_the_status_is_2(calls, files, bundle, tmp_pat
     for _ in range(2):  # also where the tar is known to be done
         assert score(bundle, tmp_path / "out", tmp_path / "in.tar", tmp_path / "in") == 2
         error = capsys.readouterr().err
-        assert (
-            f"no images in {tmp_path}/in.tar {tmp_path}/in; 1 files passed over (1 .txt)" in error
-        )
+        assert f"no images in {tmp_path}/in.tar {tmp_path}/in; 1 file passed over (1 .txt)" in error
     assert calls["shards"] == 1
     assert score(bundle, tmp_path / "out", write_folder(tmp_path / "faces", files)) == 0
 
@@ -138,11 +136,11 @@ def test_landmarks_that_match_nothing_are_an_error_and_some_a_warning(
     file.write_text(f"nowhere.png,{points}\n")
     for number, source in enumerate((folder, tar)):
         assert score(bundle, tmp_path / f"{number}", source, "--landmarks", file) == 2
-        assert "1 of its 1 names match no image of this run" in capsys.readouterr().err
+        assert "1 of its 1 name matches no image of this run" in capsys.readouterr().err
     names = [f"faces/{n:05}.png,{points}\n" for n in range(5)]
     file.write_text("".join([f"nowhere.png,{points}\n", *names]))
     assert score(bundle, tmp_path / "some", folder, "--landmarks", file) == 0
-    assert "1 of its 6 names match no image of this run" in capsys.readouterr().err
+    assert "1 of its 6 names matches no image of this run" in capsys.readouterr().err
     assert len(by_id(tmp_path / "some")) == 5
     file.write_text("".join(f"a.tar/{n:05}.png,{points}\n" for n in range(5)))
     assert score(bundle, tmp_path / "tar", tar, "--landmarks", file) == 0

@@ -13,7 +13,7 @@ from types import FrameType
 
 from edge_fiqa.engines.build_progress import reporting_to
 from edge_fiqa.engines.forms import open_form
-from edge_fiqa.errors import EdgeFiqaError
+from edge_fiqa.errors import EdgeFiqaError, counted
 from edge_fiqa.gateway.config.gateway import GatewayConfig, load_config
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
@@ -43,7 +43,7 @@ def check(file: Path) -> str:
         scorer.close()
     outputs = [key for key in ("mqtt", "http", "file", "store") if getattr(config, key)]
     return (
-        f"{file} is fine: {len(config.enabled_cameras)} cameras, model {config.model}, "
+        f"{file} is fine: {counted(len(config.enabled_cameras), 'camera')}, model {config.model}, "
         f"outputs {', '.join(outputs) or 'none'}"
     )
 
@@ -177,4 +177,7 @@ def _reload(gateway: Gateway, file: Path) -> None:
 def _summary(gateway: Gateway) -> str:
     totals = gateway.view.totals()
     events = ", ".join(f"{count} {kind}" for kind, count in sorted(totals.events.items()))
-    return f"{totals.faces_found} faces, {totals.faces_scored} scored; events: {events or 'none'}"
+    return (
+        f"{counted(totals.faces_found, 'face')}, {totals.faces_scored} scored; events: "
+        f"{events or 'none'}"
+    )
