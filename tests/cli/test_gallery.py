@@ -102,7 +102,7 @@ def test_pictures_that_nobody_could_judge_are_not_called_bad(tmp_path, monkeypat
     Image.fromarray(synthetic_faces(1)[0]).save(tmp_path / "faces/ann/crop.png")
     command = [tmp_path / "faces", "-o", tmp_path / "out", "--bundle", bundle.folder, "--gate", 0]
     assert gallery(*command, "--move-dropped", tmp_path / "dropped") == 2
-    assert "1 pictures are no aligned crops, and there is no detector" in capsys.readouterr().err
+    assert "1 picture is no aligned crop, and there is no detector" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
     assert not (tmp_path / "dropped").exists()
     assert gallery(*command, "--detector", "none") == 1

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 import msgspec
 import numpy as np
 
-from edge_fiqa.errors import EngineFailed, Overloaded
+from edge_fiqa.errors import EngineFailed, Overloaded, counted
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.config.gateway import BestShotConfig
 from edge_fiqa.gateway.events.event import EventType, Sink
@@ -200,7 +200,8 @@ class EventBuilder:
         ends = [] if self._open_tracks is None else self._open_tracks.missing_ends()
         self.counts.events["end"] += len(ends)
         if ends:
-            log.info("%d tracks that were open when the gateway was killed are ended", len(ends))
+            tracks = counted(len(ends), "track was", "tracks were")
+            log.info("%s open when the gateway was killed, and ended now", tracks)
         return [OutgoingEvent(event, None) for event in ends]
 
     def _add_frame(self, frame_faces: FrameFaces) -> Sequence[OutgoingEvent]:

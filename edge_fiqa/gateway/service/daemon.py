@@ -126,8 +126,8 @@ def _run(gateway: Gateway, file: Path, signals: Signals, sinks: Sequence[Sink]) 
     watch(gateway.view, sinks)
     try:
         notify("READY=1\nSTATUS=running")
-        cameras = len(gateway.config.enabled_cameras)
-        log.info("%d cameras, model %s: running", cameras, gateway.view.model)
+        cameras = counted(len(gateway.config.enabled_cameras), "camera")
+        log.info("%s, model %s: running", cameras, gateway.view.model)
         return _attend(gateway, file, signals)
     finally:
         notify("STOPPING=1")
