@@ -68,7 +68,7 @@ LIBRARIES = {
     "pyarrow": {"distributed/", "tables/"},
     "pycuda": {"engines/trt/device.py"},
     "pydantic": {"gateway/config/"},
-    "pydantic_core": {"gateway/config/gateway.py"},
+    "pydantic_core": {"gateway/config/mistakes.py"},
     "ray": {"distributed/cluster.py"},
     "safetensors": {
         "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/loop.py",
