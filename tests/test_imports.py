@@ -59,7 +59,7 @@ LIBRARIES = {
     },
     "onnxruntime": {
         "bench/libraries.py", "engines/detector/ort.py", "engines/ort.py",
-        "evaluation/recognition.py", "model/activation_ranges.py", "model/quantise.py",
+        "evaluation/recognition.py", "model/activation_ranges.py",
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
     "paho": {"gateway/outputs/mqtt_link.py"},
