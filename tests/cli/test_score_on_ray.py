@@ -208,5 +208,5 @@ def test_a_set_says_that_it_keeps_its_pictures_a_file(calls, files, bundle, tmp_
     capsys.readouterr()
     for flags, said in (((), False), (("--per-file", "2"), False), (("--per-file", "3"), True)):
         assert score(bundle, output, tar, *flags) == 0
-        assert ("goes on with its 2 pictures a file" in capsys.readouterr().err) is said
+        assert ("goes on with 2 pictures a file" in capsys.readouterr().err) is said
     assert len(parts(output)) == 3
