@@ -169,9 +169,9 @@ def _begin(
             _say(f"{score_set.place.name} goes on with {counted(kept.per_file, 'picture')} a file")
         per_file, sources.endpoints = kept.per_file, dict(kept.endpoints)
     plan = plan_of(sources, score_set, per_file, landmarks)
-    sources.check_columns(
-        {"--image-column": request.columns.image, "--id-column": request.columns.id}
-    )
+    if kept is None:  # else they say that the set's are the same
+        columns = request.columns
+        sources.check_columns({"--image-column": columns.image, "--id-column": columns.id})
     score_set.keep(SetSettings(per_file=per_file, settings=described, endpoints=sources.endpoints))
     return plan
 
