@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +37,6 @@ STORE_BYTES = 128 << 20
 """Of Ray's object store on this machine: it holds rows about shards only."""
 MOST_BLOCKS = 2000
 """Into which the shards are divided; what a worker is given at a time."""
-
-
-STARTER = "edge_fiqa-ray"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,51 +76,41 @@ class _RayWorker:
 
 @contextmanager
 def connected(run: RayRun) -> Iterator[None]:
-    """Start or join Ray, and leave it. Raises BackendMissing and ConfigError.
-
-    Ctrl-C and SIGTERM while Ray starts are obeyed once it has started: then nothing of it runs on. A
-    second one waits for nothing.
-    """
+    """Start or join Ray, and leave it. Raises BackendMissing and ConfigError."""
     ray = _ray()
     if run.address is not None:
         check_address(run.address)
-    started, left = Future[None](), threading.Event()
-    arguments = (ray, run, started, left)
     try:
-        threading.Thread(target=_start, args=arguments, name=STARTER, daemon=True).start()
-        started.result()
-    except KeyboardInterrupt:
-        if not started.cancel():
-            wait([started])
-            ray.shutdown()
-        left.set()
-        raise
+        with _own_sigterm(), _environment(), _no_stderr():
+            ray.init(**_how(run))
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as exc:
         raise ConfigError(f"Ray does not start: {one_line(exc)[:300]}") from exc
+    except (SystemExit, KeyboardInterrupt):  # also of what has started by then nothing runs on
+        ray.shutdown()
+        raise
     try:
         check_room(ray.nodes(), run.cpus, run.gpus, this_machine=run.address is None)
         yield
     finally:
         ray.shutdown()
-        left.set()
 
 
-def _start(ray: Any, run: RayRun, started: Future[None], left: threading.Event) -> None:
-    """Ray's start, on a thread of its own, which stays until Ray was left.
-
-    On the main thread Ray would take SIGTERM for itself, and a signal heard inside of its core's
-    constructor aborts the process. With the thread the kernel ends the processes that it started.
-    """
-    if not started.set_running_or_notify_cancel():
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray puts a handler of its own there, which exits with the signal's number: then call ours."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        with _environment(), _no_stderr():
-            ray.init(**_how(run))
-    except BaseException as exc:
-        started.set_exception(exc)
-    else:
-        started.set_result(None)
-        left.wait()
+        yield
+    except SystemExit as stop:
+        signal.signal(signal.SIGTERM, before)
+        if stop.code == signal.SIGTERM and callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def cluster_workers(run: RayRun) -> int:

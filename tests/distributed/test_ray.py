@@ -208,32 +208,6 @@ def test_ctrl_c_ends_it_and_nothing_runs_on(faces, alone, bundle, tmp_path, sent
     assert by_id(output) == alone
 
 
-IN_THE_CORE = """
-import os, signal, sys, threading
-sys.path.insert(0, sys.argv.pop(1))
-import ray
-from edge_fiqa.cli import main
-core_worker = ray._raylet.CoreWorker
-def sent_inside(*arguments, **more):
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    return core_worker(*arguments, **more)
-ray._raylet.CoreWorker = sent_inside
-sys.exit(main())
-"""
-
-
-def test_sigterm_inside_of_rays_core_ends_it_as_anywhere(faces, bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.distributed.test_ray.RUN", IN_THE_CORE)
-    process = start(bundle, faces / "faces", "-o", tmp_path / "out")
-    until(lambda: children(process) or process.poll() is not None, PATIENCE_S)
-    started = children(process)
-    assert finished(process, 143) == (
-        f"edge-fiqa score: stopped; 0 faces written to {tmp_path / 'out'}; the same command goes on "
-        "from there\n"
-    )
-    until(lambda: ended(started), PATIENCE_S)
-
-
 CLUSTER = """
 import json, os, signal, subprocess, sys, time
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
