@@ -50,13 +50,18 @@ class Broker:
 
 
 class Listener:
-    """Remembers every message of a broker, across its restarts."""
+    """Remembers every message of a broker, across its restarts.
 
-    def __init__(self, broker, topics="#"):
+    lasting: the broker keeps for it what it missed, and sends again what it did not acknowledge.
+    """
+
+    def __init__(self, broker, topics="#", lasting=True):
         self.messages = []
         self.ready = threading.Event()
         self.client = Client(
-            CallbackAPIVersion.VERSION2, client_id=f"listener-{topics}", clean_session=False
+            CallbackAPIVersion.VERSION2,
+            client_id=f"listener-{topics}" if lasting else "",
+            clean_session=not lasting,
         )
         self.client.on_connect = lambda client, *_: client.subscribe(topics, qos=1)
         self.client.on_subscribe = lambda *_: self.ready.set()

@@ -114,7 +114,7 @@ def at_broker(broker):
     """Topics that hold a retained message, as a new subscriber sees them."""
 
     def topics():
-        late, last = Listener(broker), f"last/{uuid.uuid4()}"
+        late, last = Listener(broker, lasting=False), f"last/{uuid.uuid4()}"
         late.client.publish(last, qos=1)  # the broker sends it after what it holds
         until(lambda: late.payloads(last))
         retained = {m.topic for m in late.messages if m.retain and m.payload}
