@@ -1,0 +1,45 @@
+"""The Python of README.md and docs/python.md runs as it is shown."""
+
+import re
+import shutil
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from edge_fiqa import find_detector
+from edge_fiqa.cli.demo import portrait
+from tests.needs import missing
+
+ROOT = Path(__file__).parents[1]
+PHOTO = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
+
+
+def blocks_of(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def printed_by(code, names, capsys):
+    exec(compile(code, "page", "exec"), dict(names))
+    return capsys.readouterr().out.split(maxsplit=2)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_a_crop_is_scored(page, capsys):
+    code = blocks_of(page)[0]
+    quality, depth, reason = printed_by(code, {"crop": portrait()}, capsys)
+    assert 0 <= int(quality) <= 100
+    assert 1 <= int(depth) <= 12
+    assert reason.strip() in ("budget", "full")
+
+
+def test_faces_of_a_photograph_are_scored(tmp_path, monkeypatch, capsys):
+    if find_detector() is None:
+        missing("no detector is installed: pip install 'edge-fiqa[detector]'")
+    shutil.copy(PHOTO, tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    quality, code, box = printed_by(blocks_of("docs/python.md")[1], {}, capsys)
+    assert int(quality) > 60
+    assert code == "ok"
+    assert box.count(",") == 3
