@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.errors import BackendMissing, ConfigError, counted
 from edge_fiqa.faces.detector import LONGEST_SIDE, NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
 from edge_fiqa.scoring.scorer import Scorer
@@ -191,7 +191,9 @@ def _say_people(result: VideoResult) -> None:
 def _say_end(result: VideoResult, folder: Path, seconds: float) -> None:
     shots = sum(entry.picture is not None for entry in result.persons)
     rest = [entry for entry in result.persons if entry.picture is None]
-    people = f"{shots} best shots in {folder}" if shots else f"no usable face; see {folder}"
+    people = (
+        f"{counted(shots, 'best shot')} in {folder}" if shots else f"no usable face; see {folder}"
+    )
     pace = f"{result.duration_s:.1f} s of video in {seconds:.1f} s"
     if result.duration_s > 0:
         pace += f" ({result.duration_s / seconds:.1f} times as fast as it plays)"
@@ -200,7 +202,10 @@ def _say_end(result: VideoResult, folder: Path, seconds: float) -> None:
     _say(f"{people}; {pace}")
     if rest:
         reasons = sorted({reason for entry in rest for reason in entry.skipped})
-        _say(f"{len(rest)} tracks have no usable face ({', '.join(reasons)}); best.json lists them")
+        _say(
+            f"{counted(len(rest), 'track has', 'tracks have')} no usable face "
+            f"({', '.join(reasons)}); best.json lists them"
+        )
     for warning in result.warnings:
         _say(f"warning: {result.video}: {warning}")
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import BackendMissing
+from edge_fiqa.errors import BackendMissing, counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,10 @@ def run(options: argparse.Namespace) -> int:
     root: Path = options.data
     faces = prepare_run(config, root, options.cache or options.output / "cache", options.threads)
     if options.prepare_only:
-        say(f"{len(faces.images)} images are ready; run the same without --prepare-only")
+        say(
+            f"{counted(len(faces.images), 'image is', 'images are')} ready; run the same without "
+            "--prepare-only"
+        )
         return 0
     start = root / config.start if config.start else None
     trainer = Trainer(config.model.config(), config.schedule, faces, options.output, start=start)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.csv_text import csv_line, text_of_cell
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.files import locked, write_whole
@@ -208,7 +208,8 @@ def _write_lost(target: Path, lost: dict[int, str], one: PictureList) -> None:
         (target.parent / "clean/images.done").unlink(missing_ok=True)  # all are read again
         picture = one.pictures[row]
         raise ConfigError(
-            f"{one.source}: {len(lost)} of {len(one.pictures)} faces cannot be read, more than "
+            f"{one.source}: {len(lost)} of {counted(len(one.pictures), 'face')} cannot be read, "
+            "more than "
             f"{LOST_SHARE:.0%}; the first is {picture.name} ({picture.path}): {why}; mend the source "
             "or take them out of its list"
         )
