@@ -69,5 +69,7 @@ def run(options: argparse.Namespace) -> int:
         say_if_open(f"edge-fiqa train: stopped at step {trainer.step}; the same command goes on")
         return 128 + stop_signal()
     curve = plot_curve(options.output / "log.ndjson")
-    say(f"{weights}\n{curve}\nnext: edge-fiqa build {weights} -o BUNDLE --precision int8 ...")
+    for file in filter(None, (weights, curve)):
+        say(str(file))
+    say(f"next: edge-fiqa build {weights} -o BUNDLE --precision int8 ...")
     return 0

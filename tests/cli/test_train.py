@@ -28,6 +28,7 @@ def test_train_writes_a_model_a_log_and_a_curve_and_goes_on(training_root, capsy
     assert load_weights(model).config.depth == 2
     assert (training_root / "out/curve.png").stat().st_size > 5000
     stamp = load_weights(model).fingerprint
+    (training_root / "out/log.ndjson").unlink()
     assert train(training_root) == 0  # nothing left to do: the same model
     assert load_weights(model).fingerprint == stamp
 
@@ -39,6 +40,13 @@ def test_a_cache_is_prepared_ahead(training_root, capsys, monkeypatch):
     monkeypatch.setattr("edge_fiqa.training.faces.random_mixture", None)  # all is there
     assert train(training_root) == 0
     assert (training_root / "out/model.safetensors").exists()
+
+
+def test_a_run_goes_on_without_the_networks_that_gave_their_tables(training_root, recogniser_file):
+    assert train(training_root, "--prepare-only") == 0
+    recogniser_file.unlink()
+    assert train(training_root) == 0
+    assert load_weights(training_root / "out/model.safetensors").config.depth == 2
 
 
 def test_mistakes_are_one_line(training_root, capsys):
