@@ -79,7 +79,7 @@ def prepare_run(
         config.variants if source.variants is None else source.variants for source in config.sources
     )
     return prepare(
-        list_faces(config.sources, root, config.exclude),
+        list_faces(config.sources, root, config.exclude, cache=cache),
         cache,
         teachers_of(config, root, threads),
         Versions(variants, config.mixed, seed),

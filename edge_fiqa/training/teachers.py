@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.faces.detector import YuNet
-from edge_fiqa.kept import kept_or_none, why_not_kept, write_kept
+from edge_fiqa.training.memory import remembered
 from edge_fiqa.training.recipe import TrainConfig
 
-NAMES = "networks"  # folder in the cache
 Fed = tuple[Recogniser, str | None]  # with the name of the inner tensor to keep, if any
 
 
@@ -64,20 +62,9 @@ def table_names(teachers: Teachers, cache: Path) -> dict[Fed | Path, str]:
 
 
 def _digest_of(model: Path, fed: str, cache: Path) -> str:
-    """Eight digits of the SHA-256 of a file and how it is fed, as the cache remembers them."""
-    label = f"{model.absolute()} {fed}"
-    place = (
-        cache / NAMES / hashlib.sha256(label.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    )
-    if (reason := why_not_kept(place.parent)) is not None:
-        raise ConfigError(f"{place.parent}: {reason}; or name another folder with --cache")
-    known = kept_or_none(place, label)
-    try:
-        digest = hashlib.sha256(model.read_bytes() + fed.encode()).hexdigest()[:8]
-    except FileNotFoundError:
-        if known is None:
-            raise ConfigError(f"{model}: no such file, and {cache} knows nothing of it") from None
-        return known.decode()
-    if known != digest.encode():
-        write_kept(place, digest.encode(), label)
-    return digest
+    """Eight digits of the SHA-256 of a file and how it is fed, also of a file that is gone."""
+
+    def read(file: Path) -> bytes:
+        return hashlib.sha256(file.read_bytes() + fed.encode()).hexdigest()[:8].encode()
+
+    return remembered(model, f"tables fed {fed}", read, cache).decode()

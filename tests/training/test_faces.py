@@ -35,7 +35,7 @@ def teacher(recogniser_file):
 
 def made(root, cache, teachers, versions=2, seed=0, sources=LISTED, **labelling):
     return prepare(
-        list_faces(sources, root),
+        list_faces(sources, root, cache=root / "cache"),
         root / cache,
         teachers,
         Versions((versions,), seed=seed),
@@ -87,7 +87,7 @@ def test_every_source_has_its_own_number_of_variants(root, teacher):
         (root / name).write_text("\n".join(kept), encoding="utf-8")
     sources = [FaceSource(list="few.csv"), FaceSource(list="rest.csv")]
     teachers, labelling = Teachers([(teacher, "pooled")]), Labelling()
-    faces = list_faces(sources, root)
+    faces = list_faces(sources, root, cache=root / "cache")
     uneven = prepare(faces, root / "cache", teachers, Versions((2, 0)), labelling)
     assert uneven.identity.tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 0, 0]
     assert uneven.clean.tolist() == [True] * 6 + [False] * 4
