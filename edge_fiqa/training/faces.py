@@ -47,7 +47,7 @@ class TrainingFaces:
     identity: (M,); clean: (M,) not degraded; usable: (M,) readable; embeddings: (M, F) per teacher;
     maps: (M, C, h, w) per teacher that has one. The last two are float16.
     causes: (M, D) strength of every degradation of the table, NaN where unknown; None without a
-    detector, which alone sees how far a head is turned."""
+    detector, which alone sees how far a head is turned. cause_names: of the D degradations."""
 
     images: Bytes | Stack
     quality: Array
@@ -57,6 +57,7 @@ class TrainingFaces:
     embeddings: tuple[Array | Stack, ...]
     maps: tuple[Array | Stack, ...] = ()
     causes: Array | None = None
+    cause_names: tuple[str, ...] = tuple(DEGRADATIONS)
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,13 @@ class Trainer:
         self.checkpoint_every = checkpoint_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.batches = Batches(faces, schedule, self.device)
+        learns_causes = faces.causes is not None and schedule.causes != 0
+        self.causes = faces.cause_names if learns_causes else ()
         self.student = Student(
             config,
             [table.shape[1] for table in faces.embeddings],
             [table.shape[1] for table in faces.maps],
-            0 if faces.causes is None or not schedule.causes else faces.causes.shape[1],
+            len(self.causes),
         ).to(self.device)
         self.weights = losses.supervision(schedule.supervision, config.depth).to(self.device)
         self.parameters = list(self.student.parameters())
@@ -89,7 +91,7 @@ class Trainer:
             self._train(stop)
             if not self._ended:
                 return None
-            return write_model(self.folder, self.average, self.student.vit.config)
+            return write_model(self.folder, self.average, self.student.vit.config, self.causes)
 
     def _train(self, stop: Callable[[], bool]) -> None:
         start, first, kept = time.monotonic(), self.step, self.step
@@ -174,7 +176,7 @@ class Trainer:
                 "folder"
             )
         if start is not None:
-            self.start = begin_with(self.student, start, self.schedule.seed)
+            self.start = begin_with(self.student, start, self.causes, self.schedule.seed)
         self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
 
     def _resume(self, state: dict[str, Any], start: Path | None) -> None:

@@ -6,6 +6,7 @@ not need the file, and says so if another one lies in its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,10 +21,13 @@ NO_START = ""  # instead of a SHA-256
 NOISE = 0.02  # of widened weights, see widen
 
 
-def begin_with(student: Student, start: Path, seed: int) -> str:
-    """Loads the weights, widened where the student is twice as wide; returns the file's SHA-256."""
+def begin_with(student: Student, start: Path, causes: Sequence[str], seed: int) -> str:
+    """Loads the weights, widened where the student is twice as wide; returns the file's SHA-256.
+
+    causes: what the student's heads read; those of a model are taken if they read the same.
+    """
     state = (
-        _model(start)
+        _model(start, causes)
         if start.suffix == ".safetensors"
         else read_checkpoint(start, next(student.parameters()).device)["average"]
     )
@@ -53,7 +57,10 @@ def still_the_start(folder: Path, known: str | None, start: Path | None) -> str 
     return known
 
 
-def _model(path: Path) -> StateDict:
-    """The ViT alone: what predicts the teachers begins anew."""
-    arrays = load_weights(path).arrays
-    return {f"vit.{name}": torch.from_numpy(value.copy()) for name, value in arrays.items()}
+def _model(path: Path, causes: Sequence[str]) -> StateDict:
+    """The ViT and its heads: what predicts the teachers begins anew."""
+    weights = load_weights(path)
+    arrays = {f"vit.{name}": value for name, value in weights.arrays.items()}
+    if weights.causes is not None and weights.causes.names == tuple(causes):
+        arrays |= weights.causes.arrays
+    return {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}

@@ -16,7 +16,7 @@ def test_causes_are_learnt_and_said(faces, tmp_path):
     """Every second face is dark: of one cause; a second one is never known."""
     causes = np.full((40, 2), np.nan, np.float32)
     causes[:, 0] = np.arange(40) % 2
-    known = dataclasses.replace(faces, causes=causes)
+    known = dataclasses.replace(faces, causes=causes, cause_names=("dark", "never_known"))
     schedule = msgspec.structs.replace(SCHEDULE, steps=60, causes=1.0, learning_rate=1e-2, ema=0.5)
     trainer = Trainer(CONFIG, schedule, known, tmp_path)
     trainer.run()
