@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge_fiqa.errors import CheckpointError, ConfigError
-from edge_fiqa.files import lock_of, locked, open_lines, write_all
+from edge_fiqa.files import PARTIAL, lock_of, locked, open_lines, write_all
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.checkpoint import write_checkpoint, written
@@ -88,10 +88,17 @@ class Trainer:
         """
         busy = f"{self.folder}: another run trains there; wait for its end or name another folder"
         with locked(lock_of(self.folder / LOG), busy):
+            self._remove_unfinished()
             self._train(stop)
             if not self._ended:
                 return None
             return write_model(self.folder, self.average, self.student.vit.config, self.causes)
+
+    def _remove_unfinished(self) -> None:
+        """Files that a process was killed over; nobody else writes here while the lock is held."""
+        for name in (LATEST, STABLE, MODEL):
+            for partial in self.folder.glob(f".{name}.*{PARTIAL}"):
+                partial.unlink()
 
     def _train(self, stop: Callable[[], bool]) -> None:
         start, first, kept = time.monotonic(), self.step, self.step

@@ -50,6 +50,14 @@ def test_a_run_that_is_stopped_before_its_first_step_has_lost_nothing(faces, tmp
     assert Trainer(CONFIG, SCHEDULE, faces, tmp_path).step == 0
 
 
+def test_what_a_kill_left_half_written_is_removed(faces, tmp_path):
+    names = (".latest.pt.0a1b2c3d.part", ".model.safetensors.0a1b2c3d.part", ".mine.part")
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+    Trainer(CONFIG, SCHEDULE, faces, tmp_path).run()
+    assert [path.name for path in tmp_path.glob(".*.part")] == [".mine.part"]
+
+
 def test_patience_goes_on_counting(faces, tmp_path):
     still = msgspec.structs.replace(
         SCHEDULE, steps=500, validate_every=1, patience=2, learning_rate=0.0
