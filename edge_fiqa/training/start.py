@@ -29,7 +29,7 @@ def begin_with(student: Student, start: Path, causes: Sequence[str], seed: int) 
     state = (
         _model(start, causes)
         if start.suffix == ".safetensors"
-        else read_checkpoint(start, next(student.parameters()).device)["average"]
+        else read_checkpoint(start, torch.device("cpu"))["average"]
     )
     generator = torch.Generator().manual_seed(seed)
     student.load_state_dict(widen(state, student.state_dict(), NOISE, generator))
