@@ -211,7 +211,9 @@ def test_margins_without_flips_take_the_effect_of_the_last_margin():
 
 def test_groups_are_counted_whatever_their_numbers_and_order():
     """Three faces that flip, of persons 7, -1 and 7, among six faces of three persons."""
-    estimates = np.array([[1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
+    estimates = np.array(
+        [[1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+    )
     spreads, groups = np.full((6, 2), 0.1), np.array([7, 3, -1, 3, 7, -1])
     counts = count_flips(estimates, spreads, [0.0], groups, 0.95)
     by_person = np.array([[[1.0, 0.0, 2.0]]])  # of -1, 3 and 7

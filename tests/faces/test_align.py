@@ -175,7 +175,7 @@ def test_a_face_mostly_outside_the_picture_is_refused():
 
 def test_a_face_low_in_a_tall_picture_is_inside():
     picture = np.zeros((400, 120, 3), np.uint8)
-    assert align(picture, ARCFACE + (0, 250)).shape == (112, 112, 3)
+    assert align(picture, ARCFACE + np.array((0, 250))).shape == (112, 112, 3)
 
 
 @pytest.mark.parametrize("lowest", [0.0, 0.2])

@@ -59,7 +59,10 @@ def test_columns_by_their_names(tmp_path, names, persons):
     np.testing.assert_allclose(the_face(landmarks), FACE)
     assert list(landmarks.faces) == ["a.jpg"]
     owner = "person" if persons else "image"
-    assert landmarks.understood == f"points by the names in the header, left and right are the {owner}'s"
+    assert (
+        landmarks.understood
+        == f"points by the names in the header, left and right are the {owner}'s"
+    )
 
 
 def test_all_x_before_all_y_by_their_numbers(tmp_path):
