@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.template import similarity
-from edge_fiqa.types import IMAGE
+from edge_fiqa.types import IMAGE, Floats
 
 FACE_WINDOW: Final = (slice(24, 108), slice(22, 90))
 """Rows and columns of a crop that hold the face, from the forehead to the chin."""
 FACE_CUT: Final = 0.12
 """Share of the window from which a face counts as cut. Of aligned test faces, whose black borders
 come from their pictures, none has more than 0.1 black."""
+CORNERS: Final = np.array([[0, 0], [0, IMAGE - 1], [IMAGE - 1, 0], [IMAGE - 1, IMAGE - 1]])
 MOST_OUTSIDE: Final = 0.5
 """Share of the crop above which there is not enough of a face to score."""
 MOST_POINTS_OUTSIDE: Final = 2
@@ -42,12 +43,18 @@ def outside_picture(landmarks: npt.ArrayLike, width: int, height: int) -> Outsid
     """
     move = similarity(landmarks)
     points = np.asarray(landmarks, np.float64)
-    y, x = np.mgrid[:IMAGE, :IMAGE]
-    pixels = np.stack([x.ravel(), y.ravel()], axis=1) - move[:, 2]
-    beyond = _beyond(pixels @ np.linalg.inv(move[:, :2]).T, width, height)
-    crop = beyond.reshape(IMAGE, IMAGE)
     of_points = int(_beyond(points, width, height).sum())
+    if not _beyond(_in_picture(CORNERS, move), width, height).any():
+        return Outside(of_points, 0.0, 0.0)  # what lies between the corners is inside, too
+    y, x = np.mgrid[:IMAGE, :IMAGE]
+    pixels = np.stack([x.ravel(), y.ravel()], axis=1)
+    crop = _beyond(_in_picture(pixels, move), width, height).reshape(IMAGE, IMAGE)
     return Outside(of_points, float(crop.mean()), float(crop[FACE_WINDOW].mean()))
+
+
+def _in_picture(pixels: npt.NDArray[np.int_], move: Floats) -> Floats:
+    """Where (N, 2) pixels of the crop lie in the picture."""
+    return np.asarray((pixels - move[:, 2]) @ np.linalg.inv(move[:, :2]).T)
 
 
 def border_warnings(landmarks: npt.ArrayLike, width: int, height: int) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from edge_fiqa.faces.border import FACE_CUT, FACE_WINDOW
-from edge_fiqa.types import IMAGE, Array, Bytes
+from edge_fiqa.types import IMAGE, Array, Bytes, Floats
 
 CONSTANTS: Final = Path(__file__).with_name("crop_check.npz")
 SIDE: Final = 40  # pixels a side of the brightness values
@@ -35,6 +36,8 @@ LEAST_STRETCH: Final = 1.1
 """Estimated width over height from which a crop that is blamed as stretched is said to be."""
 FALSE_ALARMS: Final = 0.05
 """Share of a set of faces above which it is said to be unaligned: ten times that of aligned sets."""
+FACE_DETAIL: Final = (slice(7, 26), slice(7, 21))
+"""Rows and columns of those that hold the face."""
 FEATURELESS: Final = "shows no features of a face"
 LEAST_CONTRAST: Final = 0.8
 """Standard deviation of the brightness, 0 to 255, less a surface of second degree. Test faces in an
@@ -79,22 +82,31 @@ def features_of(crop: Bytes) -> tuple[float, float]:
     degree; and the same as a share of the standard deviation of all (0 for a plain crop)."""
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
     size = (DETAIL_SIDE, DETAIL_SIDE)
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)[7:26, 7:21]
-    y, x = np.mgrid[-1:1:19j, -1:1:14j].reshape(2, -1)
-    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)[FACE_DETAIL]
     values = small.ravel().astype(np.float64)
-    coefficients = np.linalg.lstsq(surface, values, rcond=None)[0]
-    rest, whole = float(np.std(values - surface @ coefficients)), float(values.std())
+    surface = _surface_basis()
+    rest, whole = float(np.std(values - surface @ (values @ surface))), float(values.std())
     return rest, rest / whole if whole > 0 else 0.0
+
+
+@cache
+def _surface_basis() -> Floats:
+    """(266, 6) orthonormal basis of the surfaces of second degree over those rows and columns."""
+    y, x = np.mgrid[-1:1:19j, -1:1:14j].reshape(2, -1)
+    return np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))[0]
 
 
 def plain_share(crop: Bytes) -> float:
     """Share of the face's window without any change around a pixel: blacked out, or never there."""
     window = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[FACE_WINDOW]
-    limit = min(2, int(0.02 * np.ptp(window.astype(int))))
+    darkest, brightest, _, _ = cv2.minMaxLoc(window)
+    limit = min(2, int(0.02 * (brightest - darkest)))
     around = np.ones((5, 5), np.uint8)
-    change = cv2.subtract(cv2.dilate(crop, around), cv2.erode(crop, around)).max(axis=2)
-    return float((change[FACE_WINDOW] <= limit).mean())
+    rows, columns = FACE_WINDOW
+    wider = crop[rows.start - 2 : rows.stop + 2, columns.start - 2 : columns.stop + 2]
+    change = cv2.subtract(cv2.dilate(wider, around), cv2.erode(wider, around))[2:-2, 2:-2]
+    plain = cv2.inRange(change, (0, 0, 0), (limit, limit, limit))  # in all three colours
+    return cv2.countNonZero(plain) / plain.size
 
 
 def unaligned_note(unaligned: int, faces: int) -> str | None:
@@ -188,10 +200,20 @@ def _network(inputs: Array, constants: dict[str, Array]) -> Array:
 
 def _convolve(maps: Array, weights: Array, bias: Array, side: int) -> Array:
     """(N, H, W, C) maps, (C * side * side, K) weights -> (N, H', W', K) after ReLU, stride 2."""
-    windows = sliding_window_view(maps, (side, side), axis=(1, 2))[:, ::2, ::2]
-    count, height, width = windows.shape[:3]
-    product = _product(windows.reshape(count * height * width, -1), weights) + bias
-    return np.asarray(np.maximum(product, 0).reshape(count, height, width, -1))
+    places = _places(maps.shape[1:], side)
+    windows = maps.reshape(len(maps), -1).take(places, axis=1)
+    product = _product(windows.reshape(-1, len(weights)), weights)
+    product += bias
+    np.maximum(product, 0, out=product)
+    return product.reshape(len(maps), *places.shape[:2], -1)
+
+
+@cache
+def _places(shape: tuple[int, ...], side: int) -> npt.NDArray[np.intp]:
+    """(H', W', C * side * side) places in one flat map (H, W, C) that a convolution reads."""
+    flat = np.arange(np.prod(shape)).reshape(shape)
+    windows = sliding_window_view(flat, (side, side), axis=(0, 1))[::2, ::2]
+    return windows.reshape(*windows.shape[:2], -1)
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -201,10 +223,13 @@ def _product(a: Array, b: Array) -> Array:
     Products of matrices are spread from 2^18 multiplications on, one row by a matrix much earlier.
     """
     rows = max(1, ONE_THREAD_PRODUCTS // b.size)
-    blocks = (a[start : start + rows] for start in range(0, len(a), rows))
-    return np.concatenate(
-        [block @ b if len(block) > 1 else (block.repeat(2, axis=0) @ b)[:1] for block in blocks]
-    )
+    product = np.empty((len(a), b.shape[1]), np.float32)
+    for start in range(0, len(a), rows):
+        block = a[start : start + rows]
+        product[start : start + rows] = (
+            block @ b if len(block) > 1 else (block.repeat(2, axis=0) @ b)[:1]
+        )
+    return product
 
 
 @cache

@@ -5,6 +5,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_fiqa.errors import ImageRefused
 from edge_fiqa.faces.align import align, align_given
@@ -29,6 +31,31 @@ def test_the_share_outside_is_that_of_the_rows_cut_off():
         "face cut by the picture's border (25 % of the crop lies outside the picture)",
     )
     assert border_warnings(ARCFACE, 112, 108) == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    degrees=st.floats(-180, 180),
+    size=st.floats(0.2, 3),
+    x=st.floats(-120, 300),
+    y=st.floats(-120, 300),
+)
+def test_shares_outside_are_counted_pixel_by_pixel(degrees, size, x, y):
+    width, height = 240, 200
+    place = size * np.exp(1j * np.radians(degrees))
+    complex_points = np.array(ARCFACE) @ (1, 1j) * place + complex(x, y)
+    points = np.stack([complex_points.real, complex_points.imag], axis=1)
+    rows, columns = np.mgrid[:112, :112]
+    pixels = (columns + 1j * rows) * place + complex(x, y)
+    inside = (pixels.real >= -0.5) & (pixels.real <= width - 0.5)
+    inside &= (pixels.imag >= -0.5) & (pixels.imag <= height - 0.5)
+    outside = outside_picture(points, width, height)
+    assert outside.crop == pytest.approx(
+        1 - inside.mean(), abs=2 / 112
+    )  # at most an edge of pixels
+    assert outside.face == pytest.approx(1 - inside[24:108, 22:90].mean(), abs=2 / 68)
+    if inside.all():
+        assert outside.crop == 0
 
 
 def test_points_from_the_centre_and_in_percent_are_refused_by_name(portrait):

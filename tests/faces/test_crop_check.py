@@ -15,7 +15,9 @@ from edge_fiqa.faces.crop_check import (
     UNALIGNED,
     check_alignment,
     crop_warnings,
+    features_of,
     misaligned_by,
+    plain_share,
     unaligned_note,
 )
 from edge_fiqa.faces.images import decode
@@ -187,3 +189,34 @@ def test_stretched_faces_are_noticed_and_the_direction_is_said(real_faces, stret
     assert not any(other in texts for texts in warnings)
     widths = [check_alignment(crop).width for crop in crops]
     assert np.median(widths) == pytest.approx(stretch, rel=0.15)
+
+
+def test_plain_pixels_are_those_like_all_around_them(portrait):
+    crop = cut(portrait)
+    crop[40:70, 30:60] = 7
+    crop[90, 50] = 255
+    window = (slice(24, 108), slice(22, 90))
+    around = np.lib.stride_tricks.sliding_window_view(crop.astype(int), (5, 5), axis=(0, 1))
+    change = np.ptp(around, axis=(3, 4)).max(axis=2)  # of the pixels 2 to 109
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[window].astype(int)
+    limit = min(2, int(0.02 * np.ptp(grey)))
+    expected = (change[22:106, 20:88] <= limit).mean()
+    assert plain_share(crop) == expected
+    assert expected >= 26 * 26 / (84 * 68)
+
+
+def test_features_are_what_a_surface_of_second_degree_leaves_over():
+    y, x = np.mgrid[-1:1:112j, -1:1:112j]
+    surface = 90 + 40 * x - 30 * y + 20 * x * y - 25 * x**2
+    stripes = 10 * np.sign(np.sin(40 * y))
+    smooth, striped = (
+        np.repeat(np.round(values)[..., None], 3, axis=2).astype(np.uint8)
+        for values in (surface, surface + stripes)
+    )
+    contrast, share = features_of(smooth)
+    assert contrast < 0.5
+    assert share < 0.05
+    contrast, share = features_of(striped)
+    assert 5 < contrast < 10
+    assert 0.2 < share < 1
+    assert features_of(np.full((112, 112, 3), 99, np.uint8)) == pytest.approx((0, 0), abs=1e-9)
