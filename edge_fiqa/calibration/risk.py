@@ -159,8 +159,9 @@ def count_flips(
     """
     order = np.argsort(groups)
     _, starts, faces = np.unique(groups[order], return_index=True, return_counts=True)
-    weights = np.minimum(1.0, MOST_FACES / faces)
-    sizes = faces * weights
+    sizes = faces.astype(np.float64)
+    weights = np.minimum(1.0, MOST_FACES / sizes)
+    sizes = sizes * weights
     counts, variances = [], []
     for threshold in thresholds:
         flipped = is_flip(estimates[order], spreads[order], threshold, MARGINS)
