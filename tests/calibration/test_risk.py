@@ -185,7 +185,7 @@ def test_gates_without_flips_borrow_the_design_effect_of_those_with():
 def test_a_single_group_counts_as_one_face_at_every_gate_and_margin():
     flips = np.array([[[0.0], [9.0], [500.0]], [[1.0], [2.0], [3.0]]])  # 2 gates, 3 margins
     computed = design_effect(variance(flips, np.array([500.0])), np.array([500.0]), 0.95)
-    np.testing.assert_array_equal(computed, np.full((2, 3), 500.0))
+    assert computed.tolist() == [[500.0] * 3] * 2
 
 
 def test_each_gate_has_its_own_design_effect_or_that_of_all_if_that_is_larger():
@@ -199,6 +199,12 @@ def test_each_gate_has_its_own_design_effect_or_that_of_all_if_that_is_larger():
     computed = design_effect(variance(flips, sizes), sizes, 0.95) / few_groups
     pooled = (9 / 4 + 1) / (1 + 4 / 3)  # 39 / 28, more than 3/4, which the second gate has itself
     assert computed == pytest.approx(np.array([[9 / 4], [pooled]]))
+    # Half a flip of 10 faces, as of a person who counts for less: squares 0.45^2 twice, times 2, over
+    # 10 * 0.05 * 0.95 * 10/9. Beside it all flip alike: nothing between the groups.
+    sizes, few_groups = np.array([1.0, 9.0]), (t.ppf(0.95, 1) / t.ppf(0.95, 9)) ** 2
+    flips = np.array([[[0.5, 0.0]], [[0.5, 4.5]]])
+    computed = design_effect(variance(flips, sizes), sizes, 0.95) / few_groups
+    assert computed == pytest.approx(np.array([[0.81 / (4.75 / 9)], [1.0]]))
 
 
 def test_margins_without_flips_take_the_effect_of_the_last_margin():
