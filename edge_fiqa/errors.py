@@ -39,6 +39,14 @@ def one_line(exc: object) -> str:
     return " ".join(str(exc).split())
 
 
+def counted(number: float, one: str, several: str | None = None, form: str = "") -> str:
+    """`1 face`, `2 faces`, `2 files were`. several: the plural, where it is not `one` with an s.
+
+    form: how the number is written, as in `format`.
+    """
+    return f"{number:{form}} {one if number == 1 else several or one + 's'}"
+
+
 class ConfigError(EdgeFiqaError, ValueError):
     """The caller asked for something that cannot be."""
 

@@ -112,6 +112,11 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         os.fsync(descriptor)  # after a power cut too, the name holds the old data or the new
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path is this folder or lies below it, also by a link or another spelling."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def cache_folder(name: str) -> Path:
     """`edge_fiqa/NAME` in EDGE_FIQA_CACHE, else in the user's cache folder.
 

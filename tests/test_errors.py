@@ -9,7 +9,7 @@ import pytest
 from edge_fiqa import errors
 from edge_fiqa.cli import main
 from edge_fiqa.cli.printing import EscapingFormatter
-from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused
+from edge_fiqa.errors import ConfigError, EdgeFiqaError, ImageRefused, counted
 
 HOSTILE = "a\nedge-fiqa: all is well\r\x1b]0;owned\x07\u2028\u202egpj"
 KINDS = [
@@ -52,3 +52,10 @@ def test_so_does_its_log(tmp_path):
     record = logging.LogRecord("n", logging.INFO, "p", 1, "%s, %s: %d left out", values, None)
     assert form.format(record).isprintable()
     assert record.args == values
+
+
+def test_a_count_agrees_with_its_noun():
+    assert [counted(n, "face") for n in (0, 1, 2)] == ["0 faces", "1 face", "2 faces"]
+    assert [counted(n, "file was", "files were") for n in (1, 2)] == ["1 file was", "2 files were"]
+    assert counted(12345, "identity", "identities", ",") == "12,345 identities"
+    assert [counted(n, "GPU", form="g") for n in (1.0, 0.5)] == ["1 GPU", "0.5 GPUs"]

@@ -59,7 +59,7 @@ LIBRARIES = {
     },
     "onnxruntime": {
         "bench/libraries.py", "engines/detector/ort.py", "engines/ort.py",
-        "evaluation/recognition.py", "model/activation_ranges.py", "model/quantise.py",
+        "evaluation/recognition.py", "model/activation_ranges.py",
     },
     "openvino": {"bench/libraries.py", "engines/ov.py"},
     "paho": {"gateway/outputs/mqtt_link.py"},
@@ -68,13 +68,14 @@ LIBRARIES = {
     "pyarrow": {"distributed/", "tables/"},
     "pycuda": {"engines/trt/device.py"},
     "pydantic": {"gateway/config/"},
-    "pydantic_core": {"gateway/config/gateway.py"},
+    "pydantic_core": {"gateway/config/mistakes.py"},
     "ray": {"distributed/cluster.py"},
     "safetensors": {
-        "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/loop.py",
+        "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/export.py",
     },
     "scipy": {
-        "build/precision.py", "calibration/risk.py", "training/loop.py", "training/pictures.py",
+        "build/precision.py", "calibration/risk.py", "training/pictures.py",
+        "training/validation.py",
     },
     "sklearn": {"calibration/monotone.py"},
     "starlette": {

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_fiqa.bench.result import BenchResult, BenchRow
 from edge_fiqa.bench.timing import resampled_medians
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 
 LEAST = 0.02  # smaller changes are noise: two runs of the same code differ that much
 DECISIVE = (
@@ -116,5 +116,5 @@ def _warnings(old: BenchResult, new: BenchResult, changes: Sequence[Change]) -> 
     if not changes:
         warnings.append("the results have no row in common")
     if missing := len(new.rows) - len(changes):
-        warnings.append(f"{missing} rows are not in the old result")
+        warnings.append(f"{counted(missing, 'row is', 'rows are')} not in the old result")
     return warnings

@@ -11,7 +11,7 @@ from edge_fiqa.bench.compare import Comparison
 from edge_fiqa.bench.endurance import EnduranceResult
 from edge_fiqa.bench.loadgen import ScenarioResult
 from edge_fiqa.bench.result import BenchResult, BenchRow
-from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.errors import BackendMissing, ConfigError, counted
 from edge_fiqa.files import write_figure
 
 SHOWN = (
@@ -29,7 +29,7 @@ def table(result: BenchResult) -> Iterator[str]:
         if peak.gflops_per_s is not None and peak.shape is not None:
             shape = " x ".join(map(str, peak.shape))
             rate = f"peak {peak.gflops_per_s:,.0f} GFLOPs/s (product {shape})"
-        yield f"{peak.backend} {peak.precision}, {peak.threads} threads: {rate}"
+        yield f"{peak.backend} {peak.precision}, {counted(peak.threads, 'thread')}: {rate}"
     power = result.power
     yield (
         f"energy: {power.meter}, idle {power.idle_w} W"
@@ -67,10 +67,11 @@ def comparison(result: Comparison) -> Iterator[str]:
 def scenario(result: ScenarioResult) -> Iterator[str]:
     yield (
         f"{result.scenario}: {result.bundle}, {result.backend} {result.precision}, "
-        f"{result.engines} engines x {result.threads} threads, {', '.join(result.policies)}"
+        f"{counted(result.engines, 'engine')} x {counted(result.threads, 'thread')}, "
+        f"{', '.join(result.policies)}"
     )
     yield (
-        f"{result.answered:,} answers from {result.library} {result.faces}, "
+        f"{counted(result.answered, 'answer', form=',')} from {result.library} {result.faces}, "
         f"{result.mean_depth:.2f} blocks a face"
     )
     yield result.summary.split("=" * 48)[2].strip()
@@ -81,7 +82,7 @@ def endurance(result: EnduranceResult) -> Iterator[str]:
     shown = [(name, result.environment.get(name)) for name in SHOWN]
     yield ", ".join(f"{name} {value}" for name, value in shown if value is not None)
     yield (
-        f"{result.bundle}, {result.backend} {result.precision}, {result.threads} threads, "
+        f"{result.bundle}, {result.backend} {result.precision}, {counted(result.threads, 'thread')}, "
         f"exit {result.exit}, batch {result.batch}, without a pause"
     )
     yield f"{'minute':>7} {'p50 ms':>8} {'p99 ms':>8} {'CPU MHz':>8} {'GPU MHz':>8} {'deg C':>6}"
@@ -112,7 +113,9 @@ def plot(result: BenchResult, target: Path) -> None:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].legend(fontsize=8)
     machine = result.environment
-    figure.suptitle(f"{machine.get('cpu')}, {machine.get('cores')} cores", fontsize=10)
+    figure.suptitle(
+        f"{machine.get('cpu')}, {counted(machine.get('cores') or 0, 'core')}", fontsize=10
+    )
     save_figure(figure, target)
 
 
@@ -168,7 +171,7 @@ def _curves(rows: Iterable[BenchRow]) -> Iterator[tuple[str, list[BenchRow]]]:
 
 
 def _group(row: BenchRow) -> str:
-    return f"{row.bundle}, {row.backend} {row.precision}, {row.threads} threads"
+    return f"{row.bundle}, {row.backend} {row.precision}, {counted(row.threads, 'thread')}"
 
 
 def _or_na(value: float | None, form: str) -> str:

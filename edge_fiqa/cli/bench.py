@@ -31,15 +31,18 @@ from edge_fiqa.bench.timing import QUICK, USUAL, Effort
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.options import (
+    POLICY_FLAGS,
+    USUAL_FUSION,
     add_policy_arguments,
     add_precision_argument,
+    check_none_given,
     cores,
     policies_of,
 )
 from edge_fiqa.cli.printing import say
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.forms import open_form
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.exits.fusion import parse_fusion
 from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -48,6 +51,12 @@ from edge_fiqa.policies.policy import Policy
 from edge_fiqa.record import escape_json
 from edge_fiqa.scoring.scorer import Scorer, available_backend
 from edge_fiqa.types import FaceSet
+
+LATENCY_MS, USUAL_BATCH = 20.0, (1,)
+OF_RESULTS = ("faces", "output", "scenario")
+OF_TURNS = ("quick", "steps", "rounds", "no_memory", "compare", "other_processor")
+OF_TABLE = (*OF_TURNS, "exits", "batch", "plot")
+OF_SCENARIO = ("full", "seconds", "qps", "latency_ms", "jobs", "logs", *POLICY_FLAGS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_precision_argument(parser)
     table = parser.add_argument_group("the table: exit x batch x bundle x backend")
     table.add_argument("--exits", metavar="K,K,...", help="default: all")
-    table.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="faces (1)")
+    table.add_argument("--batch", type=int, nargs="+", metavar="N", help="faces (1)")
     table.add_argument("--steps", action="store_true", help="also in steps, asked after each")
     table.add_argument("--rounds", type=int, metavar="N", help=f"turns ({USUAL.rounds})")
     table.add_argument(
@@ -91,13 +100,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--full", action="store_true", help="as long as MLPerf's rules (10 minutes)")
     load.add_argument("--seconds", type=float, metavar="S", help="at least (5)")
     load.add_argument("--qps", type=float, help="server: arrivals/s (60 %% of what engines can do)")
-    load.add_argument("--latency-ms", type=float, default=20.0, help="server: in time (20)")
+    load.add_argument("--latency-ms", type=float, help=f"server: in time ({LATENCY_MS:g})")
     load.add_argument("--jobs", type=int, metavar="N", help="engines (cores; 1 for streams)")
     load.add_argument("--logs", type=Path, metavar="DIR", help="keep LoadGen's own logs")
     add_policy_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    _check_flags(options)
     old = load_result(options.compare) if options.compare is not None else None
     if old is not None and not options.other_processor:
         check_same_processor(old.environment, environment())
@@ -106,13 +116,11 @@ def run(options: argparse.Namespace) -> int:
         open_form(name, threads=options.threads, precision=options.precision, backend=backend)
         for name in options.bundle
     ]
-    faces = _faces(options)
     if options.update_costs:
         return _update(bundles, options)
+    faces = _faces(options)
     if options.scenario is not None:
         return _scenario(bundles, faces, options)
-    if (flag := _policy_flag(options)) is not None:
-        raise ConfigError(f"{flag} is about --scenario; the table takes --exits")
     if options.minutes is not None:
         return _endurance(bundles, faces, options)
     result = run_benchmark(bundles, _plan(options), faces)
@@ -123,6 +131,26 @@ def run(options: argparse.Namespace) -> int:
         say("", *report.comparison(compare(old, result)))
     _finish(msgspec.json.encode(result), options)
     return 0
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    """Raise ConfigError for a flag of another use of this command: it would do nothing."""
+    if options.update_costs:
+        check_none_given(
+            options, (*OF_RESULTS, *OF_TABLE, "minutes"), "does nothing beside --update-costs"
+        )
+    elif options.scenario is not None:
+        check_none_given(options, (*OF_TABLE, "minutes"), "does nothing beside --scenario")
+    elif options.minutes is not None:
+        check_none_given(options, OF_TURNS, "does nothing beside --minutes")
+    if options.scenario is None:
+        check_none_given(options, OF_SCENARIO, "is about --scenario; the table takes --exits")
+    elif options.scenario != "server":
+        check_none_given(options, ("latency_ms",), "is about --scenario server")
+        if options.scenario != "offline":
+            check_none_given(options, ("qps",), "is about --scenario server and offline")
+    if options.compare is None:
+        check_none_given(options, ("other_processor",), "is about --compare OLD.json")
 
 
 def _plan(options: argparse.Namespace) -> BenchPlan:
@@ -139,7 +167,7 @@ def _plan(options: argparse.Namespace) -> BenchPlan:
             raise ConfigError(f"--exits {options.exits!r}: expected numbers like 1,6,12") from None
     return BenchPlan(
         exits,
-        tuple(options.batch),
+        tuple(options.batch or USUAL_BATCH),
         tuple(options.backend),
         ("one", "steps") if options.steps else ("one",),
         options.threads,
@@ -165,18 +193,23 @@ def _update(bundles: Sequence[Bundle], options: argparse.Namespace) -> int:
         bundle.with_costs(costs)
         with_energy = any(row.mj is not None for row in costs.segments)
         say(
-            f"{bundle.folder}: costs of {len(costs.segments)} segments on {costs.device.strip()}, "
-            f"{costs.backend}, {costs.threads} threads; {'with' if with_energy else 'no'} energy"
+            f"{bundle.folder}: costs of {counted(len(costs.segments), 'segment')} on "
+            f"{costs.device.strip()}, "
+            f"{costs.backend}, {counted(costs.threads, 'thread')}; "
+            f"{'with' if with_energy else 'no'} energy"
         )
     return 0
 
 
 def _endurance(bundles: Sequence[Bundle], faces: FaceSet, options: argparse.Namespace) -> int:
-    if len(bundles) > 1 or len(options.backend) > 1 or len(options.batch) > 1:
+    batches = options.batch or USUAL_BATCH
+    if len(bundles) > 1 or len(options.backend) > 1 or len(batches) > 1:
         raise ConfigError("--minutes takes one bundle, one backend and one batch size")
-    (bundle,), (batch,), plan = bundles, options.batch, _plan(options)
+    (bundle,), (batch,), plan = bundles, batches, _plan(options)
     if not 1 <= batch <= len(faces.crops):
-        raise ConfigError(f"--batch {batch}: there are {len(faces.crops)} faces")
+        raise ConfigError(
+            f"--batch {batch}: give 1 to {len(faces.crops)}, as many as there are faces"
+        )
     result = run_endurance(
         bundle,
         options.backend[0] if options.backend else available_backend(bundle),
@@ -221,7 +254,7 @@ def _scorers(bundle: Bundle, jobs: int, options: argparse.Namespace) -> list[Sco
             bundle,
             backend=options.backend[0] if options.backend else None,
             threads=options.threads or max(1, cores() // jobs),
-            fusion=parse_fusion(options.fusion, bundle.config.depth),
+            fusion=parse_fusion(options.fusion or USUAL_FUSION, bundle.config.depth),
             gate=options.gate,
         )
         for _ in range(jobs)
@@ -236,16 +269,8 @@ def _load(scenario: Scenario, rate: float, options: argparse.Namespace) -> Load:
         options.seconds or (FULL_S if options.full else QUICK_S),
         queries,
         options.qps or (0.6 * rate if scenario == "server" else rate),
-        options.latency_ms,
+        LATENCY_MS if options.latency_ms is None else options.latency_ms,
     )
-
-
-def _policy_flag(options: argparse.Namespace) -> str | None:
-    """The first policy flag that was given."""
-    names = ("policy", "exit", "eps", "patience", "gate", "risk", "deadline_ms")
-    budgets = ("budget_ms", "budget_gflops", "budget_mj")
-    name = next((name for name in names + budgets if getattr(options, name) is not None), None)
-    return None if name is None else f"--{name.replace('_', '-')}"
 
 
 def _finish(text: bytes, options: argparse.Namespace) -> None:

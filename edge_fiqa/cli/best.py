@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.cli.stopping import first_signal
+from edge_fiqa.errors import BackendMissing, ConfigError, counted
 from edge_fiqa.faces.detector import LONGEST_SIDE, NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
 from edge_fiqa.scoring.scorer import Scorer
@@ -85,16 +84,16 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[gateway]'") from exc
     request = _request(options)
-    with _scorer(options) as scorer, _stop_between_frames() as stop_signal:
+    with _scorer(options) as scorer, first_signal() as stop_signal:
         search = VideoSearch(request, scorer)
         start = time.perf_counter()
         with _progress(search.video.stated_s, options.quiet) as on_time:
-            result = search.run(lambda: stop_signal() is not None, on_time)
+            result = search.run(lambda: stop_signal() != 0, on_time)
         seconds = time.perf_counter() - start
         write_contact_sheets(request.folder, result)
         _say_people(result)
         _say_end(result, request.folder, seconds)
-        if (number := stop_signal()) is not None:
+        if number := stop_signal():
             return 128 + number
     return 1 if search.video.cut_short() else 0
 
@@ -135,33 +134,6 @@ def _scorer(options: argparse.Namespace) -> Scorer:
 
 
 @contextmanager
-def _stop_between_frames() -> Iterator[Callable[[], int | None]]:
-    """Ctrl-C and SIGTERM end the search after the frame in hand; a second one ends the process.
-
-    Yields a function that says which signal came, or None.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    stopping = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in stopping}
-
-    def note(number: int, _: Any) -> None:
-        received.append(number)
-        for each in stopping:
-            signal.signal(each, before[each])
-
-    for number in stopping:
-        signal.signal(number, note)
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number in stopping:
-            signal.signal(number, before[number])
-
-
-@contextmanager
 def _progress(duration_s: float | None, quiet: bool) -> Iterator[Callable[[float], None]]:
     """A function that takes the time in the video."""
     if quiet or not sys.stderr.isatty():
@@ -191,7 +163,9 @@ def _say_people(result: VideoResult) -> None:
 def _say_end(result: VideoResult, folder: Path, seconds: float) -> None:
     shots = sum(entry.picture is not None for entry in result.persons)
     rest = [entry for entry in result.persons if entry.picture is None]
-    people = f"{shots} best shots in {folder}" if shots else f"no usable face; see {folder}"
+    people = (
+        f"{counted(shots, 'best shot')} in {folder}" if shots else f"no usable face; see {folder}"
+    )
     pace = f"{result.duration_s:.1f} s of video in {seconds:.1f} s"
     if result.duration_s > 0:
         pace += f" ({result.duration_s / seconds:.1f} times as fast as it plays)"
@@ -200,7 +174,10 @@ def _say_end(result: VideoResult, folder: Path, seconds: float) -> None:
     _say(f"{people}; {pace}")
     if rest:
         reasons = sorted({reason for entry in rest for reason in entry.skipped})
-        _say(f"{len(rest)} tracks have no usable face ({', '.join(reasons)}); best.json lists them")
+        _say(
+            f"{counted(len(rest), 'track has', 'tracks have')} no usable face "
+            f"({', '.join(reasons)}); best.json lists them"
+        )
     for warning in result.warnings:
         _say(f"warning: {result.video}: {warning}")
 

@@ -11,10 +11,13 @@ from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.calibration.fit import LEAST_FACES
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.info import describe
+from edge_fiqa.cli.options import check_none_given
 from edge_fiqa.cli.printing import say
 from edge_fiqa.config import BuildRecipe, load_recipe
 from edge_fiqa.engines import BACKENDS
 from edge_fiqa.errors import BackendMissing, ConfigError
+
+USUAL_LIMIT = 512
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ranges", choices=("minmax", "percentile", "entropy"), help="INT8 ranges")
     parser.add_argument("--calibration-images", type=Path, metavar="DIR", help="aligned faces")
     parser.add_argument(
-        "--calibration-limit", type=int, default=512, metavar="N", help="of them (512)"
+        "--calibration-limit", type=int, metavar="N", help=f"of them ({USUAL_LIMIT})"
     )
     parser.add_argument(
         "--calibration",
@@ -64,9 +67,15 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, key) is not None
     }
     recipe = load_recipe(options.recipe, chosen, BuildRecipe)
+    if recipe.precision != "int8":
+        check_none_given(options, ("ranges",), "is about --precision int8, which is not given")
+    if options.calibration_images is None:
+        reason = "is about --calibration-images, which are not given"
+        check_none_given(options, ("calibration_limit",), reason)
     faces = None
     if options.calibration_images is not None:
-        faces = read_faces(options.calibration_images, options.calibration_limit, "build")
+        limit = USUAL_LIMIT if options.calibration_limit is None else options.calibration_limit
+        faces = read_faces(options.calibration_images, limit, "build")
     calibration = None
     if options.calibration is not None:
         fingerprint = load_weights(options.checkpoint, options.heads).fingerprint

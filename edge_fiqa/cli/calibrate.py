@@ -3,103 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.bundle.gate_answers import check_same_calibration, put_gate_table
-from edge_fiqa.bundle.manifest import MANIFEST
-from edge_fiqa.calibration.artefact import Calibration, is_calibration, load_calibration
+from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.estimate import rule_name
 from edge_fiqa.calibration.fit import fit_calibration, fitted_on
 from edge_fiqa.calibration.gate_table import OWN_FACES, KindOfUse
 from edge_fiqa.calibration.monitor import with_reference
 from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_reject_rate
-from edge_fiqa.calibration.scale import Scale, ScaleForm, Sigmoid
+from edge_fiqa.cli.calibrate_request import USUAL, USUAL_FMR, CalibrateRequest
 from edge_fiqa.cli.calibration_report import problems_of, report
 from edge_fiqa.cli.face_folder import read_faces
-from edge_fiqa.cli.gate_faces import KnownPairs, ScoredUse, gate_table, parse_use
+from edge_fiqa.cli.gate_faces import ScoredUse, gate_table
 from edge_fiqa.cli.gate_report import fnmr_line, share_line, table_lines
 from edge_fiqa.cli.options import add_engine_arguments
 from edge_fiqa.cli.printing import say
-from edge_fiqa.config import CalibrationRecipe, load_recipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.forms import open_form
-from edge_fiqa.errors import ConfigError
-from edge_fiqa.exits.fusion import RULES, Fusion, parse_fusion
+from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.measurement.all_exits import all_exits
-from edge_fiqa.policies.gate import check_gate
 from edge_fiqa.scoring.scorer import available_backend
-from edge_fiqa.types import Array, FaceSet, Precision
-
-USUAL = CalibrationRecipe()
-
-
-@dataclass(frozen=True)
-class CalibrateRequest:
-    """The command line.
-
-    faces: a folder; None where only `uses` are scored. uses: kinds of use and their folders.
-    outputs: files to write, or bundles. backend None: the bundle's. keep: the calibration whose scale
-    and promises stay. scores: a Parquet set in which the faces' scores are.
-    """
-
-    faces: Path | None
-    uses: tuple[tuple[str, Path], ...]
-    outputs: tuple[Path, ...]
-    keep: Path | None
-    bundle: str
-    backend: str | None
-    threads: int | None
-    precision: Precision | None
-    recipe: CalibrationRecipe
-    fnmr: float | None
-    known: KnownPairs | None
-    scores: str | None = None
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> CalibrateRequest:
-        """Raises ConfigError where choices contradict each other."""
-        stated = {name: getattr(options, name) for name in msgspec.structs.asdict(USUAL)}
-        stated = {name: value for name, value in stated.items() if value is not None}
-        request = cls(
-            options.faces,
-            tuple(parse_use(text) for text in options.use),
-            tuple(options.output),
-            options.keep,
-            options.bundle,
-            options.backend,
-            options.threads,
-            options.precision,
-            load_recipe(options.recipe, stated, CalibrationRecipe),
-            options.fnmr,
-            _known_pairs(options),
-            options.scores,
-        )
-        _check_faces(request, stated)
-        _check_gate_choice(request)
-        _check_scale_and_seed(request.recipe)
-        for output in request.outputs:
-            _check_output(output)
-        return request
-
-    @property
-    def scale(self) -> ScaleForm | Scale:
-        """The form to fit, or the scale that x0 and w fix."""
-        if self.recipe.x0 is None or self.recipe.w is None:
-            return self.recipe.scale
-        return Sigmoid(self.recipe.x0, self.recipe.w)
-
-    def fusions(self, depth: int, kept: Calibration | None) -> tuple[Fusion, ...]:
-        """The rules to calibrate, or those of the kept calibration, for a model of `depth` blocks."""
-        if kept is not None:
-            return tuple(parse_fusion(name, depth) for name in kept.rules)
-        if self.recipe.fusion is None:
-            return RULES
-        return (parse_fusion(self.recipe.fusion, depth),)
+from edge_fiqa.types import Array, FaceSet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--recogniser", type=Path, metavar="FILE", help=".onnx, or .yaml: path, mean, std, columns"
     )
-    table.add_argument("--fmr", type=float, default=1e-3, help="of the recogniser (0.001)")
+    table.add_argument("--fmr", type=float, help=f"of the recogniser ({USUAL_FMR:g})")
     gate = parser.add_argument_group("the gate, stored as the default of scoring (one of these)")
     gate.add_argument("--gate", type=int, metavar="Q", help="accept quality >= Q")
     gate.add_argument(
@@ -212,58 +141,6 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         say(f"edge-fiqa calibrate: {problem.text}", error=True)
     return 1 if any(problem.fatal for problem in problems) else 0
-
-
-def _known_pairs(options: argparse.Namespace) -> KnownPairs | None:
-    parts = (options.pairs, options.recogniser)
-    if all(part is None for part in parts) and options.fnmr is None:
-        return None
-    if any(part is None for part in parts):
-        needs = "--fnmr, " if options.fnmr is not None else ""
-        raise ConfigError(f"{needs}--pairs and --recogniser go together")
-    return KnownPairs(options.pairs, options.recogniser, options.fmr)
-
-
-def _check_faces(request: CalibrateRequest, stated: Mapping[str, object]) -> None:
-    """Raises ConfigError where faces are missing, or flags of a fit stand beside --keep."""
-    if request.faces is None and not (request.keep and request.uses):
-        raise ConfigError(
-            "give FACES, a folder of aligned crops (only --keep with --use needs none)"
-        )
-    names = [name for name, _ in request.uses]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"--use: {', '.join(names)}: give each kind of use its own name")
-    of_fit = set(stated) - {"gate", "reject_rate", "limit"}
-    if request.keep is not None and of_fit:
-        raise ConfigError(f"--keep takes scale and promises as they are, and no --{min(of_fit)}")
-
-
-def _check_gate_choice(request: CalibrateRequest) -> None:
-    recipe = request.recipe
-    if sum(value is not None for value in (recipe.gate, recipe.reject_rate, request.fnmr)) > 1:
-        raise ConfigError("--gate, --reject-rate and --fnmr say the same thing: give one")
-    if recipe.gate is not None:
-        check_gate(recipe.gate)
-
-
-def _check_scale_and_seed(recipe: CalibrationRecipe) -> None:
-    if (recipe.x0 is None) != (recipe.w is None) or (
-        recipe.x0 is not None and recipe.scale != "sigmoid"
-    ):
-        raise ConfigError("--x0 and --w go together, with --scale sigmoid")
-    if recipe.seed < 0:
-        raise ConfigError(f"--seed must not be negative, got {recipe.seed}")
-
-
-def _check_output(path: Path) -> None:
-    if (path / MANIFEST).is_file():
-        return
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"{path} cannot be written: give a file in a folder that exists")
-    if path.is_file() and path.stat().st_size and not is_calibration(path):
-        raise ConfigError(
-            f"{path} is not a calibration: it is not replaced; choose another --output or remove it"
-        )
 
 
 def _scored_faces(

@@ -11,6 +11,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration, Promise
 from edge_fiqa.calibration.estimate import rule_name
 from edge_fiqa.calibration.risk import faces_needed
+from edge_fiqa.errors import counted
 from edge_fiqa.exits.cost import saved
 from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.policies.gate import Gate
@@ -94,9 +95,11 @@ def _bad_faces(trail: Array, faces: FaceSet) -> list[Problem]:
     copies = sum(len(names) - 1 for names in groups.values())
     if not copies:
         return []
+    be = "is a copy" if copies == 1 else "are copies"
     return [
         Problem(
-            f"warning: {copies} of {len(faces.crops)} faces are copies of one that counts as another "
+            f"warning: {copies} of {counted(len(faces.crops), 'face')} {be} of one that counts as "
+            "another "
             "person's (another file or sub-folder): the promise is too good; remove them",
             False,
         )

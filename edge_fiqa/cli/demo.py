@@ -14,7 +14,7 @@ from edge_fiqa import __version__
 from edge_fiqa.cli.effects import EFFECTS
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.errors import BackendMissing, ConfigError, counted
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.faces.align import align
 from edge_fiqa.faces.detector_file import find_detector
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         say(
             f"edge-fiqa {__version__}: {scorer.bundle.manifest.name} "
             f"{scorer.bundle.manifest.precision} on {engine.backend}, "
-            f"{engine.device.strip()}, {engine.threads} threads\n"
+            f"{engine.device.strip()}, {counted(engine.threads, 'thread')}\n"
             f"{how}\n"
             "Grace Hopper's portrait, made worse step by step. Quality 0-100 if we stop at exit:\n"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from edge_fiqa.cli.options import check_none_given
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import URL, URL_VARIABLE, download_detector, find_detector
 from edge_fiqa.faces.photo_detector import PhotoDetector
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit status 1 where there is no detector."""
-    if options.url is not None and not options.download:
-        raise ConfigError("--url is about --download, which is not given")
+    if not options.download:
+        check_none_given(options, ("url",), "is about --download, which is not given")
     if options.download:
         path = download_detector(options.url or os.environ.get(URL_VARIABLE) or URL)
         say(f"downloaded, SHA-256 checked: {path}")

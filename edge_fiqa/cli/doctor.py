@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_fiqa import __version__
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
 from edge_fiqa.cli.info import form_line
-from edge_fiqa.cli.options import cores
+from edge_fiqa.cli.options import check_none_given, cores
 from edge_fiqa.cli.printing import say
 from edge_fiqa.doctor.checks import processor_warnings
 from edge_fiqa.doctor.decoders import decoder_lines
@@ -21,10 +21,11 @@ from edge_fiqa.engines import BACKENDS
 from edge_fiqa.engines.forms import keep_tuned, open_form
 from edge_fiqa.engines.machine import read_machine
 from edge_fiqa.engines.processor import read_processor, this_processor
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.files import write_whole
 from edge_fiqa.measurement.tuning import fastest_form
 
+DEVICE_REPORT = Path("edge-fiqa-device.json")
 PACKAGES = {
     "numpy": "needed",
     "opencv-python": "needed",
@@ -41,7 +42,7 @@ PACKAGES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", default="nano", metavar="DIR")
+    parser.add_argument("--bundle", metavar="DIR", help="or nano (default), small")
     parser.add_argument(
         "--tune",
         action="store_true",
@@ -60,16 +61,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report",
         type=Path,
-        default=Path("edge-fiqa-device.json"),
         metavar="FILE",
-        help="with --device: where everything found is written (edge-fiqa-device.json)",
+        help=f"with --device: where everything found is written ({DEVICE_REPORT})",
     )
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.tune:
+        measured = "does nothing beside --tune, which measures the shipped models"
+        check_none_given(options, ("bundle", "device", "layers", "report"), measured)
+    if not options.device:
+        check_none_given(options, ("layers", "report"), "needs --device")
     say(f"edge-fiqa {__version__}, Python {platform.python_version()}, {platform.platform()}")
     processor = read_processor()
-    say(f"{cores()} processors usable: {processor.name}")
+    say(f"{counted(cores(), 'processor')} usable: {processor.name}")
     say(f"instruction sets: {', '.join(processor.instructions) or 'unknown'}")
     for warning in processor_warnings(processor):
         say(f"warning: {warning}")
@@ -85,12 +90,10 @@ def run(options: argparse.Namespace) -> int:
     say("\ndecoders of video, for the gateway")
     for line in decoder_lines():
         say(f"  {line}")
-    bundle = open_form(options.bundle)
+    bundle = open_form(options.bundle or "nano")
     say(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
-    if options.layers and not options.device:
-        raise ConfigError("--layers needs --device")
     if options.device:
-        return _device(bundle, options.report, options.layers)
+        return _device(bundle, options.report or DEVICE_REPORT, options.layers)
     say("\nengines")
     checked = {name: check_engine(name, bundle) for name in BACKENDS}
     for name, check in checked.items():
@@ -111,7 +114,10 @@ def tune() -> int:
             form = fastest_form(model, threads)
             path = keep_tuned(model, threads, form)
             times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in form.ms.items())
-            say(f"  {model}, {threads} threads: {form.precision} on {form.backend}  ({times})")
+            say(
+                f"  {model}, {counted(threads, 'thread')}: {form.precision} on {form.backend}  "
+                f"({times})"
+            )
     say(f"kept in {path}; delete it to go back to the table of docs/forms.md")
     return 0
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from edge_fiqa.cli.edc_output import plot, table
+from edge_fiqa.cli.options import check_none_given
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.bootstrap import identity_weights, interval, weighted_pauc
 from edge_fiqa.evaluation.crfiqa import DISCARDS, MovingThreshold, edc_crfiqa
 from edge_fiqa.evaluation.direction import check_similarity, quality_note
@@ -28,6 +29,11 @@ from edge_fiqa.evaluation.edc import (
 )
 from edge_fiqa.evaluation.scored_pairs import COLUMNS, ScoredPairs, Undefined, read_scored
 
+USUAL_RESAMPLES = 1000
+OF_FIXED = ("threshold", "starting_error", "resamples")
+NO_THRESHOLD = (
+    "is about --protocol fixed: crfiqa finds its thresholds by --fmr, and has no interval"
+)
 USUAL_LIMIT = {"fixed": 0.3, "crfiqa": 0.95}
 SHOWN: tuple[float, ...] = (0.0, 0.01, 0.02, *np.arange(0.05, 1, 0.05).round(2).tolist())
 
@@ -55,6 +61,10 @@ class EdcRequest:
     @classmethod
     def of(cls, options: argparse.Namespace) -> EdcRequest:
         """Raises ConfigError where choices contradict each other."""
+        if options.protocol == "crfiqa":
+            check_none_given(options, OF_FIXED, NO_THRESHOLD)
+        if options.resamples is None:
+            options.resamples = USUAL_RESAMPLES
         names = [name for name in cls.__dataclass_fields__ if name not in ("limit", "columns")]
         limit = USUAL_LIMIT[options.protocol] if options.limit is None else options.limit
         if not 0 < limit <= 1:
@@ -101,7 +111,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--distance", action="store_true", help="smaller similarity: more alike")
     parser.add_argument("--lower-is-better", action="store_true", help="of the qualities")
-    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="(1000)")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        metavar="N",
+        help=f"fixed: of the interval; 0: none ({USUAL_RESAMPLES})",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -179,7 +194,7 @@ def _fixed_notes(pairs: ScoredPairs, request: EdcRequest, errors: int) -> list[s
     notes = _notes(pairs, request)
     if errors < 30:
         notes.append(
-            f"only {errors} errors with nothing discarded: read the interval, not the area"
+            f"only {counted(errors, 'error')} with nothing discarded: read the interval, not the area"
         )
     if request.resamples > 0 and pairs.identity is None:
         notes.append("no identities: the interval takes pairs as independent and is too narrow")
@@ -208,8 +223,6 @@ def _threshold(pairs: ScoredPairs, request: EdcRequest) -> tuple[float, str]:
 
 
 def _crfiqa(pairs: ScoredPairs, request: EdcRequest) -> dict[str, Any]:
-    if request.threshold is not None or request.starting_error is not None:
-        raise ConfigError("--protocol crfiqa finds its thresholds by --fmr, nothing else")
     fmr, limit = request.fmr_or_default, request.limit
     try:
         threshold_at_fmr(pairs.impostor, fmr)  # refuses a rate that is no rate, or not resolved

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.errors import BackendMissing, ConfigError, counted
 from edge_fiqa.files import write_figure
 
 
 def table(result: dict[str, Any]) -> list[str]:
     last = "pairs left" if result["protocol"] == "fixed" else "impostors left"
     key = "pairs" if result["protocol"] == "fixed" else "impostors"
-    people = "" if result["identities"] is None else f", {result['identities']:,} identities"
+    people = ""
+    if result["identities"] is not None:
+        people = f", {counted(result['identities'], 'identity', 'identities', ',')}"
     lines = [
         f"protocol {result['protocol']}, {result['setting']}",
-        f"{result['mated']:,} mated and {result['non_mated']:,} non-mated pairs{people}",
+        f"{result['mated']:,} mated and "
+        f"{counted(result['non_mated'], 'non-mated pair', form=',')}{people}",
         "",
         f" discard      FNMR  {last}",
     ]

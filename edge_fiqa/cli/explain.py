@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from edge_fiqa.cli.face_folder import read_faces
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.report.figures import attention_figure, to_png
 from edge_fiqa.evaluation.report.mean_attention import float_weights
 from edge_fiqa.files import ONLY_OWNER, write_whole
@@ -60,5 +60,5 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"{name}: {exc.strerror}") from exc
     has_token = weights.config.mode != "crfiqa"
     kind = "attention of the quality token" if has_token else "mean attention of all patches"
-    say(f"{kind}, {len(maps)} faces, {maps.shape[1]} exits: {options.output}")
+    say(f"{kind}, {counted(len(maps), 'face')}, {counted(maps.shape[1], 'exit')}: {options.output}")
     return 0

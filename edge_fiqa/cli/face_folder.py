@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
 from edge_fiqa.faces.paths import expand
 from edge_fiqa.faces.sources import FaceCrop, FaceReader
@@ -40,9 +40,11 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
             else:
                 refused += 1
     if not crops:
-        raise ConfigError(f"{folder}: no aligned 112x112 faces in it ({refused} files refused)")
+        raise ConfigError(
+            f"{folder}: no aligned 112x112 faces in it ({counted(refused, 'file')} refused)"
+        )
     if refused:
-        say(f"edge-fiqa {command}: {refused} unusable images left out", error=True)
+        say(f"edge-fiqa {command}: {counted(refused, 'unusable image')} left out", error=True)
     _say_of_crops(command, changed, unaligned_note(unaligned, len(crops)))
     return FaceSet(
         np.stack(crops), tuple(groups), f"faces of {folder.resolve().name}", tuple(names)
@@ -51,6 +53,6 @@ def read_faces(folder: Path, limit: int | None, command: str) -> FaceSet:
 
 def _say_of_crops(command: str, changed: Counter[str], unaligned: str | None) -> None:
     for change, count in changed.items():
-        say(f"edge-fiqa {command}: {count} faces {change}", error=True)
+        say(f"edge-fiqa {command}: {counted(count, 'face')} {change}", error=True)
     if unaligned is not None:
         say(f"edge-fiqa {command}: warning: {unaligned}", error=True)

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_fiqa.cli.options import add_engine_arguments, open_bundle
+from edge_fiqa.cli.options import add_engine_arguments, check_none_given, open_bundle
 from edge_fiqa.cli.printing import say
-from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.evaluation.recognition import read_recogniser
 from edge_fiqa.faces.detector import NO_DETECTOR
-from edge_fiqa.faces.detector_file import AUTO, find_detector
+from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.faces.sources import FaceReader
-from edge_fiqa.files import new_private_folder, write_new
+from edge_fiqa.files import lies_in, new_private_folder, write_new
 from edge_fiqa.gallery.choose import Choice, PersonFaces, choose
 from edge_fiqa.gallery.layout import GalleryLayout, read_layout
 from edge_fiqa.gallery.likeness import SAME_PERSON
@@ -83,7 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-eye-px",
         type=float,
-        default=SMALLEST_EYES_PX,
         metavar="PX",
         help=f"smallest distance of the eyes ({SMALLEST_EYES_PX:g})",
     )
@@ -122,23 +121,24 @@ def _check(options: argparse.Namespace) -> None:
         reason = "it is no folder" if options.folder.exists() else "no such folder"
         raise ConfigError(f"{shown(str(options.folder))}: {reason}")
     for flag, folder in (("-o", options.output), ("--move-dropped", options.move_dropped)):
-        if folder is not None and _lies_in(folder, options.folder):
+        if folder is not None and lies_in(folder, options.folder):
             raise ConfigError(
                 f"{flag} {folder}: it lies in the gallery, and would be a person there"
             )
     if options.keep < 1:
         raise ConfigError(f"--keep must be at least 1, got {options.keep}")
-    if options.match is not None and options.recogniser is None:
-        raise ConfigError("--match is about --recogniser FILE, which is not given")
+    if options.recogniser is None:
+        check_none_given(options, ("match",), "is about --recogniser FILE, which is not given")
     if options.match is not None and not -1 < options.match < 1:
         raise ConfigError(f"--match must be a cosine between -1 and 1, got {options.match:g}")
+    if options.detector == NONE:
+        check_none_given(
+            options, ("min_eye_px",), "is about detected faces: --detector none detects none"
+        )
+    if options.min_eye_px is None:
+        options.min_eye_px = SMALLEST_EYES_PX
     if not 0 <= options.min_eye_px < math.inf:
         raise ConfigError(f"--min-eye-px must be a number from 0, got {options.min_eye_px:g}")
-
-
-def _lies_in(folder: Path, gallery: Path) -> bool:
-    inside, outside = folder.resolve(), gallery.resolve()
-    return inside == outside or outside in inside.parents
 
 
 def _reader(options: argparse.Namespace) -> FaceReader:
@@ -173,12 +173,13 @@ def _check_judged(pictures: Sequence[Sequence[ScoredPicture]], *, without_detect
     unseen = sum(record.quality.code == "no_face" for record in failed)
     if without_detector and unseen:
         raise ConfigError(
-            f"{unseen} pictures are no aligned crops, and there is no detector: {NO_DETECTOR}; "
+            f"{counted(unseen, 'picture is no aligned crop', 'pictures are no aligned crops')}, and "
+            f"there is no detector: {NO_DETECTOR}; "
             "--detector none drops them"
         )
     if len(failed) == len(records):
         reason = "; ".join(failed[0].warnings)
-        raise ConfigError(f"none of {len(records)} pictures can be scored: {reason}")
+        raise ConfigError(f"none of {counted(len(records), 'picture')} can be scored: {reason}")
 
 
 @contextmanager
@@ -258,7 +259,8 @@ def _move(options: argparse.Namespace, persons: Sequence[JudgedPerson]) -> tuple
     ]
     moves = move_pictures(dropped, options.move_dropped, options.output / MOVED)
     _say(
-        f"{moves.moved} pictures moved to {options.move_dropped}; {options.output / MOVED} lists them"
+        f"{counted(moves.moved, 'picture')} moved to {options.move_dropped}; "
+        f"{options.output / MOVED} lists them"
     )
     for refused in moves.refused:
         _say(f"not moved: {refused}")

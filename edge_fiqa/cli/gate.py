@@ -25,10 +25,12 @@ from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.policies.gate import check_gate
 
+USUAL_MODEL = "nano"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--bundle", default="nano", metavar="DIR", help="or a shipped model: nano (default), small"
+        "--bundle", metavar="DIR", help=f"or a shipped model: {USUAL_MODEL} (default), small"
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="of edge-fiqa calibrate (the bundle's own)"
@@ -101,12 +103,16 @@ def _answer(use: KindOfUse, options: argparse.Namespace) -> tuple[int, str]:
 
 
 def _calibration(options: argparse.Namespace) -> Calibration:
-    if options.calibration is not None:
+    """Raises ConfigError where both are given, and the file is of another model than the bundle."""
+    if options.calibration is not None and options.bundle is None:
         return load_calibration(options.calibration)
-    own = Bundle.open(options.bundle).calibration
-    if own is None:
-        raise ConfigError(f"{options.bundle} has no calibration; run edge-fiqa calibrate with it")
-    return own
+    name = options.bundle or USUAL_MODEL
+    bundle = Bundle.open(name)
+    if options.calibration is not None:
+        return load_calibration(options.calibration, bundle.manifest.fingerprint)
+    if bundle.calibration is None:
+        raise ConfigError(f"{name} has no calibration; run edge-fiqa calibrate with it")
+    return bundle.calibration
 
 
 def _only(table: GateTable, name: str | None) -> GateTable:

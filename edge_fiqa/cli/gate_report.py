@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.gate_table import OWN_FACES, GateRates, GateTable, KindOfUse
+from edge_fiqa.errors import counted
 
 ROUND_GATES = tuple(range(10, 100, 10))
 
@@ -12,7 +13,7 @@ def table_lines(model: str, table: GateTable) -> list[str]:
     """A block for each kind of use: which share passes gate 10 to 90, and which error remains."""
     lines = [f"{model}: what a gate means (fusion {table.rule} at full depth; intervals of 95 %)"]
     for use in table.uses:
-        head = f"\n{_named(use)}: {use.faces} {use.images}, of {use.persons} persons"
+        head = f"\n{_named(use)}: {use.faces} {use.images}, of {counted(use.persons, 'person')}"
         errors = use.errors
         column = "" if errors is None else f"   FNMR at FMR {errors.fmr:g}, {errors.recogniser}"
         lines += [head, f"  gate  {'passes':<24}{column}"]
@@ -24,7 +25,7 @@ def _line(use: KindOfUse, gate: int) -> str:
     line = f"{gate:>6}  {use.passing.text(gate):<24}"
     if use.errors is None:
         return line.rstrip()
-    return f"{line}   {use.errors.fnmr.text(gate, 2)} of {use.errors.pairs[gate]} pairs"
+    return f"{line}   {use.errors.fnmr.text(gate, 2)} of {counted(use.errors.pairs[gate], 'pair')}"
 
 
 def markdown_lines(table: GateTable) -> list[str]:
@@ -68,7 +69,7 @@ def fnmr_line(use: KindOfUse, gate: int, wanted: float) -> str:
     doubt = "; not certain, the interval reaches above" if high > wanted else ""
     return (
         f"gate {gate} brings the FNMR of {_named(use)} pairs to {errors.fnmr.text(gate, 2)} at FMR "
-        f"{errors.fmr:g} ({errors.recogniser}, {errors.pairs[gate]} pairs{doubt}); "
+        f"{errors.fmr:g} ({errors.recogniser}, {counted(errors.pairs[gate], 'pair')}{doubt}); "
         f"it is passed by {use.passing.text(gate)} of the faces"
     )
 

@@ -13,6 +13,7 @@ from edge_fiqa.calibration.scale import form_of
 from edge_fiqa.cli.options import add_precision_argument, cores
 from edge_fiqa.cli.printing import say
 from edge_fiqa.engines.forms import chosen_form, open_form
+from edge_fiqa.errors import counted
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.exits.route import route_to
 from edge_fiqa.record import escape_json
@@ -42,7 +43,8 @@ def form_line(model: str, threads: int | None) -> str:
     """Which form of a shipped model this machine takes by itself, and why."""
     form, threads = chosen_form(model, threads=threads), threads or cores()
     return (
-        f"{model} with {threads} threads here: {form.precision} on {form.backend}, as {form.why}; "
+        f"{model} with {counted(threads, 'thread')} here: {form.precision} on {form.backend}, as "
+        f"{form.why}; "
         "--precision and --backend overrule it"
     )
 
@@ -53,16 +55,18 @@ def describe(bundle: Bundle, out: TextIO) -> None:
     size = sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6
     lines = [
         f"{manifest.name}  ({bundle.folder})",
-        f"  model       {network.mode} ViT-FIQA, width {network.width}, {network.depth} blocks, "
-        f"{network.heads} heads",
+        f"  model       {network.mode} ViT-FIQA, width {network.width}, "
+        f"{counted(network.depth, 'block')}, "
+        f"{counted(network.heads, 'head')}",
         f"  fingerprint {manifest.fingerprint[:23]}",
-        f"  engine      {manifest.backend}, {manifest.precision}, {len(manifest.exits)} segments, "
+        f"  engine      {manifest.backend}, {manifest.precision}, "
+        f"{counted(len(manifest.exits), 'segment')}, "
         f"{size:.1f} MB, input {manifest.colour}, built by edge_fiqa {manifest.edge_fiqa}",
     ]
     costs, parity = manifest.costs, manifest.parity
     lines += [
         f"  costs       {costs.device.strip()}, {costs.backend} {costs.backend_version}, "
-        f"{costs.threads} threads, one face",
+        f"{counted(costs.threads, 'thread')}, one face",
         f"  parity      against {parity.reference}, {parity.faces} {parity.images}",
     ]
     lines += [f"  calibration {_calibration(bundle)}", "", *_exit_table(bundle)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import BACKENDS
@@ -13,6 +13,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import RULES
 from edge_fiqa.policies.policy import Budget, Convergence, Deadline, Fixed, Policy
 
+USUAL_FUSION = "FW"
 POLICIES = ("fixed", "convergence", "gate", "budget", "deadline")
 
 
@@ -71,8 +72,19 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--all-exits", action="store_true", help="full depth, and show every exit")
     group.add_argument(
-        "--fusion", default="FW", help=f"{', '.join(RULES)}, or one weight per exit (default: FW)"
+        "--fusion", help=f"{', '.join(RULES)}, or one weight per exit (default: {USUAL_FUSION})"
     )
+
+
+def check_none_given(options: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    """Raise ConfigError for the first of these flags that was given: it would do nothing.
+
+    A flag that this is asked of has no default: None, or False for one without a value.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value is not False:  # 0 was given
+            raise ConfigError(f"--{name.replace('_', '-')} {reason}")
 
 
 def open_bundle(options: argparse.Namespace, threads: int | None = None) -> Bundle:
@@ -113,9 +125,8 @@ def policies_of(options: argparse.Namespace, depth: int) -> list[Policy]:
 
 def _check_owners(options: argparse.Namespace, given: Collection[str]) -> None:
     """Raise ConfigError where a flag is of another policy than the stated one."""
-    for name in ("risk", "ranked"):
-        if getattr(options, name) is not None and options.policy != "gate":
-            raise ConfigError(f"--{name} is about --policy gate, which is not given")
+    if options.policy != "gate":
+        check_none_given(options, ("risk", "ranked"), "is about --policy gate, which is not given")
     for name in sorted(given):
         if not _belongs(OWNERS[name], options.policy):
             flag = name.replace("_", "-")
@@ -154,6 +165,9 @@ OWNERS = {
     "patience": "convergence",
 }
 """Flag -> the policy that it is about."""
+
+POLICY_FLAGS = ("policy", "gate", "risk", "ranked", *OWNERS, "all_exits", "fusion")
+"""What `add_policy_arguments` adds."""
 
 NEEDED = {"budget": "--budget-ms, --budget-gflops or --budget-mj", "deadline": "--deadline-ms"}
 """Policy -> the flags without which it means nothing."""

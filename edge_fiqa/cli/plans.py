@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.cli.printing import say
 from edge_fiqa.engines.owner import Owner
-from edge_fiqa.errors import BackendMissing, ConfigError
+from edge_fiqa.errors import BackendMissing, ConfigError, counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     plans = list(built.folder.glob("*.plan"))
     size_mb = sum(path.stat().st_size for path in plans) / 1e6
     say(
-        f"{built.folder}: {len(plans)} plans, {size_mb:.1f} MB, for {', '.join(capabilities)}; "
+        f"{built.folder}: {counted(len(plans), 'plan')}, {size_mb:.1f} MB, for "
+        f"{', '.join(capabilities)}; "
         "run it there with --backend rtx"
     )
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_fiqa.cli.options import check_none_given
 from edge_fiqa.errors import ConfigError
 
 PER_FILE = 2000
@@ -35,9 +36,7 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_ray_flags(options: argparse.Namespace) -> None:
     """Raise ConfigError for a flag of Ray, or a URI, without --on ray. A URI may hold a password."""
-    for name in OF_RAY:
-        if getattr(options, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} is about --on ray, which is not given")
+    check_none_given(options, OF_RAY, "is about --on ray, which is not given")
     for name in options.inputs:
         scheme, mark, _ = name.partition("://")
         if mark and scheme.isalnum() and not Path(name).exists():

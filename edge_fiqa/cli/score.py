@@ -16,10 +16,10 @@ from edge_fiqa.cli.options import add_engine_arguments, add_policy_arguments
 from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.ray_options import add_ray_arguments, check_ray_flags
 from edge_fiqa.cli.score_output import open_writer
-from edge_fiqa.cli.score_request import ScoreRequest, request_of
+from edge_fiqa.cli.score_request import SMALLEST_EYES_PX, ScoreRequest, request_of
 from edge_fiqa.cli.score_results import ScoreResults
 from edge_fiqa.cli.score_summary import ScoreSummary
-from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO
 from edge_fiqa.faces.images import MAX_PIXELS, printable
@@ -82,13 +82,10 @@ def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--detector-size",
         type=int,
-        default=LONGEST_SIDE,
         metavar="PX",
         help=f"longest side of a picture in the first pass ({LONGEST_SIDE})",
     )
-    faces.add_argument(
-        "--min-score", type=float, default=MIN_SCORE, help=f"of a detected face ({MIN_SCORE})"
-    )
+    faces.add_argument("--min-score", type=float, help=f"of a detected face ({MIN_SCORE})")
     faces.add_argument("--largest", action="store_true", help="only each picture's largest face")
     faces.add_argument(
         "--all-turns",
@@ -102,7 +99,9 @@ def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--aligned", action="store_true", help="square images of any size are aligned crops"
     )
-    faces.add_argument("--min-eye-px", type=float, default=10.0, help="smallest eye distance (10)")
+    faces.add_argument(
+        "--min-eye-px", type=float, help=f"smallest eye distance ({SMALLEST_EYES_PX:g})"
+    )
     faces.add_argument(
         "--max-megapixels",
         type=float,
@@ -130,7 +129,9 @@ def run(options: argparse.Namespace) -> int:
     paths = _with_progress(_to_score(images, reader.landmarks, writer, summary), request)
     keepers = results.keeping_crops(workers)
     try:
-        for records in score_files(paths, reader.faces_of, keepers, request.policies, together):
+        for records in score_files(
+            paths, reader.faces_of, keepers, request.scoring.policies, together
+        ):
             results.add(records)
             summary.see(records)
         results.show_held()
@@ -157,9 +158,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _face_reader(request: ScoreRequest) -> FaceReader:
-    faces = request.faces
+    faces = request.scoring.faces
     landmarks = read_landmarks(faces.landmarks) if faces.landmarks else None
-    reader = faces.reader(landmarks, request.threads)
+    reader = faces.reader(landmarks, request.scoring.threads)
     if landmarks is not None and not request.output.quiet:
         _say(f"{landmarks.file}: {landmarks.understood}")
     return reader
@@ -168,7 +169,9 @@ def _face_reader(request: ScoreRequest) -> FaceReader:
 def say_unmatched(landmarks: Landmarks) -> None:
     """Warn of names that match no image of this run. Raises ConfigError if no name matches."""
     unmatched = landmarks.unmatched()
-    names = f"{len(unmatched)} of its {len(landmarks.faces)} names match no image of this run"
+    of_all = counted(len(landmarks.faces), "name")
+    match = "matches" if len(unmatched) == 1 else "match"
+    names = f"{len(unmatched)} of its {of_all} {match} no image of this run"
     example = f"for example {shown(unmatched[0])}" if unmatched else ""
     if len(unmatched) == len(landmarks.faces):
         raise ConfigError(
@@ -182,31 +185,16 @@ def say_unmatched(landmarks: Landmarks) -> None:
 def _scorers(request: ScoreRequest) -> tuple[list[Scorer], int]:
     """Open the scorers, and say how many files each takes at once."""
     together = 1 if request.single or request.timed else TOGETHER
-    scorers = [
-        Scorer.open(
-            request.bundle,
-            backend=request.backend,
-            threads=request.threads,
-            fusion=request.fusion,
-            gate=request.gate,
-            calibration=request.calibration,
-        )
-        for _ in range(request.jobs)
-    ]
-    return scorers, together
+    return [request.scoring.scorer(request.bundle) for _ in range(request.jobs)], together
 
 
 def _workers(
     request: ScoreRequest, scorers: Sequence[Scorer], together: int
 ) -> tuple[Sequence[Scorer | GateService], Audit | None]:
-    """Return what scores, warmed. Under the gate policy all share one audit."""
-    workers: Sequence[Scorer | GateService] = scorers
-    audit, gated = None, request.gate_policy
-    if gated is not None:
-        audit = gated.audit(scorers[0])
-        workers = [gated.service(scorer, audit) for scorer in scorers]
+    """Return what scores, warmed, and the audit of the gate policy."""
+    workers, audit = request.scoring.services(scorers)
     for worker in workers:  # an exit that does not exist is an error before the first file
-        worker.prepare(request.policies, together)
+        worker.prepare(request.scoring.policies, together)
     return workers, audit
 
 
@@ -243,7 +231,7 @@ def _say_gate(request: ScoreRequest, scorer: Scorer) -> None:
         return
     table = scorer.calibration.gate_table
     shown_as_table = request.output.path is None and request.output.form == "table"
-    if shown_as_table and table is not None and table.rule == rule_name(request.fusion):
+    if shown_as_table and table is not None and table.rule == rule_name(request.scoring.fusion):
         _say(f"{meaning(table, scorer.gate)} (measured at full depth)")
 
 

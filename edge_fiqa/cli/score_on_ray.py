@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS
 from edge_fiqa.cli import Terminated
+from edge_fiqa.cli.options import check_none_given
 from edge_fiqa.cli.printing import say
 from edge_fiqa.cli.ray_options import PER_FILE
 from edge_fiqa.cli.score import say_unmatched
@@ -33,9 +34,10 @@ from edge_fiqa.distributed.shard_pictures import ParquetColumns
 from edge_fiqa.distributed.shards import Sources, sources_of
 from edge_fiqa.distributed.tally import RunTally
 from edge_fiqa.engines import cores
-from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.faces.landmarks import Landmarks, read_landmarks
 from edge_fiqa.files import sha256, write_whole
+from edge_fiqa.scoring.run_settings import RunSettings
 from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.tables.page import summary_page
 from edge_fiqa.tables.places import FilePlace, is_pattern, is_uri, place_of
@@ -47,7 +49,10 @@ GPU_BACKENDS = ("trt", "rtx")
 
 @dataclass(frozen=True, kw_only=True)
 class RayRequest:
-    """score: as on one machine. workers: None for as many as the cluster has room for."""
+    """score: as on one machine; its backend is chosen.
+
+    workers: None for as many as the cluster has room for. per_file: None for the set's own.
+    """
 
     score: ScoreRequest
     output: str
@@ -55,7 +60,7 @@ class RayRequest:
     address: str | None
     workers: int | None
     gpus: float
-    per_file: int
+    per_file: int | None
     columns: ParquetColumns
     summary: Path | None
 
@@ -64,30 +69,27 @@ def ray_request_of(options: argparse.Namespace) -> RayRequest:
     """Raises ConfigError for flags that have no meaning with --on ray."""
     if options.output is None:
         raise ConfigError("--on ray needs --output FOLDER, of Parquet files")
-    for name in OF_ONE_MACHINE:
-        if getattr(options, name) is not None:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is not for --on ray: its output is a Parquet data set"
-            )
-    per_file = PER_FILE if options.per_file is None else options.per_file
-    if per_file < 1:
-        raise ConfigError(f"--per-file must be at least 1, got {per_file}")
+    check_none_given(
+        options, OF_ONE_MACHINE, "is not for --on ray: its output is a Parquet data set"
+    )
+    if options.per_file is not None and options.per_file < 1:
+        raise ConfigError(f"--per-file must be at least 1, got {options.per_file}")
     output, options.output = options.output, None
     overwrite, options.overwrite = options.overwrite, False
     options.threads = 1 if options.threads is None else options.threads
     if options.threads < 1:
         raise ConfigError(f"threads must be at least 1, got {options.threads}")
     score = request_of(options)
-    backend = score.backend or available_backend(score.bundle)
+    backend = score.scoring.backend or available_backend(score.bundle)
     gpus = options.gpus if options.gpus is not None else float(backend in GPU_BACKENDS)
     return RayRequest(
-        score=score,
+        score=replace(score, scoring=replace(score.scoring, backend=backend)),
         output=output,
         overwrite=overwrite,
         address=options.address,
         workers=options.jobs,
         gpus=gpus,
-        per_file=per_file,
+        per_file=options.per_file,
         columns=ParquetColumns(options.image_column, options.id_column),
         summary=options.summary,
     )
@@ -102,13 +104,14 @@ def run_on_ray(options: argparse.Namespace) -> int:
             score_set.hold(held)  # before anything is read or removed, until Ray has ended
             sources = sources_of(request.score.inputs, sys.stdin)
             landmarks = _landmarks(request)
-            run = _ray_run(request)
+            run, setup = _ray_run(request), _setup(request)
             held.enter_context(connected(run))
-            plan = _begin(request, run, score_set, sources, landmarks)
-            _score(request, run, plan, tally)
+            plan = _begin(request, score_set, settings_on(run, setup), sources, landmarks)
+            _score(request, run, setup, plan, tally)
         except KeyboardInterrupt as stop:
             _say(
-                f"stopped; {tally.faces.total()} faces written to {score_set.place.name}; the same "
+                f"stopped; {counted(tally.faces.total(), 'face')} written to "
+                f"{score_set.place.name}; the same "
                 "command goes on from there"
             )
             return 143 if isinstance(stop, Terminated) else 130
@@ -122,14 +125,7 @@ def run_on_ray(options: argparse.Namespace) -> int:
 def _check_outside(inputs: Sequence[str], output: FilePlace) -> None:
     """Raise ConfigError where the next run would read what this one writes."""
     for name in inputs:
-        if name == "-" or is_pattern(name):
-            continue
-        folder = place_of(name)
-        if folder.local and output.local:
-            inside = Path(output.path).resolve().is_relative_to(Path(folder.path).resolve())
-        else:
-            inside = f"{output.name}/".startswith(f"{folder.name.rstrip('/')}/")
-        if inside:
+        if name != "-" and not is_pattern(name) and output.lies_in(place_of(name)):
             raise ConfigError(
                 f"--output {output.name} lies in {shown(name)}, whose pictures are scored: the next "
                 "run would read the scores; choose a folder outside"
@@ -137,48 +133,62 @@ def _check_outside(inputs: Sequence[str], output: FilePlace) -> None:
 
 
 def _landmarks(request: RayRequest) -> Landmarks | None:
-    file = request.score.faces.landmarks
+    file = request.score.scoring.faces.landmarks
     return None if file is None else read_landmarks(file)
 
 
 def _ray_run(request: RayRequest) -> RayRun:
     return RayRun(
         address=request.address,
-        workers=request.workers or max(1, cores() // request.score.threads),
-        cpus=request.score.threads,
+        workers=request.workers or max(1, cores() // request.score.scoring.threads),
+        cpus=request.score.scoring.threads,
         gpus=request.gpus,
     )
 
 
 def _begin(
     request: RayRequest,
-    run: RayRun,
     score_set: ScoreSet,
+    settings: RunSettings,
     sources: Sources,
     landmarks: Landmarks | None,
 ) -> Plan:
     """Check the settings against those of the set, and plan what is still to be done."""
-    described = dict(settings_on(run, _setup(request)).described)
+    described = dict(settings.described)
     described["image column"] = request.columns.image or "auto"
     described["id column"] = request.columns.id or "row"
-    content, kept = score_set.content(), score_set.settings()
-    if request.overwrite and content:
-        _remove(score_set, content)
-        content, kept = SetContent(), None
-    if content and kept is None:
-        raise ConfigError(
-            f"{score_set.place.name} holds parts without their settings: choose another --output"
-        )
-    per_file = request.per_file
-    if content and kept is not None:
-        per_file = kept.per_file
+    kept = _kept_settings(request, score_set)
+    per_file = PER_FILE if request.per_file is None else request.per_file
+    if kept is not None:
         if difference := difference_of(kept.settings, described):
             raise ConfigError(
                 f"{score_set.place.name} was written with other settings: {difference}; choose another "
                 "--output or give --overwrite"
             )
-    score_set.keep(SetSettings(per_file=per_file, settings=described))
-    return plan_of(sources, score_set, per_file, landmarks)
+        if request.per_file not in (None, kept.per_file):
+            _say(f"{score_set.place.name} goes on with {counted(kept.per_file, 'picture')} a file")
+        per_file, sources.endpoints = kept.per_file, dict(kept.endpoints)
+    plan = plan_of(sources, score_set, per_file, landmarks)
+    if kept is None:  # else they say that the set's are the same
+        columns = request.columns
+        sources.check_columns({"--image-column": columns.image, "--id-column": columns.id})
+    score_set.keep(SetSettings(per_file=per_file, settings=described, endpoints=sources.endpoints))
+    return plan
+
+
+def _kept_settings(request: RayRequest, score_set: ScoreSet) -> SetSettings | None:
+    """Of the parts that are there; None where there are none, or --overwrite has removed them."""
+    content = score_set.content()
+    if not content:
+        return None
+    if request.overwrite:
+        _remove(score_set, content)
+        return None
+    if (kept := score_set.settings()) is None:
+        raise ConfigError(
+            f"{score_set.place.name} holds parts without their settings: choose another --output"
+        )
+    return kept
 
 
 def _remove(score_set: ScoreSet, content: SetContent) -> None:
@@ -190,7 +200,7 @@ def _remove(score_set: ScoreSet, content: SetContent) -> None:
 def _setup(request: RayRequest) -> WorkerSetup:
     score, bundle = request.score, request.score.bundle
     shipped = [name for name, forms in SHIPPED_FORMS.items() if bundle.folder in forms.values()]
-    detector = score.faces.detector
+    detector = score.scoring.faces.detector
     local = (name for name in score.inputs if name != "-" and not is_uri(name))
     return WorkerSetup(
         folder=os.getcwd(),  # noqa: PTH109, as it is spelt
@@ -198,19 +208,14 @@ def _setup(request: RayRequest) -> WorkerSetup:
         bundle=shipped[0] if shipped else str(bundle.folder.absolute()),
         precision=bundle.manifest.precision,
         fingerprint=bundle.manifest.fingerprint,
-        backend=score.backend or available_backend(bundle),
-        threads=score.threads,
-        fusion=score.fusion,
-        calibration=score.calibration,
-        gate=score.gate,
-        policies=score.policies,
-        gate_policy=score.gate_policy,
-        faces=score.faces,
+        scoring=score.scoring,
         detector_sha256=None if detector is None else sha256(detector),
     )
 
 
-def _score(request: RayRequest, run: RayRun, plan: Plan, tally: RunTally) -> None:
+def _score(
+    request: RayRequest, run: RayRun, setup: WorkerSetup, plan: Plan, tally: RunTally
+) -> None:
     if not plan.shards:
         return
     if request.workers is None and (request.address is not None or run.gpus):
@@ -218,7 +223,7 @@ def _score(request: RayRequest, run: RayRun, plan: Plan, tally: RunTally) -> Non
     quiet, began = request.score.output.quiet, time.monotonic()
     hidden = quiet or not sys.stderr.isatty()
     done_shards = score_shards(
-        run, _setup(request), plan.shards, request.output, plan.per_file, request.columns
+        run, setup, plan.shards, request.output, plan.per_file, request.columns
     )
     with tqdm(total=len(plan.shards), unit="shard", disable=hidden, dynamic_ncols=True) as bar:
         for done in done_shards:
@@ -231,7 +236,12 @@ def _progress(tally: RunTally, seconds: float) -> str:
     faces = tally.faces.total()
     codes = [f"{code} {count / faces:.1%}" for code, count in tally.codes().items()]
     return ", ".join(
-        [f"{tally.pictures} pictures, {faces} faces", f"{faces / max(seconds, 1e-9):.0f}/s", *codes]
+        [
+            counted(tally.pictures, "picture"),
+            counted(faces, "face"),
+            f"{faces / max(seconds, 1e-9):.0f}/s",
+            *codes,
+        ]
     )
 
 
@@ -261,7 +271,7 @@ def _finish(
     request: RayRequest, score_set: ScoreSet, sources: Sources, plan: Plan, tally: RunTally
 ) -> int:
     bundle = request.score.bundle
-    for finding in tally.findings(request.score.calibration or bundle.calibration):
+    for finding in tally.findings(request.score.scoring.calibration or bundle.calibration):
         _say(f"warning: {finding.message}")
     for text in tally.suspended:
         _say(text)

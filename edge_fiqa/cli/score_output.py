@@ -11,7 +11,6 @@ from edge_fiqa.cli.score_request import ScoreRequest
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.scoring.gate_service import GateService
 from edge_fiqa.scoring.output import STDOUT, StreamWriter, TableWriter, Writer
-from edge_fiqa.scoring.requests import settings_of_request
 from edge_fiqa.scoring.resume import ResumableFile
 from edge_fiqa.scoring.scorer import Scorer
 
@@ -27,7 +26,7 @@ def open_writer(request: ScoreRequest, worker: Scorer | GateService) -> Writer:
         return _to_standard_output(request, scorer.gate is not None)
     if not _is_resumable(output.path):
         return StreamWriter.at(output.path, output.file_form)
-    run_settings = settings_of_request(worker, request.policies, request.gate_policy, request.faces)
+    run_settings = request.scoring.settings(worker)
     return ResumableFile(output.path, output.file_form, run_settings, overwrite=output.overwrite)
 
 

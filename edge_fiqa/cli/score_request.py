@@ -10,19 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.calibration.artefact import Calibration, load_calibration
+from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.calibration.audit import SHARE
-from edge_fiqa.cli.options import cores, open_bundle, policies_of
+from edge_fiqa.cli.options import (
+    USUAL_FUSION,
+    check_none_given,
+    cores,
+    open_bundle,
+    policies_of,
+)
 from edge_fiqa.errors import ConfigError, shown
-from edge_fiqa.exits.fusion import Fusion, parse_fusion
+from edge_fiqa.exits.fusion import parse_fusion
+from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.detector_file import AUTO, NONE, find_detector
 from edge_fiqa.faces.sources import check_ways
-from edge_fiqa.policies.policy import Policy
+from edge_fiqa.files import lies_in
 from edge_fiqa.scoring.output import FileFormat, Format
-from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest
+from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest, ScoringRequest
 from edge_fiqa.scoring.selection import Selection
 
 MOST_MEGAPIXELS = 1000  # OpenCV decodes no more
+SMALLEST_EYES_PX = 10.0
+OF_DETECTOR = ("detector_size", "min_score", "largest", "all_turns")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +59,12 @@ class OutputRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRequest:
-    """jobs: files scored side by side. threads: of one engine."""
+    """jobs: files scored side by side."""
 
     inputs: tuple[str, ...]
     bundle: Bundle
-    backend: str | None
-    threads: int
     jobs: int
-    fusion: Fusion
-    calibration: Calibration | None
-    gate: int | None
-    policies: tuple[Policy, ...]
-    gate_policy: GatePolicyRequest | None
-    faces: FaceRequest
+    scoring: ScoringRequest
     output: OutputRequest
 
     @property
@@ -71,7 +73,7 @@ class ScoreRequest:
 
     @property
     def timed(self) -> bool:
-        return any(policy.needs_ms for policy in self.policies)
+        return any(policy.needs_ms for policy in self.scoring.policies)
 
 
 def request_of(options: argparse.Namespace) -> ScoreRequest:
@@ -87,18 +89,21 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
     calibration = None
     if options.calibration is not None:
         calibration = load_calibration(options.calibration, bundle.manifest.fingerprint)
-    return ScoreRequest(
-        inputs=tuple(options.inputs),
-        bundle=bundle,
+    scoring = ScoringRequest(
         backend=options.backend,
         threads=threads,
-        jobs=jobs,
-        fusion=parse_fusion(options.fusion, bundle.config.depth),
+        fusion=parse_fusion(options.fusion or USUAL_FUSION, bundle.config.depth),
         calibration=calibration,
         gate=options.gate,
         policies=tuple(policies_of(options, bundle.config.depth)),
         gate_policy=_gate_policy(options),
         faces=_faces(options),
+    )
+    return ScoreRequest(
+        inputs=tuple(options.inputs),
+        bundle=bundle,
+        jobs=jobs,
+        scoring=scoring,
         output=_output(options),
     )
 
@@ -123,10 +128,10 @@ def _jobs(options: argparse.Namespace) -> int:
 def _check_flags(options: argparse.Namespace) -> None:
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
-    if options.audit is not None and options.policy != "gate":
-        raise ConfigError("--audit is about --policy gate, which is not given")
-    if options.overwrite and options.output is None:
-        raise ConfigError("--overwrite is about --output FILE, which is not given")
+    if options.policy != "gate":
+        check_none_given(options, ("audit",), "is about --policy gate, which is not given")
+    if options.output is None:
+        check_none_given(options, ("overwrite",), "is about --output FILE, which is not given")
 
 
 def _faces(options: argparse.Namespace) -> FaceRequest:
@@ -136,6 +141,7 @@ def _faces(options: argparse.Namespace) -> FaceRequest:
         detector=options.detector not in (AUTO, NONE),
         landmarks=options.landmarks is not None,
     )
+    _check_detection(options)
     if not 64 <= options.detector_size <= 4096:
         raise ConfigError(f"--detector-size must be 64 to 4096, got {options.detector_size}")
     if not 0 < options.min_score < 1:
@@ -162,6 +168,20 @@ def _faces(options: argparse.Namespace) -> FaceRequest:
         all_turns=options.all_turns,
         max_pixels=round(options.max_megapixels * 1e6),
     )
+
+
+def _check_detection(options: argparse.Namespace) -> None:
+    """Raise ConfigError for flags of detected faces where none is detected; fill in the others."""
+    ways = {"--landmarks": options.landmarks, "--aligned": options.aligned}
+    ways["--detector none"] = options.detector == NONE
+    if way := next((flag for flag, given in ways.items() if given), None):
+        measured = () if options.landmarks else ("min_eye_px",)
+        reason = f"is about detected faces: {way} detects none"
+        check_none_given(options, (*OF_DETECTOR, *measured), reason)
+    usual = {"detector_size": LONGEST_SIDE, "min_score": MIN_SCORE, "min_eye_px": SMALLEST_EYES_PX}
+    for name, value in usual.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
 
 
 def _check_inputs(inputs: Sequence[str]) -> None:
@@ -220,7 +240,7 @@ def _check_crops(options: argparse.Namespace) -> None:
         return
     for name in options.inputs:
         folder = Path(name)
-        if folder.is_dir() and options.crops.resolve().is_relative_to(folder.resolve()):
+        if folder.is_dir() and lies_in(options.crops, folder):
             raise ConfigError(
                 f"--crops {options.crops} lies in {folder}, whose pictures are scored: the next run "
                 "would score the crops; choose a folder outside"

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edge_fiqa.cli.score_request import ScoreRequest
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.faces.images import printable
 from edge_fiqa.record import Record
 from edge_fiqa.scoring.crops import CropFolder, KeepsCrops, person_by_folder
@@ -91,11 +91,11 @@ class ScoreResults:
         """What there is of a run that was stopped."""
         if self.selection is not None and self.path is None:
             return "nothing is sorted before all are scored; --output FILE keeps what is done"
-        return f"{written} faces written"
+        return f"{counted(written, 'face')} written"
 
     def notes(self) -> list[str]:
         """What there is to say of crops and of the order."""
-        policy = self.request.gate_policy
+        policy = self.request.scoring.gate_policy
         lines = []
         if self.selection is not None and policy is not None and policy.ranked is None:
             lines.append(
@@ -107,8 +107,9 @@ class ScoreResults:
             lines.append(self.crops.line())
         if self.crops.other:
             lines.append(
-                f"warning: {len(self.crops.other)} files in {self.crops.folder} hold another picture "
-                "or another model's record, and were kept (for example "
+                f"warning: {counted(len(self.crops.other), 'file')} in {self.crops.folder} with "
+                "another picture "
+                "or another model's record: kept as before (for example "
                 f"{self.crops.other[0].name}); give a new --crops folder"
             )
         return [*lines, *(f"warning: no crop of {text}" for text in self._lost[:MOST_NAMED])]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from edge_fiqa.errors import counted
 from edge_fiqa.record import Record
 
 
@@ -37,21 +38,21 @@ class ScoreSummary:
         """where: they were written to."""
         codes = {code: count for code, count in self.faces.items() if code != "ok"}
         parts = [
-            f"{self.written} faces written to {where}: "
+            f"{counted(self.written, 'face')} written to {where}: "
             f"{self.faces['ok']} scored, {self.failed} NA{_listed(codes)}"
         ]
         if self.there_already:
-            parts.append(f"{self.there_already} files were there already")
+            parts.append(f"{counted(self.there_already, 'file was', 'files were')} there already")
         if self.changed:
             parts.append(
-                f"{self.changed} files scored again, as their picture or landmarks changed"
+                f"{counted(self.changed, 'file')} scored again, as their picture or landmarks changed"
             )
         if self.passed_over:
             parts.append(self.passed_over_line())
         return "; ".join(parts)
 
     def passed_over_line(self) -> str:
-        return f"{self.passed_over.total()} files passed over{_listed(self.passed_over)}"
+        return f"{counted(self.passed_over.total(), 'file')} passed over{_listed(self.passed_over)}"
 
 
 def _listed(counts: dict[str, int]) -> str:

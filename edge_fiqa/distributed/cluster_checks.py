@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fiqa import __version__
-from edge_fiqa.errors import ConfigError, one_line
+from edge_fiqa.errors import ConfigError, counted, one_line
 
 CONNECT_S = 10.0
 """Seconds that the head of a cluster has to take a connection; Ray itself tries for nine minutes."""
@@ -67,13 +67,14 @@ def check_room(
     )
     if this_machine:
         raise ConfigError(
-            f"this machine has no room for a worker of {gpus:g} GPUs (Ray counts "
+            f"this machine has no room for a worker of {counted(gpus, 'GPU', form='g')} (Ray counts "
             f"{max((room.get('GPU', 0) for room in rooms), default=0):g}); give fewer --gpus, or "
             "--gpus 0 with --jobs 1 where there is a GPU that Ray does not count"
         )
     raise ConfigError(
-        f"no node of the cluster has room for a worker of {cpus:g} processors and {gpus:g} GPUs (they "
-        f"have {there or 'none'}); give fewer --threads or --gpus, or add a larger node"
+        f"no node of the cluster has room for a worker of {counted(cpus, 'processor', form='g')} and "
+        f"{counted(gpus, 'GPU', form='g')} (they have {there or 'none'}); give fewer --threads or "
+        "--gpus, or add a larger node"
     )
 
 

@@ -86,9 +86,8 @@ def _container_shards(
 
 
 def _check_outside(sources: Sources, score_set: ScoreSet) -> None:
-    own = f"{score_set.place.name.rstrip('/')}/"
     for name, place in sources.containers:
-        if place.name.startswith(own):
+        if place.lies_in(score_set.place):
             raise ConfigError(
                 f"{name} lies in --output {score_set.place.name}: scores are no pictures; choose a "
                 "folder outside what is scored"

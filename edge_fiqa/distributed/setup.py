@@ -11,18 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_fiqa import __version__
-from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.distributed.shard_scorer import WorkerParts
 from edge_fiqa.engines.forms import open_form
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.faces.landmarks import read_landmarks
 from edge_fiqa.files import sha256
-from edge_fiqa.policies.policy import Policy
-from edge_fiqa.scoring.gate_service import GateService
-from edge_fiqa.scoring.requests import FaceRequest, GatePolicyRequest, settings_of_request
+from edge_fiqa.scoring.requests import ScoringRequest
 from edge_fiqa.scoring.run_settings import RunSettings
-from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Precision
 
 
@@ -39,50 +34,37 @@ class WorkerSetup:
     bundle: str
     precision: Precision
     fingerprint: str
-    backend: str
-    threads: int
-    fusion: Fusion
-    calibration: Calibration | None
-    gate: int | None
-    policies: tuple[Policy, ...]
-    gate_policy: GatePolicyRequest | None
-    faces: FaceRequest
+    scoring: ScoringRequest
     detector_sha256: str | None
 
     def open(self) -> WorkerParts:
         """Raises EdgeFiqaError where this machine cannot do the same as the others."""
         self._check_machine()
+        scoring = self.scoring
         bundle = open_form(
-            self.bundle, threads=self.threads, precision=self.precision, backend=self.backend
+            self.bundle,
+            threads=scoring.threads,
+            precision=self.precision,
+            backend=scoring.backend,
         )
         if bundle.manifest.fingerprint != self.fingerprint:
             raise ConfigError(f"{_here()}: {self.bundle} is another model there")
-        scorer = Scorer.open(
-            bundle,
-            backend=self.backend,
-            threads=self.threads,
-            fusion=self.fusion,
-            gate=self.gate,
-            calibration=self.calibration,
-        )
-        service: Scorer | GateService = scorer
-        if self.gate_policy is not None:
-            service = self.gate_policy.service(scorer, self.gate_policy.audit(scorer))
-        file = self.faces.landmarks
+        scorer = scoring.scorer(bundle)
+        (service,), _ = scoring.services([scorer])
+        file = scoring.faces.landmarks
         landmarks = read_landmarks(file) if file is not None else None
-        reader = self.faces.reader(landmarks, self.threads)
-        return WorkerParts(scorer, service, reader, self.policies)
+        reader = scoring.faces.reader(landmarks, scoring.threads)
+        return WorkerParts(scorer, service, reader, scoring.policies)
 
     def settings(self) -> RunSettings:
         """What scores depend on, in words; raises as `open`, and for an exit that there is not."""
         parts = self.open()
         with parts.scorer:
-            parts.service.prepare(self.policies)
-            settings = settings_of_request(
-                parts.service, self.policies, self.gate_policy, self.faces
-            )
-        crops = "square ones of any size" if self.faces.aligned else "of 112x112"
-        pixels = f"{self.faces.max_pixels / 1e6:g} megapixels"
+            parts.service.prepare(parts.policies)
+            settings = self.scoring.settings(parts.service)
+        faces = self.scoring.faces
+        crops = "square ones of any size" if faces.aligned else "of 112x112"
+        pixels = f"{faces.max_pixels / 1e6:g} megapixels"
         described = {**settings.described, "aligned crops": crops, "largest picture": pixels}
         return replace(settings, described=described)
 
@@ -99,7 +81,7 @@ class WorkerSetup:
                     f"{_here()} does not see {name}: put it where every machine has it, or into object "
                     "storage"
                 )
-        detector = self.faces.detector
+        detector = self.scoring.faces.detector
         if detector is not None and (
             not detector.is_file() or sha256(detector) != self.detector_sha256
         ):

@@ -10,7 +10,7 @@ import glob
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,12 +84,30 @@ class Sources:
 
     containers: tars and Parquet files, with their names; all of them once `pictures` was walked to its
     end. several: whether the same file may come twice.
+    endpoints: bucket -> the server that it lies on, "" for AWS: of the set, and of what was walked.
     """
 
     containers: list[tuple[str, FilePlace]] = field(default_factory=list)
     pictures: Iterator[NameAndQuery] = field(default_factory=lambda: iter(()))
     passed_over: PassedOver = field(default_factory=PassedOver)
     several: bool = False
+    endpoints: dict[str, str] = field(default_factory=dict)
+
+    def note_endpoint(self, place: FilePlace) -> None:
+        """Raise ConfigError for a bucket on two servers: records name its pictures alike."""
+        first = self.endpoints.setdefault(place.bucket, place.endpoint)
+        if first != place.endpoint:
+            raise ConfigError(
+                f"{place.prefix}{place.bucket} is at {first or 'AWS'} in this set, and is named at "
+                f"{place.endpoint or 'AWS'} too: records would not tell their pictures apart; score "
+                "each into an --output of its own"
+            )
+
+    def check_columns(self, columns: Mapping[str, str | None]) -> None:
+        """Raise ConfigError for a flag of Parquet's columns where no Parquet file was named."""
+        stated = [flag for flag, column in columns.items() if column is not None]
+        if stated and not any(name.lower().endswith(PARQUET) for name, _ in self.containers):
+            raise ConfigError(f"{stated[0]} is about Parquet files of pictures: there are none")
 
 
 def sources_of(inputs: Sequence[str], stdin: TextIO) -> Sources:
@@ -162,6 +180,7 @@ def _place_of_file(path: Path) -> FilePlace:
 
 def _remote_pictures(sources: Sources, places: Iterable[FilePlace]) -> Iterator[NameAndQuery]:
     for place in places:
+        sources.note_endpoint(place)
         if _is_container(place.path):
             sources.containers.append((place.name, place))
         else:

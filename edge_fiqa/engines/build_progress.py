@@ -19,6 +19,8 @@ import msgspec
 from msgspec import Struct
 from tqdm import tqdm
 
+from edge_fiqa.errors import counted
+
 log = logging.getLogger("edge_fiqa.plans")
 LINE_EVERY_S = 30.0  # between two lines about one plan
 REPEAT_EVERY_S = 1.0  # a display shows that time passes: one step may be nine tenths of a build
@@ -43,7 +45,7 @@ class BuildProgress(Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
 
     def __str__(self) -> str:
-        faces = "1 face" if self.batch == 1 else f"{self.batch} faces"
+        faces = counted(self.batch, "face")
         return f"plan {self.number} of {self.count}, {self.segment} for {faces}"
 
 

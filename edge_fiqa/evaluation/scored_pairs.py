@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.arrays import read_npz
 from edge_fiqa.types import Floats, Mask
 
@@ -42,7 +42,8 @@ class ScoredPairs:
         count = int(self.same.sum())
         if count < FEWEST:
             raise ConfigError(
-                f"{where}: {count} mated pairs say nothing about an error rate; "
+                f"{where}: {counted(count, 'mated pair says', 'mated pairs say')} nothing about an "
+                "error rate; "
                 f"at least {FEWEST} are needed"
             )
 
@@ -118,14 +119,16 @@ def _undefined_notes(
 ) -> tuple[str, ...]:
     """Notes on pairs without similarity or quality; ConfigError where these are refused."""
     notes = []
-    if not compared.all():
-        notes.append(f"{(~compared).sum()} pairs without a similarity are left out")
-    if not has_quality[compared].all():
-        count = int((~has_quality[compared]).sum())
+    if without := int((~compared).sum()):
+        pairs = counted(without, "pair without a similarity is", "pairs without a similarity are")
+        notes.append(f"{pairs} left out")
+    if without := int((~has_quality[compared]).sum()):
         if undefined == "refuse":
-            raise ConfigError(f"{where}: {count} pairs have no quality; see --undefined")
-        treatment = "count as the worst quality" if undefined == "worst" else "are left out"
-        notes.append(f"{count} pairs without a quality {treatment}")
+            pairs = counted(without, "pair has", "pairs have")
+            raise ConfigError(f"{where}: {pairs} no quality; see --undefined")
+        treatment = "counted as the worst quality" if undefined == "worst" else "left out"
+        pairs = counted(without, "pair without a quality is", "pairs without a quality are")
+        notes.append(f"{pairs} {treatment}")
     return tuple(notes)
 
 

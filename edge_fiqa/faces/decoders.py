@@ -59,10 +59,9 @@ class Decoders:
         """As images.picture_of. Raises ImageRefused("unreadable"); Overloaded where none can start."""
         with self._places:
             decoder = self._take()
-            thread = threading.get_ident()
-            with self._lock:
-                self._busy[thread] = decoder
             try:
+                with self._lock:
+                    self._busy[threading.get_ident()] = decoder
                 picture = decoder.decode(data, name, max_pixels, self.decode_s)
             except ImageRefused:
                 self._give_back(decoder)
@@ -74,9 +73,9 @@ class Decoders:
                 slow = isinstance(exc, TimeoutError) or decoder.ended_by_alarm
                 reason = SLOW.format(self.decode_s) if slow else ENDED
                 raise ImageRefused("unreadable", f"{name}: {reason}") from exc
-            finally:
-                with self._lock:
-                    self._busy.pop(thread, None)
+            except BaseException:  # such as Ctrl-C: nobody waits for its answer any more
+                self._end(decoder)
+                raise
             self._give_back(decoder)
             return picture
 
@@ -120,14 +119,17 @@ class Decoders:
         raise Overloaded(STOPPING)
 
     def _give_back(self, decoder: _Decoder) -> None:
+        """For the next one, unless it was ended meanwhile: it may seem alive for a moment."""
         with self._lock:
-            if not self._closed:
+            self._busy.pop(threading.get_ident(), None)
+            if not self._closed and not decoder.killed:
                 self._idle.append(decoder)
                 return
         self._end(decoder)
 
     def _end(self, decoder: _Decoder) -> None:
         with self._lock:
+            self._busy.pop(threading.get_ident(), None)
             self._all.discard(decoder)
         decoder.end()
 
@@ -150,7 +152,7 @@ class _Decoder:
             raise
         finally:
             theirs.close()
-        self._answered = False
+        self._answered = self.killed = False
 
     @property
     def alive(self) -> bool:
@@ -184,6 +186,7 @@ class _Decoder:
 
     def kill(self) -> None:
         """From any thread: who waits for an answer gets EOFError."""
+        self.killed = True
         self._process.kill()
 
     def end(self) -> None:

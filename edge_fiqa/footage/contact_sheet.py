@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.files import write_new
 from edge_fiqa.footage.result import PersonEntry, VideoResult
 
@@ -63,9 +63,9 @@ def quality_text(entry: PersonEntry) -> str:
 
 def _summary(result: VideoResult) -> str:
     shots = sum(entry.picture is not None for entry in result.persons)
-    parts = [f"{shots} best shots, in the order in which people appear"]
+    parts = [f"{counted(shots, 'best shot')}, in the order in which people appear"]
     if rest := len(result.persons) - shots:
-        parts.append(f"{rest} tracks without a usable face")
+        parts.append(f"{counted(rest, 'track')} without a usable face")
     if not result.complete:
         parts.append("stopped before the end")
     return "; ".join(parts)

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.faces.images import printable
 from edge_fiqa.files import no_descriptors
 from edge_fiqa.footage.frame_times import FrameClock, FrameTimes
@@ -78,9 +78,9 @@ class VideoFile:
         """What is not as it should be, after the last frame."""
         warnings = [] if self.clock.warning is None else [self.clock.warning]
         if self._times.restarts:
-            warnings.append(f"its time stamps began anew {self._times.restarts} times")
+            warnings.append(f"its time stamps began anew {counted(self._times.restarts, 'time')}")
         if self.damaged:
-            warnings.append(f"{self.damaged} frames are damaged")
+            warnings.append(f"{counted(self.damaged, 'frame is', 'frames are')} damaged")
         if (cut_short := self.cut_short()) is not None:
             warnings.append(cut_short)
         return warnings

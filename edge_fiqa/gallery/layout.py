@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.faces.formats import SUFFIXES
 from edge_fiqa.faces.images import printable
 from edge_fiqa.faces.paths import PassedOver, expand
@@ -62,9 +62,12 @@ def read_layout(folder: Path) -> GalleryLayout:
     if loose and not persons:
         persons.append(PersonPictures(folder.resolve().name, loose))
     elif loose:
-        notes.append(f"{len(loose)} pictures beside the persons' folders are passed over")
-    if passed_over.suffixes:
-        notes.append(f"{passed_over.suffixes.total()} files that are no pictures are passed over")
+        notes.append(
+            f"{counted(len(loose), 'picture', 'pictures')} beside the persons' folders: passed over"
+        )
+    if number := passed_over.suffixes.total():
+        files = counted(number, "file that is no picture is", "files that are no pictures are")
+        notes.append(f"{files} passed over")
     if not persons:
         raise ConfigError(
             f"{printable(folder)}: no pictures in it; name a folder of persons' folders"

@@ -62,7 +62,8 @@ def same_person_threshold(embeddings: Sequence[Array]) -> Threshold:
     similarity = np.concatenate(pairs) if pairs else np.empty(0, np.float32)
     if len(similarity) < LEAST_PAIRS:
         return Threshold(
-            SAME_PERSON, f"a usual value, since {len(similarity)} pairs of persons are too few"
+            SAME_PERSON,
+            f"a usual value, since there are too few pairs of persons ({len(similarity)})",
         )
     value = float(np.quantile(similarity, 1 - FMR))
     if value > HIGHEST:

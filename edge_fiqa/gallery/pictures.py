@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from PIL import Image
 
+from edge_fiqa.errors import counted
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.faces.sources import FaceCrop, FaceReader, RefusedFace
 from edge_fiqa.gallery.choose import GalleryFace
@@ -55,8 +56,10 @@ class PictureScorer:
             paths, faces, records, embeddings, strict=True
         ):
             if others:
-                more = f"{others} smaller faces in the picture are not looked at"
-                record = replace(record, warnings=(*record.warnings, more))
+                more = counted(
+                    others, "smaller face in the picture is", "smaller faces in the picture are"
+                )
+                record = replace(record, warnings=(*record.warnings, f"{more} not looked at"))
             crop = face.crop if isinstance(face, FaceCrop) else None
             yield ScoredPicture(
                 path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fiqa.errors import ConfigError, ImageRefused
+from edge_fiqa.errors import ConfigError, ImageRefused, counted
 from edge_fiqa.faces.crop_file import crop_name, read_crop_record, write_crop
 from edge_fiqa.faces.images import decode, path_of
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
@@ -84,7 +84,7 @@ class CropFolder:
     def line(self) -> str:
         """What was done, for people."""
         there = f", {self.there} there already" if self.there else ""
-        return f"{self.written} crops written to {self.folder}{there}"
+        return f"{counted(self.written, 'crop')} written to {self.folder}{there}"
 
 
 class KeepsCrops:

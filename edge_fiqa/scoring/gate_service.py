@@ -18,7 +18,7 @@ from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.audit import Audit
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.policies.gate import Gate, gate_alone
 from edge_fiqa.policies.policy import Policy
@@ -114,8 +114,9 @@ class GateService:
         )
         line = max(self.gate.gate, self.gate.ranked or 0)
         if Estimator.of(calibration, self.gate.fusion).promise(self.gate.risk).gates[line] is None:
+            people = counted(len(set(persons)), "person or source", "persons or sources")
             raise ConfigError(
-                f"{len(trails)} faces of {len(set(persons))} persons or sources are too few to "
+                f"{counted(len(trails), 'face')} of {people} are too few to "
                 f"promise a risk of {self.gate.risk:g} at quality {line}; go on, and try again later"
             )
         calibration = msgspec.structs.replace(calibration, gate=old.gate, reference=old.reference)

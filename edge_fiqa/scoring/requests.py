@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.audit import Audit
+from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.faces.detector import LONGEST_SIDE, MIN_SCORE
 from edge_fiqa.faces.images import MAX_PIXELS
 from edge_fiqa.faces.landmarks import Landmarks
@@ -84,21 +87,52 @@ class FaceRequest:
         )
 
 
-def settings_of_request(
-    service: Scorer | GateService,
-    policies: Sequence[Policy],
-    gate_policy: GatePolicyRequest | None,
-    faces: FaceRequest,
-) -> RunSettings:
-    """What a run's scores depend on, in words."""
-    return settings_of(
-        service.scorer if isinstance(service, GateService) else service,
-        policies,
-        gate=service.gate if isinstance(service, GateService) else None,
-        audit_share=gate_policy.audit_share if gate_policy else None,
-        detector=faces.detector,
-        landmarks=faces.landmarks,
-        min_eye_px=faces.min_eye_px,
-        crops_pass=faces.crops_pass,
-        detection=faces.detection,
-    )
+@dataclass(frozen=True, kw_only=True)
+class ScoringRequest:
+    """How faces are scored, on this machine or by a worker. backend: None for the bundle's.
+
+    threads: of one engine.
+    """
+
+    backend: str | None
+    threads: int
+    fusion: Fusion
+    calibration: Calibration | None
+    gate: int | None
+    policies: tuple[Policy, ...]
+    gate_policy: GatePolicyRequest | None
+    faces: FaceRequest
+
+    def scorer(self, bundle: Bundle) -> Scorer:
+        return Scorer.open(
+            bundle,
+            backend=self.backend,
+            threads=self.threads,
+            fusion=self.fusion,
+            gate=self.gate,
+            calibration=self.calibration,
+        )
+
+    def services(
+        self, scorers: Sequence[Scorer]
+    ) -> tuple[Sequence[Scorer | GateService], Audit | None]:
+        """What scores, not warmed yet. Under the gate policy all share one audit."""
+        gated = self.gate_policy
+        if gated is None:
+            return scorers, None
+        audit = gated.audit(scorers[0])
+        return [gated.service(scorer, audit) for scorer in scorers], audit
+
+    def settings(self, service: Scorer | GateService) -> RunSettings:
+        """What a run's scores depend on, in words. service: one of `services`."""
+        return settings_of(
+            service.scorer if isinstance(service, GateService) else service,
+            self.policies,
+            gate=service.gate if isinstance(service, GateService) else None,
+            audit_share=self.gate_policy.audit_share if self.gate_policy else None,
+            detector=self.faces.detector,
+            landmarks=self.faces.landmarks,
+            min_eye_px=self.faces.min_eye_px,
+            crops_pass=self.faces.crops_pass,
+            detection=self.faces.detection,
+        )

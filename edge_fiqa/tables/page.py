@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edge_fiqa.errors import counted
 from edge_fiqa.tables.score_set import ScoreSet
 
 BINS = 20
@@ -102,7 +103,7 @@ def summary_page(score_set: ScoreSet) -> str:
     depths = {f"exit {depth}": count for depth, count in sorted(summary.depths.items())}
     body = [
         f"<h1>{name}</h1>",
-        f"<p>{summary.faces:,} faces, {scored:,} with a score.</p>",
+        f"<p>{counted(summary.faces, 'face', form=',')}, {scored:,} with a score.</p>",
         _bars("Quality", quality),
         _bars("Exits", depths),
         _bars("Reasons for stopping", dict(summary.reasons.most_common())),

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.files import write_whole
+from edge_fiqa.files import lies_in, write_whole
 
 URI = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 WILD = re.compile(r"[*?\[]")
@@ -51,6 +51,23 @@ class FilePlace:
         """What `place_of` makes this of, in another process as well."""
         mark = "?" if "?" in self.path and not self.local else ""
         return f"{self.name}{self.query or mark}"
+
+    @property
+    def bucket(self) -> str:
+        """ "" on this machine."""
+        return "" if self.local else self.path.partition("/")[0]
+
+    @property
+    def endpoint(self) -> str:
+        """The server that was named for the bucket, "" for the provider's own or on this machine."""
+        return _endpoint_of(self.query)
+
+    def lies_in(self, folder: FilePlace) -> bool:
+        """Whether this is the folder or lies below it."""
+        if self.local or folder.local:
+            return self.local and folder.local and lies_in(Path(self.path), Path(folder.path))
+        below = f"{self.name}/".startswith(f"{folder.name.rstrip('/')}/")
+        return below and self.endpoint == folder.endpoint
 
     def at(self, path: str) -> FilePlace:
         """Another path on the same file system."""
@@ -168,6 +185,12 @@ def _check_options(name: str, query: str) -> None:
             raise ConfigError(
                 f"{name}: {option} has a user name in it; put it into the environment"
             )
+
+
+@cache
+def _endpoint_of(query: str) -> str:
+    stated = dict(parse_qsl(query.removeprefix("?"))).get("endpoint_override", "")
+    return URI.sub("", stated).rstrip("/").lower()
 
 
 @cache

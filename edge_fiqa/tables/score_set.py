@@ -60,11 +60,15 @@ def files_part(key: str) -> str:
 
 
 class SetSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in the settings file. per_file: pictures of a part, the same for the whole set."""
+    """What stands in the settings file. per_file: pictures of a part, the same for the whole set.
+
+    endpoints: bucket of pictures -> the server that it lies on, "" for AWS.
+    """
 
     schema: Literal["edge-fiqa-set/1"] = "edge-fiqa-set/1"
     per_file: int
     settings: dict[str, str]
+    endpoints: dict[str, str] = {}
 
 
 @dataclass

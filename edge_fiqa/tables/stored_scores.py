@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.tables.score_set import ScoreSet
 from edge_fiqa.types import Array, Floats
 
@@ -64,7 +64,8 @@ def _rows_of(score_set: ScoreSet, names: Sequence[str]) -> Mapping[str, RecordRo
         rows[name] = row
     if absent := [name for name in names if name not in rows]:
         raise ConfigError(
-            f"{score_set.place.name}: no record of {len(absent)} of {len(names)} faces, such as "
+            f"{score_set.place.name}: no record of {len(absent)} of {counted(len(names), 'face')}, "
+            "such as "
             f"{absent[0]}; score them into this set"
         )
     return rows

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from edge_fiqa.errors import ConfigError, KeptFileRefused
+from edge_fiqa.errors import ConfigError, KeptFileRefused, counted
 from edge_fiqa.kept import check_sealed, has_seal, seal
 
 FLUSH_EVERY = 500  # rows: what a kill costs at most
@@ -89,14 +89,14 @@ def _fill(targets: Sequence[Path], rows: int, batches: Chunks, what: str) -> Non
             mark.write_text(str(row), encoding="utf-8")
     bar.close()
     if row < rows:
-        raise ConfigError(f"{targets[0]}: {what} gave {row} rows of {rows}")
+        raise ConfigError(f"{targets[0]}: {what} gave {row} of {counted(rows, 'row')}")
     del tables
     for partial, target in zip(partials, targets, strict=True):
         seal(partial, _label(target))
         partial.replace(target)
     mark.unlink(missing_ok=True)
     rate = (rows - first) / max(time.monotonic() - began, 1e-9)
-    tqdm.write(f"{what}: {rows - first} faces, {rate:.0f} faces/s", file=sys.stderr)
+    tqdm.write(f"{what}: {counted(rows - first, 'face')}, {rate:.0f} faces/s", file=sys.stderr)
 
 
 def _create(

@@ -63,7 +63,7 @@ def test_one_person_with_time_crop_and_record(tmp_path, detector, capsys):
     assert {"person-0001.jpg", "person-0001.png", "contact-sheet.jpg"} < set(os.listdir(folder))  # noqa: PTH208
     assert "person-0001.jpg" in out
     assert "accepted" in out
-    assert "1 best shots" in err
+    assert "1 best shot " in err
     assert "times as fast as it plays" in err
     assert main(["score", str(folder / "person-0001.png"), "--format", "ndjson"]) == 0
     again = json.loads(capsys.readouterr().out)["quality"]["scalar"]

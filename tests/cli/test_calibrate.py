@@ -29,8 +29,8 @@ def persons(tmp_path_factory):
 
 @pytest.fixture
 def run(bundle, capsys):
-    def command(name, *arguments):
-        flags = ["--bundle", str(bundle.folder), "--backend", "ov"]
+    def command(name, *arguments, backend=("--backend", "ov")):
+        flags = ["--bundle", str(bundle.folder), *backend]
         try:
             status = main([name, *flags, *map(str, arguments)])
         except SystemExit as exc:
@@ -177,6 +177,8 @@ def test_a_gate_from_pairs_and_a_recogniser(run, persons, tmp_path, recogniser_f
         (["--limit", "50"], "at least 100 faces, found 50"),
         (["--fusion", "1,2"], "2 weights"),
         (["--seed", "-1"], "--seed must not be negative"),
+        (["--fmr", "0.1"], "--fmr is about --pairs and --recogniser, which are not given"),
+        (["--scores", "set"], "--backend computes nothing beside --scores"),
         (["-o", "/nowhere/c.json"], "/nowhere/c.json cannot be written"),
     ],
 )
@@ -233,11 +235,36 @@ def test_wrong_colours_are_said_after_scoring(run, made, persons, tmp_path):
 def test_scores_from_a_parquet_set_give_the_same_calibration(run, made, persons, bundle, tmp_path):
     scored([persons], tmp_path / "set", bundle, per_file=100)
     flags = ["--gate", 40, "--risk", 0.05, "--scores", tmp_path / "set"]
-    assert run("calibrate", persons, "-o", tmp_path / "c.json", *flags)[0] == 0
+    assert run("calibrate", persons, "-o", tmp_path / "c.json", *flags, backend=())[0] == 0
     assert load_calibration(tmp_path / "c.json") == load_calibration(made)
     early = scored([persons], tmp_path / "early", bundle, per_file=400, policies=(Fixed(2),))
     assert early[0].pictures == 320
     flags[-1] = tmp_path / "early"
-    status, _, err = run("calibrate", persons, "-o", tmp_path / "d.json", *flags)
+    status, _, err = run("calibrate", persons, "-o", tmp_path / "d.json", *flags, backend=())
     assert status == 2
     assert "stopped after exit 2; score the set to full depth, with --all-exits" in err
+
+
+def test_an_engine_has_nothing_to_do_beside_stored_scores(run, persons, tmp_path):
+    flags = ("-o", tmp_path / "c.json", "--scores", tmp_path / "set", "--threads", 2)
+    status, out, err = run("calibrate", persons, *flags, backend=())
+    assert (status, out) == (2, "")
+    assert err == "edge-fiqa calibrate: --threads computes nothing beside --scores\n"
+
+
+def test_a_kept_calibration_takes_nothing_of_a_fit_and_no_faces_for_nothing(
+    run, made, persons, tmp_path
+):
+    recipe, output = tmp_path / "recipe.yaml", tmp_path / "c.json"
+    recipe.write_text("confidence: 0.9\ngate: 50\n", encoding="utf-8")
+    keep = ("--keep", made, "-o", output)
+    for flags, name in ((("--recipe", recipe), "confidence in --recipe"), (("--w", 1), "--w")):
+        status, _, err = run("calibrate", persons, *keep, *flags)
+        assert (status, err.endswith(f"and no {name}\n")) == (2, True)
+    status, _, err = run("calibrate", persons, *keep, "--use", f"door={persons}")
+    assert status == 2
+    assert f"FACES, {persons}, does nothing beside --keep and --use" in err
+    assert not output.exists()
+    recipe.write_text("gate: 50\n", encoding="utf-8")
+    assert run("calibrate", persons, *keep, "--recipe", recipe)[0] == 0
+    assert load_calibration(output).gate == 50

@@ -58,7 +58,7 @@ def test_build_then_info(capsys, checkpoint, tmp_path):
         capsys, "build", checkpoint, "-o", target, *flags, "--calibration-images", folder
     )
     assert status == 0, err
-    assert "1 unusable images left out" in err
+    assert "1 unusable image left out" in err
     status, again, _ = run(capsys, "info", target)
     assert again == out
     assert "int8" in out
@@ -80,6 +80,14 @@ def test_what_build_refuses(capsys, checkpoint, tmp_path):
         (
             (checkpoint, "-o", tmp_path / "b", "--calibration-images", tmp_path),
             "no aligned 112x112",
+        ),
+        (
+            (checkpoint, "-o", tmp_path / "b", "--calibration-limit", "9"),
+            "--calibration-limit is about --calibration-images",
+        ),
+        (
+            (checkpoint, "-o", tmp_path / "b", "--ranges", "minmax", "--precision", "fp16"),
+            "--ranges is about --precision int8",
         ),
     ]:
         status, _, err = run(capsys, "build", *arguments)
@@ -112,6 +120,17 @@ def test_doctor_on_a_sound_bundle(capsys, bundle):
     assert "tensorrt" in out
 
 
+def test_flags_of_doctor_that_would_do_nothing_are_refused(capsys, bundle, tmp_path):
+    for arguments, message in [
+        (("--report", tmp_path / "r.json"), "--report needs --device"),
+        (("--tune", "--bundle", bundle.folder), "--bundle does nothing beside --tune"),
+        (("--tune", "--device"), "--device does nothing beside --tune"),
+    ]:
+        status, out, err = run(capsys, "doctor", *arguments)
+        assert (status, out) == (2, "")
+        assert message in err
+
+
 def test_doctor_and_info_say_which_form_is_taken_and_tuning_changes_it(
     capsys, monkeypatch, tmp_path
 ):
@@ -120,16 +139,16 @@ def test_doctor_and_info_say_which_form_is_taken_and_tuning_changes_it(
     monkeypatch.setattr("edge_fiqa.cli.doctor.fastest_form", lambda model, threads: form)
     status, out, _ = run(capsys, "doctor", "--tune")
     assert status == 0
-    assert "nano, 1 threads: fp32 on ort  (fp32 ort 2.00 ms, int8 ov 3.50 ms)" in out
+    assert "nano, 1 thread: fp32 on ort  (fp32 ort 2.00 ms, int8 ov 3.50 ms)" in out
     assert str(tmp_path) in out
-    assert "small, 1 threads: fp32 on ort" in out
+    assert "small, 1 thread: fp32 on ort" in out
     out = run(capsys, "info", "nano", "--threads", 1)[1]
-    assert "nano with 1 threads here: fp32 on ort, as measured here by doctor --tune" in out
+    assert "nano with 1 thread here: fp32 on ort, as measured here by doctor --tune" in out
     assert "nano-fp32" in out
     assert "int8, 12 segments" in run(capsys, "info", "nano", "--precision", "int8")[1]
     status, out, _ = run(capsys, "doctor")
     assert status == 0
-    assert "nano with 1 threads here: fp32 on ort" in out
+    assert "nano with 1 thread here: fp32 on ort" in out
 
 
 def test_doctor_notices_an_engine_that_scores_wrongly(capsys, bundle, tmp_path):

@@ -99,6 +99,7 @@ def write(tmp_path, mated, others, identity=False):
         (100, 500, ["--starting-error", "0"], "a starting error lies between 0 and 1"),
         (100, 500, ["--threshold", "0.5", "--limit", "2"], "--limit lies in"),
         (100, 500, ["--threshold", "1", "--protocol", "crfiqa"], "finds its thresholds by --fmr"),
+        (100, 500, ["--resamples", "0", "--protocol", "crfiqa"], "--resamples is about --protocol"),
         (100, 500, ["--threshold", "0.5", "--plot", "out.xyz"], "out.xyz"),
     ],
 )

@@ -102,7 +102,7 @@ def test_pictures_that_nobody_could_judge_are_not_called_bad(tmp_path, monkeypat
     Image.fromarray(synthetic_faces(1)[0]).save(tmp_path / "faces/ann/crop.png")
     command = [tmp_path / "faces", "-o", tmp_path / "out", "--bundle", bundle.folder, "--gate", 0]
     assert gallery(*command, "--move-dropped", tmp_path / "dropped") == 2
-    assert "1 pictures are no aligned crops, and there is no detector" in capsys.readouterr().err
+    assert "1 picture is no aligned crop, and there is no detector" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
     assert not (tmp_path / "dropped").exists()
     assert gallery(*command, "--detector", "none") == 1
@@ -153,6 +153,7 @@ def test_bad_requests_write_nothing(tmp_path, folder, bundle, capsys):
         ([folder, "--gate", 101], out, "gate"),
         ([folder, "--match", 0.5], out, "--match is about --recogniser"),
         ([folder, "--recogniser", tmp_path / "absent.onnx"], out, "no such recogniser"),
+        ([folder, "--detector", "none", "--min-eye-px", 0], out, "--min-eye-px is about detected"),
         ([folder, "--min-eye-px", "nan"], out, "--min-eye-px must be"),
         ([folder], tmp_path / "used", "nothing is overwritten"),
     )
@@ -202,4 +203,4 @@ def test_photographs_of_a_detector(tmp_path, shared):
     (row,) = rows_of(tmp_path / "out")
     assert row["action"] == "keep"
     assert row["record"]["box"][0] < 500
-    assert "1 smaller faces in the picture are not looked at" in row["record"]["warnings"]
+    assert "1 smaller face in the picture is not looked at" in row["record"]["warnings"]

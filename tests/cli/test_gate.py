@@ -265,3 +265,11 @@ def test_a_kept_file_without_the_usual_fusion_gets_a_table_of_its_own_and_a_word
     assert "has no fusion FW: the table of gates is of last, for --fusion last" in err
     assert load_calibration(more).gate_table.rule == "last"
     assert load_calibration(more).rules == load_calibration(only_last).rules
+
+
+def test_a_calibration_beside_a_bundle_is_of_its_model(run, bundle, calibrated):
+    status, out, err = run("gate", "--calibration", calibrated, "--bundle", bundle.folder, "40")
+    assert (status, out.startswith("gate 40: "), err) == (0, True, "")
+    status, out, err = run("gate", "--calibration", calibrated, "--bundle", "nano", "40")
+    assert (status, out) == (2, "")
+    assert "was made for another model" in err

@@ -302,3 +302,27 @@ def test_detector_flags_have_limits(score, photos, flag, value, says):
     status, _, err = score(photos, flag, value)
     assert status == 2
     assert says in err
+
+
+@pytest.mark.parametrize(
+    "flag", ["--detector-size=640", "--min-score=0.5", "--largest", "--all-turns"]
+)
+@pytest.mark.parametrize("way", ["--landmarks=points.csv", "--aligned", "--detector=none"])
+def test_flags_of_the_detector_need_one(score, photos, way, flag):
+    status, _, err = score(photos, way, flag)
+    assert status == 2
+    assert f"{flag.partition('=')[0]} is about detected faces: {way.partition('=')[0]}" in err
+
+
+@pytest.mark.parametrize("way", ["--aligned", "--detector=none"])
+def test_a_distance_of_eyes_needs_faces_with_eyes(score, photos, way):
+    status, _, err = score(photos, way, "--min-eye-px=0")
+    assert status == 2
+    assert "--min-eye-px is about detected faces" in err
+
+
+@pytest.mark.parametrize("flag", ["--audit", "--risk", "--ranked"])
+def test_a_flag_of_value_0_was_given_too(score, photos, flag):
+    status, _, err = score(photos, flag, "0")
+    assert status == 2
+    assert f"{flag} is about --policy gate, which is not given" in err

@@ -76,7 +76,7 @@ def test_a_second_run_writes_what_is_missing_and_replaces_nothing(score, persons
     before = crops_in(crops)
     (crops / min(before)).unlink()
     _, _, err = score(persons, "--crops", crops)
-    assert f"1 crops written to {crops}, 5 there already" in err
+    assert f"1 crop written to {crops}, 5 there already" in err
     assert set(crops_in(crops)) == set(before)
     assert "warning" not in err
 
@@ -88,7 +88,7 @@ def test_a_picture_that_changed_keeps_its_old_crop_and_is_named(score, persons, 
     Image.fromarray(synthetic_faces(1, seed=77)[0]).save(persons / "p0/0.png")
     _, _, err = score(persons, "--crops", crops)
     assert crops_in(crops) == before
-    assert "warning: 1 files in" in err
+    assert "warning: 1 file in" in err
     assert "give a new --crops folder" in err
 
 
@@ -105,7 +105,7 @@ def test_another_picture_of_the_same_name_is_not_there_already(
     monkeypatch.chdir(other)
     _, _, err = score("0.png", "--crops", crops, *how)
     assert crops_in(crops) == before
-    assert "warning: 1 files in" in err
+    assert "warning: 1 file in" in err
 
 
 @pytest.mark.parametrize("how", [["--top", "6"], []])

@@ -55,7 +55,7 @@ def test_two_ways_to_the_faces_go_on_only_where_they_are_one(score, tmp_path, fi
     status, err = score(second, out)
     there, now = SOURCES[first], SOURCES[second]
     if there == now:
-        assert (status, "1 files were there already" in err) == (0, True)
+        assert (status, "1 file was there already" in err) == (0, True)
     else:
         assert status == 2
         assert f"faces from: {there} there, {now} now" in err

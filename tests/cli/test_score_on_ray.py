@@ -1,8 +1,10 @@
 """`edge-fiqa score --on ray` as far as it goes without Ray: a stand-in scores in this process."""
 
 import contextlib
+import io
 from collections import Counter
 
+import msgspec
 import pytest
 
 from edge_fiqa.cli import main
@@ -10,7 +12,7 @@ from edge_fiqa.distributed.shard_scorer import ShardScorer
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.tables.score_set import ScoreSet
-from tests.distributed.sets import by_id, encoded, write_folder, write_tar
+from tests.distributed.sets import by_id, encoded, write_folder, write_parquet, write_tar
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +107,7 @@ def test_where_there_are_no_images_the_status_is_2(calls, files, bundle, tmp_pat
     for _ in range(2):  # also where the tar is known to be done
         assert score(bundle, tmp_path / "out", tmp_path / "in.tar", tmp_path / "in") == 2
         error = capsys.readouterr().err
-        assert (
-            f"no images in {tmp_path}/in.tar {tmp_path}/in; 1 files passed over (1 .txt)" in error
-        )
+        assert f"no images in {tmp_path}/in.tar {tmp_path}/in; 1 file passed over (1 .txt)" in error
     assert calls["shards"] == 1
     assert score(bundle, tmp_path / "out", write_folder(tmp_path / "faces", files)) == 0
 
@@ -136,11 +136,11 @@ def test_landmarks_that_match_nothing_are_an_error_and_some_a_warning(
     file.write_text(f"nowhere.png,{points}\n")
     for number, source in enumerate((folder, tar)):
         assert score(bundle, tmp_path / f"{number}", source, "--landmarks", file) == 2
-        assert "1 of its 1 names match no image of this run" in capsys.readouterr().err
+        assert "1 of its 1 name matches no image of this run" in capsys.readouterr().err
     names = [f"faces/{n:05}.png,{points}\n" for n in range(5)]
     file.write_text("".join([f"nowhere.png,{points}\n", *names]))
     assert score(bundle, tmp_path / "some", folder, "--landmarks", file) == 0
-    assert "1 of its 6 names match no image of this run" in capsys.readouterr().err
+    assert "1 of its 6 names matches no image of this run" in capsys.readouterr().err
     assert len(by_id(tmp_path / "some")) == 5
     file.write_text("".join(f"a.tar/{n:05}.png,{points}\n" for n in range(5)))
     assert score(bundle, tmp_path / "tar", tar, "--landmarks", file) == 0
@@ -172,3 +172,42 @@ def test_workers_are_as_many_as_have_room_unless_jobs_says_it(
     folder = write_folder(tmp_path / "faces", files)
     assert score(bundle, tmp_path / "out", folder, *flags) == 2
     assert [run.workers for run in runs] == [workers]
+
+
+def test_a_set_keeps_the_server_of_its_buckets(calls, files, bundle, tmp_path, capsys, monkeypatch):
+    """Another server has other pictures of the same names, which would count as done."""
+    folder, output = write_folder(tmp_path / "faces", files), tmp_path / "out"
+    assert score(bundle, output, folder) == 0
+    there = ScoreSet(str(output))
+    there.keep(msgspec.structs.replace(there.settings(), endpoints={"b": "one:9000"}))
+    name = "s3://b/a.png?region=us-east-1&endpoint_override=two:9000"
+    monkeypatch.setattr("sys.stdin", io.StringIO(name))
+    assert score(bundle, output, "-") == 2
+    assert "s3://b is at one:9000 in this set, and is named at two:9000 too" in (
+        capsys.readouterr().err
+    )
+    assert score(bundle, output, folder) == 0
+    assert there.settings().endpoints == {"b": "one:9000"}
+
+
+def test_columns_are_of_parquet_files(calls, files, bundle, tmp_path, capsys):
+    folder, output = write_folder(tmp_path / "faces", files), tmp_path / "out"
+    for flag in ("--image-column", "--id-column"):
+        assert score(bundle, output, folder, flag, "x") == 2
+        assert f"{flag} is about Parquet files of pictures: there are none" in (
+            capsys.readouterr().err
+        )
+    assert parts(output) == {}
+    file = write_parquet(tmp_path / "a.parquet", files)
+    assert score(bundle, output, file, "--image-column", "image") == 0
+    assert score(bundle, output, folder, "--image-column", "image") == 0  # as the set says
+
+
+def test_a_set_says_that_it_keeps_its_pictures_a_file(calls, files, bundle, tmp_path, capsys):
+    output, tar = tmp_path / "out", write_tar(tmp_path / "a.tar", files)
+    assert score(bundle, output, tar, "--per-file", "2") == 0
+    capsys.readouterr()
+    for flags, said in (((), False), (("--per-file", "2"), False), (("--per-file", "3"), True)):
+        assert score(bundle, output, tar, *flags) == 0
+        assert ("goes on with 2 pictures a file" in capsys.readouterr().err) is said
+    assert len(parts(output)) == 3

@@ -66,9 +66,9 @@ def test_a_picture_that_changed_is_scored_again(score, photos, tmp_path):
     (photos / "1.png").write_bytes((photos / "2.png").read_bytes())
     status, _, err = score(photos, "--output", out)
     assert status == 0
-    assert "1 faces written" in err
+    assert "1 face written" in err
     assert (
-        "2 files were there already; 1 files scored again, as their picture or landmarks changed"
+        "2 files were there already; 1 file scored again, as their picture or landmarks changed"
         in err
     )
     after = out.read_bytes().splitlines()

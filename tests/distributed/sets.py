@@ -17,7 +17,7 @@ from edge_fiqa.distributed.shards import sources_of
 from edge_fiqa.policies.policy import Fixed
 from edge_fiqa.record import Cost
 from edge_fiqa.scoring.pipeline import score_files
-from edge_fiqa.scoring.requests import FaceRequest
+from edge_fiqa.scoring.requests import FaceRequest, ScoringRequest
 from edge_fiqa.tables.columns import records_of
 from edge_fiqa.tables.score_set import ScoreSet, SetSettings
 
@@ -67,6 +67,9 @@ def worker_setup(bundle, **changes):
         "bundle": str(bundle.folder),
         "precision": bundle.manifest.precision,
         "fingerprint": bundle.manifest.fingerprint,
+        "detector_sha256": None,
+    }
+    scoring = {
         "backend": "ov",
         "threads": 1,
         "fusion": "FW",
@@ -75,9 +78,9 @@ def worker_setup(bundle, **changes):
         "policies": (Fixed(),),
         "gate_policy": None,
         "faces": FaceRequest(detector=None, landmarks=None, min_eye_px=10.0),
-        "detector_sha256": None,
     }
-    return WorkerSetup(**{**values, **changes})
+    scoring |= {name: changes.pop(name) for name in scoring if name in changes}
+    return WorkerSetup(**{**values, **changes}, scoring=ScoringRequest(**scoring))
 
 
 ANY_COLUMNS = ParquetColumns()

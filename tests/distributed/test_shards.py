@@ -137,3 +137,25 @@ def test_scores_are_no_pictures(folder):
         ConfigError, match=r"in/deep/2.parquet lies in --output .*; choose a folder"
     ):
         plan_of(sources, ScoreSet("in/deep"), 5)
+
+
+def at(endpoint, name="s3://b/a.png"):
+    return f"{name}?region=us-east-1&endpoint_override={endpoint}\n"
+
+
+def test_a_key_at_two_servers_is_two_pictures_of_one_name_and_refused(tmp_path):
+    names = [at("one:9000"), at("one:9000", "s3://b/b.tar"), at("two:9000", "s3://c/a.png")]
+    sources = sources_of(["-"], io.StringIO("".join(names)))
+    assert [name for name, _ in sources.pictures] == ["s3://b/a.png", "s3://c/a.png"]
+    assert sources.endpoints == {"b": "one:9000", "c": "two:9000"}
+    for second in ("s3://b/a.png", "s3://b/other.png", "s3://b/a.tar"):
+        sources = sources_of(["-"], io.StringIO(at("one:9000") + at("two:9000", second)))
+        message = "s3://b is at one:9000 in this set, and is named at two:9000 too"
+        with pytest.raises(ConfigError, match=message):
+            plan_of(sources, ScoreSet(str(tmp_path / "out")), 10)
+
+
+def test_a_server_is_the_same_in_another_spelling():
+    names = [at("one:9000"), at("http%3A%2F%2FONE%3A9000/").replace("us-east-1", "eu-west-1")]
+    sources = sources_of(["-"], io.StringIO("".join(names)))
+    assert [name for name, _ in sources.pictures] == 2 * ["s3://b/a.png"]

@@ -36,10 +36,10 @@ def test_a_face_without_quality_makes_its_pair_the_worst(tmp_path, missing):
     worst = read_scored(csv(tmp_path, text))
     assert worst.quality.argmin() == 0
     assert worst.quality[0] < 2
-    assert "1 pairs without a quality count as the worst" in worst.notes[0]
+    assert "1 pair without a quality is counted as the worst" in worst.notes[0]
     dropped = read_scored(csv(tmp_path, text), undefined="drop")
     assert dropped.similarity.tolist() == [0.8, 0.7]
-    with pytest.raises(ConfigError, match="1 pairs have no quality"):
+    with pytest.raises(ConfigError, match="1 pair has no quality"):
         read_scored(csv(tmp_path, text), undefined="refuse")
 
 
@@ -47,7 +47,7 @@ def test_a_pair_without_similarity_was_never_compared():
     pairs = score_pairs([0.9, np.nan, 0.3], [1, 1, 0], [1, 2, 3], ["a", "b", "c"])
     assert pairs.similarity.tolist() == [0.9, 0.3]
     assert pairs.identity.tolist() == ["a", "c"]
-    assert pairs.notes == ("1 pairs without a similarity are left out",)
+    assert pairs.notes == ("1 pair without a similarity is left out",)
 
 
 def test_the_worst_quality_is_below_the_worst_found_however_large():

@@ -1,5 +1,7 @@
 """Pushed pictures are decoded by processes that can be ended, whatever they do."""
 
+import os
+import subprocess
 import sys
 import threading
 
@@ -144,3 +146,72 @@ def test_only_the_decoders_of_the_threads_that_are_named_end(decoders_of):
     other.join(100)
     assert refused[1:] == ["decoding was stopped"]
     assert not decoders._busy
+
+
+INTERRUPTED = """
+import os, signal, threading
+from edge_fiqa.faces.decoders import Decoders
+from tests.faces.test_decoders import stand_in
+from tests.waiting import until
+decoders = Decoders(1, 600, stand_in("time.sleep(600)"))
+process = decoders._idle[0]._process
+def interrupt():
+    until(lambda: decoders._busy)
+    os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=interrupt)
+thread.start()
+try:
+    decoders.decode(b"x", 1000)
+except KeyboardInterrupt:
+    print("ended" if process.returncode else "runs on", len(decoders._all), len(decoders._busy))
+thread.join()
+decoders._command = Decoders.__init__.__defaults__[2]
+from tests.gateway.fake_view import jpeg
+print(decoders.decode(jpeg(), 1_000_000).shape)
+decoders.close()
+"""
+
+
+def test_an_interrupt_leaves_no_decoder_running():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert (done.stdout, done.stderr) == ("ended 0 0\n(240, 320, 3)\n", "")
+
+
+def test_a_decoder_that_was_ended_after_its_answer_is_not_used_again(decoders_of):
+    """The thread has its picture; the next picture must not find the process that dies."""
+    decoders = decoders_of(1)
+    first = decoders._idle[0]
+
+    def ended_after_its_answer(*arguments):
+        picture = type(first).decode(first, *arguments)
+        decoders.end_those_of([threading.get_ident()])
+        return picture
+
+    first.decode = ended_after_its_answer
+    assert decoders.decode(jpeg(), MANY).shape == (240, 320, 3)
+    assert (decoders._idle, decoders._all) == ([], set())
+    assert decoders.decode(jpeg(), MANY).shape == (240, 320, 3)
+
+
+def test_a_decoder_that_is_given_back_is_nobodys(decoders_of):
+    """Else who asks to end the first thread's would end that of the next picture."""
+    decoders = decoders_of(1)
+    waited_for = []
+
+    class Idle(list):
+        def append(self, decoder):
+            waited_for.append(dict(decoders._busy))
+            super().append(decoder)
+
+    decoders._idle = Idle(decoders._idle)
+    with pytest.raises(ImageRefused, match="not an image"):
+        decoders.decode(b"hello", MANY)
+    decoders.decode(jpeg(), MANY)
+    assert waited_for == [{}, {}]

@@ -23,7 +23,7 @@ def test_a_folder_for_each_person(tmp_path):
     (tmp_path / "empty").mkdir()
     layout = read_layout(tmp_path)
     assert persons(layout) == {"ann": ["1.jpg", "2.png"], "bob": ["3.webp"]}
-    assert layout.notes == ("1 files that are no pictures are passed over",)
+    assert layout.notes == ("1 file that is no picture is passed over",)
 
 
 def test_frigates_late_events_are_no_person(tmp_path):

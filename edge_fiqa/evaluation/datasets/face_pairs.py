@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.datasets.face_files import Faces
 from edge_fiqa.evaluation.recognition import unit
 from edge_fiqa.types import Array, Floats, Mask, Rows
@@ -65,7 +65,9 @@ class FacePairs:
             raise ConfigError(f"{self.name}: no pairs")
         for count, kind in ((self.same.sum(), "mated"), ((~self.same).sum(), "non-mated")):
             if not count:
-                raise ConfigError(f"{self.name}: {self.same.size} pairs and none is {kind}")
+                raise ConfigError(
+                    f"{self.name}: {counted(self.same.size, 'pair')} and none is {kind}"
+                )
 
     def pair_quality(self, quality: Floats) -> Floats:
         """(N,) of faces -> (P,) the lower of both sides; NaN if one side has none."""

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.datasets.face_files import EncodedFaces
 from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
 
@@ -39,7 +39,10 @@ def read_bin(path: Path, name: str) -> FacePairs:
     if not labels:
         raise ConfigError(f"{path}: no pairs in it")
     if len(faces) != 2 * len(labels):
-        raise ConfigError(f"{path}: {len(faces)} faces for {len(labels)} pairs; some are unpaired")
+        raise ConfigError(
+            f"{path}: {counted(len(faces), 'face')} for {counted(len(labels), 'pair')}; some are "
+            f"unpaired"
+        )
     first = np.arange(0, len(faces), 2)
     return FacePairs(name, EncodedFaces(faces), first, first + 1, np.array(labels, bool))
 

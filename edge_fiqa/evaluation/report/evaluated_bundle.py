@@ -12,6 +12,7 @@ from msgspec import Struct
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.engines.base import Engine
+from edge_fiqa.errors import counted
 from edge_fiqa.evaluation.report.extractors import bundle_extractor, open_bundle_engine
 from edge_fiqa.evaluation.report.operating_points import OperatingPoint, Stop, recommend
 from edge_fiqa.evaluation.report.rows import WorthRow
@@ -99,4 +100,4 @@ class EvaluatedBundle:
     def _device(self, measure_now: bool) -> str:
         """Of the engine that runs here, or of the one that the bundle's cost table was made on."""
         source = self.engine if measure_now else self.bundle.manifest.costs
-        return f"{source.device.strip()}, {source.backend}, {source.threads} threads"
+        return f"{source.device.strip()}, {source.backend}, {counted(source.threads, 'thread')}"

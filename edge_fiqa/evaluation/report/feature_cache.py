@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from edge_fiqa.errors import ConfigError, ImageRefused
+from edge_fiqa.errors import ConfigError, ImageRefused, counted
 from edge_fiqa.evaluation.datasets.face_files import Faces
 from edge_fiqa.evaluation.report.extractors import FeatureExtractor
 from edge_fiqa.faces.crop_check import misaligned_by, unaligned_note
@@ -66,10 +66,13 @@ def _notes(status: Array, name: str) -> tuple[str, ...]:
         raise ConfigError(f"{name}: none of its {len(status)} faces can be read")
     notes = []
     if refused := int(np.isnan(status).sum()):
-        notes.append(f"{refused} faces cannot be read; pairs with them are left out")
+        notes.append(f"{counted(refused, 'face')} cannot be read; pairs with them are left out")
     marks = np.nan_to_num(status).astype(int)
     if resized := int((marks & RESIZED > 0).sum()):
-        notes.append(f"{resized} faces were not {IMAGE}x{IMAGE}, taken as aligned and resized")
+        notes.append(
+            f"{counted(resized, 'face was', 'faces were')} not {IMAGE}x{IMAGE}, taken as aligned "
+            "and resized"
+        )
     if note := unaligned_note(int((marks & UNALIGNED > 0).sum()), len(status)):
         notes.append(note)
     return tuple(notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.evaluation.arrays import read_npz
 from edge_fiqa.evaluation.datasets.face_pairs import FacePairs
 from edge_fiqa.types import Array, Floats
@@ -30,12 +30,15 @@ def precomputed_embeddings(
     if "names" not in arrays:
         if len(table) != len(pairs.faces):
             raise ConfigError(
-                f"{path}: {len(table)} embeddings for {len(pairs.faces)} faces; give names as well"
+                f"{path}: {counted(len(table), 'embedding')} for "
+                f"{counted(len(pairs.faces), 'face')}; give names as well"
             )
         return table.astype(np.float32)
     names = arrays["names"].astype(str).tolist()
     if len(names) != len(table):
-        raise ConfigError(f"{path}: {len(names)} names for {len(table)} embeddings")
+        raise ConfigError(
+            f"{path}: {counted(len(names), 'name')} for {counted(len(table), 'embedding')}"
+        )
     return np.asarray(table[_rows(names, pairs, path, "embedding")], np.float32)
 
 
@@ -98,6 +101,7 @@ def _rows(names: Sequence[str], pairs: FacePairs, path: Path, what: str) -> list
     absent = [name for name in pairs.faces.names if name not in row_of]
     if absent:
         raise ConfigError(
-            f"{path}: no {what} for {len(absent)} of {len(pairs.faces)} faces, such as {absent[0]}"
+            f"{path}: no {what} for {len(absent)} of {counted(len(pairs.faces), 'face')}, such as "
+            f"{absent[0]}"
         )
     return [row_of[name] for name in pairs.faces.names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,11 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.address import STREAM, read_address, with_user
 from edge_fiqa.gateway.config.decode import DecodeConfig
 from edge_fiqa.gateway.config.motion import MotionConfig
+from edge_fiqa.gateway.config.patterns import OPTION
 from edge_fiqa.gateway.config.polygon import AreaName, Polygon, Polygons
 from edge_fiqa.gateway.config.section import Section, secret, secret_of_file
 
-OptionName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
+OptionName = Annotated[str, Field(pattern=OPTION)]
 Kind = Literal["stream", "file", "webcam", "images"]
 OF_ITS_FRAMES = ("deadline_s", "masks", "motion", "required_zones", "zones")
 """Keys that say what is done with frames, and nothing of where they come from."""
@@ -146,7 +148,8 @@ class CameraConfig(Section):
             return "webcam"
         if STREAM.fullmatch(source):
             return "stream"
-        return "images" if Path(source).is_dir() else "file"
+        # Path.is_dir raises for names that are too long.
+        return "images" if os.path.isdir(source) else "file"  # noqa: PTH112
 
     @property
     def mask_polygons(self) -> tuple[Polygon, ...]:

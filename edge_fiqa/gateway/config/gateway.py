@@ -6,18 +6,17 @@
     mqtt:
       host: localhost
 
-Frozen models; unknown keys are errors; every error names file, line and key, and quotes no value.
+Frozen models; unknown keys are errors; every error names file, line and key, and quotes no text.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edge_fiqa.bundle.bundle import SHIPPED
 from edge_fiqa.config import BackendName
@@ -26,12 +25,14 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.faces.detector import NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
 from edge_fiqa.gateway.config.camera import CameraConfig
+from edge_fiqa.gateway.config.mistakes import mistake
 from edge_fiqa.gateway.config.motion import MotionConfig
 from edge_fiqa.gateway.config.outputs import FileConfig, HttpConfig, MqttConfig, StoreConfig
+from edge_fiqa.gateway.config.patterns import NAME
 from edge_fiqa.gateway.config.section import Section
 from edge_fiqa.gateway.config.yaml_lines import Document, Place, read_lines
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 QualityValue = Annotated[int, Field(ge=0, le=100)]
 SURE = 0.84
 """Score of the detector: backs of heads reach 0.83 in clips of real people, with quality 2 to 4. Faces
@@ -86,7 +87,8 @@ class BestShotConfig(Section):
     gate: faces of this quality or more are accepted; null: no face is called accepted or refused.
     floor: a face below it is shown to nobody: backs of heads, and what is no face.
     unsure_floor: the same for faces of which the detector is less than SURE.
-    good: a person with a face of this quality needs no more faces; null: the gate, else 60.
+    good: a person with a face of this quality has a good shot; null: the gate, else 60.
+    good_interval_s: such a person is scored once in so many seconds; 0: in every frame.
     clearly: by how many points an update is better than the event before it.
     lost_s: a person who is not seen for longer has left.
     stationary_s: a face that does not move for longer is a poster's: its track ends, and it is nobody
@@ -98,6 +100,7 @@ class BestShotConfig(Section):
     floor: QualityValue = 3
     unsure_floor: QualityValue = 10
     good: QualityValue | None = None
+    good_interval_s: float = Field(default=0, ge=0, le=60)
     clearly: float = Field(default=5.0, ge=0, le=100)
     lost_s: float = Field(default=2.0, gt=0, le=60)
     stationary_s: float | None = Field(default=None, ge=10)
@@ -184,12 +187,13 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Gat
     try:
         config = GatewayConfig.model_validate(document.data)
     except ValidationError as exc:
-        mistakes = [_mistake(document, error) for error in exc.errors(include_url=False)]
+        errors = exc.errors(include_url=False)
+        mistakes = [mistake(document, error, GatewayConfig) for error in errors]
         raise ConfigError(*dict.fromkeys(mistakes)) from None  # its text may hold a secret
     for name, camera in config.enabled_cameras.items():
         _check_source(document, ("cameras", name), camera)
     config = _with_detector(config, document)
-    if config.model not in SHIPPED and not Path(config.model).is_dir():
+    if config.model not in SHIPPED and not os.path.isdir(config.model):  # noqa: PTH112, as below
         raise document.error(("model",), f"neither a folder nor one of {', '.join(SHIPPED)}")
     return config
 
@@ -199,7 +203,8 @@ def _check_source(document: Document, place: Place, camera: CameraConfig) -> Non
         address = camera.address
     except ConfigError as exc:
         raise document.error(place, str(exc)) from None
-    if camera.kind == "file" and not Path(address).is_file():
+    # Path.is_file raises for names that are too long.
+    if camera.kind == "file" and not os.path.isfile(address):  # noqa: PTH113
         raise document.error(place, "no such file or folder, and not an address")
 
 
@@ -219,38 +224,6 @@ def _with_detector(config: GatewayConfig, document: Document) -> GatewayConfig:
                 "HTTP as aligned crops or with landmarks need none",
             )
         detector = detector.model_copy(update={"model": file.path})
-    elif not detector.model.is_file():
+    elif not os.path.isfile(detector.model):  # noqa: PTH113, as above
         raise document.error(("detector",), f"no such file; {NO_DETECTOR}")
     return config.model_copy(update={"detector": detector})
-
-
-def _mistake(document: Document, error: ErrorDetails) -> str:
-    place: Place = tuple(part for part in error["loc"] if not str(part).startswith("["))
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = f"unknown key{_suggestion(place)}"
-    return str(document.error(place, message))
-
-
-def _suggestion(place: Place) -> str:
-    """The known key that is most like this one, as text."""
-    near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), 1, 0.5)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _known_keys(place: Place) -> list[str]:
-    """The keys that may stand there; none where no mapping is known."""
-    if place[:1] == ("cameras",):
-        return list(CameraConfig.model_fields) if len(place) == 2 else []
-    model: type[BaseModel] | None = GatewayConfig
-    for part in place:
-        field = None if model is None else model.model_fields.get(str(part))
-        model = None if field is None else next(_models_in(field.annotation), None)
-    return [] if model is None else list(model.model_fields)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)

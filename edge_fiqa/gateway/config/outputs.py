@@ -16,14 +16,15 @@ from pydantic import Field, field_validator, model_validator
 from edge_fiqa import files
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.gateway.config.address import is_host
+from edge_fiqa.gateway.config.patterns import HOST, TOPIC, WEBSOCKET
 from edge_fiqa.gateway.config.section import Section, secret
 
 TOKEN_CHARACTERS = 16
 """Shorter tokens are refused: they can be guessed."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=100)]
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
+Topic = Annotated[str, Field(pattern=TOPIC, max_length=100)]
+HostName = Annotated[str, Field(pattern=HOST)]
 
 
 def state_folder() -> Path:
@@ -58,7 +59,7 @@ class MqttConfig(Section):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    websocket: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/_.-]*$", max_length=200)
+    websocket: str | None = Field(default=None, pattern=WEBSOCKET, max_length=200)
     username: str | None = None
     password_env: str | None = None
     client_id: str | None = Field(default=None, min_length=1, max_length=64)

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from edge_fiqa.gateway.config.patterns import NAME
 from edge_fiqa.types import Point
 
 MOST_POINTS = 100
 SMALLEST = 1e-6  # area of a polygon, as a share of the picture: less is a line
 
 PictureShare = Annotated[float, Field(ge=0, le=1)]
-AreaName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+AreaName = Annotated[str, Field(pattern=NAME)]
 
 
 def checked(points: tuple[Point, ...]) -> tuple[Point, ...]:

@@ -11,32 +11,28 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 import msgspec
-import numpy as np
 
-from edge_fiqa.errors import EngineFailed, Overloaded
+from edge_fiqa.errors import EngineFailed, Overloaded, counted
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.config.gateway import BestShotConfig
 from edge_fiqa.gateway.events.event import EventType, Sink
+from edge_fiqa.gateway.events.known_people import KnownPeople
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
 from edge_fiqa.gateway.events.outgoing import OutgoingEvent, outgoing_event
-from edge_fiqa.gateway.events.person import Counts, Person, jpeg_of, track_view
+from edge_fiqa.gateway.events.person import Person, jpeg_of
 from edge_fiqa.gateway.queue.detector_loop import FrameFaces
 from edge_fiqa.gateway.queue.face_queue import QueuedFace
 from edge_fiqa.gateway.tracks.face_finder import SkipReason
 from edge_fiqa.gateway.tracks.followed_people import EndReason
-from edge_fiqa.gateway.view import FaceView, TrackView
 from edge_fiqa.record import Record
-from edge_fiqa.types import Box, Bytes
+from edge_fiqa.types import Bytes
 
 log = logging.getLogger("edge_fiqa.gateway")
 
-ENDED_TRACKS = 200  # so many of the latest ended tracks can still be asked for
-LATENCIES = 4096  # percentiles are taken of so many of the latest events
 WARNING_FACES = 5
 """The warnings get at most so many faces of one person.
 
@@ -45,11 +41,10 @@ More faces of the same person say little new, and would count for more than thos
 HEARTBEAT_S = 0.5
 
 StateChange = Callable[[], Sequence[OutgoingEvent]]
-FacePlace = tuple[str | None, Box, Sequence[str]]
 SeeFace = Callable[[str, Bytes, Record], None]
 
 
-class EventBuilder:
+class EventBuilder(KnownPeople):
     """The people in front of all cameras, and the events about them.
 
     see_face: called with the first crops of every person, for the warnings.
@@ -65,17 +60,11 @@ class EventBuilder:
         see_face: SeeFace = lambda camera, crop, record: None,
         open_tracks: OpenTracks | None = None,
     ) -> None:
+        super().__init__()
         self.best_shot, self.sinks, self._see_face = best_shot, sinks, see_face
         self.good_tracks: set[str] = set()
-        self.counts = Counts()
         self.heartbeat = time.monotonic()
-        self._people: dict[str, Person] = {}
-        self._ended: deque[Person] = deque(maxlen=ENDED_TRACKS)
-        self._faces: dict[str, list[FacePlace]] = {}
-        self._by_zone: dict[str, bool] = {}  # camera -> whether it requires zones
-        self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._changes: SimpleQueue[StateChange | None] = SimpleQueue()
-        self._lock = threading.Lock()
         self._open_tracks = open_tracks
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
@@ -121,56 +110,6 @@ class EventBuilder:
         self._changes.put(None)
         self._thread.join(timeout_s)
 
-    # What others read, from any thread.
-
-    def totals(self) -> tuple[Counts, tuple[float, float] | None]:
-        """Return a copy of the counts, and p50 and p99 of the seconds from frame to event."""
-        with self._lock:
-            counts = self.counts.copy()
-            recent = list(self._latencies)
-        if not recent:
-            return counts, None
-        p50, p99 = np.quantile(recent, (0.5, 0.99)).tolist()
-        return counts, (p50, p99)
-
-    def tracks(self) -> list[TrackView]:
-        """Return the open tracks, then those that ended lately, each with the newest first."""
-        with self._lock:
-            return [
-                *(track_view(p, True) for p in reversed(self._people.values()) if p.announced),
-                *(track_view(person, False) for person in reversed(self._ended)),
-            ]
-
-    def faces(self, camera: str) -> list[FaceView]:
-        """The faces in the camera's latest frame; where a zone is required, of announced people."""
-        with self._lock:
-            return [
-                self._face_view(*place)
-                for place in self._faces.get(camera, ())
-                if not self._by_zone[camera] or self._is_announced(place[0])
-            ]
-
-    def _is_announced(self, track: str | None) -> bool:
-        return track is not None and track in self._people and self._people[track].announced
-
-    def people(self, camera: str) -> int:
-        """How many people are followed before the camera now and announced, scored or not."""
-        with self._lock:
-            there = (p for p in self._people.values() if p.end_reason is None and p.announced)
-            return sum(person.camera == camera for person in there)
-
-    def _face_view(self, track: str | None, box: Box, zones: Sequence[str]) -> FaceView:
-        person = None if track is None else self._people.get(track)
-        quality, depth = (None, None) if person is None else person.last
-        return FaceView(track or "", box, quality, depth, zones)
-
-    def snapshot(self, track: str) -> bytes | None:
-        """Return the best face of a track as JPEG."""
-        with self._lock:
-            ended = (person for person in self._ended if person.id == track)
-            person = self._people.get(track) or next(ended, None)
-            return jpeg_of(person) if person is not None and person.announced else None
-
     # What the builder's own thread does.
 
     def _run(self) -> None:
@@ -200,7 +139,8 @@ class EventBuilder:
         ends = [] if self._open_tracks is None else self._open_tracks.missing_ends()
         self.counts.events["end"] += len(ends)
         if ends:
-            log.info("%d tracks that were open when the gateway was killed are ended", len(ends))
+            tracks = counted(len(ends), "track was", "tracks were")
+            log.info("%s open when the gateway was killed, and ended now", tracks)
         return [OutgoingEvent(event, None) for event in ends]
 
     def _add_frame(self, frame_faces: FrameFaces) -> Sequence[OutgoingEvent]:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from edge_fiqa.errors import counted
 from edge_fiqa.files import no_descriptors
 from edge_fiqa.gateway.events.event import Event
 
@@ -105,12 +106,14 @@ class QueuedSink:
                 self._rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             except Exception:  # a bug may cost this batch, but not the next ones
-                log.exception("%s: this is a bug; %d events dropped", self.name, len(self._batch))
+                dropped = counted(len(self._batch), "event")
+                log.exception("%s: this is a bug; %s dropped", self.name, dropped)
                 self._problem = "a bug; see the log"
                 self._overflowed += len(self._batch)
                 self._batch = []
         if self._in_memory:
-            log.error("%s: %d events could not be delivered", self.name, self._in_memory)
+            undelivered = counted(self._in_memory, "event")
+            log.error("%s: %s could not be delivered", self.name, undelivered)
         self._finish()
 
     def _finished(self) -> bool:

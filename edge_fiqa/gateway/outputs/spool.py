@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from edge_fiqa.errors import ConfigError
+from edge_fiqa.errors import ConfigError, counted
 from edge_fiqa.files import no_descriptors, private_folder
 
 log = logging.getLogger(__name__)
@@ -101,9 +101,9 @@ class Spool:
         self.append(readable)
         self.note_retained(topics)
         log.warning(
-            "mqtt.spool: %s was damaged (%s): %d events that can be read of it will be sent, others "
+            "mqtt.spool: %s was damaged (%s): %s that can be read of it will be sent, others "
             "are lost; the damaged file is kept for %d days as %s.damaged",
-            *(self.file, exc, len(readable), DAMAGED_DAYS, self.file.name),
+            *(self.file, exc, counted(len(readable), "event"), DAMAGED_DAYS, self.file.name),
         )
 
     def delete_old_damaged(self, now: float | None = None) -> None:

@@ -13,7 +13,7 @@ from types import FrameType
 
 from edge_fiqa.engines.build_progress import reporting_to
 from edge_fiqa.engines.forms import open_form
-from edge_fiqa.errors import EdgeFiqaError
+from edge_fiqa.errors import EdgeFiqaError, counted
 from edge_fiqa.gateway.config.gateway import GatewayConfig, load_config
 from edge_fiqa.gateway.events.event import Sink
 from edge_fiqa.gateway.events.open_tracks import OpenTracks
@@ -43,7 +43,7 @@ def check(file: Path) -> str:
         scorer.close()
     outputs = [key for key in ("mqtt", "http", "file", "store") if getattr(config, key)]
     return (
-        f"{file} is fine: {len(config.enabled_cameras)} cameras, model {config.model}, "
+        f"{file} is fine: {counted(len(config.enabled_cameras), 'camera')}, model {config.model}, "
         f"outputs {', '.join(outputs) or 'none'}"
     )
 
@@ -126,8 +126,8 @@ def _run(gateway: Gateway, file: Path, signals: Signals, sinks: Sequence[Sink]) 
     watch(gateway.view, sinks)
     try:
         notify("READY=1\nSTATUS=running")
-        cameras = len(gateway.config.enabled_cameras)
-        log.info("%d cameras, model %s: running", cameras, gateway.view.model)
+        cameras = counted(len(gateway.config.enabled_cameras), "camera")
+        log.info("%s, model %s: running", cameras, gateway.view.model)
         return _attend(gateway, file, signals)
     finally:
         notify("STOPPING=1")
@@ -177,4 +177,7 @@ def _reload(gateway: Gateway, file: Path) -> None:
 def _summary(gateway: Gateway) -> str:
     totals = gateway.view.totals()
     events = ", ".join(f"{count} {kind}" for kind, count in sorted(totals.events.items()))
-    return f"{totals.faces_found} faces, {totals.faces_scored} scored; events: {events or 'none'}"
+    return (
+        f"{counted(totals.faces_found, 'face')}, {totals.faces_scored} scored; events: "
+        f"{events or 'none'}"
+    )

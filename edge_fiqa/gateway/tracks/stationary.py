@@ -95,13 +95,13 @@ class StationaryFaces:
         if track.place.has(box):
             track.away_since = None
             if self._is_over(track.place, now, limit_s):
-                track.place = self._new_place(box, now)
+                track.place = self._new_place(box, now, limit_s)
             else:
                 self._pass_time(track.place, now, limit_s)
         elif track.away_since is None:
             track.away_since = now
         elif now - track.away_since >= CLEAR_S:
-            track.place, track.away_since = self._new_place(box, now), None
+            track.place, track.away_since = self._new_place(box, now, limit_s), None
 
     def _pass_time(self, place: StillPlace, now: float, limit_s: float) -> None:
         """A face is at its place."""
@@ -124,14 +124,16 @@ class StationaryFaces:
             if place.has(box) or (place.stationary and _common(place.box, box) > 0)
         ]
         if not touching:
-            return Standing(self._new_place(box, now))
+            return Standing(self._new_place(box, now, limit_s))
         place = max(touching, key=lambda p: (p.stationary, p.has(box), overlap(p.box, box)))
         if not place.has(box):
             return Standing(place, away_since=now)
         self._pass_time(place, now, limit_s)
         return Standing(place)
 
-    def _new_place(self, box: Box, now: float) -> StillPlace:
+    def _new_place(self, box: Box, now: float, limit_s: float) -> StillPlace:
+        """Who walks for hours has one every second: the old ones are forgotten."""
+        self._forget_old(now, limit_s)
         place = StillPlace(box, now, now)
         self._places.append(place)
         return place

@@ -101,9 +101,9 @@ def test_a_cut_file_is_refused(path, encoded):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (([b"a", b"b", b"c"], [True]), "3 faces for 1 pairs; some are unpaired"),
+        (([b"a", b"b", b"c"], [True]), "3 faces for 1 pair; some are unpaired"),
         (([], []), "no pairs"),
-        (([b"a", b"b"], [True]), "1 pairs and none is non-mated"),
+        (([b"a", b"b"], [True]), "1 pair and none is non-mated"),
         (([b"a", "b"], [True]), "not a list of encoded images"),
         (([b"a", b"b"], ["x"]), "not a list of booleans"),
         ({"a": 1}, "expected faces and labels, found a dict"),

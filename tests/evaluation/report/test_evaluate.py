@@ -128,7 +128,7 @@ def test_unreadable_faces_are_left_out_and_said(evaluate, world, tmp_path):
     shutil.copytree(world, root)
     (root / "faces/p00/0.png").write_bytes(b"no picture")
     results, _, _ = evaluate(root=root)
-    assert "1 faces cannot be read; pairs with them are left out" in results["sets"][0]["notes"]
+    assert "1 face cannot be read; pairs with them are left out" in results["sets"][0]["notes"]
     assert results["cells"][0]["mated"] == 118
 
 

@@ -81,15 +81,15 @@ def test_kinds_of_sources(load, tmp_path):
         ),
         (
             "detector: yunet.onnx\ncameras:\n  door:\n    source: 0\n    fps: fast",
-            "gateway.yaml, line 5, cameras.door.fps: Input should be a valid number",
+            "gateway.yaml, line 5, cameras.door.fps: must be a number, not text",
         ),
         (
             "detector: yunet.onnx\ncameras:\n  door: {fps: 3}",
-            "gateway.yaml, line 3, cameras.door.source: Field required",
+            "gateway.yaml, line 3, cameras.door.source: is needed, and missing",
         ),
         (
             "detector: yunet.onnx\ncameras:\n  front door: 0",
-            "gateway.yaml, line 3, cameras.front door: String should match pattern",
+            "gateway.yaml, line 3, cameras.front door: must be a name of 1 to 64 letters, digits",
         ),
         ("cameras:\n  door: 0", "gateway.yaml: cameras need a detector: run pip install"),
         ("model: nano", "gateway.yaml: nothing to do"),
@@ -103,12 +103,15 @@ def test_kinds_of_sources(load, tmp_path):
             "gateway.yaml, line 2, model: neither",
         ),
         ("detector: yunet.onnx\nshedule: {}\ncameras: {a: 0}", "did you mean schedule?"),
-        ("best_shot:\n  gate: 400\nhttp: {}", "gateway.yaml, line 2, best_shot.gate: Input should"),
+        (
+            "best_shot:\n  gate: 400\nhttp: {}",
+            "gateway.yaml, line 2, best_shot.gate: must be at most 100, not 400",
+        ),
         (
             "detector: {modle: yunet.onnx}\nhttp: {}",
             "gateway.yaml, line 1, detector.modle: unknown key; did you mean model?",
         ),
-        ("http:\n  port: x", "gateway.yaml, line 2, http.port: Input should be a valid integer"),
+        ("http:\n  port: x", "gateway.yaml, line 2, http.port: must be a whole number, not text"),
         ("http:\n  host: 0.0.0.0", "gateway.yaml, line 1, http: host 0.0.0.0 is seen by other"),
         ("cameras:\n  a: 0\n  a: 1", "gateway.yaml, line 3: a is there twice"),
         ("cameras: [\n", "gateway.yaml, line 2: not YAML"),

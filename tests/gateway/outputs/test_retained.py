@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+import uuid
 
 import pytest
 
@@ -113,11 +114,9 @@ def at_broker(broker):
     """Topics that hold a retained message, as a new subscriber sees them."""
 
     def topics():
-        late = Listener(broker)
-        previous = -1
-        while len(late.messages) != previous:
-            previous = len(late.messages)
-            time.sleep(0.3)
+        late, last = Listener(broker), f"last/{uuid.uuid4()}"
+        late.client.publish(last, qos=1)  # the broker sends it after what it holds
+        until(lambda: late.payloads(last))
         retained = {m.topic for m in late.messages if m.retain and m.payload}
         late.close()
         return retained
@@ -125,12 +124,24 @@ def at_broker(broker):
     return topics
 
 
-def announced(sink, cameras):
-    """Wait until everything is with the broker."""
-    until(lambda: len(sink._names) == cameras)
-    until(lambda: sink.spool.count == 0 and not sink._retained._sent)
-    time.sleep(0.6)
-    until(lambda: sink.spool.count == 0 and not sink._retained._sent)
+def announced(sink):
+    """Wait until everything is with the broker, and nothing of it is about to be sent."""
+    until(lambda: is_settled(sink))
+    before = sink._next_view
+    until(lambda: sink._next_view > before and is_settled(sink))
+
+
+def is_settled(sink):
+    """What is wanted of the view's cameras was sent and answered, and all else is emptied."""
+    messages, wanted, kept = sink._retained, dict(sink._wanted), set(sink._kept or ())
+    states = {f"{sink.config.prefix}/{name}/state" for name in sink._view.names}
+    return (
+        states == {topic for topic in wanted if topic.endswith("/state")}
+        and messages._said == wanted
+        and messages._noted == wanted.keys() | kept
+        and not messages._sent
+        and sink.spool.count == 0
+    )
 
 
 def of(topics, word):
@@ -140,11 +151,11 @@ def of(topics, word):
 def run(sink_for, port, names, shots=(), **more):
     sink = sink_for(port, **more)
     sink.watch(FakeView(names=names))
-    announced(sink, len(names))
+    announced(sink)
     for camera in shots:
         sink.publish(event(0, camera=camera), jpeg())
     until(lambda: sink.delivered == len(shots))
-    announced(sink, len(names))
+    announced(sink)
     return sink
 
 
@@ -167,7 +178,7 @@ def test_a_camera_that_is_removed_while_the_broker_is_down(broker, sink_for, at_
     sink._view.names = ("door",)
     broker.start()
     until(lambda: sink.link.connected)
-    announced(sink, 1)
+    announced(sink)
     assert of(at_broker(), "hall") == set()
 
 
@@ -175,7 +186,7 @@ def test_an_event_of_a_removed_camera_does_not_bring_it_back(broker, sink_for, a
     sink = run(sink_for, broker.port, ("door",), retain_snapshots=True)
     sink.publish(event(1, camera="hall"), jpeg())
     until(lambda: sink.delivered == 1)
-    announced(sink, 1)
+    announced(sink)
     assert of(at_broker(), "hall") == set()
 
 
@@ -203,15 +214,15 @@ def test_what_a_changed_configuration_leaves_behind(broker, sink_for, at_broker,
 def test_nothing_is_emptied_before_the_cameras_are_known(broker, sink_for, at_broker):
     run(sink_for, broker.port, ("door",)).close(5)
     sink = sink_for(broker.port)
-    until(lambda: sink.problem is None)
-    time.sleep(0.7)
+    sink.publish(event(0), None)
+    until(lambda: sink.delivered == 1)  # sent after what would have been emptied
     assert len(of(at_broker(), "door")) == 6
 
 
 def test_what_is_noted_is_forgotten_once_it_is_empty(broker, sink_for):
     sink = run(sink_for, broker.port, ("door", "hall"))
     sink._view.names = ("door",)
-    announced(sink, 1)
+    announced(sink)
     until(lambda: not of(sink._retained._noted, "hall"))
     sink.close(5)
     assert of(sink_for(broker.port).spool.retained(), "hall") == set()

@@ -154,7 +154,7 @@ def test_a_killed_gateway_ends_its_tracks_at_the_next_start(run, tmp_path, share
     assert [event["type"] for event in ended].count("end") == 1
     assert (ended[-1]["type"], ended[-1]["reason"]) == ("end", "shutdown")
     assert ended[-1]["record"] == ended[-2]["record"]
-    assert "1 tracks that were open when the gateway was killed" in second.stderr.read()
+    assert "1 track was open when the gateway was killed" in second.stderr.read()
 
 
 @pytest.mark.slow

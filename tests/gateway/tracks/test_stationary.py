@@ -182,3 +182,16 @@ def test_a_crowd_does_not_push_the_poster_out():
         faces.end(number, 70.0 + number / 10)
     assert len(faces._places) <= MOST_PLACES
     assert faces.see(9999, POSTER, 100.0)
+
+
+def test_who_walks_for_hours_leaves_no_trail_of_places():
+    """Beside the poster, which stays known, though no track begins or ends."""
+    faces = StationaryFaces(60.0, frame_s=1.0)
+    see_for(faces, 0, 60, 0.0)
+    for second in range(61, 10_000):
+        assert faces.see(0, POSTER, float(second))
+        box = (1000.0 + 50 * (second % 97), 0.0, 40.0, 50.0)
+        assert not faces.see(1, box, float(second))
+        assert len(faces._places) < 10
+    faces.end(0, 10_000.0)
+    assert faces.see(2, POSTER, 10_001.0)
