@@ -47,6 +47,8 @@ def problems_of_wheel(path: Path, expected: set[str], version: str) -> list[str]
             problems.append(f"{path}: its metadata has no {field}")
     if "# edge_fiqa" not in str(metadata.get_payload()):
         problems.append(f"{path}: its description is not README.md")
+    if relative := re.findall(r"\]\((?!https?:)[^)]*\)", str(metadata.get_payload())):
+        problems.append(f"{path}: links of its description lead nowhere on an index: {relative}")
     if f"{folder}/licenses/LICENSE" not in names:
         problems.append(f"{path}: no licence")
     if "edge-fiqa = edge_fiqa.cli:main" not in entry_points:

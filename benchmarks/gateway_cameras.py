@@ -50,6 +50,9 @@ def main() -> None:
     arguments.add_argument(
         "--longest-side", type=int, default=480, help="of frames of 1280x720 in the detector"
     )
+    arguments.add_argument(
+        "--good-interval", type=float, default=0, help="best_shot.good_interval_s (0)"
+    )
     arguments.add_argument("--faults", action="store_true", help="needs four cameras")
     arguments.add_argument(
         "--scenes", type=Path, help="of gateway_scene.py; else they are made anew"
@@ -88,6 +91,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict:
         "frames_per_s": 10,
         "kind": options.kind,
         "before": options.before,
+        "good_interval_s": 0 if options.before else options.good_interval,
         "frame": [640, 360] if options.kind else [1280, 720],
         "detector_longest_side": longest_side(options),
         "seconds": options.seconds,
@@ -143,6 +147,7 @@ def configuration(
             "backend": "cv2" if options.before else None,
         },
         "motion": {"gate": not options.before},
+        "best_shot": {"good_interval_s": 0 if options.before else options.good_interval},
         "cameras": {
             name: {"source": source, "loop": True, "fps": 10, "stale_s": 3, "timeout_s": 3}
             for name, source in sources.items()

@@ -3,8 +3,9 @@
     python benchmarks/gateway_motion.py DATA [--clips FOLDER] [--split test] [--seeds 3] [-o FILE]
 
 Three ways over the same frames: OpenCV on every frame in full (`before`), OpenVINO on every frame in
-full (`full`) and with the gate (`gate`). Costs are processor seconds of detection and tracking for
-each second of video; scoring is left out. On a busy machine, only the ratios count.
+full (`full`), and with the gate (`gate`), where who has a good shot is scored now and then
+(--good-interval; its default is the gateway's). Costs are processor seconds of detection and
+tracking for each second of video; scoring is left out. On a busy machine, only the ratios count.
 
 Of clips that `motion_clips.csv` names, the people who are announced are compared with those counted by
 eye. The clips themselves are not in this repository: they are of intel-iot-devkit/sample-videos.
@@ -26,23 +27,27 @@ from edge_fiqa import Fixed, Scorer
 from edge_fiqa.faces.detector_file import find_detector
 from edge_fiqa.gateway.config.gateway import BestShotConfig, DetectorConfig, FacesConfig
 from edge_fiqa.gateway.config.motion import MotionConfig
+from edge_fiqa.gateway.queue.good_shots import GoodShotInterval
 from edge_fiqa.gateway.tracks.camera_faces import CameraFaces
 from edge_fiqa.gateway.tracks.face_finder import FaceFinder
 from edge_fiqa.gateway.tracks.tracker import Tracker
 
 with (Path(__file__).parent / "motion_clips.csv").open(newline="", encoding="utf-8") as table:
     COUNTED = {row["file"]: int(row["faces"]) for row in csv.DictReader(table)}
+BEST_SHOT = BestShotConfig()
 WAYS = {"before": ("cv2", False), "full": ("ov", False), "gate": ("ov", True)}
 
 
 class Way:
     """One way to look at a scene: its people, their qualities and what it cost."""
 
-    def __init__(self, finder, motion, scorer):
+    def __init__(self, finder, motion, scorer, good_interval_s):
         self.finder, self.faces, self.tracker = finder, CameraFaces(motion), Tracker(2.0)
         self.scorer, self.cpu_s, self.looks = scorer, 0.0, 0
         self.shots = defaultdict(list)  # track -> (second, middle of the box, quality)
         self.announced = set()  # tracks with a face at the floor or above
+        self.good_tracks, self.scored = set(), 0
+        self.good_shots = GoodShotInterval(good_interval_s, self.good_tracks)
 
     def see(self, now, image):
         start = time.process_time()
@@ -57,11 +62,16 @@ class Way:
         self.cpu_s += time.process_time() - start
         for face, number in zip(faces or (), numbers if faces is not None else (), strict=True):
             if number is not None and face.crop is not None and self.scorer is not None:
+                if self.good_shots.is_too_soon(number, now):
+                    continue
+                self.scored += 1
                 quality = self.scorer.score_face(face.crop, [Fixed(12)]).quality.scalar
                 x, y, width, height = face.box
                 self.shots[number].append((now, x + width / 2, y + height / 2, quality))
-                if quality >= BestShotConfig().floor_of(face.score):
+                if quality >= BEST_SHOT.floor_of(face.score):
                     self.announced.add(number)
+                if quality >= BEST_SHOT.good_quality:
+                    self.good_tracks.add(number)
 
 
 def best_of_visits(way, visits):
@@ -101,6 +111,7 @@ def run(name, frames_of, visits, options):
             options.finders[backend],
             MotionConfig(gate=gate),
             None if way == "before" else options.scorer,
+            options.good_interval if way == "gate" else 0,
         )
         for way, (backend, gate) in WAYS.items()
     }
@@ -129,6 +140,7 @@ def run(name, frames_of, visits, options):
         "counted": COUNTED.get(name),
         "cpu_s_per_s": {way: round(ways[way].cpu_s / seconds, 4) for way in ways},
         "looks": ways["gate"].looks,
+        "faces_scored": {way: ways[way].scored for way in ("full", "gate")},
     }
     row["gate_of_before"] = round(ways["gate"].cpu_s / ways["before"].cpu_s, 3)
     print(
@@ -147,6 +159,7 @@ def main():
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--kinds", nargs="+", default=KINDS)
     arguments.add_argument("--seconds", type=float, default=20)
+    arguments.add_argument("--good-interval", type=float, default=BEST_SHOT.good_interval_s)
     arguments.add_argument("-o", "--output", type=Path)
     options = arguments.parse_args()
     cv2.setNumThreads(1)
@@ -182,11 +195,14 @@ def main():
     for kind in options.kinds if options.seeds else ():
         ratios = [row["gate_of_before"] for row in rows if row["scene"].startswith(kind)]
         summary[f"cost_{kind}"] = round(float(np.mean(ratios)), 3)
+    scored = [sum(row["faces_scored"][way] for row in rows) for way in ("full", "gate")]
+    summary["faces_scored"] = round(scored[1] / max(1, scored[0]), 3)
     known = [row for row in rows if row["counted"] is not None]
     summary["clips_as_counted"] = (
         f"{sum(r['announced'] == r['counted'] for r in known)}/{len(known)}"
     )
-    report = new_result(__doc__) | {"summary": summary, "split": options.split, "rows": rows}
+    settings = {"split": options.split, "good_interval_s": options.good_interval}
+    report = new_result(__doc__) | {"summary": summary} | settings | {"rows": rows}
     write_result(report, options.output)
     print(json.dumps(summary))
 

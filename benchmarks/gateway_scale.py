@@ -31,6 +31,7 @@ def main() -> None:
     arguments.add_argument("--runs", nargs="+", type=kind_and_cameras, required=True)
     arguments.add_argument("--seconds", type=float, default=45)
     arguments.add_argument("--before", action="store_true")
+    arguments.add_argument("--good-interval", type=float, default=0, help="as there (0)")
     options = arguments.parse_args()
     result, rows = new_result(__doc__), []
     options.scenes.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def kind_and_cameras(text: str) -> tuple[str, int]:
 def measured(options: argparse.Namespace, kind: str, cameras: int, before: bool) -> dict:
     of_run = argparse.Namespace(
         data=options.data, cameras=cameras, seconds=options.seconds, kind=kind, before=before,
-        longest_side=640, faults=False, scenes=options.scenes,
+        longest_side=640, faults=False, scenes=options.scenes, good_interval=options.good_interval,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         row = gateway_cameras.run(of_run, Path(folder))

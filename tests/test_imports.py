@@ -71,10 +71,11 @@ LIBRARIES = {
     "pydantic_core": {"gateway/config/mistakes.py"},
     "ray": {"distributed/cluster.py"},
     "safetensors": {
-        "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/loop.py",
+        "build/builder.py", "doctor/device_check.py", "model/weights.py", "training/export.py",
     },
     "scipy": {
-        "build/precision.py", "calibration/risk.py", "training/loop.py", "training/pictures.py",
+        "build/precision.py", "calibration/risk.py", "training/pictures.py",
+        "training/validation.py",
     },
     "sklearn": {"calibration/monotone.py"},
     "starlette": {

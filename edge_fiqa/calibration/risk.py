@@ -114,12 +114,9 @@ def design_effect(flip_variance: Variance, sizes: Floats, confidence: float) -> 
     n, groups = float(sizes.sum()), len(sizes)
     if groups < 2:
         return np.full_like(flip_variance.between, n)
-    measured = np.divide(
-        flip_variance.between,
-        flip_variance.independent,
-        out=np.ones_like(flip_variance.between),
-        where=flip_variance.independent > 0,
-    )
+    # Where all faces flip or none does, both variances are 0, and the effect is at least 1 anyway.
+    some_flip = flip_variance.independent > 0
+    measured = flip_variance.between / np.where(some_flip, flip_variance.independent, 1.0)
     between, independent = (
         flip_variance.between[:, -1].sum(),
         flip_variance.independent[:, -1].sum(),
@@ -160,9 +157,9 @@ def count_flips(
     are not independent. A group of more than MOST_FACES counts as that many faces, and its flips in
     proportion.
     """
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order][0] - 1))
-    sizes = np.diff(np.append(starts, len(groups))).astype(np.float64)
+    order = np.argsort(groups)
+    _, starts, faces = np.unique(groups[order], return_index=True, return_counts=True)
+    sizes = faces.astype(np.float64)
     weights = np.minimum(1.0, MOST_FACES / sizes)
     sizes = sizes * weights
     counts, variances = [], []

@@ -2,7 +2,7 @@
 
 Exit status: 0 everything was done; 1 not all of it (faces that could not be scored, a calibration that
 promises nothing); 2 nothing could be done (usage, missing bundle, missing backend); 130 stopped by
-Ctrl-C, 143 by SIGTERM; 141 the reader of the output went away.
+Ctrl-C, 143 by SIGTERM, 129 by a terminal that closed; 141 the reader of the output went away.
 """
 
 from __future__ import annotations

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_fiqa.cli.options import add_engine_arguments, open_bundle
 from edge_fiqa.cli.printing import say
+from edge_fiqa.cli.stopping import first_signal
 from edge_fiqa.errors import BackendMissing, ConfigError, counted
 from edge_fiqa.faces.detector import LONGEST_SIDE, NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
@@ -85,16 +84,16 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as exc:
         raise BackendMissing(f"{exc}; run pip install 'edge-fiqa[gateway]'") from exc
     request = _request(options)
-    with _scorer(options) as scorer, _stop_between_frames() as stop_signal:
+    with _scorer(options) as scorer, first_signal() as stop_signal:
         search = VideoSearch(request, scorer)
         start = time.perf_counter()
         with _progress(search.video.stated_s, options.quiet) as on_time:
-            result = search.run(lambda: stop_signal() is not None, on_time)
+            result = search.run(lambda: stop_signal() != 0, on_time)
         seconds = time.perf_counter() - start
         write_contact_sheets(request.folder, result)
         _say_people(result)
         _say_end(result, request.folder, seconds)
-        if (number := stop_signal()) is not None:
+        if number := stop_signal():
             return 128 + number
     return 1 if search.video.cut_short() else 0
 
@@ -132,33 +131,6 @@ def _scorer(options: argparse.Namespace) -> Scorer:
     )
     scorer.monitor = None  # frames of one person are no sample of a camera's faces
     return scorer
-
-
-@contextmanager
-def _stop_between_frames() -> Iterator[Callable[[], int | None]]:
-    """Ctrl-C and SIGTERM end the search after the frame in hand; a second one ends the process.
-
-    Yields a function that says which signal came, or None.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    stopping = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in stopping}
-
-    def note(number: int, _: Any) -> None:
-        received.append(number)
-        for each in stopping:
-            signal.signal(each, before[each])
-
-    for number in stopping:
-        signal.signal(number, note)
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number in stopping:
-            signal.signal(number, before[number])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import os
 import sys
 from pathlib import PurePath
 from typing import NoReturn, TextIO
@@ -16,6 +17,14 @@ def say(*lines: str, error: bool = False, out: TextIO | None = None) -> None:
     """Print lines, on standard error if `error`. Control characters in them are escaped."""
     target = out or (sys.stderr if error else sys.stdout)
     print(*(escaped(line) for line in lines or ("",)), sep="\n", file=target)
+
+
+def say_if_open(*lines: str) -> None:
+    """Print lines on standard error, if its terminal was not closed meanwhile."""
+    try:
+        say(*lines, error=True)
+    except OSError:  # what it did not take would be tried again when the process ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def escaped(text: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_fiqa.cli.printing import say
+from edge_fiqa.cli.printing import say, say_if_open
+from edge_fiqa.cli.stopping import first_signal
 from edge_fiqa.errors import BackendMissing, counted
 
 
@@ -26,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="model, log, curve and checkpoints; the same command again goes on where it stopped",
+        help="model, log, curve and checkpoints; Ctrl-C or SIGTERM keeps the steps done, and the same "
+        "command goes on",
     )
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="prepared faces and labels (OUTPUT/cache)"
@@ -64,7 +66,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     start = root / config.start if config.start else None
     trainer = Trainer(config.model.config(), config.schedule, faces, options.output, start=start)
-    weights = trainer.run()
+    with first_signal(hangup=True) as stop_signal:
+        weights = trainer.run(lambda: stop_signal() != 0)
+    if weights is None:
+        say_if_open(f"edge-fiqa train: stopped at step {trainer.step}; the same command goes on")
+        return 128 + stop_signal()
     curve = plot_curve(options.output / "log.ndjson")
-    say(f"{weights}\n{curve}\nnext: edge-fiqa build {weights} -o BUNDLE --precision int8 ...")
+    for file in filter(None, (weights, curve)):
+        say(str(file))
+    say(f"next: edge-fiqa build {weights} -o BUNDLE --precision int8 ...")
     return 0

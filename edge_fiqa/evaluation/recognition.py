@@ -129,11 +129,16 @@ class Feeding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def recogniser(self, root: Path, threads: int | None = None) -> Recogniser:
         """The model, its path read from `root`. Raises ConfigError if there is no such file."""
-        path = root / self.path
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such recogniser; its path is read from {root}")
+        if not (root / self.path).is_file():
+            raise ConfigError(
+                f"{root / self.path}: no such recogniser; its path is read from {root}"
+            )
+        return self.network(root, threads)
+
+    def network(self, root: Path, threads: int | None = None) -> Recogniser:
+        """The same, whether its file is there or not."""
         return Recogniser(
-            path=path,
+            path=root / self.path,
             mean=self.mean,
             std=self.std,
             columns=self.columns,

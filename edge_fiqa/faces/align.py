@@ -5,6 +5,8 @@ Landmarks are pixels of the picture as it is displayed, after EXIF rotation.
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +78,7 @@ def align_given(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0
     try:
         crop = align(image, landmarks, min_eye_px)
     except ImageRefused as refusal:
-        if cause := _other_picture(image, landmarks, 0.0):
+        if cause := _other_picture(image, landmarks, math.inf):
             raise ImageRefused("no_face", f"{refusal}, and {cause}") from refusal
         raise
     misaligned = misaligned_by(crop)
@@ -88,7 +90,7 @@ def align_given(image: Bytes, landmarks: npt.ArrayLike, min_eye_px: float = 10.0
 def _other_picture(image: Bytes, landmarks: npt.ArrayLike, misaligned: float) -> str | None:
     """What the points look to belong to instead, None where no reading of them gives a face.
 
-    misaligned: the check of the crop as the points were given.
+    misaligned: the check of the crop as the points were given; infinite where they give none.
     """
     height, width = image.shape[:2]
     points = np.asarray(landmarks, np.float64)
@@ -150,7 +152,7 @@ def _crop(image: Bytes, move: Floats) -> Bytes:
     shrink = 1 / float(np.hypot(move[0, 0], move[1, 0]))  # source pixels per crop pixel
     if shrink > 2:
         height, width = image.shape[:2]
-        size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+        size = (round(width / shrink), round(height / shrink))  # half the crop is covered: not 0
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         # Pixel centres: source = (reduced + 0.5) * factor - 0.5.
         x, y = width / size[0], height / size[1]

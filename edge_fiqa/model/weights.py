@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from edge_fiqa.errors import BackendMissing, CheckpointError, ConfigError
 from edge_fiqa.files import unpacking_bomb
+from edge_fiqa.model.cause_heads import METADATA, PREFIX, CauseHeads, cause_heads
+from edge_fiqa.model.named_arrays import checked
 from edge_fiqa.types import PATCH, PATCHES, Array, VitConfig
 
 UNUSED = re.compile(r"mask_token$|early_norms\.|\.num_batches_tracked$|^num_batches_tracked$")
@@ -26,11 +26,15 @@ OFFICIAL_WIDTH, OFFICIAL_HEADS = 512, 8
 
 @dataclass(frozen=True)
 class Weights:
-    """A verified checkpoint: exactly the arrays that the scores depend on, float32."""
+    """A verified checkpoint: exactly the arrays that the scores depend on, float32.
+
+    fingerprint: of these alone. causes: heads beside them, which no score depends on.
+    """
 
     config: VitConfig
     arrays: Mapping[str, Array]
     fingerprint: str
+    causes: CauseHeads | None = None
 
 
 def load_weights(path: Path, heads: int | None = None) -> Weights:
@@ -40,46 +44,23 @@ def load_weights(path: Path, heads: int | None = None) -> Weights:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    arrays, stated = _read(path)
-    arrays = {key.removeprefix("module."): value for key, value in arrays.items()}
+    content, stated = _read(path)
+    content = {key.removeprefix("module."): value for key, value in content.items()}
+    beside = {key: value for key, value in content.items() if key.startswith(PREFIX)}
+    arrays = {key: value for key, value in content.items() if key not in beside}
     try:
-        config = infer_config(arrays, heads or stated)
+        config = infer_config(arrays, heads or _heads(stated))
     except (CheckpointError, ConfigError) as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
-    return verify(arrays, config, str(path))
+    causes = cause_heads(beside, stated.get(METADATA), config, str(path))
+    return replace(verify(arrays, config, str(path)), causes=causes)
 
 
 def verify(arrays: Mapping[str, Array], config: VitConfig, name: str) -> Weights:
     """Check every key, shape and value against `config`; keep what scoring needs."""
-    shapes = expected_shapes(config)
-    problems = _shape_problems(arrays, shapes, config)
-    if not problems:
-        kept = {key: np.ascontiguousarray(arrays[key], np.float32) for key in shapes}
-        problems = [
-            f"{key} holds NaN or infinity"
-            for key, array in kept.items()
-            if not np.isfinite(array).all()
-        ]
-    if problems:
-        listed = "; ".join(problems[:4])
-        more = f"; and {len(problems) - 4} more" if problems[4:] else ""
-        raise CheckpointError(f"{name} is not a {config.mode} ViT-FIQA: {listed}{more}")
+    used = {key: array for key, array in arrays.items() if not _ignored(key, config)}
+    kept = checked(used, expected_shapes(config), f"{name} is not a {config.mode} ViT-FIQA")
     return Weights(config, kept, fingerprint(kept, config))
-
-
-def _shape_problems(
-    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], config: VitConfig
-) -> list[str]:
-    """Every key that is missing, unexpected or of a wrong shape."""
-    keys = {key for key in arrays if not _ignored(key, config)}
-    problems = [f"missing {key} {shape}" for key, shape in shapes.items() if key not in arrays]
-    problems += [f"unexpected {key}" for key in sorted(keys - shapes.keys())]
-    problems += [
-        f"{key} has shape {arrays[key].shape}, expected {shape}"
-        for key, shape in shapes.items()
-        if key in arrays and arrays[key].shape != shape
-    ]
-    return problems
 
 
 def expected_shapes(config: VitConfig) -> dict[str, tuple[int, ...]]:
@@ -159,22 +140,31 @@ def _ignored(key: str, config: VitConfig) -> bool:
     return bool(UNUSED.search(key)) or recognition_only
 
 
-def _read(path: Path) -> tuple[dict[str, Array], int | None]:
+def _heads(stated: Mapping[str, str]) -> int | None:
+    """Of the attention, as the metadata of a file states them."""
+    text = stated.get("heads")
+    try:
+        return int(text) if text else None
+    except ValueError:
+        raise CheckpointError("its metadata states no number of attention heads") from None
+
+
+def _read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Arrays and metadata."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in (".pt", ".pth"):
-        return _read_torch(path), None
+        return _read_torch(path), {}
     raise CheckpointError(f"{path}: unknown kind of checkpoint; expected .safetensors, .pt or .pth")
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Array], int | None]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            stated = (file.metadata() or {}).get("heads")
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return arrays, int(stated) if stated else None
+            return arrays, dict(file.metadata() or {})
     except (SafetensorError, ValueError, TypeError, OSError) as exc:
         raise CheckpointError(f"{path}: not a readable safetensors file ({exc})") from exc
 

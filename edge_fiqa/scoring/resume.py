@@ -131,13 +131,14 @@ class ResumableFile:
         last_source = self._stored.last_source
         kept = read_run_file(_run_file(self._file)) if last_source else None
         self._refuse_other_settings(kept)
-        self._unfinished = set(kept.unfinished) if kept else set()
+        # Only what has rows can be replaced: those of an image may have been removed by hand.
+        self._unfinished = self._stored.among(kept.unfinished) if kept else set()
         # A run notes the size of the file when it closes it. With another size, or none, the last run
         # may have crashed between two faces of its last image.
         if last_source and (kept is None or kept.size != self._file.stat().st_size):
             self._unfinished.add(last_source)
         self._started_ns = time.time_ns()
-        self._changed = set(kept.changed) if kept else set()
+        self._changed = self._stored.among(kept.changed) if kept else set()
         if kept is not None and kept.started_ns is not None:
             done = self._stored.done
             self._changed |= changed_pictures(done, kept.started_ns, self._started_ns)
@@ -205,12 +206,13 @@ class ResumableFile:
         size = self._out.tell()
         data = encode(records, self._form, self._stored.line_end)
         if size == 0 and self._form == "csv":
-            data = csv_header(records[0], self._stored.line_end) + data
+            data = csv_header(records[0]) + data
         try:
             write_all(self._out, data)
         except OSError:
             with contextlib.suppress(OSError):  # the next run removes it otherwise
-                self._out.truncate(size)
+                self._out.seek(size)  # else zeros would fill the gap before the next row
+                self._out.truncate()
             raise
 
     def _replace_later(self, records: Sequence[Record]) -> None:

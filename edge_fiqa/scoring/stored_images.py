@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,10 @@ class StoredImages:
     def line_end(self) -> str:
         """Return that of a CSV, which another program may have changed."""
         return "\r\n" if self.header.endswith(b"\r\n") else "\n"
+
+    def among(self, sources: Iterable[str]) -> set[str]:
+        """Return those that have rows."""
+        return {source for source in sources if source in self.faces}
 
     def rescore(self, sources: set[str]) -> None:
         """Take these images as not done."""

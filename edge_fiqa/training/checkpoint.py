@@ -8,13 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
 from edge_fiqa.errors import CheckpointError, ConfigError, KeptFileRefused
 from edge_fiqa.files import unpacking_bomb
 from edge_fiqa.kept import has_seal, unsealed, write_kept
-from edge_fiqa.training.recipe import Schedule
 
 SCHEMA = "edge-fiqa-training/1"
 
@@ -47,14 +45,6 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def only_longer(schedule: Schedule, state: dict[str, Any]) -> bool:
-    """Whether a checkpoint's schedule differs only in when its level rate begins to fall."""
-    usual = msgspec.to_builtins(Schedule())  # of settings that an earlier version did not have
-    own, other = msgspec.to_builtins(schedule), {**usual, **state["schedule"]}
-    ends = [(s.pop("steps"), s.pop("decay_steps", 0)) for s in (own, other)]
-    return own == other and ends[0] != ends[1] and all(decay for _, decay in ends)
-
-
 @contextmanager
 def written(path: Path) -> Iterator[None]:
     """Raises ConfigError where a file of the run cannot be written, as on a full disk."""
@@ -65,9 +55,3 @@ def written(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {exc.strerror}; the same command goes on from the last "
             "checkpoint"
         ) from exc
-
-
-def is_falling(state: dict[str, Any]) -> bool:
-    """Whether the rate of a checkpoint with a level rate has begun to fall."""
-    schedule = state["schedule"]
-    return bool(state["step"] > schedule["steps"] - schedule["decay_steps"])

@@ -15,11 +15,16 @@ def read_log(log: Path) -> list[dict[str, Any]]:
     return list({row["step"]: row for row in rows}.values())
 
 
-def plot_curve(log: Path) -> Path:
-    """Loss terms beside rank correlation on held-out persons; writes curve.png beside the log."""
+def plot_curve(log: Path) -> Path | None:
+    """Loss terms beside rank correlation on held-out persons; writes curve.png beside the log.
+
+    None for a log without a step, as of a finished run whose log was deleted.
+    """
     from matplotlib.figure import Figure
 
     rows = read_log(log)
+    if not rows:
+        return None
     figure = Figure(figsize=(11, 4), layout="constrained")
     loss, judged = figure.subplots(1, 2)
     for term in [key for key in rows[0] if key not in ("step", "faces_per_s", "validation")]:

@@ -12,7 +12,7 @@ import csv
 import hashlib
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from edge_fiqa.training.labels import Bools, Ints
 from edge_fiqa.training.pictures import FaceList, PictureList, list_faces
 from edge_fiqa.training.recipe import TrainConfig
 from edge_fiqa.training.store import Stack, Table, fill
+from edge_fiqa.training.teachers import Fed, Teachers, table_names, teachers_of
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 LOST_SHARE = 0.01  # of a source's faces that may be unreadable
@@ -46,7 +47,7 @@ class TrainingFaces:
     identity: (M,); clean: (M,) not degraded; usable: (M,) readable; embeddings: (M, F) per teacher;
     maps: (M, C, h, w) per teacher that has one. The last two are float16.
     causes: (M, D) strength of every degradation of the table, NaN where unknown; None without a
-    detector, which alone sees how far a head is turned."""
+    detector, which alone sees how far a head is turned. cause_names: of the D degradations."""
 
     images: Bytes | Stack
     quality: Array
@@ -56,18 +57,7 @@ class TrainingFaces:
     embeddings: tuple[Array | Stack, ...]
     maps: tuple[Array | Stack, ...] = ()
     causes: Array | None = None
-
-
-@dataclass(frozen=True)
-class Teachers:
-    """recognisers: each with the name of the inner tensor to keep, if any. scores: networks that
-    give one quality a face. labels_only: numbers of the recognisers that the student does not learn
-    from. detector: sees how far a head is turned."""
-
-    recognisers: Sequence[tuple[Recogniser, str | None]]
-    scores: Sequence[Recogniser] = ()
-    labels_only: frozenset[int] = frozenset()
-    detector: YuNet | None = None
+    cause_names: tuple[str, ...] = tuple(DEGRADATIONS)
 
 
 @dataclass(frozen=True)
@@ -84,21 +74,15 @@ def prepare_run(
     config: TrainConfig, root: Path, cache: Path, threads: int | None = None
 ) -> TrainingFaces:
     """What a recipe needs; its paths are relative to `root`."""
-    teachers = Teachers(
-        [(teacher.recogniser(root, threads), teacher.map) for teacher in config.teachers],
-        [teacher.recogniser(root, threads) for teacher in config.quality_teachers],
-        frozenset(n for n, teacher in enumerate(config.teachers) if not teacher.distil),
-        None if config.detector is None else YuNet(root / config.detector),
-    )
     seed = config.schedule.seed
     shares = tuple(teacher.share for teacher in config.quality_teachers)
     variants = tuple(
         config.variants if source.variants is None else source.variants for source in config.sources
     )
     return prepare(
-        list_faces(config.sources, root, config.exclude),
+        list_faces(config.sources, root, config.exclude, cache=cache),
         cache,
-        teachers,
+        teachers_of(config, root, threads),
         Versions(variants, config.mixed, seed),
         Labelling(config.label, config.smoothing, shares, seed),
     )
@@ -113,6 +97,7 @@ def prepare(
     ConfigError if more than 1 % of a source's faces cannot be read, or if another run prepares the
     same source.
     """
+    names = table_names(teachers, cache)
     tables: dict[tuple[str, str], list[Table]] = {}
     face, ends = [], np.cumsum([len(one.pictures) for one in faces.lists])
     for version in range(max(versions.degraded) + 1):
@@ -120,15 +105,15 @@ def prepare(
             if version > degraded:
                 continue
             face.append(np.arange(end - len(one.pictures), end))
-            for key, table in _version(one, cache / one.fingerprint, teachers, versions, version):
+            for key, table in _version(one, cache, teachers, names, versions, version):
                 tables.setdefault(key, []).append(table)
     rows = np.concatenate(face)
     seen = {key: Stack(parts) for key, parts in tables.items()}
     lost = np.concatenate([_lost_rows(one, cache / one.fingerprint) for one in faces.lists])
-    embeddings = [seen["embedding", _stem(t, inner)] for t, inner in teachers.recognisers]
-    maps = [seen.get(("map", _stem(t, inner))) for t, inner in teachers.recognisers]
-    scores = [seen["embedding", _stem(teacher, None)] for teacher in teachers.scores]
-    target = cache / f"labels-{_label_name(faces, teachers, versions, labelling, lost)}.npy"
+    embeddings = [seen["embedding", names[fed]] for fed in teachers.recognisers]
+    maps = [seen.get(("map", names[fed])) for fed in teachers.recognisers]
+    scores = [seen["embedding", names[teacher, None]] for teacher in teachers.scores]
+    target = cache / f"labels-{_label_name(faces, teachers, names, versions, labelling, lost)}.npy"
     data = kept_or_none(target, target.name)
     if data is None:
         quality = label_faces(faces, rows, ~lost[rows], embeddings, maps, scores, labelling)
@@ -153,10 +138,16 @@ def _npy(values: Array) -> bytes:
 
 
 def _version(
-    one: PictureList, folder: Path, teachers: Teachers, versions: Versions, version: int
+    one: PictureList,
+    cache: Path,
+    teachers: Teachers,
+    names: dict[Fed | Path, str],
+    versions: Versions,
+    version: int,
 ) -> Iterator[tuple[tuple[str, str], Table]]:
     """Tables of one version of one source, by kind and teacher."""
     name = f"{TABLE}-mixed{versions.mixed}-seed{versions.seed}-{version}" if version else "clean"
+    folder = cache / one.fingerprint
     place, label = folder / name, f"{one.source.parent.name}/{one.source.name} {name}"
     if (reason := why_not_kept(place)) is not None:
         raise ConfigError(f"{place}: {reason}; or name another folder with --cache")
@@ -168,9 +159,9 @@ def _version(
         yield ("images", ""), images
         if teachers.detector is not None:
             yield ("strengths", ""), strengths
-            yield ("turns", ""), _turns(teachers.detector, clean, folder, label)
-        both = (*teachers.recognisers, *((teacher, None) for teacher in teachers.scores))
-        for stem, (teacher, inner) in {_stem(*pair): pair for pair in both}.items():
+            target = folder / f"clean/{names[teachers.detector]}.npy"
+            yield ("turns", ""), _turns(teachers.detector, clean, target, label)
+        for stem, (teacher, inner) in {names[fed]: fed for fed in teachers.fed}.items():
             outputs = _outputs(teacher, inner, images, place / stem, label)
             yield ("embedding", stem), outputs[0]
             if inner:
@@ -251,15 +242,14 @@ def _degraded(
     return fill(targets, len(clean), degrade, f"{label}: degrade")
 
 
-def _turns(detector: YuNet, clean: Bytes, folder: Path, label: str) -> Table:
+def _turns(model: Path, clean: Bytes, target: Path, label: str) -> Table:
     """(N, 2) how far each head is turned, see head_turn."""
 
     def see(first: int) -> Iterator[tuple[Table]]:
+        detector = YuNet(model)
         for start in range(first, len(clean), DEGRADED_AT_ONCE):
             yield (turns_of(clean[start : start + DEGRADED_AT_ONCE], detector),)
 
-    digest = hashlib.sha256(detector.model.read_bytes()).hexdigest()[:8]
-    target = folder / f"clean/turns-{digest}.npy"
     return fill([target], len(clean), see, f"{label}: turns of heads")[0]
 
 
@@ -269,8 +259,10 @@ def _outputs(
     """Raw outputs of a teacher and, where wanted, an inner map, both float16."""
 
     def see(first: int) -> Iterator[tuple[Table, ...]]:
-        for embedding, found in teacher.run_batches(images[first:], inner, SEEN_AT_ONCE):
-            kept = (embedding,) if found is None else (embedding, found)
+        if not teacher.path.is_file():
+            raise ConfigError(f"{teacher.path}: no such file, and {target} lacks what it gives")
+        for embedding, inside in teacher.run_batches(images[first:], inner, SEEN_AT_ONCE):
+            kept = (embedding,) if inside is None else (embedding, inside)
             yield tuple(values.astype(np.float16) for values in kept)
 
     targets = [target.with_name(f"{target.name}.npy")]
@@ -279,19 +271,18 @@ def _outputs(
     return fill(targets, len(images), see, f"{label}: {teacher.path.stem}")
 
 
-def _stem(teacher: Recogniser, inner: str | None) -> str:
-    """A teacher's file name: of the model, how it is fed, and what is kept of it."""
-    told = teacher.path.read_bytes() + repr((teacher.feeding, inner)).encode()
-    return f"{teacher.path.stem}-{hashlib.sha256(told).hexdigest()[:8]}"
-
-
 def _label_name(
-    faces: FaceList, teachers: Teachers, versions: Versions, labelling: Labelling, lost: Bools
+    faces: FaceList,
+    teachers: Teachers,
+    names: dict[Fed | Path, str],
+    versions: Versions,
+    labelling: Labelling,
+    lost: Bools,
 ) -> str:
     told = (
         [one.fingerprint for one in faces.lists],
-        [_stem(teacher, inner) for teacher, inner in teachers.recognisers],
-        [_stem(teacher, None) for teacher in teachers.scores],
+        [names[fed] for fed in teachers.recognisers],
+        [names[teacher, None] for teacher in teachers.scores],
         versions,
         labelling,
     )

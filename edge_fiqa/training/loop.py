@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,39 +18,32 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge_fiqa.errors import CheckpointError, ConfigError
-from edge_fiqa.exits.fusion import fuse
-from edge_fiqa.files import lock_of, locked, open_lines, write_all, write_whole
-from edge_fiqa.model.weights import load_weights
+from edge_fiqa.files import PARTIAL, lock_of, locked, open_lines, write_all
 from edge_fiqa.training import losses
 from edge_fiqa.training.batches import Batch, Batches
-from edge_fiqa.training.checkpoint import (
-    is_falling,
-    only_longer,
-    read_checkpoint,
-    write_checkpoint,
-    written,
-)
+from edge_fiqa.training.checkpoint import write_checkpoint, written
+from edge_fiqa.training.export import MODEL, write_model
 from edge_fiqa.training.faces import TrainingFaces
 from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
-from edge_fiqa.training.student import Student, widen
-from edge_fiqa.types import Array, Bytes, VitConfig
+from edge_fiqa.training.resume import LATEST, STABLE, state_to_resume
+from edge_fiqa.training.start import NO_START, begin_with, still_the_start
+from edge_fiqa.training.student import Student
+from edge_fiqa.training.validation import validate
+from edge_fiqa.types import VitConfig
 
 LOG_EVERY = 20  # steps
-LATEST, STABLE = "latest.pt", "stable.pt"  # the second one from before the rate falls
 LOG = "log.ndjson"
-MODEL = "model.safetensors"
 
 
 class Trainer:
-    """Runs the schedule; a kill costs at most `checkpoint_every` steps.
+    """Runs the schedule; a kill costs at most `checkpoint_every` steps, a stop none.
 
-    start: another run's checkpoint, whose averaged weights this run begins with.
+    start: another run's checkpoint, or a model, whose weights this run begins with.
     """
 
     def __init__(
@@ -66,41 +60,53 @@ class Trainer:
         self.checkpoint_every = checkpoint_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.batches = Batches(faces, schedule, self.device)
+        learns_causes = faces.causes is not None and schedule.causes != 0
+        self.causes = faces.cause_names if learns_causes else ()
         self.student = Student(
             config,
             [table.shape[1] for table in faces.embeddings],
             [table.shape[1] for table in faces.maps],
-            0 if faces.causes is None or not schedule.causes else faces.causes.shape[1],
+            len(self.causes),
         ).to(self.device)
         self.weights = losses.supervision(schedule.supervision, config.depth).to(self.device)
-        if start is not None:
-            self._begin_with(start)
-        self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
         self.parameters = list(self.student.parameters())
         self.threads = ThreadPoolExecutor(schedule.parts)
-        self.optimiser = self._optimiser()
+        self.optimiser = _optimiser(self.student, schedule)
+        self.start: str | None = NO_START  # SHA-256 of what it began with
         self.step, self.best, self.unimproved = 0, -1.0, 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (latest := self.folder / LATEST).exists():
-            self._resume(latest)
-        elif (self.folder / MODEL).exists():
-            raise ConfigError(
-                f"{self.folder} holds a {MODEL} and no {LATEST}: it would be replaced; name another "
-                "folder"
-            )
+        state = state_to_resume(folder, schedule, self.device)
+        if state is None:
+            self._begin(start)
+        else:
+            self._resume(state, start)
 
-    def run(self) -> Path:
-        """Train to the end; returns the averaged weights, in float16, as a safetensors file."""
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Path | None:
+        """Train to the end; returns the averaged weights, in float16, as a safetensors file.
+
+        stop: asked after every step. If it says so, a checkpoint is written, and None is returned.
+        """
         busy = f"{self.folder}: another run trains there; wait for its end or name another folder"
         with locked(lock_of(self.folder / LOG), busy):
-            self._train()
-            return self._export()
+            self._remove_unfinished()
+            self._train(stop)
+            if not self._ended:
+                return None
+            return write_model(self.folder, self.average, self.student.vit.config, self.causes)
 
-    def _train(self) -> None:
-        start, first = time.monotonic(), self.step
-        bar = tqdm(total=self.schedule.steps, initial=self.step, unit="step", mininterval=5)
-        with open_lines(self.folder / LOG) as log:
-            while self.step < self.schedule.steps and not self._given_up:
+    def _remove_unfinished(self) -> None:
+        """Files that a process was killed over; nobody else writes here while the lock is held."""
+        for name in (LATEST, STABLE, MODEL):
+            for partial in self.folder.glob(f".{name}.*{PARTIAL}"):
+                partial.unlink()
+
+    def _train(self, stop: Callable[[], bool]) -> None:
+        start, first, kept = time.monotonic(), self.step, self.step
+        steps = tqdm(total=self.schedule.steps, initial=first, unit="step", mininterval=5)
+        with steps as bar, open_lines(self.folder / LOG) as log:
+            while not self._ended and not stop():
+                if self.schedule.decay_steps and self.step == self.schedule.decay_step:
+                    self._checkpoint(STABLE)
                 row: dict[str, Any] = self._one_step()
                 bar.update()
                 ends = self.step == self.schedule.steps
@@ -113,14 +119,16 @@ class Trainer:
                 if self.step % LOG_EVERY == 0 or "validation" in row:
                     with written(self.folder / LOG):
                         write_all(log, json.dumps(row).encode() + b"\n")
-                if self.step % self.checkpoint_every == 0 or ends or self._given_up:
+                if self.step % self.checkpoint_every == 0:
                     self._checkpoint(LATEST)
-                if self.schedule.decay_steps and self.step == self.schedule.decay_step:
-                    self._checkpoint(STABLE)
+                    kept = self.step
+            if kept != self.step:
+                self._checkpoint(LATEST)
 
     @property
-    def _given_up(self) -> bool:
-        return 0 < self.schedule.patience <= self.unimproved
+    def _ended(self) -> bool:
+        given_up = 0 < self.schedule.patience <= self.unimproved
+        return given_up or self.step >= self.schedule.steps
 
     def _one_step(self) -> dict[str, float]:
         schedule = self.schedule
@@ -155,94 +163,41 @@ class Trainer:
         return terms, torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
-        """The weighted terms of the loss that are switched on."""
-        schedule, weights = self.schedule, self.weights
         # No cache: parts that run side by side would share each other's graphs.
         with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
             seen = self.student(batch.images, batch.kept)
-        scores = seen.scores.float()
-        terms = {"quality": losses.regression(scores, batch.quality, weights)}
-        if schedule.ranking:
-            terms["ranking"] = schedule.ranking * losses.ranking(scores, batch.quality, weights)
-        if schedule.agreement and schedule.supervision != "last":
-            terms["agreement"] = schedule.agreement * losses.agreement(scores, weights)
-        if schedule.causes and batch.causes is not None:
-            terms["causes"] = schedule.causes * losses.causes(seen.causes.float(), batch.causes)
-        for name, weight, found, wanted in (
-            ("distil", schedule.distil, seen.embeddings, batch.embeddings),
-            ("maps", schedule.maps, seen.maps, batch.maps),
-        ):
-            if weight and found:
-                each = [losses.direction(f.float(), w) for f, w in zip(found, wanted, strict=True)]
-                terms[name] = weight * torch.stack(each).mean()
-        return terms
+        return losses.weighted_terms(self.schedule, seen, batch, self.weights)
 
     def _validate(self) -> dict[str, float]:
-        """Rank correlation with the label on held-out identities: first, middle, last exit, FW; and of
-        the causes with their strengths in degraded faces, the mean over causes."""
-        rows = self.batches.held_out
-        if len(rows) < 3:
-            return {}
-        rows = rows[:: max(1, len(rows) // 1024)]
-        faces = self.batches.faces
-        trail, causes = self.judged(faces.images[rows])
-        quality, depth = faces.quality[rows], trail.shape[1]
-        some = sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
-        found = {f"exit {k}": _agree(trail[:, k - 1], quality) for k in some}
-        found["FW"] = _agree(fuse(trail, depth), quality)
-        clean = faces.clean[rows]
-        if clean.sum() > 2:
-            found["FW clean"] = _agree(fuse(trail[clean], depth), quality[clean])
-        if faces.causes is not None and causes.shape[2]:
-            strengths = faces.causes[rows]
-            found |= {f"causes {k}": _causes_agree(causes[:, k - 1], strengths) for k in some}
-        self.unimproved = 0 if found["FW"] > self.best else self.unimproved + 1
-        self.best = max(self.best, found["FW"])
-        return found
+        """Rank correlations, see validate; counts how often that of FW was no better than before."""
+        agreement = validate(self.student, self.average, self.batches)
+        if agreement:
+            self.unimproved = 0 if agreement["FW"] > self.best else self.unimproved + 1
+            self.best = max(self.best, agreement["FW"])
+        return agreement
 
-    def judged(self, images: Bytes) -> tuple[Array, Array]:
-        """Scores (N, E) and logits of the causes (N, E, D) of faces (N, 112, 112, 3), by the averaged
-        weights."""
-        current = {k: v.clone() for k, v in self.student.state_dict().items()}
-        self.student.load_state_dict(self.average)
-        self.student.eval()
-        parts = []
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
-            for start in range(0, len(images), 128):
-                seen = self.student(self.batches.tensor(images[start : start + 128]), None)
-                parts.append([x.float().cpu().numpy() for x in (seen.scores, seen.causes)])
-        self.student.load_state_dict(current)
-        self.student.train()
-        scores, causes = zip(*parts, strict=True)
-        return np.concatenate(scores), np.concatenate(causes)
+    def _begin(self, start: Path | None) -> None:
+        if (self.folder / MODEL).exists():
+            raise ConfigError(
+                f"{self.folder} holds a {MODEL} and no {LATEST}: it would be replaced; name another "
+                "folder"
+            )
+        if start is not None:
+            self.start = begin_with(self.student, start, self.causes, self.schedule.seed)
+        self.average = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
 
-    def _optimiser(self) -> torch.optim.Optimizer:
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.student.parameters() if p.ndim > 1]},
-            {"params": [p for p in self.student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        schedule = self.schedule
-        return torch.optim.AdamW(
-            groups,
-            lr=schedule.learning_rate,
-            weight_decay=schedule.weight_decay,
-            betas=(0.9, 0.98),
-        )
-
-    def _begin_with(self, start: Path) -> None:
-        state = (
-            self._model(start)
-            if start.suffix == ".safetensors"
-            else read_checkpoint(start, self.device)["average"]
-        )
-        generator = torch.Generator().manual_seed(self.schedule.seed)
-        wanted = self.student.state_dict()
-        self.student.load_state_dict(widen(state, wanted, 0.02, generator))
-
-    def _model(self, path: Path) -> dict[str, Tensor]:
-        """The ViT alone: what predicts the teachers begins anew."""
-        arrays = load_weights(path).arrays
-        return {f"vit.{name}": torch.from_numpy(value.copy()) for name, value in arrays.items()}
+    def _resume(self, state: dict[str, Any], start: Path | None) -> None:
+        self.start = still_the_start(self.folder, state.get("start"), start)
+        try:
+            self.student.load_state_dict(state["student"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as exc:
+            raise CheckpointError(
+                f"{self.folder}: its run has another model, other teachers or other causes than the "
+                "recipe says now; choose another output folder"
+            ) from exc
+        self.average, self.step = state["average"], state["step"]
+        self.best, self.unimproved = state["best"], state["unimproved"]
 
     def _checkpoint(self, name: str) -> None:
         state = {
@@ -253,56 +208,19 @@ class Trainer:
             "best": self.best,
             "unimproved": self.unimproved,
             "schedule": msgspec.to_builtins(self.schedule),
+            "start": self.start,
         }
         write_checkpoint(self.folder / name, state)
 
-    def _resume(self, path: Path) -> None:
-        state = read_checkpoint(path, self.device)
-        own = msgspec.to_builtins(self.schedule)
-        usual = msgspec.to_builtins(Schedule())  # of settings that an earlier version did not have
-        if (
-            only_longer(self.schedule, state)
-            and is_falling(state)
-            and (self.folder / STABLE).exists()
-        ):
-            path = self.folder / STABLE
-            state = read_checkpoint(path, self.device)
-        continues = only_longer(self.schedule, state) and not is_falling(state)
-        in_time = state["step"] <= self.schedule.decay_step
-        if {**usual, **state["schedule"]} != own and not (continues and in_time):
-            raise CheckpointError(
-                f"{path} is of another schedule; choose another output folder, "
-                "or start a new run from it with `start:`"
-            )
-        self.student.load_state_dict(state["student"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.average, self.step = state["average"], state["step"]
-        self.best, self.unimproved = state["best"], state["unimproved"]
 
-    def _export(self) -> Path:
-        from safetensors.torch import save
-
-        weights = {
-            key.removeprefix("vit."): value.half().contiguous().cpu()
-            for key, value in self.average.items()
-            if key.startswith("vit.") and value.is_floating_point()
-        }
-        target = self.folder / MODEL
-        heads = str(self.student.vit.config.heads)
-        with written(target):
-            write_whole(target, save(weights, metadata={"heads": heads}))
-        return target
-
-
-def _agree(scores: Array, quality: Array) -> float:
-    """Spearman's rank correlation; 0 where one side is constant and it is undefined."""
-    if len(scores) < 3 or np.ptp(scores) == 0 or np.ptp(quality) == 0:
-        return 0.0
-    return float(spearmanr(scores, quality).statistic)
-
-
-def _causes_agree(logits: Array, strengths: Array) -> float:
-    """Mean over the causes of the rank correlation, where a strength is known: (N, D) each."""
-    known = ~np.isnan(strengths)
-    each = [_agree(x[k], y[k]) for x, y, k in zip(logits.T, strengths.T, known.T, strict=True)]
-    return float(np.mean(each))
+def _optimiser(student: Student, schedule: Schedule) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in student.parameters() if p.ndim > 1]},
+        {"params": [p for p in student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups,
+        lr=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        betas=(0.9, 0.98),
+    )

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from edge_fiqa.exits.fusion import depth_weights
+from edge_fiqa.training.batches import Batch
+from edge_fiqa.training.recipe import Schedule
+from edge_fiqa.training.student import Seen
+
+
+def weighted_terms(
+    schedule: Schedule, seen: Seen, batch: Batch, weights: Tensor
+) -> dict[str, Tensor]:
+    """The terms that a schedule switches on, each times its weight. weights: (E,) of the exits."""
+    scores = seen.scores.float()
+    terms = {"quality": regression(scores, batch.quality, weights)}
+    if schedule.ranking:
+        terms["ranking"] = schedule.ranking * ranking(scores, batch.quality, weights)
+    if schedule.agreement and schedule.supervision != "last":
+        terms["agreement"] = schedule.agreement * agreement(scores, weights)
+    if schedule.causes and batch.causes is not None:
+        terms["causes"] = schedule.causes * causes(seen.causes.float(), batch.causes)
+    if schedule.distil and seen.embeddings:
+        terms["distil"] = schedule.distil * _directions(seen.embeddings, batch.embeddings)
+    if schedule.maps and seen.maps:
+        terms["maps"] = schedule.maps * _directions(seen.maps, batch.maps)
+    return terms
 
 
 def regression(scores: Tensor, quality: Tensor, weights: Tensor) -> Tensor:
@@ -45,9 +69,15 @@ def causes(logits: Tensor, strengths: Tensor) -> Tensor:
     return (each * known[:, None]).sum() / (known.sum() * logits.shape[1]).clamp_min(1)
 
 
-def direction(found: Tensor, wanted: Tensor) -> Tensor:
+def direction(predicted: Tensor, target: Tensor) -> Tensor:
     """1 - cosine over the last axis, averaged over the others."""
-    return (1 - F.cosine_similarity(found, wanted, dim=-1)).mean()
+    return (1 - F.cosine_similarity(predicted, target, dim=-1)).mean()
+
+
+def _directions(predicted: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """The mean over the teachers."""
+    each = [direction(p.float(), t) for p, t in zip(predicted, targets, strict=True)]
+    return torch.stack(each).mean()
 
 
 def supervision(kind: str, depth: int) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.training.labels import Bools, Ints
+from edge_fiqa.training.memory import remembered
 from edge_fiqa.training.recipe import FaceSource
 from edge_fiqa.types import IMAGE, Bytes
 
@@ -84,13 +86,17 @@ class FaceList:
         return len(self.identity)
 
 
-def list_faces(sources: Sequence[FaceSource], root: Path, exclude: Sequence[str] = ()) -> FaceList:
+def list_faces(
+    sources: Sequence[FaceSource], root: Path, exclude: Sequence[str] = (), *, cache: Path
+) -> FaceList:
     """The faces of every source; paths are relative to `root`.
 
-    exclude: lists (CSV) whose persons must not be trained on. Raises ConfigError if one of them is
-    here, if a source is empty, or if no person has two faces, since then no label can be computed.
+    exclude: lists (CSV) whose persons must not be trained on. cache: remembers what is in each shard,
+    so that shards whose faces have all been read need not be there. Raises ConfigError if a person of
+    `exclude` is here, if a source is empty, or if no person has two faces, since then no label can be
+    computed.
     """
-    lists = tuple(_list(source, root) for source in sources)
+    lists = tuple(_list(source, root, cache) for source in sources)
     names = [picture.person for one in lists for picture in one.pictures]
     same = [pair for source in sources for pair in _same_persons(source, root)]
     named = sorted({name for name in names if name} | {name for pair in same for name in pair})
@@ -109,9 +115,10 @@ def list_faces(sources: Sequence[FaceSource], root: Path, exclude: Sequence[str]
     return FaceList(lists, identity, labelled)
 
 
-def _list(source: FaceSource, root: Path) -> PictureList:
+def _list(source: FaceSource, root: Path, cache: Path) -> PictureList:
     path = root / source.list
-    pictures = _from_csv(path, root, source) if path.suffix == ".csv" else _from_folder(path)
+    is_list = path.suffix == ".csv"
+    pictures = _from_csv(path, root, source, cache) if is_list else _from_folder(path)
     if not pictures:
         raise ConfigError(
             f"{path}: no faces; expected a CSV with columns path,dataset,identity or "
@@ -125,10 +132,10 @@ def _from_folder(folder: Path) -> list[Picture]:
     return [Picture(str(path.relative_to(folder)), path.parent.name, path) for path in files]
 
 
-def _from_csv(source: Path, root: Path, settings: FaceSource) -> list[Picture]:
+def _from_csv(source: Path, root: Path, settings: FaceSource, cache: Path) -> list[Picture]:
     rows = read_rows(source)
     if rows and {"shard", "member", "identity"} <= rows[0].keys():
-        return _from_shards(source, rows, settings)
+        return _from_shards(source, rows, settings, cache)
     if rows and not {"path", "identity"} <= rows[0].keys():
         raise ConfigError(
             f"{source}: expected columns path,dataset,identity or shard,member,dataset,identity, "
@@ -137,9 +144,12 @@ def _from_csv(source: Path, root: Path, settings: FaceSource) -> list[Picture]:
     return [Picture(row["path"], _person(row, settings), root / row["path"]) for row in rows]
 
 
-def _from_shards(source: Path, rows: list[Row], settings: FaceSource) -> list[Picture]:
+def _from_shards(source: Path, rows: list[Row], settings: FaceSource, cache: Path) -> list[Picture]:
     """Shards lie beside their list. A member that its shard lacks is a picture of no bytes."""
-    members = {name: _members(source.parent / name) for name in {row["shard"] for row in rows}}
+    members: dict[str, dict[str, tuple[int, int]]] = {}
+    for name in dict.fromkeys(row["shard"] for row in rows):
+        data = remembered(source.parent / name, "members", _members, cache)
+        members[name] = json.loads(data)
     pictures = []
     for row in rows:
         offset, size = members[row["shard"]].get(row["member"], (0, 0))
@@ -148,13 +158,16 @@ def _from_shards(source: Path, rows: list[Row], settings: FaceSource) -> list[Pi
     return pictures
 
 
-def _members(shard: Path) -> dict[str, tuple[int, int]]:
-    """Offset and size of every file in a tar."""
+def _members(shard: Path) -> bytes:
+    """Offset and size of every file in a tar, as JSON."""
     try:
         with tarfile.open(shard, "r:") as tar:
-            return {m.name: (m.offset_data, m.size) for m in tar.getmembers() if m.isreg()}
+            places = {m.name: (m.offset_data, m.size) for m in tar.getmembers() if m.isreg()}
+    except FileNotFoundError:
+        raise
     except (OSError, tarfile.TarError) as exc:
         raise ConfigError(f"{shard}: not a readable tar shard ({exc}); fetch it again") from exc
+    return json.dumps(places).encode()
 
 
 def _person(row: Row, settings: FaceSource) -> str | None:

@@ -157,12 +157,13 @@ def worked_example() -> Iterator[str]:
     reading = 1e3 * size / (board.gb_per_s * GBPS * a.stream)
     fixed = 1e-3 * (12 * a.kernels * a.kernel_us + a.boundary_us)
     yield (
-        f"{board.name}, ViT-S, FP16, exit 12: {gflops:.2f} GFLOPs (of which attention "
-        f"{attention:.2f}) / ({rate / 1e3:.2f} TFLOPS x {a.use:g}) = {computing:.2f} ms;"
+        f"{board.name}, ViT-S, FP16, exit 12: computing takes {gflops:.2f} GFLOPs (of which attention "
+        f"{attention:.2f}) / ({rate / 1e3:.2f} TFLOPS x {a.use:g}) = {computing:.2f} ms."
     )
     yield (
-        f"{size / 1e6:.1f} MB / ({board.gb_per_s:g} GB/s x {a.stream:g}) = {reading:.2f} ms, hidden "
-        f"behind it; + {fixed:.2f} ms fixed = **{max(computing, reading) + fixed:.2f} ms**."
+        f"Reading takes {size / 1e6:.1f} MB / ({board.gb_per_s:g} GB/s x {a.stream:g}) = "
+        f"{reading:.2f} ms, at the same time; with {fixed:.2f} ms fixed: "
+        f"**{max(computing, reading) + fixed:.2f} ms**."
     )
 
 

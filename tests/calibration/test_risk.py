@@ -37,6 +37,7 @@ def test_certain_is_further_from_the_threshold_than_the_margin():
     assert certain(estimates, spreads, 0.5, 1.0).tolist() == [False, True, True, True, False]
     assert certain(estimates, spreads * 0, 0.5, 2.0).tolist() == [True] * 4 + [False]
     assert certain(estimates, spreads, 0.5, None).tolist() == [False] * 5
+    assert certain(estimates, spreads, 0.5, None).dtype == bool  # a mask, which ~ turns round
     assert certain(estimates[:4], spreads[:4], -np.inf, 8.0).all()  # the gate 0 is always passed
     assert not certain(np.array([0.5]), np.zeros(1), 0.5, 0.0).any()
 
@@ -88,6 +89,19 @@ def test_a_face_at_the_margin_or_at_the_gate():
 def test_p_values_are_exact_binomial_tails():
     assert p_value(2, 100, 0.05) == pytest.approx(sum(binom.pmf(k, 100, 0.05) for k in range(3)))
     assert p_value([5, 6], 5, 0.05).tolist() == [1, 1]
+
+
+def test_p_values_of_effective_numbers_by_hand():
+    """Without a flip among n faces the probability is (1 - risk)^n, also for half a face, and for 0."""
+    assert p_value([0, 0, 0], [0.5, 2, 0], 0.5) == pytest.approx([0.5**0.5, 0.25, 1])
+    assert p_value([0, 0.5, 3], [0, 0.5, 3], 0.5).tolist() == [1, 1, 1]  # no more can flip
+    assert p_value([4, 3], [3, 4], 0.5) == pytest.approx([1, 1 - 0.5**4])
+
+
+def test_p_values_of_counts_in_small_integers():
+    counts = np.array([126, 127], np.int8)
+    expected = binom.cdf([126, 127], 600, 0.2)
+    assert p_value(counts, np.array(600, np.int16), 0.2) == pytest.approx(expected)
 
 
 def test_the_sequence_ends_before_its_first_failure():
@@ -166,6 +180,53 @@ def test_gates_without_flips_borrow_the_design_effect_of_those_with():
     flips[0, 0, ::2] = 5
     computed = design_effect(variance(flips, sizes), sizes, 0.95)
     assert computed[1, 0] == pytest.approx(5, rel=0.02)
+
+
+def test_a_single_group_counts_as_one_face_at_every_gate_and_margin():
+    flips = np.array([[[0.0], [9.0], [500.0]], [[1.0], [2.0], [3.0]]])  # 2 gates, 3 margins
+    computed = design_effect(variance(flips, np.array([500.0])), np.array([500.0]), 0.95)
+    assert computed.tolist() == [[500.0] * 3] * 2
+
+
+def test_each_gate_has_its_own_design_effect_or_that_of_all_if_that_is_larger():
+    """Groups of 1 and 3 faces, 4 in all.
+
+    Flips 1 and 0: rate 1/4, squares 9/16 twice, times 2: 9/4. Alone 4 * 1/4 * 3/4 * 4/3 = 1.
+    Flips 0 and 2: rate 1/2, squares 1/4 twice, times 2: 1. Alone 4 * 1/2 * 1/2 * 4/3 = 4/3.
+    """
+    sizes, few_groups = np.array([1.0, 3.0]), (t.ppf(0.95, 1) / t.ppf(0.95, 3)) ** 2
+    flips = np.array([[[1.0, 0.0]], [[0.0, 2.0]]])  # (2 gates, 1 margin, 2 groups)
+    computed = design_effect(variance(flips, sizes), sizes, 0.95) / few_groups
+    pooled = (9 / 4 + 1) / (1 + 4 / 3)  # 39 / 28, more than 3/4, which the second gate has itself
+    assert computed == pytest.approx(np.array([[9 / 4], [pooled]]))
+    # Half a flip of 10 faces, as of a person who counts for less: squares 0.45^2 twice, times 2, over
+    # 10 * 0.05 * 0.95 * 10/9. Beside it all flip alike: nothing between the groups.
+    sizes, few_groups = np.array([1.0, 9.0]), (t.ppf(0.95, 1) / t.ppf(0.95, 9)) ** 2
+    flips = np.array([[[0.5, 0.0]], [[0.5, 4.5]]])
+    computed = design_effect(variance(flips, sizes), sizes, 0.95) / few_groups
+    assert computed == pytest.approx(np.array([[0.81 / (4.75 / 9)], [1.0]]))
+
+
+def test_margins_without_flips_take_the_effect_of_the_last_margin():
+    """By hand as above: 9/4 over 1. Without any flips it would be 4 faces in 2 groups."""
+    sizes, few_groups = np.array([1.0, 3.0]), (t.ppf(0.95, 1) / t.ppf(0.95, 3)) ** 2
+    flips = np.array([[[0.0, 0.0], [1.0, 3.0], [1.0, 0.0]]])  # (1 gate, 3 margins, 2 groups)
+    computed = design_effect(variance(flips, sizes), sizes, 0.95) / few_groups
+    assert computed == pytest.approx(np.full((1, 3), 9 / 4))
+
+
+def test_groups_are_counted_whatever_their_numbers_and_order():
+    """Three faces that flip, of persons 7, -1 and 7, among six faces of three persons."""
+    estimates = np.array(
+        [[1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+    )
+    spreads, groups = np.full((6, 2), 0.1), np.array([7, 3, -1, 3, 7, -1])
+    counts = count_flips(estimates, spreads, [0.0], groups, 0.95)
+    by_person = np.array([[[1.0, 0.0, 2.0]]])  # of -1, 3 and 7
+    sizes = np.full(3, 2.0)
+    expected = design_effect(variance(by_person, sizes), sizes, 0.95).item()
+    assert counts.effective_flips[0, -1] == pytest.approx(3 / expected)
+    assert counts.effective_faces[0, -1] == pytest.approx(6 / expected)
 
 
 def test_nobody_counts_for_more_than_twenty_faces():

@@ -1,11 +1,29 @@
 """Alignment from its definition: the similarity that brings five points to the template."""
 
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
 
 from edge_fiqa.errors import ImageRefused
-from edge_fiqa.faces.align import TEMPLATE, align, eye_distance, similarity
-from tests.published import ARCFACE
+from edge_fiqa.faces.align import TEMPLATE, align, align_given, eye_distance, similarity
+from edge_fiqa.faces.images import decode
+from tests.published import ARCFACE, GRACE
+
+FACE = np.array(GRACE, float)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return decode(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg")
+
+
+def refusal(image, landmarks, of=align, **options):
+    """(code, text)"""
+    with pytest.raises(ImageRefused) as caught:
+        of(image, landmarks, **options)
+    return caught.value.code, str(caught.value)
 
 
 def test_the_template_is_the_published_one():
@@ -68,6 +86,11 @@ def test_too_small():
     assert align(np.zeros((50, 50, 3), np.uint8), small, min_eye_px=8).shape == (112, 112, 3)
 
 
+def test_the_distance_of_points_in_unsigned_integers():
+    points = np.array([(50, 20), (20, 60), (35, 50), (30, 70), (45, 70)], np.uint8)
+    assert eye_distance(points) == 50  # 30 to the left, 40 down
+
+
 def test_eyes_just_as_far_apart_as_they_must_be():
     points = [(20, 20), (30, 20), (25, 26), (21, 31), (29, 31)]
     picture = np.zeros((50, 50, 3), np.uint8)
@@ -109,12 +132,24 @@ def test_landmarks_land_on_the_template_at_every_size(scale):
         assert np.hypot(centre[0] - px, centre[1] - py) < 0.15
 
 
-def test_strong_reduction_does_not_alias():
+@pytest.mark.parametrize("scale", [1.0, 2.2, 5.5])
+def test_each_pixel_is_taken_from_its_place_in_the_picture(scale):
+    """A picture of its own coordinates: averages and straight lines of them are exact."""
+    side = int(112 * scale) + 20
+    y, x = np.mgrid[: side + 37, :side].astype(np.float32)
+    crop = align(np.stack([x, y, x], axis=2), ARCFACE * scale + (5, 9))
+    rows, columns = np.mgrid[4:108, 4:108]
+    np.testing.assert_allclose(crop[4:108, 4:108, 0], scale * columns + 5, atol=0.06)
+    np.testing.assert_allclose(crop[4:108, 4:108, 1], scale * rows + 9, atol=0.06)
+
+
+@pytest.mark.parametrize(("scale", "most"), [(7.3, 8), (2.5, 30)])
+def test_strong_reduction_does_not_alias(scale, most):
     """One-pixel stripes become even grey, not moire."""
     stripes = np.zeros((900, 900, 3), np.uint8)
     stripes[:, ::2] = 255
-    face = align(stripes, moved(ARCFACE, 0, 7.3, (20, 20)))
-    assert face[20:90, 20:90].std() < 8
+    face = align(stripes, moved(ARCFACE, 0, scale, (20, 20)))
+    assert face[20:90, 20:90].std() < most
 
 
 @pytest.mark.parametrize("shift", [(-500, 0), (500, 0), (0, -500), (0, 500), (1e8, 1e8)])
@@ -131,3 +166,79 @@ def test_a_face_across_the_edge_is_aligned():
 def test_a_face_mostly_outside_the_picture_is_refused():
     with pytest.raises(ImageRefused, match="lie outside the picture"):
         align(np.full((200, 200, 3), 9, np.uint8), ARCFACE - 60)
+    # 40 of 112 rows are there, and no point: 72 / 112 are missing.
+    assert refusal(np.zeros((40, 200, 3), np.uint8), ARCFACE) == (
+        "no_face",
+        "5 of the five landmarks and 64 % of the crop lie outside the picture",
+    )
+
+
+def test_a_face_low_in_a_tall_picture_is_inside():
+    picture = np.zeros((400, 120, 3), np.uint8)
+    assert align(picture, ARCFACE + np.array((0, 250))).shape == (112, 112, 3)
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.2])
+def test_shares_of_the_picture_are_refused_with_what_to_do(lowest):
+    """0 is a share, too: of a face at the picture's edge."""
+    shares = 0.1 + ARCFACE / 250
+    shares[3, 0] = lowest
+    assert refusal(np.zeros((400, 400, 3), np.uint8), shares) == (
+        "no_face",
+        "the five landmarks look normalised (0 to 1); give pixels: multiply x by the picture's width "
+        "and y by its height",
+    )
+
+
+def test_shares_from_minus_one_are_refused_with_what_to_do():
+    shares = ARCFACE / 100 - 0.6
+    assert shares.min() < 0 < shares.max() <= 1
+    assert refusal(np.zeros((400, 400, 3), np.uint8), shares) == (
+        "no_face",
+        "the five landmarks look normalised (-1 to 1); give pixels: add 1, multiply x by half the "
+        "picture's width, y by half its height",
+    )
+
+
+NO_FACE_THERE = "there is no face at the five landmarks: "
+
+
+def test_points_of_another_size_in_unsigned_integers(portrait):
+    points = np.rint(FACE / 2).astype(np.uint8)
+    assert refusal(portrait, points, align_given) == (
+        "no_face",
+        f"{NO_FACE_THERE}they look like points of this picture at 0.5 times its size",
+    )
+
+
+def test_points_before_a_rotation_by_half_a_turn(portrait):
+    assert refusal(np.ascontiguousarray(portrait[::-1, ::-1]), FACE, align_given) == (
+        "no_face",
+        f"{NO_FACE_THERE}they look like points of the stored picture; give those after its EXIF "
+        "rotation",
+    )
+
+
+def test_shares_from_minus_one_that_were_read_as_from_0(portrait):
+    size = np.array([portrait.shape[1], portrait.shape[0]])
+    code, text = refusal(portrait, (2 * FACE / size - 1) * size, align_given)
+    assert code == "no_face"
+    assert text.endswith(
+        "lie outside the picture, and they look like shares from -1 to 1 that were read as 0 to 1; "
+        "give pixels"
+    )
+
+
+def test_a_picture_without_features_has_no_other_reading():
+    """Nothing speaks for other points than those given, whatever they show."""
+    black = np.zeros((50, 50, 3), np.uint8)
+    assert not align_given(black, ARCFACE * 0.3).any()  # eyes 10.6 pixels apart
+    assert not align_given(black, ARCFACE / 4, min_eye_px=8).any()
+    code, text = refusal(black, ARCFACE / 4, align_given)
+    assert (code, text) == ("too_small", "the eyes are 8.8 pixels apart, below the limit of 10")
+
+
+def test_points_that_show_no_face_pass_where_no_other_reading_does_better():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    crop = align_given(noise, ARCFACE + 90)
+    np.testing.assert_array_equal(crop, align(noise, ARCFACE + 90))

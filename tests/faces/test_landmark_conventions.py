@@ -59,7 +59,10 @@ def test_columns_by_their_names(tmp_path, names, persons):
     np.testing.assert_allclose(the_face(landmarks), FACE)
     assert list(landmarks.faces) == ["a.jpg"]
     owner = "person" if persons else "image"
-    assert f"left and right are the {owner}'s" in landmarks.understood
+    assert (
+        landmarks.understood
+        == f"points by the names in the header, left and right are the {owner}'s"
+    )
 
 
 def test_all_x_before_all_y_by_their_numbers(tmp_path):
@@ -169,6 +172,52 @@ def test_shares_of_the_picture(tmp_path):
     assert "look normalised" in landmarks.understood
     (points,) = landmarks.in_picture(tmp_path / "a.jpg", 500, 400)
     np.testing.assert_allclose(points, FACE, atol=0.01)
+
+
+NAMED = "path," + ",".join(f"{name}_x,{name}_y" for name in NAMES)
+ONE_POINT = np.full((5, 2), 7.0)
+
+
+def test_faces_that_fit_no_template_do_not_say_whose_left_it_is(tmp_path):
+    """Where no face says it, it is the image's; a face that does may stand anywhere in the file."""
+    landmarks = read(tmp_path, f"{NAMED}\na.jpg,{numbers(ONE_POINT)}\n")
+    np.testing.assert_array_equal(the_face(landmarks), ONE_POINT)
+    assert landmarks.understood.endswith(", left and right are the image's")
+    rows = f"a.jpg,{numbers(ONE_POINT)}\nb.jpg,{numbers(FACE[list(PERSONS)])}\n"
+    landmarks = read(tmp_path, f"{NAMED}\n{rows}")
+    np.testing.assert_allclose(landmarks.faces["b.jpg"][0], FACE)
+    assert landmarks.understood.endswith(", left and right are the person's")
+
+
+IN_ORDER = "points in order: left eye, right eye, nose, left mouth corner, right mouth corner"
+
+
+def shares(middle):
+    """A face of a tenth of the picture around this place."""
+    return (TEMPLATE - TEMPLATE.mean(axis=0)) / 1120 + middle
+
+
+@pytest.mark.parametrize(("negative", "span"), [(0, "0 to 1"), (2, "0 to 1"), (3, "-1 to 1")])
+def test_shares_are_centred_where_more_than_a_tenth_of_the_faces_are_left_of_0(
+    tmp_path, negative, span
+):
+    middles = [(-0.4, 0.3), (0.3, -0.4)] * negative
+    faces = [shares(middle) for middle in middles[:negative]] + [shares((0.5, 0.5))] * 20
+    text = "".join(f"a.jpg,{numbers(np.round(face, 5))}\n" for face in faces[:20])
+    landmarks = read(tmp_path, text)
+    assert landmarks.understood == (
+        f"{IN_ORDER}, points look normalised ({span}), multiplied by the picture's size"
+    )
+    assert landmarks.normalised
+    assert landmarks.centred == (span == "-1 to 1")
+
+
+def test_a_face_whose_point_lies_left_of_the_picture_is_not_centred(tmp_path):
+    face = shares((0.02, 0.01))
+    assert (face.mean(axis=1) < 0).any()
+    assert (face.mean(axis=0) > 0).all()
+    landmarks = read(tmp_path, f"a.jpg,{numbers(np.round(face, 5))}\n")
+    assert (landmarks.normalised, landmarks.centred) == (True, False)
 
 
 def test_names_that_no_image_asked_for(tmp_path):

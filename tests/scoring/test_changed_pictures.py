@@ -72,6 +72,28 @@ def test_a_run_that_does_not_name_it_leaves_it_for_the_next(tmp_path, form, pict
     assert run(out, form) == {a, b}
 
 
+def test_of_two_that_changed_one_is_scored_again(tmp_path, form, pictures):
+    """The other one's score still is of its old picture."""
+    out, (a, b) = tmp_path / "out", pictures
+    run(out, form, [record(a)], [record(b)])
+    modified(a)
+    modified(b)
+    assert run(out, form, [record(a)]) == set()
+    assert run(out, form) == {a}
+
+
+def test_one_that_changed_and_whose_rows_were_removed_is_written(tmp_path, form, pictures):
+    out, (a, b) = tmp_path / "out", pictures
+    run(out, form, [record(a)])
+    only_a = out.read_bytes()
+    run(out, form, [record(b)])
+    modified(b)
+    assert run(out, form) == {a}
+    out.write_bytes(only_a)  # by hand
+    run(out, form, [record(b)])
+    assert codes(out, form) == [(a, "ok"), (b, "ok")]
+
+
 def test_a_score_of_another_picture_is_replaced_by_a_failure(tmp_path, form, pictures):
     out, (a, b) = tmp_path / "out", pictures
     run(out, form, [record(a)], [record(b)])

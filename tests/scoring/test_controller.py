@@ -7,8 +7,10 @@ from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.exits.route import segments_for
 from edge_fiqa.policies.policy import Budget, Convergence, Deadline, Fixed
 from edge_fiqa.scoring.controller import Controller
+from edge_fiqa.types import Segment
 
 STILL = [5, 5, 5, 5]
 LATE = [1, 5, 9, 9]
@@ -33,6 +35,37 @@ class StaticBatches(FakeEngine):
 
     def computed(self, faces):
         return 1 << (faces - 1).bit_length()
+
+
+class WholeRoutes(FakeEngine):
+    """Holds a segment from block 1 to each exit as well, as bundles do."""
+
+    def __init__(self, scores):
+        super().__init__(scores)
+        self.segments = frozenset(segments_for(range(1, 5), tails=True))
+
+
+class Watching:
+    """A policy that stops nobody, and keeps what it was shown."""
+
+    watches, needs_ms, reason = True, False, "convergence"
+
+    def __init__(self):
+        self.shown = []
+
+    def limit(self, forecast):
+        return forecast.exits[-1]
+
+    def stop(self, progress):
+        self.shown.append(progress)
+        return np.zeros(len(progress.estimates), bool)
+
+
+class LessDepth:
+    """An estimator whose estimate is the fused score less the depth."""
+
+    def estimate(self, fused, depth):
+        return fused - np.float32(depth)
 
 
 def costs(engine, ms=1.0):
@@ -82,6 +115,127 @@ def test_compaction_keeps_scores_with_their_faces(kind):
     assert len(set(result.depth)) > 3
 
 
+def test_policies_see_what_the_estimator_says_and_the_score_stays_the_fused_one():
+    """Scores 1, 2, 9, 9 less their depth: 0, 0, 6, 5. The first two are the same."""
+    engine = FakeEngine([[1, 2, 9, 9]])
+    policy = Convergence(eps=0.5, patience=1)
+    with_estimator = Controller(engine, fusion="last", estimator=LessDepth())
+    result = with_estimator.assess(engine.faces, [policy])
+    assert (result.depth[0], result.score[0]) == (2, 2)
+    assert Controller(engine, fusion="last").assess(engine.faces, [policy]).depth[0] == 4
+    watching = Watching()
+    with_estimator.assess(engine.faces, [watching])
+    assert [progress.estimates.tolist() for progress in watching.shown] == [
+        [[0]],
+        [[0, 0]],
+        [[0, 0, 6]],
+    ]
+
+
+def test_what_a_policy_is_shown_after_each_segment():
+    """Two faces at 1 ms each; by the cost table the segments take 1, 2, 4 and 8 ms a face.
+
+    The load falls by the tenth root of actual over predicted time: 2 of 4 ms, then 2 of 8 ms.
+    """
+    clock = Clock(ms=1.0)
+    clock.now = 100.0  # a clock may count from anything
+    engine = FakeEngine([STILL, RESTLESS], on_run=clock.tick)
+    ms = {segment: 2.0 ** (segment.last - 1) for segment in engine.segments}
+    table = CostTable.of(engine.config, engine.segments, ms)
+    watching = Watching()
+    controller = Controller(engine, table, fusion="last", clock=clock)
+    controller.assess(engine.faces, [watching])
+    first, second, third = watching.shown
+    assert [progress.depth for progress in watching.shown] == [1, 2, 3]
+    assert [progress.elapsed_ms for progress in watching.shown] == pytest.approx([2, 4, 6])
+    after_second = 0.5**0.1
+    after_third = after_second * (0.25 / after_second) ** 0.1
+    assert first.next_ms == pytest.approx(2 * 2)
+    assert second.next_ms == pytest.approx(2 * 4 * after_second)
+    assert third.next_ms == pytest.approx(2 * 8 * after_third)
+    assert third.estimates.tolist() == [[5, 5, 5], [0, 9, 0]]
+    assert third.estimates.dtype == np.float32  # the gate's rule is tested on float32
+
+
+def test_a_machine_as_fast_as_its_table_has_load_one_whatever_the_batch():
+    clock = Clock(ms=2.0)
+    engine = FakeEngine([STILL, RESTLESS, LATE], on_run=clock.tick)
+    controller = Controller(engine, costs(engine, 2.0), clock=clock)
+    controller.assess(engine.faces)
+    assert controller.load.value == pytest.approx(1)
+
+
+def test_which_segments_serve_which_policies():
+    """In one go where the depth is known, in steps where it may change from face to face."""
+    engine = WholeRoutes([STILL])
+    ms = {segment: float(segment.last - segment.first + 1) for segment in engine.segments}
+    table = CostTable.of(engine.config, engine.segments, ms)
+    controller = Controller(engine, table, clock=lambda: 0.0)
+
+    def segments(*policies):
+        engine.calls.clear()
+        result = controller.assess(engine.faces, policies)
+        assert result.trail[0, : result.depth[0]].tolist() == STILL[: result.depth[0]]
+        return [name for name, _ in engine.calls]
+
+    assert segments(Fixed()) == ["tail-01-04"]
+    assert segments(Fixed(3)) == ["tail-01-03"]
+    gflops = controller.forecast().gflops
+    assert segments(Budget(gflops=gflops[2])) == ["tail-01-03"]
+    in_steps = ["body-01-01", "body-02-02", "body-03-03", "tail-04-04"]
+    assert segments(Convergence(eps=1e-9, patience=9)) == in_steps
+    # A budget in ms: the next face may get another depth, but none is deeper than the last.
+    assert segments(Budget(ms=3)) == ["body-01-01", "body-02-02", "tail-03-03"]
+    assert segments(Budget(ms=99)) == ["tail-01-04"]
+
+
+def test_a_known_depth_is_one_route_and_a_budget_in_ms_all_of_them():
+    engine = WholeRoutes([STILL])
+    controller = Controller(engine, costs(engine))
+    assert controller.routes([Fixed(2)]) == {(Segment(1, 2, tail=True),)}
+    last = {route[-1].last for route in controller.routes([Budget(ms=2)])}
+    assert last == {1, 2, 3, 4}
+
+
+def test_the_forecast_adds_up_the_segments_and_lacks_what_was_not_measured():
+    engine = FakeEngine([STILL])
+    ms = {segment: 10.0**segment.last for segment in engine.segments}
+    mj = {segment: 2.0**segment.last for segment in engine.segments}
+    controller = Controller(engine, CostTable.of(engine.config, engine.segments, ms, mj))
+    forecast = controller.forecast()
+    assert forecast.exits == (1, 2, 3, 4)
+    assert forecast.ms == (10, 110, 1110, 11110)
+    assert forecast.mj == (2, 6, 14, 30)
+    controller.load.value = 2.0
+    assert controller.forecast().ms == (20, 220, 2220, 22220)
+    assert controller.forecast().mj == (2, 6, 14, 30)  # a slower machine takes no more work
+    unmeasured = Segment(4, 4, tail=True)
+    del ms[unmeasured], mj[unmeasured]
+    controller.costs = CostTable.of(engine.config, engine.segments, ms, mj)
+    assert (controller.forecast().ms, controller.forecast().mj) == (None, None)
+
+
+def test_energy_is_that_of_the_segments_that_ran():
+    engine = FakeEngine([STILL, RESTLESS])
+    mj = {segment: 2.0**segment.last for segment in engine.segments}
+    table = CostTable.of(engine.config, engine.segments, {}, mj)
+    policies = [Fixed(3), Convergence(eps=0.5, patience=1)]
+    result = Controller(engine, table, fusion="last").assess(engine.faces, policies)
+    assert result.mj.tolist() == [2 + 4, 2 + 4 + 8]
+    assert result.planned == 3
+    result = Controller(engine, fusion="last").assess(engine.faces, policies)
+    assert np.isnan(result.mj).all()
+    assert result.trail.dtype == result.score.dtype == np.float32
+
+
+def test_own_fusion_weights_are_one_for_each_exit():
+    engine = FakeEngine([LATE])
+    result = Controller(engine, fusion=(1, 0, 0, 3)).assess(engine.faces)
+    assert result.score[0] == pytest.approx((1 * 1 + 3 * 9) / 4)
+    with pytest.raises(ConfigError, match="fusion has 3 weights, the model has 4 exits"):
+        Controller(engine, fusion=(1, 2, 3))
+
+
 def test_a_known_depth_runs_bodies_and_then_the_tail():
     engine = FakeEngine([STILL])
     result = Controller(engine).assess(engine.faces, [Fixed(3)])
@@ -121,6 +275,16 @@ def test_deadline_answers_with_what_is_there():
     assert clock.now == pytest.approx(0.004)
 
 
+def test_a_deadline_counts_from_when_the_caller_began_to_wait():
+    clock = Clock(ms=2.0)
+    clock.now = 50.0
+    engine = FakeEngine([STILL], on_run=clock.tick)
+    controller = Controller(engine, costs(engine, 2.0), clock=clock)
+    assert controller.assess(engine.faces, [Deadline(7.0)]).depth[0] == 3
+    waited = controller.assess(engine.faces, [Deadline(7.0)], begin=clock.now - 0.004)
+    assert (waited.depth[0], waited.reason[0]) == (1, "deadline")
+
+
 def test_policies_compose():
     engine = FakeEngine([STILL, RESTLESS])
     result = Controller(engine, fusion="last").assess(
@@ -144,6 +308,12 @@ def test_a_broken_score_at_a_planned_depth_is_reported():
     result = Controller(engine).assess(engine.faces, [Fixed(4)])
     assert result.reason == ["not_finite"]
     assert np.isnan(result.score[0])
+
+
+def test_of_two_faces_the_one_with_a_broken_last_score_is_reported():
+    engine = FakeEngine([[1, 2, 3, np.nan], [1, 2, 3, 4]])
+    assert Controller(engine).assess(engine.faces, [Fixed(4)]).reason == ["not_finite", "fixed"]
+    assert Controller(engine).assess(engine.faces).reason == ["not_finite", "full"]
 
 
 @pytest.mark.parametrize("policies", [[Fixed()], [Convergence()], [Deadline(5)]])
@@ -216,6 +386,22 @@ def test_prepare_leaves_no_trace_in_the_load():
     assert controller.load.value == 1.0
     ran = {name for name, _ in engine.calls}
     assert {"tail-01-01", "tail-02-02", "tail-03-03"} <= ran
+
+
+def test_prepare_runs_one_face_unless_it_is_asked_for_more():
+    engine = FakeEngine([STILL])
+    Controller(engine).prepare()
+    assert {faces for _, faces in engine.calls} == {1}
+    for batch in (0, -1, 1.5, True):
+        with pytest.raises(ConfigError, match=f"^batch must be .*at least 1.*, got {batch}"):
+            Controller(engine).prepare(batch=batch)
+
+
+def test_prepare_of_a_network_whose_scores_are_broken():
+    """A black picture may score NaN: whether that is an error is decided for real faces."""
+    engine = FakeEngine([[np.nan, 1, 1, 1]])
+    Controller(engine).prepare()
+    assert engine.calls
 
 
 class Prepared(FakeEngine):

@@ -4,7 +4,9 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
+import re
 import shutil
 
 import msgspec
@@ -107,6 +109,42 @@ def test_the_last_image_of_a_killed_run_may_lack_faces(tmp_path, form):
     assert fill(path, form) == {"a", "b", "c"}
 
 
+def test_a_row_that_a_crash_cut_off_is_removed(tmp_path, form):
+    path = tmp_path / "out"
+    fill(path, form, [record("a")], [record("b")])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    assert fill(path, form, [record("c")]) == set()  # a: more of it may have been cut off
+    assert [face for face, _ in rows(path, form)] == ["a#0", "c#0"]
+
+
+def test_of_two_images_that_lack_faces_one_is_scored_again(tmp_path, form):
+    """The other still counts as not done for the run after."""
+    path = tmp_path / "out"
+    for names in ("ab", "c"):
+        killed = ResumableFile(path, form, run_settings())
+        for name in names:
+            killed.write([record(name)])
+        killed._out.close()
+        killed._file_lock.close()
+    assert fill(path, form, [record("b"), record("b", 1)]) == {"a"}
+    assert fill(path, form) == {"a", "b"}
+
+
+def test_an_image_that_lacked_faces_and_whose_rows_were_removed_is_written(tmp_path, form):
+    path = tmp_path / "out"
+    fill(path, form, [record("a")])
+    only_a = path.read_bytes()
+    killed = ResumableFile(path, form, run_settings())
+    killed.write([record("b")])
+    killed._out.close()
+    killed._file_lock.close()
+    assert fill(path, form) == {"a"}
+    path.write_bytes(only_a)  # by hand
+    fill(path, form, [record("b"), record("b", 1)])
+    assert [face for face, _ in rows(path, form)] == ["a#0", "b#0", "b#1"]
+
+
 def test_failures_are_tried_again_and_replaced_in_their_place(tmp_path, form):
     path = tmp_path / "out"
     fill(path, form, [record("a", code="no_face")], [record("b")], [record("c", code="too_small")])
@@ -151,7 +189,7 @@ def test_a_full_disk_while_replacing_loses_nothing(tmp_path, form, monkeypatch):
     file.write([record("a")])
     with monkeypatch.context() as full_disk:
         full_disk.setattr(resume.os, "fsync", _full)
-        with pytest.raises(ConfigError, match="No space left"):
+        with pytest.raises(ConfigError, match=cannot_be_written(path, "No space left on device")):
             file.close()
     assert path.read_bytes() == before
     assert fill(path, form, [record("a")]) == {"b"}
@@ -164,6 +202,53 @@ def test_a_full_disk_while_replacing_loses_nothing(tmp_path, form, monkeypatch):
 
 def _full(descriptor):
     raise OSError(28, os.strerror(28))
+
+
+def cannot_be_written(path, why):
+    return f"^{re.escape(str(path))} cannot be written: {why}$"
+
+
+def test_an_image_that_was_not_written_whole_leaves_nothing(tmp_path, form, monkeypatch):
+    """The disk is full in the middle of an image, and free again for the next."""
+    path = tmp_path / "out"
+    file = ResumableFile(path, form, run_settings())
+    file.write([record("a")])
+    before = path.read_bytes()
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(resume, "write_all", _half)
+        with pytest.raises(ConfigError, match=cannot_be_written(path, "No space left on device")):
+            file.write([record("b"), record("b", 1)])
+    assert path.read_bytes() == before
+    file.write([record("c")])
+    file.close()
+    assert b"\0" not in path.read_bytes()
+    assert rows(path, form) == [("a#0", "ok"), ("c#0", "ok")]
+    assert fill(path, form) == {"a", "c"}
+
+
+def _half(out, data):
+    out.write(data[: len(data) // 2])
+    _full(out)
+
+
+def test_a_row_that_cannot_even_be_removed_is_removed_by_the_next_run(tmp_path, form, monkeypatch):
+    path = tmp_path / "out"
+    file = ResumableFile(path, form, run_settings())
+    file.write([record("a")])
+
+    def half_before_the_disk_is_gone(out, data):
+        out.write(data[: len(data) // 2])
+        with path.open("rb") as read_only:
+            os.dup2(read_only.fileno(), out.fileno(), inheritable=False)
+        raise OSError(5, os.strerror(5))
+
+    with monkeypatch.context() as broken_disk:
+        broken_disk.setattr(resume, "write_all", half_before_the_disk_is_gone)
+        with pytest.raises(ConfigError, match=cannot_be_written(path, "Input/output error")):
+            file.write([record("b")])
+    file.close()
+    assert fill(path, form, [record("a")], [record("b")]) == set()
+    assert rows(path, form) == [("a#0", "ok"), ("b#0", "ok")]
 
 
 def test_many_that_are_tried_again_do_not_wait_for_the_end(tmp_path, form, monkeypatch):
@@ -189,7 +274,8 @@ def test_two_runs_do_not_write_one_file(tmp_path, form):
     (tmp_path / "other").symlink_to(path)
     for name in (path, tmp_path / "other"):
         for overwrite in (False, True):
-            with pytest.raises(ConfigError, match="is being written by another run"):
+            busy = f"^{re.escape(str(name))} is being written by another run"
+            with pytest.raises(ConfigError, match=busy):
                 ResumableFile(name, form, run_settings(), overwrite=overwrite)
     assert path.read_bytes() == before
     first.close()
@@ -238,6 +324,8 @@ def test_without_a_score_other_settings_are_welcome(tmp_path, form):
     [
         ({"depth": 2, "reasons": frozenset({"fixed", "full"})}, "exit: 1 there, 2 now"),
         ({"gate": 45}, "gate: None there, 45 now"),
+        ({"fusion": "F"}, "fusion: FW there, F now"),
+        ({"fingerprint": "sha256:cd"}, "model: sha256:ab there, sha256:cd now"),
         ({"faces": frozenset({"detector"})}, "faces from: crops there, detector now"),
         ({"depth": None, "reasons": frozenset({"gate"})}, "reason for stopping: full there"),
     ],
@@ -250,6 +338,20 @@ def test_a_file_of_an_older_version_is_judged_by_its_rows(tmp_path, form, change
         fill(path, form, settings=run_settings(**changes))
     assert fill(path, form, [record("b")]) == {"a"}
     assert fill(path, form) == {"a", "b"}
+
+
+def test_a_file_without_settings_beside_it_is_warned_of(tmp_path, form, caplog):
+    path = tmp_path / "out"
+    fill(path, form, [record("a")])
+    with caplog.at_level(logging.WARNING, logger="edge_fiqa.scoring"):
+        fill(path, form)
+        assert caplog.messages == []
+        beside(path).unlink()
+        fill(path, form)
+    assert caplog.messages == [
+        f"{path} has no out.run.json beside it: settings are judged by its rows alone, and pictures "
+        "that changed since are not noticed"
+    ]
 
 
 def test_a_model_with_another_number_of_exits_does_not_share_columns(tmp_path):
@@ -280,6 +382,34 @@ def test_a_foreign_file_is_left_alone(tmp_path, form, text):
     assert path.read_text(encoding="utf-8") == text
 
 
+def test_a_foreign_file_is_not_overwritten_either(tmp_path, form):
+    path = tmp_path / "out"
+    path.write_text("my only notes\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as refusal:
+        fill(path, form, overwrite=True)
+    assert str(refusal.value) == (
+        f"{path} is not a record file of edge_fiqa: it is not overwritten; choose another --output or "
+        "remove it"
+    )
+    assert path.read_text(encoding="utf-8") == "my only notes\n"
+
+
+def test_overwriting_a_file_that_has_no_settings_beside_it(tmp_path, form):
+    path = tmp_path / "out"
+    fill(path, form, [record("a")])
+    beside(path).unlink()
+    assert fill(path, form, [record("b")], overwrite=True) == set()
+    assert rows(path, form) == [("b#0", "ok")]
+
+
+def test_what_stands_beside_a_file_without_rows_does_not_count(tmp_path, form):
+    path = tmp_path / "out"
+    path.touch()
+    beside(path).write_bytes(b"{")
+    assert fill(path, form, [record("a")]) == set()
+    assert fill(path, form) == {"a"}
+
+
 def test_a_damaged_line_in_the_middle_is_an_error(tmp_path, form):
     path = tmp_path / "out"
     fill(path, form, [record("a")], [record("b")])
@@ -292,8 +422,11 @@ def test_a_damaged_line_in_the_middle_is_an_error(tmp_path, form):
 
 
 def test_what_cannot_be_written(tmp_path, form):
-    for path in (tmp_path, tmp_path / "absent" / "out"):
-        with pytest.raises(ConfigError, match="cannot be written"):
+    for path, why in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "absent" / "out", "No such file or directory"),
+    ):
+        with pytest.raises(ConfigError, match=cannot_be_written(path, why)):
             fill(path, form)
     assert list(tmp_path.iterdir()) == []
 

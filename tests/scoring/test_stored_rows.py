@@ -50,6 +50,7 @@ def test_another_programs_line_ends_are_kept(tmp_path, saved):
     run(out, "csv", [record("b")], [record("c")])
     assert ids(out) == ["a#0", "b#0", "c#0", "d#0"]
     assert out.read_bytes().startswith(rows[: rows.index(b"b#0")])
+    assert out.read_bytes().count(line_end) == out.read_bytes().count(b"\n") == 5
     assert run(out, "csv") == {"a", "b", "c", "d"}
 
 

@@ -8,10 +8,11 @@ from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training import faces as module
 from edge_fiqa.training import store
 from edge_fiqa.training.face_labels import Labelling
-from edge_fiqa.training.faces import Teachers, Versions, prepare
+from edge_fiqa.training.faces import Versions, prepare
 from edge_fiqa.training.labels import standardise
 from edge_fiqa.training.pictures import list_faces
 from edge_fiqa.training.recipe import FaceSource
+from edge_fiqa.training.teachers import Teachers
 from tests.training.photos import write_photo
 
 LISTED = [FaceSource(list="train.csv")]
@@ -34,7 +35,7 @@ def teacher(recogniser_file):
 
 def made(root, cache, teachers, versions=2, seed=0, sources=LISTED, **labelling):
     return prepare(
-        list_faces(sources, root),
+        list_faces(sources, root, cache=root / "cache"),
         root / cache,
         teachers,
         Versions((versions,), seed=seed),
@@ -54,6 +55,16 @@ def test_faces_are_prepared_once(root, teacher, monkeypatch):
     monkeypatch.setattr(module, "random_mixture", None)
     again = made(root, "cache", Teachers([(teacher, "pooled")]))
     np.testing.assert_array_equal(once.quality, again.quality)
+
+
+def test_a_teacher_that_is_gone_is_missed_only_where_a_table_is(root, teacher, recogniser_file):
+    once = made(root, "cache", Teachers([(teacher, "pooled")]), 1)
+    recogniser_file.unlink()
+    again = made(root, "cache", Teachers([(teacher, "pooled")]), 1)
+    np.testing.assert_array_equal(once.embeddings[0][:], again.embeddings[0][:])
+    np.testing.assert_array_equal(once.quality, again.quality)
+    with pytest.raises(ConfigError, match=r"no such file, and .* lacks what it gives"):
+        made(root, "cache", Teachers([(teacher, "pooled")]), 2)
 
 
 def test_more_variants_take_up_what_is_there(root, teacher, monkeypatch):
@@ -76,7 +87,7 @@ def test_every_source_has_its_own_number_of_variants(root, teacher):
         (root / name).write_text("\n".join(kept), encoding="utf-8")
     sources = [FaceSource(list="few.csv"), FaceSource(list="rest.csv")]
     teachers, labelling = Teachers([(teacher, "pooled")]), Labelling()
-    faces = list_faces(sources, root)
+    faces = list_faces(sources, root, cache=root / "cache")
     uneven = prepare(faces, root / "cache", teachers, Versions((2, 0)), labelling)
     assert uneven.identity.tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 0, 0]
     assert uneven.clean.tolist() == [True] * 6 + [False] * 4

@@ -10,9 +10,10 @@ import pytest
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training.face_labels import Labelling
-from edge_fiqa.training.faces import Teachers, Versions, prepare
+from edge_fiqa.training.faces import Versions, prepare
 from edge_fiqa.training.pictures import list_faces
 from edge_fiqa.training.recipe import FaceSource
+from edge_fiqa.training.teachers import Teachers
 from tests.training.photos import photo, write_photo, write_shard
 
 LISTED = FaceSource(list="train.csv")
@@ -44,10 +45,14 @@ def write(path, lines):
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def listed(sources, root, exclude=()):
+    return list_faces(sources, root, exclude, cache=root / "cache")
+
+
 def ready(root, recogniser_file, smoothing=0.0, degraded=1):
     teachers = Teachers([(Recogniser(path=recogniser_file), None)])
     return prepare(
-        list_faces([LISTED, SHARDS], root),
+        listed([LISTED, SHARDS], root),
         root / "cache",
         teachers,
         Versions((degraded, degraded)),
@@ -57,25 +62,25 @@ def ready(root, recogniser_file, smoothing=0.0, degraded=1):
 
 def test_a_list_and_a_folder_are_the_same_faces(root):
     folder = FaceSource(list="persons")
-    listed, stored = list_faces([LISTED], root), list_faces([folder], root)
-    assert [p.path for p in listed.lists[0].pictures] == [p.path for p in stored.lists[0].pictures]
-    assert listed.identity.tolist() == stored.identity.tolist() == [0, 0, 1, 1]
+    rows, stored = listed([LISTED], root), listed([folder], root)
+    assert [p.path for p in rows.lists[0].pictures] == [p.path for p in stored.lists[0].pictures]
+    assert rows.identity.tolist() == stored.identity.tolist() == [0, 0, 1, 1]
 
 
 def test_one_person_of_two_sources_counts_once(root):
-    faces = list_faces([LISTED, SHARDS], root)
+    faces = listed([LISTED, SHARDS], root)
     assert len(faces) == 108
     first, second = faces.identity[0], faces.identity[2]
     assert faces.identity[:8].tolist() == [first] * 2 + [second] * 2 + [first] * 2 + [second] * 2
     assert faces.labelled.tolist() == [True] * 8 + [False] * 40 + [True] * 60
     assert len(set(faces.identity[8:48])) == 40  # nobody knows who they are: each its own number
     assert len(set(faces.identity)) == 3 + 40
-    apart = list_faces([LISTED, FaceSource(list="more/faces.csv")], root)
+    apart = listed([LISTED, FaceSource(list="more/faces.csv")], root)
     assert len(set(apart.identity)) == 5 + 40
 
 
 def test_shards_hold_the_pixels_of_their_list(root):
-    faces = list_faces([LISTED, SHARDS], root)
+    faces = listed([LISTED, SHARDS], root)
     for number in (0, 49, 50, 103):
         picture = faces.lists[1].pictures[number]
         write_photo(root / "same.webp", 100 + number)
@@ -87,9 +92,9 @@ def test_shards_hold_the_pixels_of_their_list(root):
 def test_persons_of_a_test_list_are_refused(root):
     write(root / "test.csv", ["path,dataset,identity", "x.png,b,1"])  # by name a/1
     with pytest.raises(ConfigError, match=r"test\.csv: 1 of its persons.*'a/1'"):
-        list_faces([LISTED, SHARDS], root, ["test.csv"])
+        listed([LISTED, SHARDS], root, ["test.csv"])
     write(root / "test.csv", ["path,dataset,identity", "x.png,a,3"])
-    assert len(list_faces([LISTED, SHARDS], root, ["test.csv"])) == 108
+    assert len(listed([LISTED, SHARDS], root, ["test.csv"])) == 108
 
 
 def test_faces_without_a_name_are_labelled_by_the_critic_alone(root, recogniser_file):
@@ -137,10 +142,25 @@ def test_one_damaged_member_costs_one_face_and_says_why(root, recogniser_file, f
 
 
 def test_another_shard_of_the_same_names_is_another_source(root):
-    before = list_faces([SHARDS], root).lists[0].fingerprint
+    before = listed([SHARDS], root).lists[0].fingerprint
     members = {f"{n:06}.webp": photo(n, ".webp") for n in range(50)}
     write_shard(root / "more/faces-000.tar", members)
-    assert list_faces([SHARDS], root).lists[0].fingerprint != before
+    assert listed([SHARDS], root).lists[0].fingerprint != before
+
+
+def test_shards_whose_faces_were_read_may_be_gone(root, recogniser_file):
+    once = ready(root, recogniser_file)
+    for shard in (root / "more").glob("*.tar"):
+        shard.unlink()
+    again = ready(root, recogniser_file)
+    np.testing.assert_array_equal(once.images[:], again.images[:])
+    np.testing.assert_array_equal(once.quality, again.quality)
+    with pytest.raises(ConfigError, match=r"faces-000\.tar: no such file"):
+        list_faces([SHARDS], root, cache=root / "other")
+    fingerprint = listed([SHARDS], root).lists[0].fingerprint
+    (root / "cache" / fingerprint / "clean/images.npy").unlink()
+    with pytest.raises(ConfigError, match="faces cannot be read"):
+        ready(root, recogniser_file)
 
 
 @pytest.mark.parametrize("kept", [0, 300, 20_000])
@@ -153,7 +173,7 @@ def test_a_cut_off_shard_is_refused(root, recogniser_file, kept):
 
 def test_a_picture_is_read_whole_or_not_at_all(root):
     """A decoder may fill what is cut off with grey, which looks like a face."""
-    picture = list_faces([SHARDS], root).lists[0].pictures[0]
+    picture = listed([SHARDS], root).lists[0].pictures[0]
     cut = replace(picture, offset=picture.path.stat().st_size - 100)
     with pytest.raises(ValueError, match="cut off"):
         cut.pixels()
@@ -163,22 +183,22 @@ def test_refusals_name_the_file(root):
     def refused(name, lines, said):
         write(root / name, lines)
         with pytest.raises(ConfigError, match=said):
-            list_faces([FaceSource(list=name)], root)
+            listed([FaceSource(list=name)], root)
 
     refused("bad.csv", ["file,person", "a.png,1"], r"bad\.csv.*path,dataset,identity")
     refused("one.csv", ["path,dataset,identity", "a,s,1", "b,s,2"], r"one\.csv.*two faces")
     refused("none.csv", ["path,dataset,identity", "a,s,", "b,s,"], r"none\.csv.*two faces")
     refused("empty.csv", ["path,dataset,identity"], r"empty\.csv.*no faces")
     with pytest.raises(ConfigError, match="no faces"):
-        list_faces([FaceSource(list="cache")], root)
+        listed([FaceSource(list="cache")], root)
     with pytest.raises(ConfigError, match=r"missing\.csv"):
-        list_faces([FaceSource(list="missing.csv")], root)
+        listed([FaceSource(list="missing.csv")], root)
     write(root / "more/notes.csv", ["a,b", "1,2"])
     with pytest.raises(ConfigError, match=r"notes\.csv.*train_identity"):
-        list_faces([LISTED, SHARDS], root)
+        listed([LISTED, SHARDS], root)
 
 
-def test_the_public_faces_share_no_person_with_test_and_calibration():
+def test_the_public_faces_share_no_person_with_test_and_calibration(tmp_path):
     data = Path(__file__).parents[3] / "shared/data"
     if not (data / "more/faces.csv").exists():
         pytest.skip("the public faces are not here")
@@ -187,5 +207,5 @@ def test_the_public_faces_share_no_person_with_test_and_calibration():
         FaceSource(list="splits/train.csv"),
         FaceSource(list="more/faces.csv", same_names=names, persons="more/notes.csv"),
     )
-    faces = list_faces(sources, data, ["splits/calibration.csv", "splits/test.csv"])
+    faces = list_faces(sources, data, ["splits/calibration.csv", "splits/test.csv"], cache=tmp_path)
     assert len(faces) == 10_848 + 49_358

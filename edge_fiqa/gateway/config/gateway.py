@@ -87,7 +87,8 @@ class BestShotConfig(Section):
     gate: faces of this quality or more are accepted; null: no face is called accepted or refused.
     floor: a face below it is shown to nobody: backs of heads, and what is no face.
     unsure_floor: the same for faces of which the detector is less than SURE.
-    good: a person with a face of this quality needs no more faces; null: the gate, else 60.
+    good: a person with a face of this quality has a good shot; null: the gate, else 60.
+    good_interval_s: such a person is scored once in so many seconds; 0: in every frame.
     clearly: by how many points an update is better than the event before it.
     lost_s: a person who is not seen for longer has left.
     stationary_s: a face that does not move for longer is a poster's: its track ends, and it is nobody
@@ -99,6 +100,7 @@ class BestShotConfig(Section):
     floor: QualityValue = 3
     unsure_floor: QualityValue = 10
     good: QualityValue | None = None
+    good_interval_s: float = Field(default=0, ge=0, le=60)
     clearly: float = Field(default=5.0, ge=0, le=100)
     lost_s: float = Field(default=2.0, gt=0, le=60)
     stationary_s: float | None = Field(default=None, ge=10)

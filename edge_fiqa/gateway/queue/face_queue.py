@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from edge_fiqa.exits.cost import LoadFactor
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
+from edge_fiqa.gateway.queue.good_shots import GoodShotInterval
 from edge_fiqa.gateway.queue.schedule import Demand, Grant, Speed, Strategy, WaitingFace
 from edge_fiqa.gateway.tracks.face_finder import SkipReason
 from edge_fiqa.record import Record
@@ -57,6 +58,7 @@ class FaceQueue:
     strategy: may be exchanged at any time.
     good_tracks: tracks that have a good shot; the caller keeps this set up to date.
     on_lost: called for every face that is not scored, in the thread that called the queue.
+    good_interval_s: of a person who has a good shot, one face is taken in so many seconds; 0: each.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class FaceQueue:
         good_tracks: Set[str],
         on_lost: Callable[[QueuedFace, SkipReason], None],
         clock: Callable[[], float] = time.monotonic,
+        good_interval_s: float = 0.0,
     ) -> None:
         self.speed, self.strategy, self.good_tracks = speed, strategy, good_tracks
+        self._good_shots = GoodShotInterval(good_interval_s, good_tracks)
         self._on_lost, self._clock = on_lost, clock
         self._pace, self._demand = LoadFactor(), Demand()
         self._faces: dict[int, QueuedFace] = {}
@@ -77,15 +81,32 @@ class FaceQueue:
 
     def put(self, face: QueuedFace) -> None:
         """Let a face wait. Beyond MOST_WAITING, and after `close`, it is lost at once."""
+        lost: SkipReason | None = None
         with self._changed:
-            self._demand.arrive(self._clock())
-            fits = len(self._faces) < MOST_WAITING and not self._closed
-            if fits:
-                self._faces[self._next] = face
-                self._next += 1
-                self._changed.notify()
-        if not fits:
-            self._on_lost(face, "overload")
+            if self._good_shots.is_too_soon(face.track, face.arrived):
+                lost = "good_shot"
+            else:
+                self._demand.arrive(self._clock())
+                lost = self._let_wait(face)
+        if lost is not None:
+            self._on_lost(face, lost)
+
+    def _let_wait(self, face: QueuedFace) -> SkipReason | None:
+        """Why it cannot wait, if so. The lock must be held."""
+        if len(self._faces) >= MOST_WAITING or self._closed:
+            return "overload"
+        self._faces[self._next] = face
+        self._next += 1
+        self._changed.notify()
+        return None
+
+    @property
+    def good_interval_s(self) -> float:
+        return self._good_shots.seconds
+
+    @good_interval_s.setter
+    def good_interval_s(self, seconds: float) -> None:
+        self._good_shots.seconds = seconds
 
     def take(self) -> TakenFaces | None:
         """What to score next; waits a moment for it. None: nothing yet, or never again (`done`)."""

@@ -172,16 +172,12 @@ def admit(
 ) -> tuple[list[WaitingFace], list[WaitingFace]]:
     """Faces that can all end in time at `each_s` seconds a face, by deadline; and the rest.
 
-    Late ones are removed first.
-    Then, wherever the queue does not fit, the oldest face of a person with a good shot is removed,
-    else the oldest.
+    Wherever the queue does not fit, the oldest face of a person with a good shot is removed, else the
+    oldest. Late faces are the first of the queue, where each of them is alone and removed.
     """
     kept: list[WaitingFace] = []
     lost: list[WaitingFace] = []
     for face in sorted(waiting, key=lambda face: (face.deadline, face.arrived, face.id)):
-        if start + each_s > face.deadline:
-            lost.append(face)
-            continue
         kept.append(face)
         if start + len(kept) * each_s > face.deadline:
             removed = min(kept, key=lambda face: (not face.has_good_shot, face.arrived, face.id))
@@ -237,7 +233,7 @@ class Demand:
 
     def __init__(self, window_s: float = 2.0) -> None:
         self.window_s = window_s
-        self._weight, self._first, self._last = 0.0, math.nan, 0.0
+        self._weight, self._first, self._last = 0.0, math.nan, math.nan
 
     def arrive(self, now: float, faces: int = 1) -> None:
         if math.isnan(self._first):

@@ -78,7 +78,11 @@ class Gateway:
         self.events = events = EventBuilder(config.best_shot, sinks, monitors.see, open_tracks)
         self.scoring = WorkerScoring(config, scorers)
         self.queue = queue = FaceQueue(
-            self.scoring.speed, _strategy(config), events.good_tracks, events.face_lost
+            self.scoring.speed,
+            _strategy(config),
+            events.good_tracks,
+            events.face_lost,
+            good_interval_s=config.best_shot.good_interval_s,
         )
         self.workers = self.scoring.workers(queue, events)
         self._detector_loop = DetectorLoop(
@@ -127,6 +131,7 @@ class Gateway:
             self.scoring.renew(config, self.workers)
         self.events.best_shot = config.best_shot
         self.queue.strategy = _strategy(config)
+        self.queue.good_interval_s = config.best_shot.good_interval_s
         self._pushed.deadline_s = config.schedule.deadline_s
         self._pushed.min_eye_px = config.faces.min_eye_px
         self._watch(config)

@@ -52,6 +52,17 @@ def names(taken):
     return [face.input.id for face in taken.faces]
 
 
+def test_of_people_with_a_good_shot_one_face_an_interval_waits(queue, lost):
+    queue.good_interval_s = 0.25
+    queue.good_tracks.add("known")
+    for k in range(5):
+        queue.put(face(f"k{k}", arrived=100 + k / 10, track="known"))
+        queue.put(face(f"n{k}", arrived=100 + k / 10, track="new"))
+    assert lost == [(f"k{k}", "good_shot") for k in (1, 2, 4)]
+    taken = [names(queue.take())[0] for _ in range(7)]
+    assert sorted(taken) == ["k0", "k3", "n0", "n1", "n2", "n3", "n4"]
+
+
 def test_the_most_urgent_of_all_cameras_is_next(queue):
     for name, within in (("a", 0.9), ("b", 0.5), ("c", 0.7)):
         queue.put(face(name, within=within))

@@ -1,11 +1,13 @@
 """Earliest deadline first, less depth before skipping, skipping before dropping."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 from edge_fiqa.gateway.queue.schedule import (
+    LEAST_SAVING,
     Demand,
     Rules,
     Speed,
@@ -74,6 +76,31 @@ def test_nothing_shallower_than_the_least_exit_is_answered():
     grant = grant_depth(0.0, [face(n, 0.65) for n in range(4)], SPEED, 50.0, rules)
     assert grant.exit == 3
     assert len(grant.dropped) == 2
+
+
+@pytest.mark.parametrize("demand", [0.0, 4.0, 6.0, 50.0])
+def test_demand_leads_to_nothing_shallower_than_the_least_exit(demand):
+    """6 faces/s are too many for exit 2, not for exit 1, which must not be granted all the same."""
+    rules = Rules(least_exit=3, utilisation=1.0, margin_s=0.0, caution=1.0)
+    exit = grant_depth(0.0, [face(1, 100.0)], SPEED, demand, rules).exit
+    assert exit == (4 if demand == 0.0 else 3)
+
+
+def test_faces_that_are_late_cost_no_other_face_its_place():
+    """Two that are late, older, newer, with and without a good shot, before one that is in time."""
+    late = [face(1, 0.05, arrived=-1.0), face(2, -3.0, arrived=0.5, has_good_shot=True)]
+    in_time = face(3, 0.1, arrived=-2.0, has_good_shot=True)
+    kept, lost = admit(0.0, [in_time, *late], 0.1)
+    assert (kept, sorted(w.id for w in lost)) == ([in_time], [1, 2])
+
+
+def test_where_no_exit_is_deep_enough_the_deepest_is_taken():
+    """0.4 s of work: 0.5 s suffice, 0.35 s do not, although a shallower exit would be in time."""
+    rules = Rules(least_exit=9, utilisation=1.0, margin_s=0.0, caution=1.0)
+    in_time = grant_depth(0.0, [face(1, 0.5)], SPEED, 50.0, rules)
+    assert (in_time.run, in_time.exit, in_time.dropped) == ((1,), 4, ())
+    late = grant_depth(0.0, [face(1, 0.35)], SPEED, 50.0, rules)
+    assert (late.run, late.exit, late.dropped) == ((), 4, (1,))
 
 
 def test_the_margin_is_kept_free():
@@ -160,12 +187,29 @@ def test_a_fixed_exit_drops_what_does_not_fit():
     assert at_fixed_exit(0.0, waiting, SPEED, exit=3).dropped == ()
 
 
+def test_several_workers_at_a_fixed_exit():
+    """Three faces of 0.4 s: two workers end them in 0.6 s, one worker in 1.2 s."""
+    waiting = [face(n, 0.61, arrived=n) for n in range(3)]
+    two = Speed(SPEED.exits, SPEED.seconds, workers=2)
+    grant = at_fixed_exit(0.0, waiting, two)
+    assert (grant.run, grant.exit, grant.dropped) == ((0,), 4, ())
+    assert at_fixed_exit(0.0, waiting, SPEED).dropped == (0, 1)
+
+
 def test_exits_that_save_little_are_not_loaded():
     twelve = tuple(range(1, 13))
     assert exits_to_load(twelve, twelve, 2) == (2, 3, 4, 5, 6, 8, 10, 12)
     assert exits_to_load(twelve, twelve, 7) == (8, 10, 12)
     assert exits_to_load((3, 6), (1.0, 1.1), 1) == (6,)
     assert exits_to_load((4,), (1.0,), 9) == (4,)
+    assert exits_to_load((3, 6), (1.0, 2.0), 3) == (3, 6)
+    assert exits_to_load((3, 6), (1 - LEAST_SAVING, 1.0), 3) == (3, 6)  # as much as it must be
+
+
+def test_an_exit_to_load_is_compared_with_the_next_that_is_loaded():
+    """Savings of a tenth each: every second one is loaded, counted from the deepest."""
+    cost = [0.9**number for number in reversed(range(6))]
+    assert exits_to_load((1, 2, 3, 4, 5, 6), cost, 1) == (2, 4, 6)
 
 
 def test_demand_follows_the_rate():
@@ -179,6 +223,21 @@ def test_demand_follows_the_rate():
     for number in range(20):
         early.arrive(number / 20)
     assert early.rate(1.0) == pytest.approx(20, rel=0.15)  # before the window is full
+
+
+def test_demand_by_hand():
+    """Weights fall by e in each window; those of the time since the first face are all that count."""
+    for window, demand in ((2.0, Demand()), (4.0, Demand(window_s=4.0))):
+        demand.arrive(10.0, 3)
+        e = math.e
+        assert demand.rate(10.0 + window) == pytest.approx(3 / e / (window * (1 - 1 / e)))
+        assert demand.rate(10.0 + 2 * window) == pytest.approx(3 / e**2 / (window * (1 - 1 / e**2)))
+        # At first as if a quarter of the window had been seen.
+        for now in (10.0, 10.0 + window / 8):
+            weight = 3 * math.exp(-(now - 10.0) / window)
+            assert demand.rate(now) == pytest.approx(weight / (window * (1 - math.exp(-0.25))))
+        demand.arrive(10.0 + window)
+        assert demand.rate(10.0 + window) == pytest.approx((3 / e + 1) / (window * (1 - 1 / e)))
 
 
 def test_the_first_face_is_no_endless_rate_and_a_late_one_no_step_back():

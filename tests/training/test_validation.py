@@ -1,0 +1,44 @@
+"""What a run says of itself, by its averaged weights."""
+
+import dataclasses
+import json
+
+import msgspec
+import numpy as np
+import torch
+
+from edge_fiqa.training.loop import Trainer
+from edge_fiqa.training.validation import judge, validate
+from tests.training.runs import CONFIG, SCHEDULE
+
+
+def test_causes_are_learnt_and_said(faces, tmp_path):
+    """Every second face is dark: of one cause; a second one is never known."""
+    causes = np.full((40, 2), np.nan, np.float32)
+    causes[:, 0] = np.arange(40) % 2
+    known = dataclasses.replace(faces, causes=causes, cause_names=("dark", "never_known"))
+    schedule = msgspec.structs.replace(SCHEDULE, steps=60, causes=1.0, learning_rate=1e-2, ema=0.5)
+    trainer = Trainer(CONFIG, schedule, known, tmp_path)
+    trainer.run()
+    logits = judge(trainer.student, trainer.average, trainer.batches, faces.images)[1]
+    assert logits.shape == (40, 2, 2)
+    dark = logits[1::2, :, 0], logits[::2, :, 0]
+    assert (dark[0].min(0) > dark[1].max(0)).all()
+    last = json.loads((tmp_path / "log.ndjson").read_text(encoding="utf-8").splitlines()[-1])
+    assert last["validation"]["causes 2"] > 0
+
+
+def test_judging_changes_no_weights(faces, tmp_path):
+    trainer = Trainer(CONFIG, SCHEDULE, faces, tmp_path)
+    trainer.run()
+    before = {name: value.clone() for name, value in trainer.student.state_dict().items()}
+    validate(trainer.student, trainer.average, trainer.batches)
+    after = trainer.student.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert trainer.student.training
+
+
+def test_two_held_out_faces_say_nothing(faces, tmp_path):
+    trainer = Trainer(CONFIG, SCHEDULE, faces, tmp_path)
+    trainer.batches.held_out = trainer.batches.held_out[:2]
+    assert validate(trainer.student, trainer.average, trainer.batches) == {}
