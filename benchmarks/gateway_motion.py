@@ -64,6 +64,7 @@ class Way:
             if number is not None and face.crop is not None and self.scorer is not None:
                 if self.good_shots.is_too_soon(number, now):
                     continue
+                self.good_shots.note(number, now)
                 self.scored += 1
                 quality = self.scorer.score_face(face.crop, [Fixed(12)]).quality.scalar
                 x, y, width, height = face.box

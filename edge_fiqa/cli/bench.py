@@ -38,6 +38,7 @@ from edge_fiqa.cli.options import (
     check_none_given,
     cores,
     policies_of,
+    usual,
 )
 from edge_fiqa.cli.printing import say
 from edge_fiqa.engines import BACKENDS, open_engine
@@ -254,7 +255,7 @@ def _scorers(bundle: Bundle, jobs: int, options: argparse.Namespace) -> list[Sco
             bundle,
             backend=options.backend[0] if options.backend else None,
             threads=options.threads or max(1, cores() // jobs),
-            fusion=parse_fusion(options.fusion or USUAL_FUSION, bundle.config.depth),
+            fusion=parse_fusion(usual(options.fusion, USUAL_FUSION), bundle.config.depth),
             gate=options.gate,
         )
         for _ in range(jobs)

@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_fiqa import __version__
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
 from edge_fiqa.cli.info import form_line
-from edge_fiqa.cli.options import check_none_given, cores
+from edge_fiqa.cli.options import USUAL_MODEL, check_none_given, cores, usual
 from edge_fiqa.cli.printing import say
 from edge_fiqa.doctor.checks import processor_warnings
 from edge_fiqa.doctor.decoders import decoder_lines
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     say("\ndecoders of video, for the gateway")
     for line in decoder_lines():
         say(f"  {line}")
-    bundle = open_form(options.bundle or "nano")
+    bundle = open_form(usual(options.bundle, USUAL_MODEL))
     say(f"\nbundle {bundle.folder}: sound, {bundle.manifest.name} {bundle.manifest.precision}")
     if options.device:
         return _device(bundle, options.report or DEVICE_REPORT, options.layers)

@@ -21,11 +21,10 @@ from edge_fiqa.cli.gate_report import (
     share_line,
     table_lines,
 )
+from edge_fiqa.cli.options import USUAL_MODEL, usual
 from edge_fiqa.cli.printing import say
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.policies.gate import check_gate
-
-USUAL_MODEL = "nano"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +105,7 @@ def _calibration(options: argparse.Namespace) -> Calibration:
     """Raises ConfigError where both are given, and the file is of another model than the bundle."""
     if options.calibration is not None and options.bundle is None:
         return load_calibration(options.calibration)
-    name = options.bundle or USUAL_MODEL
+    name = usual(options.bundle, USUAL_MODEL)
     bundle = Bundle.open(name)
     if options.calibration is not None:
         return load_calibration(options.calibration, bundle.manifest.fingerprint)

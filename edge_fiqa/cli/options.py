@@ -14,7 +14,13 @@ from edge_fiqa.exits.fusion import RULES
 from edge_fiqa.policies.policy import Budget, Convergence, Deadline, Fixed, Policy
 
 USUAL_FUSION = "FW"
+USUAL_MODEL = "nano"
 POLICIES = ("fixed", "convergence", "gate", "budget", "deadline")
+
+
+def usual(stated: str | None, value: str) -> str:
+    """`value` where a flag was not given. An empty one, of an unset shell variable, was given."""
+    return value if stated is None else stated
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -157,7 +157,8 @@ def _begin(
     described = dict(settings.described)
     described["image column"] = request.columns.image or "auto"
     described["id column"] = request.columns.id or "row"
-    kept = _kept_settings(request, score_set)
+    content = score_set.content()
+    kept = _kept_settings(request, score_set, content)
     per_file = PER_FILE if request.per_file is None else request.per_file
     if kept is not None:
         if difference := difference_of(kept.settings, described):
@@ -168,27 +169,41 @@ def _begin(
         if request.per_file not in (None, kept.per_file):
             _say(f"{score_set.place.name} goes on with {counted(kept.per_file, 'picture')} a file")
         per_file, sources.endpoints = kept.per_file, dict(kept.endpoints)
-    plan = plan_of(sources, score_set, per_file, landmarks)
-    if kept is None:  # else they say that the set's are the same
-        columns = request.columns
-        sources.check_columns({"--image-column": columns.image, "--id-column": columns.id})
+    try:
+        counts = SetContent() if kept is None else content
+        plan = plan_of(sources, score_set, per_file, landmarks, counts)
+        if kept is None:  # else they say that the set's are the same
+            columns = request.columns
+            sources.check_columns({"--image-column": columns.image, "--id-column": columns.id})
+    except ConfigError:
+        clear_plan(score_set)
+        raise
+    if kept is None:  # nothing is removed for a run that is refused
+        _remove(score_set, content)
+    else:
+        _say_new_servers(kept, sources)
     score_set.keep(SetSettings(per_file=per_file, settings=described, endpoints=sources.endpoints))
     return plan
 
 
-def _kept_settings(request: RayRequest, score_set: ScoreSet) -> SetSettings | None:
-    """Of the parts that are there; None where there are none, or --overwrite has removed them."""
-    content = score_set.content()
-    if not content:
-        return None
-    if request.overwrite:
-        _remove(score_set, content)
+def _kept_settings(
+    request: RayRequest, score_set: ScoreSet, content: SetContent
+) -> SetSettings | None:
+    """Of the parts that are there; None where there are none, or --overwrite will remove them."""
+    if not content or request.overwrite:
         return None
     if (kept := score_set.settings()) is None:
         raise ConfigError(
             f"{score_set.place.name} holds parts without their settings: choose another --output"
         )
     return kept
+
+
+def _say_new_servers(kept: SetSettings, sources: Sources) -> None:
+    """Sets of earlier versions do not know where their buckets lie."""
+    for bucket, server in sources.endpoints.items():
+        if bucket and bucket not in kept.endpoints:
+            _say(f"bucket {bucket} is the one at {server or 'AWS'} in this set from now on")
 
 
 def _remove(score_set: ScoreSet, content: SetContent) -> None:

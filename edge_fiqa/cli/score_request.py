@@ -18,6 +18,7 @@ from edge_fiqa.cli.options import (
     cores,
     open_bundle,
     policies_of,
+    usual,
 )
 from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.exits.fusion import parse_fusion
@@ -92,7 +93,7 @@ def request_of(options: argparse.Namespace) -> ScoreRequest:
     scoring = ScoringRequest(
         backend=options.backend,
         threads=threads,
-        fusion=parse_fusion(options.fusion or USUAL_FUSION, bundle.config.depth),
+        fusion=parse_fusion(usual(options.fusion, USUAL_FUSION), bundle.config.depth),
         calibration=calibration,
         gate=options.gate,
         policies=tuple(policies_of(options, bundle.config.depth)),

@@ -32,7 +32,8 @@ def first_signal(*, hangup: bool = False) -> Iterator[Callable[[], int]]:
                 signal.signal(each, handler)
 
     for number in before:
-        signal.signal(number, note)
+        if not received:  # else a signal between the two calls has restored both
+            signal.signal(number, note)
     try:
         yield lambda: received[0] if received else 0
     finally:

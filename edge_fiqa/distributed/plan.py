@@ -52,13 +52,18 @@ class Plan:
 
 
 def plan_of(
-    sources: Sources, score_set: ScoreSet, per_file: int, landmarks: Landmarks | None = None
+    sources: Sources,
+    score_set: ScoreSet,
+    per_file: int,
+    landmarks: Landmarks | None = None,
+    content: SetContent | None = None,
 ) -> Plan:
     """Raises ConfigError for a source that cannot be read, and a set that cannot be written.
 
     landmarks: pictures in files of their own are looked up there, also those that are done.
+    content: what counts as done; None: what the set holds.
     """
-    plan, content = Plan(per_file), score_set.content()
+    plan, content = Plan(per_file), score_set.content() if content is None else content
     clear_plan(score_set)
     score_set.place.child(PLAN_FOLDER).make_folder()
     pictures = _picture_shards(plan, sources, score_set, content, landmarks)

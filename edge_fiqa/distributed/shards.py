@@ -155,6 +155,7 @@ def _listed_pictures(sources: Sources, name: str) -> Iterator[NameAndQuery]:
     if not is_uri(name):
         return _local_pictures(sources, name)
     place = place_of(name)
+    sources.note_endpoint(place)  # before its server is asked
     single = _is_image_name(place.path)  # a request for each only to ask whether it is there: no
     return _remote_pictures(sources, [place] if single else _files_below(sources, place))
 

@@ -206,7 +206,7 @@ class ResumableFile:
         size = self._out.tell()
         data = encode(records, self._form, self._stored.line_end)
         if size == 0 and self._form == "csv":
-            data = csv_header(records[0]) + data
+            data = csv_header(records[0], self._stored.line_end) + data
         try:
             write_all(self._out, data)
         except OSError:

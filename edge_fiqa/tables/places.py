@@ -6,6 +6,7 @@ of it is taken as it is: `%20` is three characters of a key. Credentials come fr
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,15 +60,19 @@ class FilePlace:
 
     @property
     def endpoint(self) -> str:
-        """The server that was named for the bucket, "" for the provider's own or on this machine."""
-        return _endpoint_of(self.query)
+        """The server that was named for the bucket, "" for the provider's own or on this machine.
+
+        Named by the query, else by the environment, as for every program of AWS.
+        """
+        return "" if self.local else _endpoint_of(self.query) or _endpoint_of_environment()
 
     def lies_in(self, folder: FilePlace) -> bool:
         """Whether this is the folder or lies below it."""
         if self.local or folder.local:
             return self.local and folder.local and lies_in(Path(self.path), Path(folder.path))
         below = f"{self.name}/".startswith(f"{folder.name.rstrip('/')}/")
-        return below and self.endpoint == folder.endpoint
+        servers = {place.endpoint for place in (self, folder)} - {""}  # unnamed: may be the same
+        return below and len(servers) < 2
 
     def at(self, path: str) -> FilePlace:
         """Another path on the same file system."""
@@ -190,7 +195,16 @@ def _check_options(name: str, query: str) -> None:
 @cache
 def _endpoint_of(query: str) -> str:
     stated = dict(parse_qsl(query.removeprefix("?"))).get("endpoint_override", "")
-    return URI.sub("", stated).rstrip("/").lower()
+    return _host_of(stated)
+
+
+def _endpoint_of_environment() -> str:
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return _host_of(next((value for name in names if (value := os.environ.get(name))), ""))
+
+
+def _host_of(server: str) -> str:
+    return URI.sub("", server).rstrip("/").lower()
 
 
 @cache

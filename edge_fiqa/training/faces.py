@@ -12,7 +12,7 @@ import csv
 import hashlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from edge_fiqa.training.degradations.table import DEGRADATIONS, random_mixture
 from edge_fiqa.training.face_labels import Labelling, label_faces
 from edge_fiqa.training.head_turn import turns_of, with_turns
 from edge_fiqa.training.labels import Bools, Ints
-from edge_fiqa.training.pictures import FaceList, PictureList, list_faces
+from edge_fiqa.training.pictures import FaceList, Picture, PictureList, list_faces
 from edge_fiqa.training.recipe import TrainConfig
 from edge_fiqa.training.store import Stack, Table, fill
 from edge_fiqa.training.teachers import Fed, Teachers, table_names, teachers_of
@@ -178,6 +178,7 @@ def _clean_images(one: PictureList, folder: Path, label: str) -> Bytes:
     lost = folder / "lost.csv"
 
     def read(first: int) -> Iterator[tuple[Bytes]]:
+        _check_there(one.pictures[first:], folder)
         known = {row: why for row, why in _lost(lost).items() if row < first}
         for row in range(first, len(one.pictures)):
             image = np.zeros((1, IMAGE, IMAGE, 3), np.uint8)
@@ -207,6 +208,15 @@ def _write_lost(target: Path, lost: dict[int, str], one: PictureList) -> None:
     cells: list[tuple[object, ...]] = [("row", "name", "reason")]
     cells += [(row, one.pictures[row].name, why) for row, why in lost.items()]
     write_whole(target, "".join(map(csv_line, cells)).encode("utf-8", "backslashreplace"))
+
+
+def _check_there(pictures: Sequence[Picture], folder: Path) -> None:
+    """Raises ConfigError where a tar shard is gone whose faces were not read yet."""
+    for shard in dict.fromkeys(picture.path for picture in pictures if picture.size_bytes >= 0):
+        if not shard.is_file():
+            raise ConfigError(
+                f"{shard}: no such file, and {folder} lacks its faces; fetch it again"
+            )
 
 
 def _lost(path: Path) -> dict[int, str]:

@@ -87,8 +87,9 @@ class Trainer:
         stop: asked after every step. If it says so, a checkpoint is written, and None is returned.
         """
         busy = f"{self.folder}: another run trains there; wait for its end or name another folder"
-        with locked(lock_of(self.folder / LOG), busy):
-            self._remove_unfinished()
+        with locked(lock_of(self.folder / LOG), busy) as held:
+            if held:
+                self._remove_unfinished()
             self._train(stop)
             if not self._ended:
                 return None
@@ -101,6 +102,13 @@ class Trainer:
                 partial.unlink()
 
     def _train(self, stop: Callable[[], bool]) -> None:
+        try:
+            self._train_with_bar(stop)
+        except BrokenPipeError:  # whoever read the bar is gone, as `| tee` is after Ctrl-C
+            self._checkpoint(LATEST)
+            raise
+
+    def _train_with_bar(self, stop: Callable[[], bool]) -> None:
         start, first, kept = time.monotonic(), self.step, self.step
         steps = tqdm(total=self.schedule.steps, initial=first, unit="step", mininterval=5)
         with steps as bar, open_lines(self.folder / LOG) as log:

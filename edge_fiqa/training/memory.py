@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def remembered(file: Path, what: str, read: Callable[[Path], bytes], cache: Path
     read: raises FileNotFoundError for a file that is gone. what: a name of what it reads. Raises
     ConfigError for a file that is absent and was never read.
     """
-    label = f"{what} of {file.absolute()}"
+    label = f"{what} of {os.path.abspath(file)}"  # noqa: PTH100 - links stay links
     name = hashlib.sha256(label.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     place = cache / FOLDER / name
     if (reason := why_not_kept(place.parent)) is not None:
@@ -30,6 +31,8 @@ def remembered(file: Path, what: str, read: Callable[[Path], bytes], cache: Path
         if known is None:
             raise ConfigError(f"{file}: no such file, and {cache} knows nothing of it") from None
         return known
+    except OSError as exc:
+        raise ConfigError(f"{file}: {exc.strerror}") from exc
     if content != known:
         write_kept(place, content, label)
     return content

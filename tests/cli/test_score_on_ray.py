@@ -71,6 +71,23 @@ def test_a_second_run_touches_nothing_of_a_running_one(
     assert set(parts(output)) == set(before)
 
 
+def test_overwriting_for_a_run_that_is_refused_removes_nothing(
+    calls, files, bundle, tmp_path, capsys
+):
+    folder, output = write_folder(tmp_path / "faces", files), tmp_path / "out"
+    assert score(bundle, output, folder) == 0
+    before = parts(output)
+    assert score(bundle, output, folder, "--overwrite", "--image-column", "image") == 2
+    assert "--image-column is about Parquet files of pictures: there are none" in (
+        capsys.readouterr().err
+    )
+    assert parts(output) == before
+    assert not (output / "_plan").exists()
+    assert score(bundle, output, folder, "--overwrite", "--exit", "2") == 0
+    assert parts(output).keys() == before.keys()
+    assert parts(output) != before
+
+
 def test_the_lock_is_held_until_ray_has_ended(calls, files, bundle, tmp_path, monkeypatch, capsys):
     output = tmp_path / "out"
 

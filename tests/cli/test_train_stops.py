@@ -14,6 +14,11 @@ import pytest
 from edge_fiqa.cli import main
 from tests.training.runs import assert_same, kept_in
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal hangs up here"),
+]
+
 RUN = """
 import os, signal, sys
 from edge_fiqa.cli import main
@@ -37,6 +42,9 @@ def in_step(number, *names):
 """
 
 
+WITHIN_S = 300
+
+
 def words(root, output):
     paths = ["--config", root / "tiny.yaml", "--data", root, "-o", root / output]
     return ["train", *map(str, paths), "--cache", str(root / "cache"), "--threads", "1"]
@@ -51,7 +59,7 @@ def begin(root, script, **streams):
 def run(root, script):
     """Exit status and what it wrote on standard error."""
     with begin(root, script, stderr=subprocess.PIPE) as process:
-        error = process.communicate()[1]
+        error = process.communicate(timeout=WITHIN_S)[1]
     return process.returncode, error
 
 
@@ -82,7 +90,6 @@ def test_steps_are_kept_by_the_first_signal_and_a_second_one_ends_at_once(traini
     assert_same(kept_in(out), whole)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal hangs up here")
 def test_a_terminal_that_closes_stops_a_run_unless_nohup_says_no(training_root, whole):
     out = training_root / "out"
     reader, terminal = os.openpty()
@@ -90,9 +97,37 @@ def test_a_terminal_that_closes_stops_a_run_unless_nohup_says_no(training_root, 
     with begin(training_root, twice, stderr=terminal) as process:
         os.close(terminal)
         os.close(reader)  # whatever it writes is an error now
-        assert process.wait() == 129
+        assert process.wait(WITHIN_S) == 129
     assert kept_in(out)[".step"] == 2
     ignored = 'signal.signal(signal.SIGHUP, signal.SIG_IGN); in_step(4, "SIGHUP")'
     code, error = run(training_root, ignored)
+    assert code == 0, error
+    assert_same(kept_in(out), whole)
+
+
+TEE = """
+from edge_fiqa.training import loop
+
+loop.LOG_EVERY = 1  # so that the bar is written in every step
+reader, writer = os.pipe()
+os.dup2(writer, 2)
+
+def step(self):
+    if self.step + 1 == 3:
+        os.close(reader)
+        send("SIGINT")
+    return one_step(self)
+
+Trainer._one_step = step
+"""
+
+
+def test_steps_are_kept_where_whoever_reads_the_bar_is_gone(training_root, whole):
+    """Ctrl-C ends all of `edge-fiqa train 2>&1 | tee log`, and then the bar is written."""
+    out = training_root / "out"
+    with begin(training_root, TEE) as process:
+        assert process.wait(WITHIN_S) in (130, 141)
+    assert kept_in(out)[".step"] == 3
+    code, error = run(training_root, "")
     assert code == 0, error
     assert_same(kept_in(out), whole)

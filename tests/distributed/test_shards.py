@@ -144,9 +144,13 @@ def at(endpoint, name="s3://b/a.png"):
 
 
 def test_a_key_at_two_servers_is_two_pictures_of_one_name_and_refused(tmp_path):
-    names = [at("one:9000"), at("one:9000", "s3://b/b.tar"), at("two:9000", "s3://c/a.png")]
+    names = [at("one:9000"), at("one:9000", "s3://b/b.png"), at("two:9000", "s3://c/a.png")]
     sources = sources_of(["-"], io.StringIO("".join(names)))
-    assert [name for name, _ in sources.pictures] == ["s3://b/a.png", "s3://c/a.png"]
+    assert [name for name, _ in sources.pictures] == [
+        "s3://b/a.png",
+        "s3://b/b.png",
+        "s3://c/a.png",
+    ]
     assert sources.endpoints == {"b": "one:9000", "c": "two:9000"}
     for second in ("s3://b/a.png", "s3://b/other.png", "s3://b/a.tar"):
         sources = sources_of(["-"], io.StringIO(at("one:9000") + at("two:9000", second)))

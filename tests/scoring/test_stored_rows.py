@@ -28,6 +28,17 @@ def ids(path):
     return [row["id"] for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
 
 
+def test_line_ends_of_a_header_alone_are_kept(tmp_path):
+    out = tmp_path / "out.csv"
+    run(out, "csv", [record("a")])
+    header = out.read_bytes().split(b"\n")[0]
+    out.write_bytes(header + b"\r\n")
+    (tmp_path / "out.csv.run.json").unlink()
+    run(out, "csv", [record("b")])
+    assert out.read_bytes().startswith(header + b"\r\n")
+    assert out.read_bytes().count(b"\r\n") == out.read_bytes().count(b"\n") == 2
+
+
 @pytest.mark.parametrize(
     "saved",
     [

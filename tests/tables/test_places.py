@@ -38,4 +38,16 @@ def test_the_server_of_a_bucket():
     same = "?endpoint_override=http%3A%2F%2FHere%3A9000%2F&region=eu-west-1"
     assert place_of(f"s3://b/k{same}").endpoint == "here:9000"
     assert place_of(f"s3://b/k{there}").endpoint == place_of("/b/k").endpoint == ""
-    assert not place_of(f"s3://b/k{here}").lies_in(place_of(f"s3://b{there}"))
+    other = "?region=us-east-1&endpoint_override=other:9000"
+    assert not place_of(f"s3://b/k{here}").lies_in(place_of(f"s3://b{other}"))
+    assert place_of(f"s3://b/k{here}").lies_in(place_of(f"s3://b{there}"))  # it may be the same
+
+
+def test_the_server_may_be_named_by_the_environment(monkeypatch):
+    plain, here = "s3://b/k?region=us-east-1", "s3://b/k?endpoint_override=here:9000"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://Minio:9000/")
+    assert place_of(plain).endpoint == "minio:9000"
+    assert place_of(here).endpoint == "here:9000"
+    assert place_of("/b/k").endpoint == ""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3:9000")
+    assert place_of(plain).endpoint == "s3:9000"

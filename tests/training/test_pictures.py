@@ -159,8 +159,18 @@ def test_shards_whose_faces_were_read_may_be_gone(root, recogniser_file):
         list_faces([SHARDS], root, cache=root / "other")
     fingerprint = listed([SHARDS], root).lists[0].fingerprint
     (root / "cache" / fingerprint / "clean/images.npy").unlink()
-    with pytest.raises(ConfigError, match="faces cannot be read"):
+    with pytest.raises(ConfigError, match=r"faces-000\.tar: no such file"):
         ready(root, recogniser_file)
+
+
+def test_a_shard_that_is_away_before_its_faces_are_read_loses_none(root, recogniser_file):
+    list_faces([SHARDS], root, cache=root / "cache")  # remembers which members the shards have
+    shard = root / "more/faces-001.tar"
+    away = shard.rename(root / "away.tar")
+    with pytest.raises(ConfigError, match=r"faces-001\.tar: no such file, and .* fetch it again"):
+        ready(root, recogniser_file)
+    away.rename(shard)
+    assert ready(root, recogniser_file).images[:].max(axis=(1, 2, 3)).min() > 0
 
 
 @pytest.mark.parametrize("kept", [0, 300, 20_000])

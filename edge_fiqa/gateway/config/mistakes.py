@@ -37,6 +37,7 @@ LIMITS = {
     "less_than": "below {lt:g}",
     "less_than_equal": "at most {le:g}",
 }
+LARGE = 10**15
 STANDING = {
     bool: "true or false",
     date: "a date",
@@ -94,7 +95,9 @@ def _size(kind: str, context: Mapping[str, Any]) -> str:
 def _standing(value: Any, number: bool = False) -> str:
     """What stands there. number: as it is, of a key that takes no text; any other may be a secret."""
     if number and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}"
+        if isinstance(value, float):
+            return f"{value:g}"
+        return str(value) if abs(value) < LARGE else "a very large number"
     return STANDING.get(type(value), "something else")
 
 

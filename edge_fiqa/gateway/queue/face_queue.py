@@ -88,6 +88,8 @@ class FaceQueue:
             else:
                 self._demand.arrive(self._clock())
                 lost = self._let_wait(face)
+                if lost is None:
+                    self._good_shots.note(face.track, face.arrived)
         if lost is not None:
             self._on_lost(face, lost)
 

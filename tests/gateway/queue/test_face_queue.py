@@ -63,6 +63,18 @@ def test_of_people_with_a_good_shot_one_face_an_interval_waits(queue, lost):
     assert sorted(taken) == ["k0", "k3", "n0", "n1", "n2", "n3", "n4"]
 
 
+def test_a_face_that_found_no_room_holds_back_none(queue, lost, monkeypatch):
+    monkeypatch.setattr(face_queue, "MOST_WAITING", 1)
+    queue.good_interval_s = 60
+    queue.good_tracks.add("known")
+    queue.put(face("first", track="new"))
+    queue.put(face("no room", track="known"))
+    queue.take()
+    queue.put(face("next", arrived=100.1, track="known"))
+    assert lost == [("no room", "overload")]
+    assert names(queue.take()) == ["next"]
+
+
 def test_the_most_urgent_of_all_cameras_is_next(queue):
     for name, within in (("a", 0.9), ("b", 0.5), ("c", 0.7)):
         queue.put(face(name, within=within))
