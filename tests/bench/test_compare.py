@@ -65,7 +65,7 @@ def test_what_makes_a_comparison_doubtful_is_said():
         result(row([1.0], exit=3), cpu="y", load=7.0, governor="powersave"),
     )
     text = "\n".join(compare(old, new).warnings)
-    for part in ("cpu was x, is y", "governor was None", "load 7.0", "no row in common", "1 rows"):
+    for part in ("cpu was x, is y", "governor was None", "load 7.0", "no row in common", "1 row "):
         assert part in text
 
 

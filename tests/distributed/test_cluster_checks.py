@@ -72,15 +72,22 @@ def test_a_worker_that_fits_a_node_has_room(cpus, gpus):
     check_room(NODES, cpus, gpus)
 
 
-@pytest.mark.parametrize(("cpus", "gpus"), [(5, 0), (4, 1), (1, 2)])
-def test_a_worker_that_fits_no_node_is_refused(cpus, gpus):
-    said = rf"room for a worker of {cpus} processors and {gpus} GPUs \(they have 2 and 1, 4 and 0\)"
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "worker"),
+    [
+        (5, 0, "5 processors and 0 GPUs"),
+        (4, 1, "4 processors and 1 GPU"),
+        (1, 2, "1 processor and 2 GPUs"),
+    ],
+)
+def test_a_worker_that_fits_no_node_is_refused(cpus, gpus, worker):
+    said = rf"room for a worker of {worker} \(they have 2 and 1, 4 and 0\)"
     with pytest.raises(ConfigError, match=said):
         check_room(NODES, cpus, gpus)
 
 
 def test_a_gpu_that_this_machine_does_not_have_is_said():
-    said = r"this machine has no room for a worker of 1 GPUs \(Ray counts 0\); give fewer --gpus"
+    said = r"this machine has no room for a worker of 1 GPU \(Ray counts 0\); give fewer --gpus"
     with pytest.raises(ConfigError, match=said):
         check_room(NODES[:1], 1, 1, this_machine=True)
     check_room(NODES[1:2], 1, 1, this_machine=True)
