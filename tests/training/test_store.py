@@ -147,7 +147,7 @@ def test_a_partial_table_without_its_end_begins_anew(tmp_path, monkeypatch):
 
 
 def test_too_few_rows_and_a_full_disk_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="10 rows of 12"):
+    with pytest.raises(ConfigError, match="10 of 12 rows"):
         fill(targets(tmp_path), 12, source([]), "rows")
     monkeypatch.setattr(store, "SPARE_BYTES", 1 << 60)
     with pytest.raises(ConfigError, match="GB are free"):

@@ -79,7 +79,7 @@ def test_what_is_lost_at_the_end_is_said(caplog):
     sink.failures += [OSError(28, "No space left on device")] * 1000
     sink.publish(event(0), None)
     sink.close(0.2)
-    until(lambda: "1 events could not be delivered" in caplog.text)
+    until(lambda: "1 event could not be delivered" in caplog.text)
     assert sink.waiting == 1
 
 
