@@ -230,6 +230,8 @@ CLAIMS = [
      lambda: [command("one_face", f"{n}_start_s", digits=2) for n in ("first", "second")]),
     (MEASURED, "memory", "peak memory | # MB", lambda: [command("one_face", "peak_mb")]),
     (MEASURED, "folder", "whole process | # faces/s", lambda: [command("folder", "faces_per_s")]),
+    (MEASURED, "folder under a gate", "`--policy gate --gate 50` | # faces/s",
+     lambda: [command("folder", "gate_faces_per_s")]),
     (MEASURED, "share", "of the engines alone | # %",
      lambda: [command("folder", "share_of_engine", times=100)]),
     (MEASURED, "faces", "Test: # faces", lambda: [rounded(result("epyc2-gate_policy")["faces"])]),
