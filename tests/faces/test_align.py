@@ -139,8 +139,9 @@ def test_each_pixel_is_taken_from_its_place_in_the_picture(scale):
     y, x = np.mgrid[: side + 37, :side].astype(np.float32)
     crop = align(np.stack([x, y, x], axis=2), ARCFACE * scale + (5, 9))
     rows, columns = np.mgrid[4:108, 4:108]
-    np.testing.assert_allclose(crop[4:108, 4:108, 0], scale * columns + 5, atol=0.06)
-    np.testing.assert_allclose(crop[4:108, 4:108, 1], scale * rows + 9, atol=0.06)
+    near = max(0.06, scale / 32)  # older OpenCV rounds places to 1/32 of a pixel
+    np.testing.assert_allclose(crop[4:108, 4:108, 0], scale * columns + 5, atol=near)
+    np.testing.assert_allclose(crop[4:108, 4:108, 1], scale * rows + 9, atol=near)
 
 
 @pytest.mark.parametrize(("scale", "most"), [(7.3, 8), (2.5, 30)])

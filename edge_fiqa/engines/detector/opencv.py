@@ -14,6 +14,9 @@ from edge_fiqa.engines.detector import OUTPUTS, no_yunet
 from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import Array, Bytes
 
+LEAST_HEIGHT = 64
+"""OpenCV 4.11 makes up faces in pictures of 32 rows, which have one row of places at the last stride."""
+
 
 class DetectorOnOpenCV:
     """threads: not used; `cv2.setNumThreads` is one setting for the whole process."""
@@ -28,13 +31,20 @@ class DetectorOnOpenCV:
             raise no_yunet(model, "OpenCV") from exc
 
     def run(self, picture: Bytes) -> Mapping[str, Array]:
+        height = len(picture)
+        if height < LEAST_HEIGHT:
+            below = LEAST_HEIGHT - height
+            picture = cv2.copyMakeBorder(picture, 0, below, 0, 0, cv2.BORDER_CONSTANT, value=0)
         try:
             self._network.setInput(cv2.dnn.blobFromImage(picture, swapRB=True))
             outputs = self._network.forward(OUTPUTS)
         except cv2.error as exc:
-            height, width = picture.shape[:2]
+            width = picture.shape[1]
             raise EngineFailed(f"OpenCV failed on a picture of {width}x{height}") from exc
-        return {name: output[0] for name, output in zip(OUTPUTS, outputs, strict=True)}
+        return {
+            name: output[0][: len(output[0]) * height // len(picture)]  # places row by row
+            for name, output in zip(OUTPUTS, outputs, strict=True)
+        }
 
 
 @contextmanager
