@@ -15,7 +15,7 @@ from edge_fiqa.errors import EngineFailed
 from edge_fiqa.types import Array, Bytes
 
 LEAST_HEIGHT = 64
-"""OpenCV 4.11 makes up faces in pictures of 32 rows, which have one row of places at the last stride."""
+"""OpenCV 4.11 makes up faces in pictures of 32 rows: one row of places at the last stride."""
 
 
 class DetectorOnOpenCV:
