@@ -192,7 +192,7 @@ class _Graph:
         read = {value for node in ordered for value in node.input}
         constants = [tensor for tensor in self._constants.values() if tensor.name in read]
         del self._graph.node[:], self._graph.initializer[:]
-        del self._graph.value_info[:]  # what the quantiser noted of types and shapes
+        del self._graph.value_info[:]  # types and shapes, which INT8 files of earlier versions hold
         self._graph.node.extend(ordered)
         self._graph.initializer.extend(constants)
 

@@ -81,22 +81,19 @@ class FaceQueue:
 
     def put(self, face: QueuedFace) -> None:
         """Let a face wait. Beyond MOST_WAITING, and after `close`, it is lost at once."""
-        lost: SkipReason | None = None
         with self._changed:
-            if self._good_shots.is_too_soon(face.track, face.arrived):
-                lost = "good_shot"
-            else:
-                self._demand.arrive(self._clock())
-                lost = self._let_wait(face)
-                if lost is None:
-                    self._good_shots.note(face.track, face.arrived)
+            lost = self._let_wait(face)
         if lost is not None:
             self._on_lost(face, lost)
 
     def _let_wait(self, face: QueuedFace) -> SkipReason | None:
         """Why it cannot wait, if so. The lock must be held."""
+        if self._good_shots.is_too_soon(face.track, face.arrived):
+            return "good_shot"
+        self._demand.arrive(self._clock())
         if len(self._faces) >= MOST_WAITING or self._closed:
             return "overload"
+        self._good_shots.note(face.track, face.arrived)
         self._faces[self._next] = face
         self._next += 1
         self._changed.notify()
