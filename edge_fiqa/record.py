@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from edge_fiqa.reasons.causes import CAUSES
+from edge_fiqa.reasons.report import Reasons
 from edge_fiqa.types import Box, Point
 
 SCHEMA: Final = "edge-fiqa/1"
@@ -69,6 +71,8 @@ class Record(Struct, frozen=True, kw_only=True):
     exit: Exit
     cost: Cost
     decision: Decision
+    reasons: Reasons | None = None
+    """None where the model or its calibration knows of no causes, and where no score was read."""
     warnings: tuple[str, ...]
 
 
@@ -101,11 +105,12 @@ def flatten(record: Record) -> dict[str, Any]:
     """The same record as one row of a table: `quality.scalar`, `exit.scores.1`, ...
 
     Lists become one column per element where their length is known (box, landmarks, interval,
-    scores); warnings are joined by `;`.
+    scores); warnings and reported causes are joined by `;`.
     """
     row: dict[str, Any] = {}
     tree = msgspec.to_builtins(record)
     tree["warnings"] = ";".join(tree["warnings"])
+    tree["reasons"] = _reasons_row(record.reasons)
     tree["box"] = dict(zip("xywh", tree["box"] or [None] * 4, strict=True))
     points = tree["landmarks"] or [(None, None)] * 5
     tree["landmarks"] = {str(i + 1): dict(zip("xy", p, strict=True)) for i, p in enumerate(points)}
@@ -114,6 +119,14 @@ def flatten(record: Record) -> dict[str, Any]:
     tree["exit"]["scores"] = {str(k + 1): v for k, v in enumerate(tree["exit"]["scores"])}
     _flatten_into(row, "", tree)
     return row
+
+
+def _reasons_row(reasons: Reasons | None) -> dict[str, Any]:
+    if reasons is None:
+        return {"instruction": None, "reported": None, **dict.fromkeys(CAUSES)}
+    reported = ";".join(each.cause for each in reasons.reported)
+    values = {name: reasons.values.get(name) for name in CAUSES}
+    return {"instruction": reasons.instruction, "reported": reported, **values}
 
 
 def _flatten_into(row: dict[str, Any], prefix: str, tree: Mapping[str, Any]) -> None:

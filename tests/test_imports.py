@@ -11,7 +11,7 @@ import edge_fiqa
 PACKAGE = Path(edge_fiqa.__file__).parent
 
 ROOMS = [
-    "errors", "arguments", "types", "record", "config", "csv_text", "files", "kept",
+    "errors", "arguments", "types", "reasons", "record", "config", "csv_text", "files", "kept",
     "exits", "calibration", "policies", "model", "bundle", "engines", "faces", "measurement", "build",
     "scoring", "tables", "distributed", "evaluation", "training", "bench",
     "gateway", "gateway.config", "gateway.video", "gateway.tracks", "gateway.queue",

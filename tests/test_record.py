@@ -6,6 +6,7 @@ import math
 import msgspec
 import pytest
 
+from edge_fiqa.reasons.report import Reasons, ReportedCause
 from edge_fiqa.record import (
     Algorithm,
     Cost,
@@ -28,6 +29,11 @@ GOOD = Record(
     exit=Exit(2, "gate", (0.91, 1.02, None), "FW"),
     cost=Cost(4.8, 7.9, None),
     decision=Decision(45, True, 0.01, 0.95),
+    reasons=Reasons(
+        "hold still",
+        (ReportedCause("motion_blur", "Sharpness", 21), ReportedCause("noise", None, 40)),
+        {"motion_blur": 21, "noise": 40, "yaw": 93},
+    ),
     warnings=("one", "two"),
 )
 FAILED = Record(
@@ -56,6 +62,7 @@ def test_json_has_the_published_keys_in_their_order():
         "exit",
         "cost",
         "decision",
+        "reasons",
         "warnings",
     ]
     assert content["schema"] == "edge-fiqa/1"
@@ -112,3 +119,13 @@ def test_json_steers_no_terminal_and_means_the_same(name, written):
 def test_a_number_that_is_none_would_be_null(value):
     cost = msgspec.json.decode(msgspec.json.encode(Cost(value, None, None)))
     assert cost["gflops"] is None
+
+
+def test_reasons_become_columns_of_all_causes():
+    row = flatten(GOOD)
+    assert row["reasons.instruction"] == "hold still"
+    assert row["reasons.reported"] == "motion_blur;noise"
+    assert (row["reasons.motion_blur"], row["reasons.yaw"]) == (21, 93)
+    assert row["reasons.crop"] is None  # not among the causes of this model
+    assert flatten(FAILED).keys() == row.keys()
+    assert {row for key, row in flatten(FAILED).items() if key.startswith("reasons.")} == {None}

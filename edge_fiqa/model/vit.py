@@ -32,8 +32,17 @@ class Attention(nn.Module):
             k, v = F.linear(x, w_kv).view(n, t, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         else:
             q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v)
+        learns = q.requires_grad and q.device.type == "cpu"
+        out = _two_products(q, k, v) if learns else F.scaled_dot_product_attention(q, k, v)
         return self.proj(out.transpose(1, 2).reshape(n, -1, d))
+
+
+def _two_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention as its formula says. On processors the backward pass of torch's fused operator takes
+    as long as all else of a training step together (benchmarks/training_step.py)."""
+    with torch.autocast(q.device.type, enabled=False):  # it would turn the softmax to float32
+        q, k, v = (x.contiguous() for x in (q * q.shape[-1] ** -0.5, k, v))
+        return (q @ k.transpose(-1, -2)).softmax(-1) @ v
 
 
 class Mlp(nn.Module):
