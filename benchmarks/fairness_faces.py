@@ -1,10 +1,11 @@
-"""The faces of `fairness.py`: sets with what their data say of age, sex and race, and who is on them."""
+"""The faces of `fairness.py`: sets, who is on them, and what their data say of age, sex and race."""
 
-import csv
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +97,11 @@ def the_only(values: set[str]) -> str | None:
 
 
 def more_sets(data: Path, names: Path | None, limit: int) -> Iterator[SourceFaces]:
-    """Every set of DATA/more: all of UTKFace, and at most `limit` faces of each other, evenly spread."""
+    """Every set of DATA/more: all of UTKFace, at most `limit` faces of the others, evenly spread."""
     folder = data / "more"
-    source_of = {(r["shard"], r["member"]): r["source_path"] for r in read_rows(folder / "notes.csv")}
+    source_of = {
+        (r["shard"], r["member"]): r["source_path"] for r in read_rows(folder / "notes.csv")
+    }
     places = sorted_names([] if names is None else read_names(names))
     by_set: dict[str, list[dict[str, str]]] = {}
     for row in read_rows(folder / "faces.csv"):
@@ -133,15 +136,11 @@ def read_names(path: Path) -> list[str]:
 def read_shards(folder: Path, keys: list[tuple[str, str]]) -> Bytes:
     """(N, 112, 112, 3) uint8 RGB of the members of tar shards, in order."""
     faces = []
-    shard, tar = None, None
-    for name, member in keys:
-        if name != shard:
-            if tar is not None:
-                tar.close()
-            shard, tar = name, tarfile.open(folder / name, "r:")
-        file = tar.extractfile(member)
-        faces.append(decode_bytes(file.read(), f"{name}/{member}"))
-    tar.close()
+    for shard, members in groupby(keys, key=itemgetter(0)):
+        with tarfile.open(folder / shard, "r:") as tar:
+            for _, member in members:
+                data = tar.extractfile(member).read()
+                faces.append(decode_bytes(data, f"{shard}/{member}"))
     return np.stack(faces)
 
 

@@ -1,27 +1,27 @@
 """What `fairness.py` counts of a group of faces, and of its pairs: rates with intervals of 95 %.
 
-Intervals are those of the gate table: Wilson's, with numbers divided by the design effect, since faces
-and pairs of one person pass and fail together.
+Those of acceptance, FNMR and false exits are the gate table's: Wilson's, with numbers divided by the
+design effect, since faces and pairs of one person pass and fail together. Those of the FMR and of
+acceptance at equal error are bootstrapped over persons.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from fairness_faces import SourceFaces, Labels
+from fairness_faces import Labels, SourceFaces
 from pair_lists import compare
 
 from edge_fiqa import Scorer
 from edge_fiqa.calibration.gate_table import (
+    GATES,
     LEAST_PAIRS,
     GateRates,
     gate_rates,
     kind_of_use,
     remaining_errors,
-    wilson,
 )
-from edge_fiqa.calibration.recommend import gate_for_fnmr
-from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.edc import resolves
+from edge_fiqa.calibration.recommend import ROUNDING
+from edge_fiqa.evaluation.bootstrap import identity_weights, interval
 from edge_fiqa.evaluation.skin_tone import TONES, cheek_ita, tones_of
 from edge_fiqa.faces.crop_check import crop_warnings
 from edge_fiqa.measurement.all_exits import all_exits
@@ -29,6 +29,7 @@ from edge_fiqa.policies.gate import Gate
 from edge_fiqa.types import Array
 
 LEAST = 200  # faces of a group, for a rate; and of a band of skin tones, before it joins another
+TIMES = 300  # bootstrap resamples of persons
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -51,7 +52,7 @@ class ScoredSet:
 
 
 def score_set(scorer: Scorer, faces: SourceFaces, gates: tuple[int, ...]) -> ScoredSet:
-    trail = all_exits(scorer.engine, faces.faces)
+    trail = all_exits(scorer.engine, faces.faces, batch=8)
     calibration, exits = scorer.calibration, scorer.controller.exits
     replays = [Gate.of(calibration, gate, exits=exits).replay(trail) for gate in range(101)]
     return ScoredSet(
@@ -78,11 +79,14 @@ def person_tones(scored: ScoredSet) -> np.ndarray:
 
 
 def group_names(scored: ScoredSet) -> dict[str, tuple[np.ndarray, list[str]]]:
-    """Ways to group the faces: (N,) names, "" where unknown, and the order of the names."""
-    ways = {
-        "source": (np.full(len(scored.quality), scored.source), [scored.source]),
-        "skin tone": in_order(np.array([t or "" for t in tones_of(scored.ita, LEAST)])),
-    }
+    """Ways to group the faces: (N,) names, "" where unknown, and the order of the names.
+
+    A set has no groups by skin tone where too few faces leave one band of all.
+    """
+    ways = {"source": (np.full(len(scored.quality), scored.source), [scored.source])}
+    tones, order = in_order(np.array([tone or "" for tone in tones_of(scored.ita, LEAST)]))
+    if len(order) > 1:
+        ways["skin tone"] = (tones, order)
     for way in ("sex", "age", "race"):
         names = np.array([getattr(labels, way) or "" for labels in scored.labels])
         ways[way] = (names, sorted(set(names) - {""}, key=rank_of_group))
@@ -135,9 +139,13 @@ def at(rates: GateRates, gate: int) -> list[float] | None:
 
 @dataclass(frozen=True)
 class ComparedPairs:
-    """Pairs of a scored test list under one recogniser: rows of their faces, and similarities."""
+    """Pairs of a scored test list under one recogniser: rows of their faces, and similarities.
+
+    embedding: (N, F) of the faces. genuine, impostor: of the pairs with same, and of the others.
+    """
 
     scored: ScoredSet
+    embedding: Array
     a: np.ndarray
     b: np.ndarray
     same: np.ndarray
@@ -146,59 +154,102 @@ class ComparedPairs:
 
     @classmethod
     def of(cls, scored: ScoredSet, pairs: tuple[np.ndarray, ...], embedding: Array):
-        return cls(scored, *pairs, *compare(embedding, *pairs))
+        return cls(scored, embedding, *pairs, *compare(embedding, *pairs))
+
+    @property
+    def pair_quality(self) -> np.ndarray:
+        """(P,) of the mated pairs: the lower of the two faces."""
+        return np.minimum(self.scored.quality[self.a], self.scored.quality[self.b])[self.same]
 
 
 def pair_row(
-    compared: ComparedPairs, chosen: np.ndarray, threshold: float, fmr: float, gate: int
+    compared: ComparedPairs, chosen: np.ndarray, threshold: float, target: float, gate: int
 ) -> dict:
     """Acceptance of the chosen faces (N,), and errors of their pairs at a threshold set elsewhere.
 
     Only their numbers where there are fewer than LEAST faces or LEAST_PAIRS mated pairs.
     """
     scored, same = compared.scored, compared.same
-    inside = chosen[compared.a] & chosen[compared.b]
-    mated, others = inside[same], compared.impostor[inside[~same]]
-    pair_quality = np.minimum(scored.quality[compared.a], scored.quality[compared.b])[same][mated]
+    mated = (chosen[compared.a] & chosen[compared.b])[same]
+    first = compared.a[same][mated]
     row = {"faces": int(chosen.sum()), "persons": len(set(scored.persons[chosen]))}
-    row |= {"mated_pairs": int(mated.sum()), "non_mated_pairs": len(others)}
+    row |= {"mated_pairs": int(mated.sum())}
     if row["faces"] < LEAST or row["mated_pairs"] < LEAST_PAIRS:
         return row | {"too_few": True}
-    errors = remaining_errors(
-        pair_quality,
-        compared.genuine[mated] < threshold,
-        scored.persons[compared.a][same][mated],
-        recogniser="",
-        fmr=fmr,
-        impostors=len(others),
+    wrong, pair_quality = compared.genuine[mated] < threshold, compared.pair_quality[mated]
+    persons = scored.persons[chosen]
+    passing = kind_of_use(scored.quality[chosen], persons, name="", images="").passing
+    own = scored.persons[first]
+    errors = remaining_errors(pair_quality, wrong, own, recogniser="", fmr=0, impostors=0)
+    weights = identity_weights(persons, TIMES)
+    place = np.cumsum(chosen) - 1  # of a face among the chosen
+    matches = false_matches(compared.embedding[chosen], persons, threshold, weights)
+    equal = at_equal_error(
+        scored.quality[chosen], pair_quality, wrong, weights, weights[:, place[first]], target
     )
-    use = kind_of_use(
-        scored.quality[chosen], scored.persons[chosen], name="", images="", errors=errors
-    )
-    matches = float((others >= threshold).mean()) if resolves(len(others), fmr) else None
     return row | {
-        "use": use,
-        "accepted": at(use.passing, gate),
+        "accepted": at(passing, gate),
         "mated_pairs_accepted": errors.pairs[gate],
         "fnmr_all": at(errors.fnmr, 0),
         "fnmr_accepted": at(errors.fnmr, gate),
-        "fmr": None if matches is None else with_interval(matches, len(others)),
+        "fmr": matches,
+        "equal_error": equal,
     }
 
 
-def with_interval(rate: float, count: int) -> list[float]:
-    """Of pairs of persons drawn at random, each taken as independent."""
-    low, high = wilson(np.array(rate), np.array(count))
-    return [round(float(value), 6) for value in (rate, low, high)]
+def false_matches(
+    embedding: Array, persons: np.ndarray, threshold: float, weights: Array
+) -> list[float]:
+    """FMR of all pairs of faces (N, F) of two persons, with its interval over persons drawn anew."""
+    others = persons[:, None] != persons[None]
+    matches = (embedding @ embedding.T >= threshold) & others
+    rates = [
+        np.einsum("rn,rn->r", w @ matches, w) / np.einsum("rn,rn->r", w @ others, w)
+        for w in (np.ones((1, len(persons))), weights)
+    ]
+    return [round(float(value), 6) for value in (*rates[0], *interval(rates[1]))]
 
 
-def at_equal_error(row: dict, target: float) -> dict:
-    """The gate of its own from which on the group's FNMR is at most `target`, and whom it accepts."""
-    if "too_few" in row:
-        return row
-    use = row.pop("use")
-    try:
-        gate = gate_for_fnmr(use, target)
-    except ConfigError:
-        return row | {"equal_error": None}
-    return row | {"equal_error": {"gate": gate, "accepted": at(use.passing, gate)}}
+def at_equal_error(
+    quality: np.ndarray,
+    pair_quality: np.ndarray,
+    wrong: np.ndarray,
+    weights: Array,
+    pair_weights: Array,
+    target: float,
+) -> dict | None:
+    """The group's own gate from which on its FNMR is at most `target`, and how many faces pass it.
+
+    weights, pair_weights: (R, N) and (R, P), how often faces and mated pairs are in resamples of the
+    persons. The interval holds the choice of the gate as well; a resample that reaches the target at
+    no gate accepts nobody. None where the group itself does not reach it.
+    """
+    once = np.ones((1, len(quality))), np.ones((1, len(pair_quality)))
+    gates, accepted = own_gates(quality, pair_quality, wrong, *once, target)
+    if gates[0] < 0:
+        return None
+    resampled = own_gates(quality, pair_quality, wrong, weights, pair_weights, target)[1]
+    ends = (accepted[0], *interval(resampled))
+    return {"gate": int(gates[0]), "accepted": [round(float(value), 5) for value in ends]}
+
+
+def own_gates(
+    quality: np.ndarray,
+    pair_quality: np.ndarray,
+    wrong: np.ndarray,
+    weights: Array,
+    pair_weights: Array,
+    target: float,
+) -> tuple[np.ndarray, Array]:
+    """(R,) gates as `gate_for_fnmr` chooses them, -1 where there is none, and shares that pass."""
+    passes = (pair_quality[:, None] >= GATES).astype(np.float64)
+    pairs = pair_weights @ passes
+    errors = pair_weights @ (passes * wrong[:, None])
+    known = pairs >= LEAST_PAIRS
+    too_high = known & (errors > (target + ROUNDING) * pairs)
+    rows = np.arange(len(weights))
+    gate = np.where(too_high.any(axis=1), 101 - too_high[:, ::-1].argmax(axis=1), 0)
+    reached = (gate <= 100) & known[rows, np.minimum(gate, 100)]
+    accepted = weights @ (quality[:, None] >= GATES) / weights.sum(axis=1, keepdims=True)
+    gate = np.where(reached, gate, -1)
+    return gate, np.where(reached, accepted[rows, gate], 0.0)

@@ -37,7 +37,9 @@ TONES: Final = (
 def cheeks() -> tuple[tuple[slice, slice], ...]:
     """Rows and columns of the two squares, the image's left one first."""
     left_eye, right_eye, _, left_mouth, right_mouth = TEMPLATE
-    return tuple(_square((a + b) / 2) for a, b in ((left_eye, left_mouth), (right_eye, right_mouth)))
+    return tuple(
+        _square((a + b) / 2) for a, b in ((left_eye, left_mouth), (right_eye, right_mouth))
+    )
 
 
 def _square(centre: Floats) -> tuple[slice, slice]:
@@ -70,7 +72,7 @@ def tone_of(ita: float) -> str | None:
 
 
 def tones_of(ita: npt.ArrayLike, least: int) -> list[str | None]:
-    """(N,) ITA -> the band of each; neighbours are joined until each holds `least` faces, or one is left.
+    """(N,) ITA -> the band of each; neighbours are joined until each holds `least`, or one remains.
 
     The smallest band joins its smaller neighbour, and is called `light to tan`. None of NaN.
     """

@@ -5,8 +5,15 @@ import pytest
 
 from edge_fiqa.cli.demo import portrait
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.evaluation.skin_tone import CHEEK, LEAST_YELLOW, TONES, cheek_ita, cheeks
-from edge_fiqa.evaluation.skin_tone import tone_of, tones_of
+from edge_fiqa.evaluation.skin_tone import (
+    CHEEK,
+    LEAST_YELLOW,
+    TONES,
+    cheek_ita,
+    cheeks,
+    tone_of,
+    tones_of,
+)
 from edge_fiqa.faces.template import TEMPLATE
 
 SRGB_TO_XYZ = np.array(
@@ -25,9 +32,7 @@ def lab_of(colour):
     values = np.array(colour) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     ratio = SRGB_TO_XYZ @ linear / WHITE
-    x, y, z = np.where(
-        ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116
-    )
+    x, y, z = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
