@@ -26,6 +26,8 @@ def main() -> None:
     arguments = options.parse_args()
     results = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.results]
     card = arguments.card.read_text(encoding="utf-8")
+    if not 0 <= card.find(BEGIN) < card.find(END):
+        options.error(f"{arguments.card}: no {BEGIN} ... {END} to put the tables between")
     before, after = card[: card.index(BEGIN)], card[card.index(END) + len(END) :]
     block = f"{BEGIN}\n{text(results)}\n{END}"
     arguments.card.write_text(before + block + after, encoding="utf-8")
@@ -33,14 +35,9 @@ def main() -> None:
 
 
 def text(results: list[dict]) -> str:
-    """Which gates, then four tables: UTKFace's groups, sources, errors, equal error."""
+    """Of each model: which gates, then a table of groups, and one of test lists with their errors."""
     return "\n\n".join(
-        [
-            "\n".join(map(stated, results)),
-            groups_table(results, [row for row in results[0]["groups"] if is_of_utkface(row)]),
-            groups_table(results, [row for row in results[0]["groups"] if row["by"] == "source"]),
-            errors_table(results),
-        ]
+        part for result in results for part in (stated(result), groups(result), errors(result))
     )
 
 
@@ -48,92 +45,81 @@ def short_name(result: dict) -> str:
     return result["model"]["name"].removeprefix("edge-fiqa-")
 
 
+def two_gates(result: dict) -> list[int]:
+    """Those that 95 % and 75 % of portraits pass."""
+    return result["gates"][-2:]
+
+
 def stated(result: dict) -> str:
-    low, high = result["gates"][-2:]
-    saw = "saw" if result["trained_on_more"] else "never saw"
+    low, high = two_gates(result)
+    saw = "were part" if result["trained_on_more"] else "were no part"
     return (
-        f"{short_name(result)} ({result['model']['precision'].upper()}): "
-        f"gate {low} passes 95 % of portraits, gate {high} 75 %; "
-        f"its training {saw} faces of UTKFace and the other sets of `more`."
+        f"**{short_name(result)}** ({result['model']['precision'].upper()}). "
+        f"Gate {low} is the one that 95 % of portraits pass, gate {high} 75 %.\n"
+        f"UTKFace and the other sets of `more` {saw} of its training."
     )
+
+
+def groups(result: dict) -> str:
+    """UTKFace's groups, then every source; only the size of a group that is too small."""
+    low, high = two_gates(result)
+    head = ["group", "faces", "mean quality", f"passes {low}, %", f"passes {high}, %"]
+    head += [f"mean depth, gate {low}", f"gate {high}"]
+    head += [f"false exits, gate {low}, %", f"gate {high}, %"]
+    rows = [row for row in result["groups"] if is_of_utkface(row)]
+    rows += [row for row in result["groups"] if row["by"] == "source"]
+    return table([head, *([label(row), *group_cells(row, [low, high])] for row in rows)])
 
 
 def is_of_utkface(row: dict) -> bool:
     return row["source"] == UTKFACE and row["by"] in LABELS
 
 
-def same_group(result: dict, row: dict) -> dict:
-    keys = ("by", "group", "source")
-    (other,) = [r for r in result["groups"] if all(r[key] == row[key] for key in keys)]
-    return other
-
-
-def groups_table(results: list[dict], rows: list[dict]) -> str:
-    head = ["group", "faces"]
-    for result in results:
-        name, (low, high) = short_name(result), result["gates"][-2:]
-        head += [f"{name}: mean", f"passes {low}, %", f"passes {high}, %"]
-        head += [f"mean depth at {high}", f"false exits at {high}, %"]
-    lines = [head, ["---"] * len(head)]
-    for row in rows:
-        cells = [label(row), f"{row['faces']:,}"]
-        for result in results:
-            cells += group_cells(same_group(result, row), result["gates"][-2:])
-        lines.append(cells)
-    return table(lines)
-
-
 def label(row: dict) -> str:
     if row["by"] == "source":
-        return row["source"].removeprefix("more/")
+        return f"source: {row['source'].removeprefix('more/')}"
     return f"{LABELS[row['by']]}: {row['group']}"
 
 
 def group_cells(row: dict, gates: list[int]) -> list[str]:
+    faces = f"{row['faces']:,}"
     if "too_few" in row:
-        return ["too few", "", "", "", ""]
-    low, high = (row["gates"][str(gate)] for gate in gates)
+        return [faces, "too few", *[""] * 6]
+    at_gates = [row["gates"][str(gate)] for gate in gates]
     return [
+        faces,
         f"{row['quality_mean']:.0f}",
-        percent(low["accepted"]),
-        percent(high["accepted"]),
-        f"{high['mean_depth']:.1f}",
-        percent(high["false_exits"]),
+        *(percent(values["accepted"]) for values in at_gates),
+        *(f"{values['mean_depth']:.1f}" for values in at_gates),
+        *(percent(values["false_exits"]) for values in at_gates),
     ]
 
 
-def errors_table(results: list[dict]) -> str:
-    """Of each source and each tone in it: who passes, the error of those, and at equal error."""
-    head = ["test list", "faces", "FMR x 1e-3"]
-    for result in results:
-        name, gate = short_name(result), result["gates"][-2]
-        head += [f"{name}: passes {gate}, %", "FNMR of those, %", "passes at equal FNMR, % (gate)"]
-    lines = [head, ["---"] * len(head)]
-    for row in (r for r in results[0]["recognition"] if r["recogniser"] == RECOGNISER):
-        cells = [error_label(row), f"{row['faces']:,}"]
-        cells.append("NA" if row.get("fmr") is None else percent(row["fmr"], 1000))
-        for result in results:
-            cells += error_cells(same_error(result, row))
-        lines.append(cells)
-    return table(lines)
+def errors(result: dict) -> str:
+    """Of each test list and each tone in it: who passes, the error of those, and at equal error."""
+    rows = [row for row in result["recognition"] if row["recogniser"] == RECOGNISER]
+    reach = f"{100 * rows[0]['fnmr_to_reach']:.1f} %"
+    head = ["test list", "faces", "mated pairs", "FMR x 1e-3", f"passes {two_gates(result)[0]}, %"]
+    head += ["FNMR of those, %", f"own gate for an FNMR of {reach}", "passes it, %"]
+    return table([head, *([error_label(row), *error_cells(row)] for row in rows)])
 
 
 def error_label(row: dict) -> str:
     return row["source"] if row["by"] == "source" else f"{row['source']}, {row['group']}"
 
 
-def same_error(result: dict, row: dict) -> dict:
-    keys = ("recogniser", "by", "group", "source")
-    (other,) = [r for r in result["recognition"] if all(r[key] == row[key] for key in keys)]
-    return other
-
-
 def error_cells(row: dict) -> list[str]:
+    sizes = [f"{row['faces']:,}", f"{row['mated_pairs']:,}"]
     if "too_few" in row:
-        return ["too few", "", ""]
-    equal = row["equal_error"]
-    reached = "not reached" if equal is None else f"{percent(equal['accepted'])} ({equal['gate']})"
-    return [percent(row["accepted"]), percent(row["fnmr_accepted"]), reached]
+        return [*sizes, "too few", *[""] * 4]
+    own = row["equal_error"]
+    return [
+        *sizes,
+        percent(row["fmr"], 1000),
+        percent(row["accepted"]),
+        percent(row["fnmr_accepted"]),
+        *(["none", ""] if own is None else [str(own["gate"]), percent(own["accepted"])]),
+    ]
 
 
 def percent(interval: list[float] | None, times: int = 100) -> str:
@@ -145,7 +131,14 @@ def percent(interval: list[float] | None, times: int = 100) -> str:
 
 
 def table(lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    head, *rows = lines
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def same_group(result: dict, row: dict) -> dict:
+    keys = ("by", "group", "source")
+    (other,) = [r for r in result["groups"] if all(r[key] == row[key] for key in keys)]
+    return other
 
 
 def plot(results: list[dict], target: Path) -> None:
@@ -157,7 +150,7 @@ def plot(results: list[dict], target: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for place, axes in enumerate(panels):
         for result, colour in zip(results, COLOURS, strict=False):
-            gate = result["gates"][-2:][place]
+            gate = two_gates(result)[place]
             shift = 0.15 if result is results[0] else -0.15
             rates = [same_group(result, row)["gates"][str(gate)]["accepted"] for row in rows]
             middle, low, high = ([100 * rate[k] for rate in rates] for k in range(3))

@@ -2,6 +2,8 @@
 
 import importlib
 import io
+import json
+import re
 import sys
 import tarfile
 from dataclasses import replace
@@ -13,7 +15,10 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-NAMES = ("common", "baselines", "pair_lists", "fairness_faces", "fairness_rates", "fairness")
+PARTS = ("faces", "rates", "card")
+NAMES = ("common", "baselines", "pair_lists", *(f"fairness_{part}" for part in PARTS), "fairness")
+MODELS = ("nano", "small")
+CARD = FOLDER.parent / "edge_fiqa/models/README.md"
 
 
 @pytest.fixture
@@ -311,3 +316,57 @@ def test_a_run_must_say_what_training_saw(script, monkeypatch, capsys, tmp_path)
         script.fairness.main()
     assert ended.value.code == 2
     assert "--trained-on-more" in capsys.readouterr().err
+
+
+def test_the_card_shows_the_results_that_it_names(script):
+    """Else `fairness_card.py` was not run, or a table was changed by hand."""
+    card = CARD.read_text(encoding="utf-8")
+    named = [sorted(set(re.findall(rf"[\w-]+-fairness-{model}\.json", card))) for model in MODELS]
+    results = [
+        json.loads((FOLDER / "results" / name).read_text(encoding="utf-8")) for (name,) in named
+    ]
+    block = card[card.index("<!-- fairness -->\n") : card.index("\n<!-- /fairness -->")]
+    assert block == "<!-- fairness -->\n" + script.fairness_card.text(results)
+
+
+def test_the_results_are_of_the_models_that_are_shipped():
+    for model in MODELS:
+        path = sorted((FOLDER / "results").glob(f"*-fairness-{model}.json"))[-1]
+        result = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads((CARD.parent / f"{model}-int8/manifest.json").read_text("utf-8"))
+        assert result["model"]["fingerprint"] == manifest["fingerprint"]
+
+
+def test_a_card_is_written_between_its_marks(script, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    result = sorted((FOLDER / "results").glob("*-fairness-nano.json"))[-1]
+    (tmp_path / "nano.json").write_bytes(result.read_bytes())
+    card = tmp_path / "card.md"
+    card.write_text("before\n<!-- fairness -->\nold\n<!-- /fairness -->\nafter\n")
+    arguments = ["fairness_card.py", str(tmp_path / "nano.json"), "--card", str(card)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    script.fairness_card.main()
+    written = card.read_text()
+    assert written.startswith("before\n<!-- fairness -->\n**nano** (INT8).")
+    assert written.endswith("|\n<!-- /fairness -->\nafter\n")
+    assert "old" not in written
+    assert (tmp_path / "nano.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_of_too_few_are_named_in_the_card(script):
+    row = {"by": "age", "group": "0-2", "source": "more/utkface", "faces": 7, "persons": 7}
+    cells = script.fairness_card.group_cells(row | {"too_few": True}, [38, 63])
+    assert cells[:2] == ["7", "too few"]
+    assert "".join(cells[2:]) == ""
+
+
+def test_a_card_without_marks_stays_as_it_is(script, monkeypatch, capsys, tmp_path):
+    result = sorted((FOLDER / "results").glob("*-fairness-nano.json"))[-1]
+    card = tmp_path / "card.md"
+    card.write_text("<!-- /fairness --> <!-- fairness -->")
+    monkeypatch.setattr(sys, "argv", ["fairness_card.py", str(result), "--card", str(card)])
+    with pytest.raises(SystemExit) as ended:
+        script.fairness_card.main()
+    assert ended.value.code == 2
+    assert "card.md: no <!-- fairness --> ... <!-- /fairness -->" in capsys.readouterr().err
+    assert card.read_text() == "<!-- /fairness --> <!-- fairness -->"
