@@ -24,20 +24,24 @@ def main() -> None:
     options.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
     options.add_argument("--card", type=Path, default=SHIPPED / "README.md")
     arguments = options.parse_args()
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.results]
+    results = {
+        path.name: json.loads(path.read_text(encoding="utf-8")) for path in arguments.results
+    }
     card = arguments.card.read_text(encoding="utf-8")
     if not 0 <= card.find(BEGIN) < card.find(END):
         options.error(f"{arguments.card}: no {BEGIN} ... {END} to put the tables between")
     before, after = card[: card.index(BEGIN)], card[card.index(END) + len(END) :]
     block = f"{BEGIN}\n{text(results)}\n{END}"
     arguments.card.write_text(before + block + after, encoding="utf-8")
-    plot(results, arguments.results[0].with_suffix(".png"))
+    plot(list(results.values()), arguments.results[0].with_suffix(".png"))
 
 
-def text(results: list[dict]) -> str:
-    """Of each model: which gates, then a table of groups, and one of test lists with their errors."""
+def text(results: dict[str, dict]) -> str:
+    """Of each result, by its file: which gates, a table of groups, and one of errors."""
     return "\n\n".join(
-        part for result in results for part in (stated(result), groups(result), errors(result))
+        part
+        for name, result in results.items()
+        for part in (stated(name, result), groups(result), errors(result))
     )
 
 
@@ -50,13 +54,18 @@ def two_gates(result: dict) -> list[int]:
     return result["gates"][-2:]
 
 
-def stated(result: dict) -> str:
+def stated(name: str, result: dict) -> str:
     low, high = two_gates(result)
-    saw = "were part" if result["trained_on_more"] else "were no part"
+    seen = (
+        "were part of its training, so their rows are of faces that it knows"
+        if result["trained_on_more"]
+        else "were no part of its training"
+    )
     return (
-        f"**{short_name(result)}** ({result['model']['precision'].upper()}). "
+        f"**{short_name(result)}** ({result['model']['precision'].upper()}), "
+        f"from `benchmarks/results/{name}`.\n"
         f"Gate {low} is the one that 95 % of portraits pass, gate {high} 75 %.\n"
-        f"UTKFace and the other sets of `more` {saw} of its training."
+        f"UTKFace and the other sets of `DATA/more` {seen}."
     )
 
 
@@ -77,7 +86,7 @@ def is_of_utkface(row: dict) -> bool:
 
 def label(row: dict) -> str:
     if row["by"] == "source":
-        return f"source: {row['source'].removeprefix('more/')}"
+        return f"source: {row['source']}" + ("" if "/" in row["source"] else " (test list)")
     return f"{LABELS[row['by']]}: {row['group']}"
 
 

@@ -322,7 +322,7 @@ CLAIMS = [
     (CARD, "false exits", "# % of their decisions are others than at full depth, and # % of the men's",
      false_exits),
     (CARD, "depths", "women go through # blocks on average, men through #", depths_at_the_gate),
-    (CARD, "masks", "# % of `rmfd` (real masks) pass gate 38, and # % of `facemask`", masks),
+    (CARD, "masks", "# % of `more/rmfd` (real masks) pass gate 38, and # % of `more/facemask`", masks),
     (CARD, "ORL", "ORL are refused**: # % pass gate 38",
      lambda: passing(("source", "orl", "orl"))),
     (RAY, "score", "`score`, one engine; two | #; # faces/s",

@@ -321,10 +321,11 @@ def test_a_run_must_say_what_training_saw(script, monkeypatch, capsys, tmp_path)
 def test_the_card_shows_the_results_that_it_names(script):
     """Else `fairness_card.py` was not run, or a table was changed by hand."""
     card = CARD.read_text(encoding="utf-8")
-    named = [sorted(set(re.findall(rf"[\w-]+-fairness-{model}\.json", card))) for model in MODELS]
-    results = [
-        json.loads((FOLDER / "results" / name).read_text(encoding="utf-8")) for (name,) in named
-    ]
+    names = re.findall(r"from `benchmarks/results/([\w-]+-fairness-\w+\.json)`", card)
+    assert [re.split(r"[-.]", name)[-2] for name in names] == list(MODELS)
+    results = {
+        name: json.loads((FOLDER / "results" / name).read_text(encoding="utf-8")) for name in names
+    }
     block = card[card.index("<!-- fairness -->\n") : card.index("\n<!-- /fairness -->")]
     assert block == "<!-- fairness -->\n" + script.fairness_card.text(results)
 
@@ -347,10 +348,21 @@ def test_a_card_is_written_between_its_marks(script, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", arguments)
     script.fairness_card.main()
     written = card.read_text()
-    assert written.startswith("before\n<!-- fairness -->\n**nano** (INT8).")
+    assert written.startswith("before\n<!-- fairness -->\n**nano** (INT8), from `b")
     assert written.endswith("|\n<!-- /fairness -->\nafter\n")
     assert "old" not in written
     assert (tmp_path / "nano.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("trained", "words"),
+    [(True, "were part of its training, so their rows"), (False, "were no part of its training.")],
+)
+def test_the_card_says_what_training_saw(script, trained, words):
+    result = {"model": {"name": "edge-fiqa-nano", "precision": "int8"}, "gates": [7, 38, 63]}
+    text = script.fairness_card.stated("x.json", result | {"trained_on_more": trained})
+    assert words in text
+    assert "Gate 38 is the one that 95 % of portraits pass, gate 63 75 %" in text
 
 
 def test_groups_of_too_few_are_named_in_the_card(script):
