@@ -8,7 +8,7 @@ the early decision another than that of full depth (UTKFace's labels; other sets
 tone)? Recognition: on test lists, whose persons are known, what is the recognition error of those who
 pass, by source and skin tone, at one threshold for all; and whom would each group's own gate accept if
 all had the same error? A differential in acceptance alone says nothing: bad pictures should fail.
-UTKFace has one picture of each person, so no recognition error, and none by sex, age or race.
+UTKFace does not say who its persons are, so there is no recognition error by sex, age or race.
 
 DATA/more is what later models are trained on; `--trained-on-more` says whether this one was.
 NAMES.txt lists UTKFace's files as published (age_sex_race_time...), one a line: most paths in DATA/more
