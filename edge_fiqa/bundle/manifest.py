@@ -89,7 +89,11 @@ class Costs(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `manifest.json` says. files: the SHA-256 of every other file of the bundle."""
+    """What `manifest.json` says. files: the SHA-256 of every other file of the bundle.
+
+    causes: of low quality, whose logits every segment gives; the file has no such key where there are
+    none.
+    """
 
     schema: Literal["edge-fiqa-bundle/1"] = SCHEMA
     name: str
@@ -100,6 +104,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     precision: Precision
     backend: str
     exits: tuple[int, ...]
+    causes: tuple[str, ...] = ()
     segments: tuple[SegmentFile, ...]
     files: dict[FileName, Sha256]
     parity: Parity
@@ -109,7 +114,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Whole or not at all. Raises OSError."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    tree = msgspec.to_builtins(manifest)
+    if not manifest.causes:
+        del tree["causes"]
+    text = msgspec.json.format(msgspec.json.encode(tree), indent=2)
     write_whole(folder / MANIFEST, text + b"\n")
 
 

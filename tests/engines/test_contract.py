@@ -80,7 +80,7 @@ def images(engine, faces):
 def run_route(engine, images, depth, watched):
     x, found = images, []
     for segment in route_to(engine.segments, depth, in_steps=watched):
-        x, scores = engine.run(segment, x)
+        x, scores, _ = engine.run(segment, x)
         found.append(scores)
     return np.hstack(found), x
 
@@ -134,10 +134,10 @@ def test_a_batch_equals_its_faces_one_by_one(engine, images):
 
 
 def test_keep_selects_and_reorders(engine, images, reference):
-    tokens, _ = engine.run(Segment(1, 1), images)
+    tokens = engine.run(Segment(1, 1), images).tokens
     kept = engine.keep(tokens, np.array([4, 0, 2]))
     assert (kept.faces, kept.block) == (3, 1)
-    tokens, scores = engine.run(Segment(2, 2), kept)
+    tokens, scores, _ = engine.run(Segment(2, 2), kept)
     np.testing.assert_allclose(scores[:, 0], reference[[4, 0, 2], 1], atol=1e-5)
     again = engine.keep(tokens, np.array([1]))
     np.testing.assert_allclose(
@@ -146,22 +146,22 @@ def test_keep_selects_and_reorders(engine, images, reference):
 
 
 def test_rows_that_are_not_there_are_refused(engine, images):
-    tokens, _ = engine.run(Segment(1, 1), images[:3])  # three, in a batch of four
+    tokens = engine.run(Segment(1, 1), images[:3]).tokens  # three, in a batch of four
     for rows in ([3], [-1], [], [0] * (engine.max_batch + 1)):
         with pytest.raises(ConfigError, match=r"kept|rows to keep"):
             engine.keep(tokens, np.array(rows, np.intp))
 
 
 def test_tokens_may_feed_two_segments(engine, images, reference):
-    tokens, _ = engine.run(Segment(1, 1), images[:2])
-    _, tail = engine.run(Segment(2, 2, tail=True), tokens)
-    _, body = engine.run(Segment(2, 2), tokens)
+    tokens = engine.run(Segment(1, 1), images[:2]).tokens
+    tail = engine.run(Segment(2, 2, tail=True), tokens).scores
+    body = engine.run(Segment(2, 2), tokens).scores
     np.testing.assert_allclose(tail, body, atol=1e-5)
     np.testing.assert_allclose(body[:, 0], reference[:2, 1], atol=1e-5)
 
 
 def test_the_caller_owns_the_scores(engine, images):
-    _, first = engine.run(Segment(1, 1), images[:1])
+    first = engine.run(Segment(1, 1), images[:1]).scores
     kept = first.copy()
     engine.run(Segment(1, 1), images[1:2])
     np.testing.assert_array_equal(first, kept)
@@ -170,7 +170,7 @@ def test_the_caller_owns_the_scores(engine, images):
 
 
 def test_what_does_not_fit_is_refused(engine, images):
-    tokens, _ = engine.run(Segment(1, 1), images[:1])
+    tokens = engine.run(Segment(1, 1), images[:1]).tokens
     for segment, x in [
         (Segment(2, 2), images),  # images where tokens belong
         (Segment(3, 3), tokens),  # a block left out
@@ -195,7 +195,7 @@ def test_preparing_changes_no_score(engine, images, reference):
 
 def test_what_was_released_runs_again(engine, images, reference):
     first, *_, last = route_to(engine.segments, engine.config.depth, in_steps=True)
-    before, scores = engine.run(first, images)
+    before, scores, _ = engine.run(first, images)
     engine.release(engine.segments)
     with contextlib.suppress(
         EngineFailed
@@ -211,7 +211,7 @@ def test_what_was_released_runs_again(engine, images, reference):
 def test_tokens_of_a_released_segment_are_gone(bundle, faces):
     for backend in ("ov", "ort"):
         with open_or_skip(bundle, backend, threads=1) as engine:
-            tokens, _ = engine.run(Segment(1, 1), faces[:2])
+            tokens = engine.run(Segment(1, 1), faces[:2]).tokens
             engine.release([Segment(1, 1)])
             with pytest.raises(EngineFailed, match="overwritten"):
                 engine.run(Segment(2, 2), tokens)

@@ -54,7 +54,7 @@ def opened(weights, device, precision="fp32", **options):
 def one_pass(engine, faces, depth=4):
     x, found = faces, []
     for segment in route_to(engine.segments, depth, in_steps=True):
-        x, scores = engine.run(segment, x)
+        x, scores, _ = engine.run(segment, x)
         found.append(scores)
     return np.hstack(found)
 
@@ -85,9 +85,9 @@ def test_steady_state_allocates_nothing(device, tiny, faces, precision):
         for turn in range(3):
             if turn == 2:
                 before = allocations(device)
-            tokens, _ = engine.run(Segment(1, 1), faces)
-            tokens, _ = engine.run(Segment(2, 2), engine.keep(tokens, np.array([4, 0])))
-            _, scores = engine.run(Segment(3, 3, tail=True), tokens)
+            tokens = engine.run(Segment(1, 1), faces).tokens
+            tokens = engine.run(Segment(2, 2), engine.keep(tokens, np.array([4, 0]))).tokens
+            scores = engine.run(Segment(3, 3, tail=True), tokens).scores
             np.testing.assert_allclose(scores[:, 0], reference[[4, 0], 2], atol=ATOL[precision])
         assert allocations(device) == before
         assert engine.graphs == 3
@@ -117,13 +117,13 @@ def test_handles_outlive_the_segments_behind_them(device, tiny, faces):
     reference = expected(tiny, faces)
     with opened(tiny, device) as engine:
         for _ in range(3):
-            first, _ = engine.run(Segment(1, 1), faces)
-            second, _ = engine.run(Segment(2, 2), first)
+            first = engine.run(Segment(1, 1), faces).tokens
+            second = engine.run(Segment(2, 2), first).tokens
             engine.run(Segment(3, 3), second)
             left = engine.keep(first, np.array([0, 1, 2]))
             right = engine.keep(first, np.array([5, 4]))
             for tokens, rows in ((left, [0, 1, 2]), (right, [5, 4]), (first, range(6))):
-                _, scores = engine.run(Segment(2, 2, tail=True), tokens)
+                scores = engine.run(Segment(2, 2, tail=True), tokens).scores
                 np.testing.assert_allclose(scores[:, 0], reference[list(rows), 1], atol=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_memory_that_is_not_there(tiny, faces):
 
 def test_tokens_of_another_engine_are_refused(tiny, faces):
     with opened(tiny, torch_gpu.Gpu()) as one, opened(tiny, torch_gpu.Gpu()) as other:
-        tokens, _ = one.run(Segment(1, 1), faces)
+        tokens = one.run(Segment(1, 1), faces).tokens
         with pytest.raises(ConfigError, match="another engine's"):
             other.run(Segment(2, 2), tokens)
         with pytest.raises(ConfigError, match="another engine's"):
@@ -221,7 +221,7 @@ def test_tokens_of_another_engine_are_refused(tiny, faces):
 def test_closing_frees_everything_and_ends_it(tiny, faces):
     gpu = torch_gpu.Gpu()
     engine = opened(tiny, gpu)
-    tokens, _ = engine.run(Segment(1, 1), faces)
+    tokens = engine.run(Segment(1, 1), faces).tokens
     assert gpu.live() > 0
     engine.close()
     for late, *arguments in (

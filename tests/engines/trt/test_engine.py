@@ -22,7 +22,7 @@ def in_steps(engine, faces):
     """Every exit of a batch, segment by segment."""
     x, found = faces, []
     for segment in [*BODIES, TAIL]:
-        x, scores = engine.run(segment, x)
+        x, scores, _ = engine.run(segment, x)
         found.append(scores)
     return np.hstack(found)
 
@@ -51,8 +51,8 @@ def test_a_pass_needs_two_token_buffers(gpu, bundle, faces):
 def test_tokens_stay_valid_while_others_run(gpu, bundle, faces, reference):
     """The contract: until the same segment runs again, however many run in between."""
     with open_engine(bundle, "trt") as engine:
-        first, _ = engine.run(BODIES[0], faces)
-        second, _ = engine.run(BODIES[1], first)
+        first = engine.run(BODIES[0], faces).tokens
+        second = engine.run(BODIES[1], first).tokens
         for _ in range(5):
             engine.run(BODIES[2], second)
         np.testing.assert_allclose(
@@ -86,9 +86,9 @@ def test_other_machines(one_version, bundle, faces, reference, options):
     """A driver that refuses the kernel; memory shared with the host; another GPU."""
     world = one_version(**options)
     with open_engine(bundle, "trt") as engine:
-        tokens, _ = engine.run(BODIES[0], faces)
+        tokens = engine.run(BODIES[0], faces).tokens
         kept = engine.keep(tokens, np.array([5, 1]))
-        _, scores = engine.run(BODIES[1], kept)
+        scores = engine.run(BODIES[1], kept).scores
         np.testing.assert_allclose(scores[:, 0], reference[[5, 1], 1], atol=1e-5)
         assert ("kernel" in world.events) == options.get("ptx", True)
         assert engine.device == f"CUDA: {world.name}"
@@ -189,7 +189,7 @@ def test_a_child_builds_where_memory_is_short(
     world = one_version()
     apart = with_garbage(with_options(bundle, tmp_path, child="always"), BODIES[1])
     with open_engine(apart, "trt") as engine:
-        _, scores = engine.run(BODIES[0], faces)
+        scores = engine.run(BODIES[0], faces).scores
         np.testing.assert_allclose(scores[:, 0], reference[:, 0], atol=1e-5)
         assert "build" not in world.events
         with pytest.raises(EngineFailed, match=r"child process failed: TensorRT .* cannot parse"):
