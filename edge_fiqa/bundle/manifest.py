@@ -19,6 +19,7 @@ GOLDEN_FACES = 2  # the first synthetic faces, whose scores every bundle keeps f
 
 Positive = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+CauseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\Z")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -104,7 +105,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     precision: Precision
     backend: str
     exits: tuple[int, ...]
-    causes: tuple[str, ...] = ()
+    causes: tuple[CauseName, ...] = ()
     segments: tuple[SegmentFile, ...]
     files: dict[FileName, Sha256]
     parity: Parity

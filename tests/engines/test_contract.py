@@ -1,6 +1,7 @@
 """One contract, every backend, every precision it can run."""
 
 import contextlib
+import shutil
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from edge_fiqa.build.builder import build_bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.base import bucket_for
@@ -15,9 +17,11 @@ from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.engines.ort import OnnxRuntime
 from edge_fiqa.errors import BackendMissing, BundleError, ConfigError, EngineFailed
 from edge_fiqa.exits.route import route_to
-from edge_fiqa.measurement.all_exits import all_exits
+from edge_fiqa.measurement.all_exits import all_exits, all_exits_and_causes
 from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.types import FaceSet, Segment
+from tests.bundle.conftest import edit
+from tests.causes import NAMES, logits_of
 from tests.needs import missing
 
 ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2, "int8": 0.25}
@@ -98,20 +102,22 @@ def test_every_exit_matches_the_reference(engine, images, reference, depth, watc
     ("backend", "precision"), [(b, p) for b, ps in RUNS.items() for p in ps if p != "fp32"]
 )
 def test_every_precision_stays_in_its_bounds(
-    backend, precision, checkpoint, faces, reference, tmp_path
+    backend, precision, cause_checkpoint, tiny_causes, faces, reference, tmp_path
 ):
+    """The scores, and the logits of causes."""
     recipe = BuildRecipe(backend=backend, precision=precision)
     with skipped_without(backend):
-        built = build_bundle(checkpoint, tmp_path / "b", recipe, faces=noise(faces))
+        built = build_bundle(cause_checkpoint, tmp_path / "b", recipe, faces=noise(faces))
     with open_engine(built, backend) as engine:
-        found = all_exits(engine, faces)
+        computed = all_exits_and_causes(engine, faces)
     if precision == "int8":
         with OnnxRuntime(built, optimised=False) as literal:
-            written = all_exits(literal, faces)
-        assert np.abs(found - written).max() < TO_GRAPH
-        found = written
-    error = np.abs(found - reference).max()
-    assert 0 < error < ATOL[precision]
+            written = all_exits_and_causes(literal, faces)
+        for values, exact in zip(computed, written, strict=True):
+            assert np.abs(values - exact).max() < TO_GRAPH
+        computed = written
+    for values, exact in zip(computed, (reference, logits_of(tiny_causes, faces)), strict=True):
+        assert 0 < np.abs(values - exact).max() < ATOL[precision]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -125,6 +131,56 @@ def test_crfiqa_mode(backend, tiny_c, faces, tmp_path):
         expected = load_vit(tiny_c)(x).numpy()
     with open_or_skip(bundle, backend) as engine:
         np.testing.assert_allclose(all_exits(engine, faces), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_causes_behind_every_segment_are_those_of_their_definition(
+    backend, cause_bundle, tiny_causes, faces
+):
+    """Of bodies, tails and whole routes, in a batch that is filled up; each call's are the caller's."""
+    expected, outputs = logits_of(tiny_causes, faces), []
+    with open_or_skip(cause_bundle, backend, threads=1) as engine:
+        assert engine.causes == NAMES
+        for rows in (slice(0, 3), slice(3, 6), slice(0, 3)):
+            x = faces[rows]
+            for exit in range(1, engine.config.depth + 1):
+                for first, tail in ((1, True), (exit, True), (exit, False)):
+                    given = faces[rows] if first == 1 else x
+                    out = engine.run(Segment(first, exit, tail), given)
+                    outputs.append((out.causes, expected[rows, exit - 1]))
+                x = out.tokens
+    for causes, definition in outputs:
+        assert causes.dtype == np.float32
+        np.testing.assert_allclose(causes, definition, atol=ATOL["fp32"])
+
+
+def test_without_heads_there_are_no_causes(engine, images):
+    assert engine.causes == ()
+    assert engine.run(Segment(1, 1), images[:1]).causes is None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("names", [(), ("yaw", "noise")])
+def test_a_manifest_that_names_other_causes_is_refused(
+    backend, names, cause_bundle, faces, tmp_path
+):
+    copy = shutil.copytree(cause_bundle.folder, tmp_path / "copy")
+    edit(copy, causes=names)
+    refused = pytest.raises((EngineFailed, BundleError), match="rebuild the bundle")
+    with refused as caught, open_or_skip(Bundle.open(copy), backend) as engine:
+        engine.run(Segment(1, 1), faces[:1])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_manifest_that_names_causes_where_there_are_none_is_refused(
+    backend, bundle, faces, tmp_path
+):
+    copy = shutil.copytree(bundle.folder, tmp_path / "copy")
+    edit(copy, causes=NAMES)
+    refused = pytest.raises((EngineFailed, BundleError), match="rebuild the bundle")
+    with refused, open_or_skip(Bundle.open(copy), backend) as engine:
+        engine.run(Segment(1, 1), faces[:1])
 
 
 def test_a_batch_equals_its_faces_one_by_one(engine, images):

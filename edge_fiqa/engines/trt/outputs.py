@@ -9,7 +9,7 @@ from edge_fiqa.types import Array
 
 
 class OutputStaging:
-    """Serves every segment in turn. scores, causes: device addresses; causes None where none are read."""
+    """Serves every segment in turn. scores, causes: device addresses; None where none are read."""
 
     def __init__(self, device: CudaDevice, max_batch: int, exits: int, causes: int) -> None:
         self._scores = Staging(device, (max_batch, exits), np.float32)
