@@ -21,6 +21,7 @@ from edge_fiqa.model.weights import load_weights
 from edge_fiqa.policies.policy import Convergence, Fixed
 from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import Segment
+from tests.causes import logits_of
 from tests.engines.conftest import expected, segments_of, torch_gpu
 
 ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2}  # as the contract's
@@ -65,8 +66,11 @@ def allocations(device):
     return torch.cuda.memory_stats()["allocation.all.allocated"] if gpu is None else gpu.allocations
 
 
-def test_a_repeated_pass_replays_allocates_nothing_and_waits_once_a_segment(tiny, faces):
-    gpu = torch_gpu.Gpu()
+@pytest.mark.parametrize("network", ["tiny", "tiny_causes"])
+def test_a_repeated_pass_replays_allocates_nothing_and_waits_once_a_segment(
+    request, network, faces
+):
+    gpu, tiny = torch_gpu.Gpu(), request.getfixturevalue(network)
     with opened(tiny, gpu) as engine:
         one_pass(engine, faces)
         assert gpu.replays == 0  # what came before a capture is the answer of that run
@@ -91,6 +95,22 @@ def test_steady_state_allocates_nothing(device, tiny, faces, precision):
             np.testing.assert_allclose(scores[:, 0], reference[[4, 0], 2], atol=ATOL[precision])
         assert allocations(device) == before
         assert engine.graphs == 3
+
+
+@pytest.mark.parametrize("precision", ATOL)
+def test_causes_of_the_faces_that_are_kept(device, tiny_causes, faces, precision):
+    """Once captured as well, and the caller's own: no later run writes into them."""
+    reference, outputs = logits_of(tiny_causes, faces), []
+    with opened(tiny_causes, device, precision) as engine:
+        for _ in range(3):
+            tokens, _, causes = engine.run(Segment(1, 1), faces)
+            outputs.append((causes, reference[:, 0]))
+            tokens, _, causes = engine.run(Segment(2, 2), engine.keep(tokens, np.array([4, 0, 3])))
+            outputs.append((causes, reference[[4, 0, 3], 1]))
+            causes = engine.run(Segment(3, 3, tail=True), tokens).causes
+            outputs.append((causes, reference[[4, 0, 3], 2]))
+    for causes, definition in outputs:
+        np.testing.assert_allclose(causes, definition, atol=ATOL[precision])
 
 
 def test_batches_are_filled_up(device, tiny, faces):

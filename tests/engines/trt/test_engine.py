@@ -12,6 +12,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import BackendMissing, BundleError, EngineFailed
 from edge_fiqa.types import Segment
+from tests.causes import logits_of
 from tests.engines.conftest import with_garbage, with_options
 
 BODIES = [Segment(1, 1), Segment(2, 2), Segment(3, 3)]
@@ -39,6 +40,33 @@ def test_a_repeated_pass_allocates_nothing_and_becomes_graphs(gpu, bundle, faces
         assert gpu.events == ["graph"] * 4
         assert all(engine.device_ms[s] > 0 for s in [*BODIES, TAIL])
     assert gpu.graphs == {}
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_causes_of_the_faces_that_are_kept(
+    one_version, cause_bundle, tiny_causes, faces, integrated
+):
+    """Once a pass is graphs as well; copied from the device, or in memory that the host shares."""
+    world, reference, outputs = (
+        one_version(integrated=integrated),
+        logits_of(tiny_causes, faces),
+        [],
+    )
+    with open_engine(cause_bundle, "trt") as engine:
+        for turn in range(5):
+            if turn == 4:
+                used = world.used()
+            tokens, _, causes = engine.run(BODIES[0], faces)
+            outputs.append((causes, reference[:, 0]))
+            tokens, _, causes = engine.run(BODIES[1], engine.keep(tokens, np.array([4, 0, 3])))
+            outputs.append((causes, reference[[4, 0, 3], 1]))
+            causes = engine.run(Segment(3, 3, tail=True), tokens).causes
+            outputs.append((causes, reference[[4, 0, 3], 2]))
+        assert world.used() == used
+    assert world.events.count("graph") >= 3
+    for causes, definition in outputs:
+        np.testing.assert_allclose(causes, definition, atol=1e-5)
+    assert world.complaints == []
 
 
 def test_a_pass_needs_two_token_buffers(gpu, bundle, faces):
