@@ -291,9 +291,8 @@ class _Run:
 
     def _finish(self, batch: _Batch, reasons: Sequence[Reason | None], depth: int) -> None:
         """Stop the faces that have a reason at `depth`."""
-        for row, reason in zip(batch.rows, reasons, strict=True):
+        for row, row_in_x, reason in zip(batch.rows, batch.row_in_x, reasons, strict=True):
             if reason is not None:
                 self.reason[row], self.depth[row], self.spent[row] = reason, depth, batch.spent
-        if self.causes is not None and batch.causes is not None:
-            stops = [reason is not None for reason in reasons]
-            self.causes[batch.rows[stops]] = batch.causes[batch.row_in_x[stops]]
+                if self.causes is not None and batch.causes is not None:
+                    self.causes[row] = batch.causes[row_in_x]
