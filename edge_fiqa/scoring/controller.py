@@ -30,8 +30,8 @@ class Assessment:
     trail: (N, E) float32 raw scores, NaN where an exit was not run. score: fused over exits 1..depth,
     NaN if a score was not finite. ms: the face's share of the time its batches took. mj: by the cost
     table, NaN without energy in it. planned: the deepest exit that the policies allowed before they
-    saw a score. causes: (N, D) float32 logits, read where each face stopped, in the order of the
-    engine's `causes`; None where its bundle reads none.
+    saw a score. causes: (N, D) logits of causes of low quality, read where each face stopped, in the
+    order of the engine's `causes`; None where its bundle has no heads for them.
     """
 
     trail: Array
