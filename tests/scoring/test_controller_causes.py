@@ -2,16 +2,21 @@
 
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 
+from edge_fiqa import Scorer
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.fake import FakeEngine
-from edge_fiqa.errors import EngineFailed
+from edge_fiqa.errors import ConfigError, EngineFailed
+from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.policies.policy import Convergence, Fixed
+from edge_fiqa.reasons.limits import CauseLimits
+from edge_fiqa.reasons.report import cause_values
 from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import Segment
-from tests.causes import logits_of
+from tests.causes import NAMES, logits_of
 
 STILL, LATE, RESTLESS = [5, 5, 5, 5], [1, 5, 5, 5], [0, 9, 0, 9]  # they stop at exits 2, 3, 4
 CONVERGES = [Convergence(eps=0.5, patience=1)]
@@ -123,3 +128,32 @@ def halting(engine, faces):
     trail = Controller(engine).assess(faces).trail
     moves = np.abs(np.diff(trail[:, :3], axis=1))
     return [Convergence(eps=float(np.median(moves)), patience=1)]
+
+
+def limits_for(names):
+    rows = tuple((-50.0 - exit, *[50.0] * (len(names) - 1)) for exit in range(1, 5))
+    return CauseLimits(tuple(names), (1, 2, 3, 4), rows, 0.05, 400)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_record_gives_the_reasons_of_the_exit_where_its_face_stopped(
+    bundle, cause_bundle, tiny_causes, faces, depth
+):
+    """The calibration is of the network, which has the same fingerprint with heads and without."""
+    calibration = msgspec.structs.replace(bundle.calibration, causes=limits_for(NAMES))
+    logits = logits_of(tiny_causes, faces)
+    with Scorer.open(cause_bundle, backend="ort", threads=1, calibration=calibration) as scorer:
+        for row, face in enumerate(faces):
+            record = scorer.score_face(FaceCrop("a", "a", face), [Fixed(depth)])
+            values = cause_values(logits[row, depth - 1])
+            np.testing.assert_allclose([*record.reasons.values.values()], values, atol=1)
+            assert list(record.reasons.values) == list(NAMES)
+            assert [cause.cause for cause in record.reasons.reported] == ["yaw"]
+
+
+@pytest.mark.parametrize("names", [("noise", "yaw", "motion_blur"), ("yaw", "noise")])
+def test_limits_of_other_causes_are_refused(bundle, cause_bundle, names):
+    """By their order, too: a logit would stand under another cause's name."""
+    calibration = msgspec.structs.replace(bundle.calibration, causes=limits_for(names))
+    with pytest.raises(ConfigError, match=r"limits are of other causes.*edge-fiqa calibrate"):
+        Scorer.open(cause_bundle, backend="ort", threads=1, calibration=calibration)
