@@ -41,6 +41,7 @@ from edge_fiqa.files import sha256
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.model.activation_ranges import float_session
+from edge_fiqa.model.cause_heads import metadata_of
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.weight_store import WeightStore
@@ -114,6 +115,7 @@ def _write(
         precision=recipe.precision,
         backend=recipe.backend,
         exits=exits,
+        causes=() if weights.causes is None else weights.causes.names,
         segments=segment_files,
         files={path.name: sha256(path) for path in sorted(folder.iterdir())},
         parity=Parity("not measured", 0, "", ()),
@@ -142,7 +144,11 @@ def _write_backend_files(weights: Weights, folder: Path, recipe: BuildRecipe) ->
         from safetensors.numpy import save
 
         heads = str(weights.config.heads)
-        data = save(dict(weights.arrays), {"heads": heads})
+        arrays, stated = dict(weights.arrays), {"heads": heads}
+        if weights.causes is not None:
+            arrays |= weights.causes.arrays
+            stated |= metadata_of(weights.causes.names)
+        data = save(arrays, stated)
         (folder / FLOAT_WEIGHTS).write_bytes(data)  # save_file has errors of its own
     if recipe.backend in ("trt", "rtx"):
         (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
