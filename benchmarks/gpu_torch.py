@@ -154,7 +154,7 @@ def blocks(
 
 def select(engine: TorchCuda, faces: np.ndarray, effort: Effort) -> dict:
     """Half of a batch selected and one block run, against that block for all: the least to gain."""
-    tokens, _ = engine.run(Segment(1, 1), faces)
+    tokens = engine.run(Segment(1, 1), faces).tokens
     rows, half = np.arange(0, len(faces), 2), Segment(2, 2)
     runs: dict[str, Callable[[], object]] = {
         "all": partial(engine.run, half, tokens),

@@ -82,7 +82,7 @@ def in_steps(engine: TorchCuda, faces: np.ndarray) -> None:
     """Every segment waited for, its scores on the host, and nobody who looks at them."""
     x = faces
     for segment in route_to(engine.segments, engine.config.depth, in_steps=True):
-        x, _ = engine.run(segment, x)
+        x = engine.run(segment, x).tokens
 
 
 def without_asking(engine: TorchCuda, faces: np.ndarray) -> None:
@@ -98,7 +98,7 @@ def leave(engine: TorchCuda, faces: np.ndarray, depths: np.ndarray, drop: bool) 
     x, rest = faces, depths
     place = np.arange(len(faces))
     for block in range(1, engine.config.depth + 1):
-        tokens, scores = engine.run(Segment(block, block), x)
+        tokens, scores, _ = engine.run(Segment(block, block), x)
         scores[place]  # what a decision would look at
         staying = np.flatnonzero(rest > block)
         if not staying.size:

@@ -22,6 +22,7 @@ from edge_fiqa.config import BuildRecipe
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import Weights, expected_shapes, verify
 from edge_fiqa.types import Bytes, FaceSet, VitConfig
+from tests.causes import with_heads, write
 
 ROOT = Path(__file__).parents[1]
 TINY = VitConfig(mode="token", width=32, depth=4, heads=2)
@@ -120,6 +121,24 @@ def bundle(checkpoint: Path, face_set: FaceSet, tmp_path_factory: pytest.TempPat
     """The tiny network, float32, calibrated, and with float weights for every backend."""
     target = tmp_path_factory.mktemp("bundle") / "tiny"
     return build_bundle(checkpoint, target, BuildRecipe(backend="pt"), faces=face_set)
+
+
+@pytest.fixture(scope="session")
+def tiny_causes(tiny: Weights) -> Weights:
+    """The tiny network, with heads that read causes."""
+    return with_heads(tiny)
+
+
+@pytest.fixture(scope="session")
+def cause_checkpoint(tiny_causes: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tiny_causes, tmp_path_factory.mktemp("checkpoint") / "causes.safetensors")
+
+
+@pytest.fixture(scope="session")
+def cause_bundle(cause_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny network with heads, float32, for every backend; not calibrated."""
+    target = tmp_path_factory.mktemp("causes") / "tiny"
+    return build_bundle(cause_checkpoint, target, BuildRecipe(backend="pt"))
 
 
 @pytest.fixture

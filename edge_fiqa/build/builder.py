@@ -38,13 +38,15 @@ from edge_fiqa.engines.ort import OnnxRuntime
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.route import parse_boundaries, segments_for
 from edge_fiqa.files import sha256
-from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
+from edge_fiqa.measurement.all_exits import all_exits, all_exits_and_causes, synthetic_faces
 from edge_fiqa.measurement.segment_costs import measured_costs
 from edge_fiqa.model.activation_ranges import float_session
+from edge_fiqa.model.cause_heads import metadata_of
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.weight_store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights
+from edge_fiqa.reasons.limits import fit_limits
 from edge_fiqa.types import Array, Bytes, FaceSet, Segment
 
 LARGE_BYTES = 32 << 20  # of weights: with more, not all segments are in memory at once
@@ -114,6 +116,7 @@ def _write(
         precision=recipe.precision,
         backend=recipe.backend,
         exits=exits,
+        causes=() if weights.causes is None else weights.causes.names,
         segments=segment_files,
         files={path.name: sha256(path) for path in sorted(folder.iterdir())},
         parity=Parity("not measured", 0, "", ()),
@@ -142,7 +145,11 @@ def _write_backend_files(weights: Weights, folder: Path, recipe: BuildRecipe) ->
         from safetensors.numpy import save
 
         heads = str(weights.config.heads)
-        data = save(dict(weights.arrays), {"heads": heads})
+        arrays, stated = dict(weights.arrays), {"heads": heads}
+        if weights.causes is not None:
+            arrays |= weights.causes.arrays
+            stated |= metadata_of(weights.causes.names)
+        data = save(arrays, stated)
         (folder / FLOAT_WEIGHTS).write_bytes(data)  # save_file has errors of its own
     if recipe.backend in ("trt", "rtx"):
         (folder / PLAN_OPTIONS).write_bytes(msgspec.json.encode(recipe.plans))
@@ -177,10 +184,10 @@ def _measure(
     images = "synthetic images" if faces is None else faces.described
     reference = _reference(weights, crops)
     manifest = Bundle.open(folder).manifest
-    trails, golden, costs = _scores_and_costs(folder, crops, recipe.threads)
+    trails, causes, golden, costs = _scores_and_costs(folder, crops, recipe.threads)
     files = dict(manifest.files)
     if calibration is None and faces is not None and len(crops) >= LEAST_FACES:
-        calibration = _calibrate(trails, faces, manifest)
+        calibration = _calibrate(trails, causes, faces, manifest)
     if calibration is not None:
         calibration.save(folder / CALIBRATION)
         files[CALIBRATION] = sha256(folder / CALIBRATION)
@@ -195,14 +202,15 @@ def _measure(
 
 def _scores_and_costs(
     folder: Path, crops: Bytes, threads: int | None
-) -> tuple[Array, Array, Costs]:
-    """The scores (N, E) of `crops` at all exits, those of the golden faces, and the cost table."""
+) -> tuple[Array, Array | None, Array, Costs]:
+    """The scores (N, E) of `crops` at all exits, their logits of causes (N, K, D), the scores of the
+    golden faces, and the cost table."""
     large = (folder / WEIGHTS).stat().st_size > LARGE_BYTES
     with open_engine(Bundle.open(folder), threads=threads) as engine:
         engine.prepare(faces=[1])  # every segment is about to be measured
-        trails = all_exits(engine, crops)
+        trails, causes = all_exits_and_causes(engine, crops)
         golden = all_exits(engine, synthetic_faces(GOLDEN_FACES))
-        return trails, golden, measured_costs(engine, release=large)
+        return trails, causes, golden, measured_costs(engine, release=large)
 
 
 def _against_own_graph(
@@ -216,7 +224,9 @@ def _against_own_graph(
     return with_graph_difference(exits, trails[rows] - literal), golden
 
 
-def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration:
+def _calibrate(
+    trails: Array, causes: Array | None, faces: FaceSet, manifest: Manifest
+) -> Calibration:
     calibration = fit_calibration(
         trails,
         faces.groups,
@@ -227,7 +237,10 @@ def _calibrate(trails: Array, faces: FaceSet, manifest: Manifest) -> Calibration
     )
     quality = Estimator.of(calibration, "FW").full_qualities(trails, "FW")
     table = table_of_own(quality, faces.groups, faces.described, "FW")
-    calibration = msgspec.structs.replace(calibration, gate_table=table)
+    limits = None
+    if causes is not None:
+        limits = fit_limits(causes, manifest.causes, manifest.exits, faces.groups)
+    calibration = msgspec.structs.replace(calibration, gate_table=table, causes=limits)
     return with_reference(calibration, trails, faces.crops)
 
 

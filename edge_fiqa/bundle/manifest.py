@@ -19,6 +19,7 @@ GOLDEN_FACES = 2  # the first synthetic faces, whose scores every bundle keeps f
 
 Positive = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+CauseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\Z")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -89,7 +90,11 @@ class Costs(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `manifest.json` says. files: the SHA-256 of every other file of the bundle."""
+    """What `manifest.json` says. files: the SHA-256 of every other file of the bundle.
+
+    causes: of low quality, whose logits every segment gives; the file has no such key where there are
+    none.
+    """
 
     schema: Literal["edge-fiqa-bundle/1"] = SCHEMA
     name: str
@@ -100,6 +105,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     precision: Precision
     backend: str
     exits: tuple[int, ...]
+    causes: tuple[CauseName, ...] = ()
     segments: tuple[SegmentFile, ...]
     files: dict[FileName, Sha256]
     parity: Parity
@@ -109,7 +115,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Whole or not at all. Raises OSError."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    tree = msgspec.to_builtins(manifest)
+    if not manifest.causes:
+        del tree["causes"]
+    text = msgspec.json.format(msgspec.json.encode(tree), indent=2)
     write_whole(folder / MANIFEST, text + b"\n")
 
 

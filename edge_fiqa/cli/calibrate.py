@@ -26,7 +26,8 @@ from edge_fiqa.cli.printing import say
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.forms import open_form
 from edge_fiqa.exits.fusion import Fusion
-from edge_fiqa.measurement.all_exits import all_exits
+from edge_fiqa.measurement.all_exits import all_exits_and_causes
+from edge_fiqa.reasons.limits import fit_limits
 from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.types import Array, FaceSet
 
@@ -152,23 +153,28 @@ def _scored_faces(
         folders.insert(0, (OWN_FACES, request.faces))
     limit = request.recipe.limit
     sets = [(name, read_faces(folder, limit, "calibrate")) for name, folder in folders]
-    trails = _trails(bundle, request, [faces for _, faces in sets])
-    scored = [ScoredUse(name, faces, t) for (name, faces), t in zip(sets, trails, strict=True)]
+    read = _read(bundle, request, [faces for _, faces in sets])
+    scored = [ScoredUse(name, faces, *of) for (name, faces), of in zip(sets, read, strict=True)]
     return scored[0], tuple(scored[-len(request.uses) :])
 
 
-def _trails(bundle: Bundle, request: CalibrateRequest, sets: Sequence[FaceSet]) -> list[Array]:
-    """The complete trails (N, E) of each set: from stored records, or computed."""
+def _read(
+    bundle: Bundle, request: CalibrateRequest, sets: Sequence[FaceSet]
+) -> list[tuple[Array, Array | None]]:
+    """The complete trails (N, E) of each set, and logits of causes (N, K, D) where there are some.
+
+    Stored records hold the trails alone.
+    """
     if request.scores is not None:
         from edge_fiqa.tables.score_set import ScoreSet  # needs pyarrow
         from edge_fiqa.tables.stored_scores import stored_trails
 
         stored = ScoreSet(request.scores)
         fingerprint = bundle.manifest.fingerprint
-        return [stored_trails(stored, faces.names, fingerprint) for faces in sets]
+        return [(stored_trails(stored, faces.names, fingerprint), None) for faces in sets]
     backend = request.backend or available_backend(bundle)
     with open_engine(bundle, backend, request.threads) as engine:
-        return [all_exits(engine, faces.crops) for faces in sets]
+        return [all_exits_and_causes(engine, faces.crops) for faces in sets]
 
 
 def _fitted(
@@ -188,6 +194,9 @@ def _fitted(
         confidence=recipe.confidence,
         seed=recipe.seed,
     )
+    if scored.causes is not None:
+        limits = fit_limits(scored.causes, manifest.causes, manifest.exits, scored.faces.groups)
+        calibration = msgspec.structs.replace(calibration, causes=limits)
     return with_reference(calibration, scored.trail, scored.faces.crops)
 
 

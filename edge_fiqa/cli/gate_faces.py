@@ -36,11 +36,13 @@ class KnownPairs:
 
 @dataclass(frozen=True)
 class ScoredUse:
-    """Faces of one kind of use, and their complete trails (N, E)."""
+    """Faces of one kind of use, their complete trails (N, E), and the logits (N, K, D) of causes of low
+    quality at the K exits of the bundle; None where none were read."""
 
     name: str
     faces: FaceSet
     trail: Array
+    causes: Array | None = None
 
 
 def parse_use(text: str) -> tuple[str, Path]:

@@ -6,7 +6,8 @@ The contract in words, which `tests/engines/test_contract.py` holds every backen
   every other one takes the `Tokens` that the segment before it returned. A tail returns no tokens.
 - `Tokens` are a handle. What is behind it (an OpenVINO tensor, an OrtValue, a CUDA address) belongs
   to the engine, stays on its device, and is valid until the same segment runs again.
-- Scores come back as a fresh (N, blocks) float32 array that the caller owns.
+- Scores come back as a fresh (N, blocks) float32 array that the caller owns. So do logits of causes,
+  (N, D), where the bundle has heads that read `causes`: D names, else none.
 - `keep(tokens, rows)` is compaction: the same tokens for a subset of the faces, in that order,
   without a visit to the host where the device can do it.
 - `computed(faces)` is how many faces the device computes for a batch of that size: a static batch
@@ -27,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Set
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -56,6 +57,18 @@ class Loan:
         self.key = key
 
 
+class Outputs(NamedTuple):
+    """What a segment gives for N faces.
+
+    tokens: for the next segment; None of a tail. scores: (N, blocks), after each of its blocks.
+    causes: (N, D) logits behind its last block, in the order of the engine's `causes`; None without.
+    """
+
+    tokens: Tokens | None
+    scores: Array
+    causes: Array | None
+
+
 class Engine(Protocol):
     """See the module's docstring for the contract."""
 
@@ -66,8 +79,9 @@ class Engine(Protocol):
     threads: int
     max_batch: int
     turn: Turn
+    causes: tuple[str, ...]
 
-    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]: ...
+    def run(self, segment: Segment, x: Bytes | Tokens) -> Outputs: ...
 
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens: ...
 
@@ -97,6 +111,7 @@ class EngineBase:
     config: VitConfig
     segments: Set[Segment]
     max_batch: int
+    causes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.turn = Turn()
@@ -147,6 +162,17 @@ class EngineBase:
         if rows.min() < 0 or rows.max() > last:
             raise ConfigError(f"rows to keep must lie in 0 to {last}")
         return rows
+
+    def check_causes(self, what: object, logits: int) -> None:
+        """Raises EngineFailed where a segment does not give a logit for each of the manifest's causes.
+
+        what: its file or plan. logits: how many its output `causes` has; 0 without that output.
+        """
+        if logits != len(self.causes):
+            raise EngineFailed(
+                f"{what} gives {logits} logits of causes, where the manifest names "
+                f"{len(self.causes)}; rebuild the bundle"
+            )
 
     def computed(self, faces: int) -> int:
         return faces

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.base import EngineBase, Outputs, Tokens
 from edge_fiqa.engines.turn import in_turn
-from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment, VitConfig
+from edge_fiqa.types import IMAGE, Bytes, Rows, Segment, VitConfig
 
 
 class FakeEngine(EngineBase):
     """Face i scores `scores[i][k - 1]` at exit k. The faces to feed it are `engine.faces`.
+
+    causes: its logits by name, `causes["yaw"][i][k - 1]`, if it shall read any.
 
     Each face carries its row number in its first pixels, so the right scores follow it through
     batching and compaction. `calls` records every segment run and its batch size; `on_run`, if
@@ -28,9 +30,12 @@ class FakeEngine(EngineBase):
         on_run: Callable[[Segment, int], None] | None = None,
         max_batch: int = 64,
         tails: bool = True,
+        causes: Mapping[str, Sequence[Sequence[float]]] | None = None,
     ) -> None:
         super().__init__()
         self.scores = np.atleast_2d(np.asarray(scores, np.float32))
+        self.causes = tuple(causes or ())
+        self._logits = np.array([*(causes or {}).values()], np.float32)  # (D, N, E)
         depth = self.scores.shape[1]
         ends = list(boundaries or range(1, depth + 1))
         starts = [1, *(end + 1 for end in ends[:-1])]
@@ -51,7 +56,7 @@ class FakeEngine(EngineBase):
         return images
 
     @in_turn
-    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+    def run(self, segment: Segment, x: Bytes | Tokens) -> Outputs:
         faces = self.faces_in(segment, x)
         self.calls.append((segment.name, faces))
         if self.on_run is not None:
@@ -61,7 +66,8 @@ class FakeEngine(EngineBase):
         else:
             rows = x[:, 0, 0, 0].astype(np.intp) + 256 * x[:, 0, 0, 1].astype(np.intp)
         tokens = None if segment.tail else Tokens(faces, segment.last, rows)
-        return tokens, self.scores[rows, segment.exits].copy()
+        causes = self._logits[:, rows, segment.last - 1].T.copy() if self.causes else None
+        return Outputs(tokens, self.scores[rows, segment.exits].copy(), causes)
 
     @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:

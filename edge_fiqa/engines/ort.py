@@ -11,11 +11,11 @@ import onnxruntime as ort
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
-from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.base import EngineBase, Outputs, Tokens
 from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import BackendMissing, EngineFailed, one_line
-from edge_fiqa.types import Array, Bytes, Rows, Segment
+from edge_fiqa.types import Bytes, Rows, Segment
 
 
 class OnnxRuntime(EngineBase):
@@ -36,6 +36,7 @@ class OnnxRuntime(EngineBase):
             )
         super().__init__()
         self.bundle, self.config = bundle, bundle.config
+        self.causes = bundle.manifest.causes
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
         self.device, self._optimised = str(this_processor()), optimised
@@ -43,7 +44,7 @@ class OnnxRuntime(EngineBase):
         self._outputs: dict[tuple[Segment, int], Any] = {}
 
     @in_turn
-    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+    def run(self, segment: Segment, x: Bytes | Tokens) -> Outputs:
         faces = self.faces_in(segment, x)
         session = self._sessions.get(segment) or self._load(segment)
         binding = session.io_binding()
@@ -53,6 +54,9 @@ class OnnxRuntime(EngineBase):
             binding.bind_cpu_input("image", np.ascontiguousarray(x))
         scores = np.empty((faces, segment.last - segment.first + 1), np.float32)
         binding.bind_ortvalue_output("scores", ort.OrtValue.ortvalue_from_numpy(scores))
+        causes = np.empty((faces, len(self.causes)), np.float32) if self.causes else None
+        if causes is not None:
+            binding.bind_ortvalue_output("causes", ort.OrtValue.ortvalue_from_numpy(causes))
         out = None if segment.tail else self._output(segment, faces)
         if out is not None:
             binding.bind_ortvalue_output("tokens_out", out)
@@ -61,8 +65,9 @@ class OnnxRuntime(EngineBase):
         except Exception as exc:  # onnxruntime raises its own bare exceptions
             raise EngineFailed(f"ONNX Runtime failed in {segment.name}: {one_line(exc)}") from exc
         if out is None:
-            return None, scores
-        return Tokens(faces, segment.last, out, self.lend((segment, faces))), scores
+            return Outputs(None, scores, causes)
+        tokens = Tokens(faces, segment.last, out, self.lend((segment, faces)))
+        return Outputs(tokens, scores, causes)
 
     @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
@@ -111,5 +116,7 @@ class OnnxRuntime(EngineBase):
             )
         except Exception as exc:  # onnxruntime raises its own bare exceptions
             raise EngineFailed(f"ONNX Runtime cannot load {path}: {one_line(exc)}") from exc
+        outputs = {output.name: output.shape for output in session.get_outputs()}
+        self.check_causes(path, outputs["causes"][1] if "causes" in outputs else 0)
         self._sessions[segment] = session
         return session

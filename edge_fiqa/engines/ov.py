@@ -21,12 +21,12 @@ import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import MAX_BATCH
-from edge_fiqa.engines.base import EngineBase, Tokens, bucket_for
+from edge_fiqa.engines.base import EngineBase, Outputs, Tokens, bucket_for
 from edge_fiqa.engines.compiled_models import CompiledModel, CompiledModels
 from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.engines.turn import AFTER_FORK, in_turn
 from edge_fiqa.errors import EngineFailed, one_line
-from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
+from edge_fiqa.types import IMAGE, Bytes, Rows, Segment
 
 
 def _without_telemetry() -> Any:
@@ -61,6 +61,7 @@ class OpenVINO(EngineBase):
         _check_bytes_are_computed_right(bundle)
         super().__init__()
         self.bundle, self.config = bundle, bundle.config
+        self.causes = bundle.manifest.causes
         self.segments, self.max_batch = frozenset(bundle.segments), MAX_BATCH
         self.threads = threads or os.cpu_count() or 1
         self._core = ov.Core()
@@ -74,7 +75,7 @@ class OpenVINO(EngineBase):
         keep_in_child(self)
 
     @in_turn
-    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+    def run(self, segment: Segment, x: Bytes | Tokens) -> Outputs:
         faces = self.faces_in(segment, x)
         bucket = x.buffer.shape[0] if isinstance(x, Tokens) else bucket_for(faces, MAX_BATCH)
         request = self._requests.get((segment, bucket)) or self._load(segment, bucket)
@@ -89,10 +90,12 @@ class OpenVINO(EngineBase):
         except RuntimeError as exc:
             raise EngineFailed(f"OpenVINO failed in {segment.name}: {one_line(exc)}") from exc
         scores = request.get_tensor("scores").data[:faces].copy()
+        causes = request.get_tensor("causes").data[:faces].copy() if self.causes else None
         if segment.tail:
-            return None, scores
+            return Outputs(None, scores, causes)
         key = segment, bucket
-        return Tokens(faces, segment.last, self._outputs[key], self.lend(key)), scores
+        tokens = Tokens(faces, segment.last, self._outputs[key], self.lend(key))
+        return Outputs(tokens, scores, causes)
 
     @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
@@ -131,6 +134,8 @@ class OpenVINO(EngineBase):
             request = model.create_infer_request()
         except RuntimeError as exc:
             raise EngineFailed(f"OpenVINO cannot load {path}: {one_line(exc)}") from exc
+        outputs = {name: output.shape for output in model.outputs for name in output.get_names()}
+        self.check_causes(path, outputs["causes"][1] if "causes" in outputs else 0)
         if segment.first == 1:
             request.set_input_tensor(ov.Tensor(np.zeros(shape, np.uint8)))
         if not segment.tail:

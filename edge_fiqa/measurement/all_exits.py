@@ -23,21 +23,37 @@ def all_exits(engine: Engine, faces: Bytes, batch: int = 1) -> Array:
     batch: faces that go through the bodies together. The last step takes them one at a time: as a
     tail it computes one row for each face, and libraries add up one row in another order than many.
     """
+    return all_exits_and_causes(engine, faces, batch)[0]
+
+
+def all_exits_and_causes(
+    engine: Engine, faces: Bytes, batch: int = 1
+) -> tuple[Array, Array | None]:
+    """The scores as `all_exits` gives them, and (N, K, D) logits of causes, of the same pass.
+
+    K: the exits at which the engine can stop, as its bundle's manifest lists them. D: its `causes`;
+    None instead of logits where it reads none.
+    """
     steps = route_to(engine.segments, engine.config.depth, in_steps=True)
     trail = np.empty((len(faces), engine.config.depth), np.float32)
+    logits = np.empty((len(faces), len(steps), len(engine.causes)), np.float32)
     with engine.turn:
         engine.prepare(steps, sorted({1, batch}))
         for start in range(0, len(faces), batch):
             x: Bytes | Tokens = faces[start : start + batch]
             rows = slice(start, min(start + batch, len(faces)))
-            for segment in steps[:-1]:
-                tokens, trail[rows, segment.exits] = engine.run(segment, x)
+            for step, segment in enumerate(steps[:-1]):
+                tokens, trail[rows, segment.exits], causes = engine.run(segment, x)
                 x = require_tokens(tokens)
-            _one_at_a_time(engine, steps[-1], x, trail[rows, steps[-1].exits])
-    return trail
+                if causes is not None:
+                    logits[rows, step] = causes
+            _one_at_a_time(engine, steps[-1], x, trail[rows, steps[-1].exits], logits[rows, -1])
+    return trail, logits if engine.causes else None
 
 
-def _one_at_a_time(engine: Engine, last: Segment, x: Bytes | Tokens, scores: Array) -> None:
+def _one_at_a_time(
+    engine: Engine, last: Segment, x: Bytes | Tokens, scores: Array, logits: Array
+) -> None:
     faces = len(scores)
     for row in range(faces):
         if faces == 1:
@@ -46,4 +62,6 @@ def _one_at_a_time(engine: Engine, last: Segment, x: Bytes | Tokens, scores: Arr
             face = engine.keep(x, np.array([row]))
         else:
             face = x[row : row + 1]
-        scores[row : row + 1] = engine.run(last, face)[1]
+        _, scores[row], causes = engine.run(last, face)
+        if causes is not None:
+            logits[row] = causes

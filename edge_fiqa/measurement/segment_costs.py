@@ -154,6 +154,6 @@ def _timed_run(
     engine: Engine, segment: Segment, x: Bytes | Tokens, times: dict[Segment, list[float]]
 ) -> Tokens | None:
     start = time.perf_counter()
-    tokens, _ = engine.run(segment, x)
+    tokens = engine.run(segment, x).tokens
     times[segment].append(1e3 * (time.perf_counter() - start))
     return tokens

@@ -6,6 +6,7 @@ and every BatchNorm and Linear of `feature` and `head_qs` fold into one vector a
     score = <a, xhat> + b,   xhat = (x - mean) / sqrt(var + 1e-5) per token.
 
 For the crfiqa mode that turns 37.7 M multiply-adds and 151 MB a head into 73,728 and 288 KB.
+A head that reads causes folds in the same way, and shares xhat with the score.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_fiqa.model.cause_heads import PREFIX, CauseHeads
 from edge_fiqa.types import Array, Floats, VitConfig
 
 BN_EPS = 2e-5
@@ -41,6 +43,25 @@ def fold_head(arrays: Mapping[str, Array], config: VitConfig) -> FoldedHead:
     b = b + (a * _f64(arrays["norm.bias"])).sum()
     a = a * _f64(arrays["norm.weight"])
     return FoldedHead(a.astype(np.float32), float(b[0]))
+
+
+@dataclass(frozen=True)
+class FoldedCauses:
+    """logits (N, D) = xhat[:, 0] @ a + b, of D causes. a: (W, D), W the width, b: (D,), float32."""
+
+    a: Array
+    b: Array
+
+
+def fold_causes(heads: CauseHeads, arrays: Mapping[str, Array], exit: int) -> FoldedCauses:
+    """Norm affine + the head that reads causes at this exit, as one matrix and one vector.
+
+    arrays: of the network, whose final norm is used. exit: counted from 1.
+    """
+    weight = _f64(heads.arrays[f"{PREFIX}{exit - 1}.weight"])
+    b = _f64(heads.arrays[f"{PREFIX}{exit - 1}.bias"]) + weight @ _f64(arrays["norm.bias"])
+    a = (weight * _f64(arrays["norm.weight"])).T
+    return FoldedCauses(np.ascontiguousarray(a, np.float32), b.astype(np.float32))
 
 
 def _through_batch_norm(

@@ -6,7 +6,8 @@ The files of a bundle serve every engine. When a plan is built, the graph is cha
   cast back. Only in 16 bits is it one kernel. The casts lie outside the pairs of QuantizeLinear and
   DequantizeLinear: the builder for compute capability 8.7 refuses them inside (NVIDIA/TensorRT#4832).
 - *Heads together*: query, key and value are brought into heads by one kernel instead of three.
-- *Scores together*: the scores of all blocks of a segment come from one normalisation.
+- *Scores together*: the scores of all blocks of a segment come from one normalisation, and what else
+  reads a block's normalised token gets its part of it.
 
 The last two are exact algebra. What does not fit a rule stays as it is.
 """
@@ -77,7 +78,9 @@ def _score_together(graph: _Graph) -> None:
     chains = [graph.chain_to(value, SCORE_STEPS) for value in scores.input] if scores else []
     if scores is None or None in chains:
         return
-    norms, _, dots, sums = zip(*(chain for chain in chains if chain is not None), strict=True)
+    norms, reshapes, dots, sums = zip(
+        *(chain for chain in chains if chain is not None), strict=True
+    )
     weight, scale = dots[0].input[1], norms[0].input[1]
     if graph.dims(weight)[0] != graph.dims(scale)[0]:
         return  # a score reads all tokens of its block
@@ -90,6 +93,9 @@ def _score_together(graph: _Graph) -> None:
     graph.add("Concat", [norm.input[0] for norm in norms], "exits/tokens", axis=1)
     epsilon = next(a.f for a in norms[0].attribute if a.name == "epsilon")
     graph.add("LayerNormalization", ["exits/tokens", scale], "exits/xhat", epsilon=epsilon)
+    for row, reshape in enumerate(reshapes):
+        if graph.readers(reshape.output[0]):  # the logits of causes
+            graph.add("Gather", ["exits/xhat", graph.ints(row)], reshape.output[0], axis=1)
     graph.add("Reshape", [weight, graph.ints([1, 1, -1])], "exits/a")
     graph.add("Mul", ["exits/xhat", "exits/a"], "exits/products")
     graph.add("ReduceSum", ["exits/products", graph.ints([2])], "exits/dot", keepdims=0)

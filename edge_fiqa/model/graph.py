@@ -5,6 +5,8 @@ Graph inputs and outputs (the contract that every backend relies on):
     tokens  (N, T, D) float32            input of every other segment
     tokens_out (N, T, D) float32         output of a body; a tail has none
     scores  (N, blocks) float32          raw score after each block of the segment
+    causes  (N, D) float32               logits of D causes behind its last block, where the weights
+                                         have heads for them
 Names inside are stable, so that ranges and reports can speak of `block3/fc1`.
 
 Opset 17, for LayerNormalization; every TensorRT from 10.3 parses it. Precision is in the graph:
@@ -22,7 +24,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.model.fold import fold_head, fold_norm, fold_stem
+from edge_fiqa.model.cause_heads import CauseHeads
+from edge_fiqa.model.fold import fold_causes, fold_head, fold_norm, fold_stem
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import IMAGE, PATCH, Array, Precision, Segment, VitConfig
 
@@ -70,6 +73,7 @@ class _SegmentBuilder:
         half_weights: bool,
     ) -> None:
         self.weights, self.config, self.segment = weights.arrays, weights.config, segment
+        self.causes = weights.causes
         self.half, self.batch, self.half_weights = half, batch, half_weights
         self.head = fold_head(weights.arrays, weights.config)
         self.nodes: list[onnx.NodeProto] = []
@@ -83,11 +87,14 @@ class _SegmentBuilder:
             tail = segment.tail and number == segment.last
             last_of_body = number == segment.last and not segment.tail
             x = self._block(x, number, tail, "tokens_out" if last_of_body else None)
-            scores.append(self._score(x, number, only_token=tail))
+            xhat = self._normalised_tokens(x, number, only_token=tail)
+            scores.append(self._score(xhat, number))
         if len(scores) > 1:
             self._add("Concat", scores, "scores", axis=1)
         else:
             self._add("Identity", scores, "scores")
+        if self.causes is not None:
+            self._causes(xhat, self.causes)
         return self._model(*self._inputs_and_outputs())
 
     def _inputs_and_outputs(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
@@ -101,6 +108,8 @@ class _SegmentBuilder:
         outputs = [value("scores", TensorProto.FLOAT, [n, segment.last - segment.first + 1])]
         if not segment.tail:
             outputs.insert(0, value("tokens_out", TensorProto.FLOAT, tokens))
+        if self.causes is not None:
+            outputs.append(value("causes", TensorProto.FLOAT, [n, len(self.causes.names)]))
         return [source], outputs
 
     def _model(
@@ -176,19 +185,33 @@ class _SegmentBuilder:
             parts.append(self._add("Transpose", [product], perm=[0, 2, 1, 3]))
         return parts
 
-    def _score(self, x: str, number: int, only_token: bool) -> str:
-        """<a, xhat> + b in float32. x: (N, T, D), or (N, 1, D) from a tail."""
+    def _normalised_tokens(self, x: str, number: int, only_token: bool) -> str:
+        """(N, H D): xhat of the H tokens that the head reads. x: (N, T, D), or (N, 1, D) of a tail."""
         name, d, h = f"exit{number}/", self.config.width, self.config.head_tokens
         if self.config.mode == "token" and not only_token:
             x = self._first_token(x, name + "token")
-        x = self._add("Reshape", [self._xhat(x, name + "xhat"), self._ints([-1, h * d])])
+        return self._add("Reshape", [self._xhat(x, name + "xhat"), self._ints([-1, h * d])])
+
+    def _score(self, xhat: str, number: int) -> str:
+        """<a, xhat> + b in float32."""
+        name = f"exit{number}/"
         a = self._constant("head/a", self.head.a.reshape(-1, 1))
-        x = self._add("MatMul", [x, a], name + "dot")
+        x = self._add("MatMul", [xhat, a], name + "dot")
         return self._add(
             "Add",
             [x, self._constant("head/b", np.array([self.head.b], np.float32))],
             name + "score",
         )
+
+    def _causes(self, xhat: str, heads: CauseHeads) -> None:
+        """xhat[:, 0] @ a + b in float32, where a segment ends: there a face can stop."""
+        name = f"exit{self.segment.last}/causes"
+        folded = fold_causes(heads, self.weights, self.segment.last)
+        if self.config.head_tokens > 1:  # the quality token is the first of them
+            ends = ([0], [self.config.width], [1])
+            xhat = self._add("Slice", [xhat, *(self._ints(v) for v in ends)], name + "/xhat")
+        x = self._add("MatMul", [xhat, self._constant(name + "/a", folded.a)], name + "/dot")
+        self._add("Add", [x, self._constant(name + "/b", folded.b)], "causes")
 
     def _xhat(self, x: str, name: str) -> str:
         """Normalised tokens; the affine that follows lives in the next layer's weights."""

@@ -65,9 +65,19 @@ def fit_limits(
     logits, persons_of_faces = logits[whole], np.asarray(groups)[whole]
     first = np.unique(persons_of_faces, return_index=True)[1]
     persons = len(first)
-    rank = math.ceil((persons + 1) * (1 - false_alarm / len(names)))
+    rank = _rank(persons, len(names), false_alarm)
     rows: list[tuple[float | None, ...]] = [(None,) * len(names)] * len(exits)
     if rank <= persons:
         limits = np.sort(logits[first], axis=0)[rank - 1]
         rows = [tuple(float(limit) for limit in row) for row in limits]
     return CauseLimits(tuple(names), tuple(exits), tuple(rows), false_alarm, persons)
+
+
+def persons_needed(causes: int, false_alarm: float = FALSE_ALARM) -> int:
+    """The least number of persons from whom limits of so many causes can be taken."""
+    return math.ceil(round(causes / false_alarm - 1, 9))
+
+
+def _rank(persons: int, causes: int, false_alarm: float) -> int:
+    """Which of the sorted logits of one cause is its limit, counted from 1."""
+    return math.ceil(round((persons + 1) * (1 - false_alarm / causes), 9))

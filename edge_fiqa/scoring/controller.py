@@ -30,8 +30,8 @@ class Assessment:
     trail: (N, E) float32 raw scores, NaN where an exit was not run. score: fused over exits 1..depth,
     NaN if a score was not finite. ms: the face's share of the time its batches took. mj: by the cost
     table, NaN without energy in it. planned: the deepest exit that the policies allowed before they
-    saw a score. causes: (N, D) logits of causes of low quality, read where each face stopped, NaN
-    where none was; None if the bundle has no heads for them.
+    saw a score. causes: (N, D) logits of causes of low quality, read where each face stopped, in the
+    order of the engine's `causes`; None where its bundle has no heads for them.
     """
 
     trail: Array
@@ -169,7 +169,9 @@ class Controller:
                 run.assess_batch(faces, rows, reason)
         score = fuse(run.trail, run.depth, self.fusion)
         ms, gflops, mj = run.spent.T
-        return Assessment(run.trail, run.depth, score, run.reason, ms, gflops, mj, depth)
+        return Assessment(
+            run.trail, run.depth, score, run.reason, ms, gflops, mj, depth, run.causes
+        )
 
     def estimate(self, trail: Array, depth: int) -> Array:
         """Return (N,) what policies see of scores (N, depth): the estimated full or the fused score."""
@@ -190,6 +192,7 @@ class _Batch:
     rows: (N,) the row of each face among the faces of the call.
     x: what the next segment takes. It may still hold faces that are finished.
     row_in_x: (N,) the row of each face in x.
+    causes: (faces in x, D) logits behind the segment that ran last; None without.
     estimates: (N, steps), what policies saw after each step.
     spent: (3,) ms, GFLOPs and mJ of each face, the same for all: they ran together.
     """
@@ -199,6 +202,7 @@ class _Batch:
         self.x: Bytes | Tokens = faces[rows[0] : rows[-1] + 1]
         self.estimates: Array = np.empty((len(rows), steps), np.float32)
         self.spent = np.zeros(3)
+        self.causes: Array | None = None
 
     def keep(self, going_on: Rows, engine: Engine) -> None:
         """Go on with these of the N faces. Take the others out of x if that saves the engine work."""
@@ -211,7 +215,10 @@ class _Batch:
 
 
 class _Run:
-    """The state of one call of `assess`. spent: (N, 3) ms, GFLOPs and mJ of each face."""
+    """The state of one call of `assess`. spent: (N, 3) ms, GFLOPs and mJ of each face.
+
+    causes: (N, D), NaN until a face stops; None where the engine reads none.
+    """
 
     def __init__(
         self,
@@ -227,6 +234,8 @@ class _Run:
         self.depth = np.zeros(faces, np.intp)
         self.reason: list[Reason] = ["full"] * faces
         self.spent = np.zeros((faces, 3))
+        causes = controller.engine.causes
+        self.causes = np.full((faces, len(causes)), np.nan, np.float32) if causes else None
 
     def assess_batch(self, faces: Bytes, rows: Rows, reason_at_end: Reason) -> None:
         """Run a segment, fuse the scores so far, ask the policies, drop the finished faces, go on."""
@@ -249,7 +258,7 @@ class _Run:
         """Run one segment; note its scores and its cost."""
         clock = self.controller.clock
         start = clock()
-        tokens, scores = self.controller.engine.run(segment, batch.x)
+        tokens, scores, batch.causes = self.controller.engine.run(segment, batch.x)
         ms = 1e3 * (clock() - start)
         batch.spent += self.controller.charge(segment, len(batch.rows), ms)
         self.trail[batch.rows, segment.exits] = scores[batch.row_in_x]
@@ -282,6 +291,8 @@ class _Run:
 
     def _finish(self, batch: _Batch, reasons: Sequence[Reason | None], depth: int) -> None:
         """Stop the faces that have a reason at `depth`."""
-        for row, reason in zip(batch.rows, reasons, strict=True):
+        for row, row_in_x, reason in zip(batch.rows, batch.row_in_x, reasons, strict=True):
             if reason is not None:
                 self.reason[row], self.depth[row], self.spent[row] = reason, depth, batch.spent
+                if self.causes is not None and batch.causes is not None:
+                    self.causes[row] = batch.causes[row_in_x]

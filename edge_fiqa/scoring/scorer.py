@@ -157,6 +157,11 @@ class Scorer:
         manifest = self.bundle.manifest
         algorithm = Algorithm(manifest.name, manifest.edge_fiqa, manifest.fingerprint)
         limits = None if calibration is None else calibration.causes
+        if limits is not None and manifest.causes and limits.names != manifest.causes:
+            raise ConfigError(
+                f"the calibration's limits are of other causes than {self.bundle.folder} reads; "
+                "run edge-fiqa calibrate with this bundle"
+            )
         recorder = Recorder(algorithm, config.depth, self.fusion, estimator, name, gate, limits)
         return ScoreScale(calibration, estimator, name, gate, recorder)
 

@@ -7,11 +7,14 @@ import pytest
 from edge_fiqa.build import builder as build
 from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.manifest import MANIFEST
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines.ort import OnnxRuntime
 from edge_fiqa.errors import CheckpointError, ConfigError
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
+from edge_fiqa.model.weights import load_weights
 from edge_fiqa.types import FaceSet
+from tests.causes import NAMES
 
 
 def test_parity_and_costs_are_measured(bundle, face_set):
@@ -120,3 +123,22 @@ def test_forms_of_a_model_share_a_calibration(bundle, checkpoint, tmp_path):
     assert (half.folder / "weights.bin").stat().st_size < (
         0.75 * (bundle.folder / "weights.bin").stat().st_size
     )
+
+
+@pytest.mark.parametrize("backend", ["ov", "pt"])
+def test_heads_of_causes_go_along_and_the_manifest_names_them(
+    backend, tiny_causes, cause_checkpoint, tmp_path
+):
+    built = build_bundle(cause_checkpoint, tmp_path / "b", BuildRecipe(backend=backend))
+    assert built.manifest.causes == NAMES
+    assert built.manifest.fingerprint == tiny_causes.fingerprint
+    if backend == "pt":
+        kept = load_weights(built.float_weights()).causes
+        assert kept.names == NAMES
+        for name, array in tiny_causes.causes.arrays.items():
+            np.testing.assert_array_equal(kept.arrays[name], array)
+
+
+def test_without_heads_the_manifest_has_no_word_of_causes(bundle):
+    assert bundle.manifest.causes == ()
+    assert b"causes" not in (bundle.folder / MANIFEST).read_bytes()

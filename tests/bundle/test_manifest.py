@@ -18,6 +18,12 @@ def test_what_is_saved_is_read(bundle, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
 
 
+def test_names_of_causes_are_saved_and_read(bundle, tmp_path):
+    manifest = msgspec.structs.replace(bundle.manifest, causes=("yaw", "motion_blur"))
+    save_manifest(manifest, tmp_path)
+    assert read_manifest(tmp_path / MANIFEST) == manifest
+
+
 def test_costs_that_do_not_fit_on_the_disk_leave_the_bundle_as_it_was(copy, monkeypatch):
     bundle = Bundle.open(copy)
     costs = msgspec.structs.replace(bundle.manifest.costs, device="another")
@@ -46,6 +52,7 @@ def test_newer_schema(copy):
         ({"schema": 3}, "damaged"),
         ({"surprise": 1}, "surprise"),
         ({"precision": "int4"}, "precision"),
+        ({"causes": ["yaw", "<script>"]}, "causes"),
         ({"colour": "BGR"}, "colour"),
         ({"files": {"../../etc/passwd": "0" * 64}}, "damaged"),
         ({"files": {WEIGHTS: "xyz"}}, "damaged"),

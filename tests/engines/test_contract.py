@@ -1,6 +1,7 @@
 """One contract, every backend, every precision it can run."""
 
 import contextlib
+import shutil
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from edge_fiqa.build.builder import build_bundle
+from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.config import BuildRecipe
 from edge_fiqa.engines import BACKENDS, open_engine
 from edge_fiqa.engines.base import bucket_for
@@ -15,9 +17,11 @@ from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.engines.ort import OnnxRuntime
 from edge_fiqa.errors import BackendMissing, BundleError, ConfigError, EngineFailed
 from edge_fiqa.exits.route import route_to
-from edge_fiqa.measurement.all_exits import all_exits
+from edge_fiqa.measurement.all_exits import all_exits, all_exits_and_causes
 from edge_fiqa.model.torch_model import load_vit
 from edge_fiqa.types import FaceSet, Segment
+from tests.bundle.conftest import edit
+from tests.causes import NAMES, logits_of
 from tests.needs import missing
 
 ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2, "int8": 0.25}
@@ -80,7 +84,7 @@ def images(engine, faces):
 def run_route(engine, images, depth, watched):
     x, found = images, []
     for segment in route_to(engine.segments, depth, in_steps=watched):
-        x, scores = engine.run(segment, x)
+        x, scores, _ = engine.run(segment, x)
         found.append(scores)
     return np.hstack(found), x
 
@@ -98,20 +102,22 @@ def test_every_exit_matches_the_reference(engine, images, reference, depth, watc
     ("backend", "precision"), [(b, p) for b, ps in RUNS.items() for p in ps if p != "fp32"]
 )
 def test_every_precision_stays_in_its_bounds(
-    backend, precision, checkpoint, faces, reference, tmp_path
+    backend, precision, cause_checkpoint, tiny_causes, faces, reference, tmp_path
 ):
+    """The scores, and the logits of causes."""
     recipe = BuildRecipe(backend=backend, precision=precision)
     with skipped_without(backend):
-        built = build_bundle(checkpoint, tmp_path / "b", recipe, faces=noise(faces))
+        built = build_bundle(cause_checkpoint, tmp_path / "b", recipe, faces=noise(faces))
     with open_engine(built, backend) as engine:
-        found = all_exits(engine, faces)
+        computed = all_exits_and_causes(engine, faces)
     if precision == "int8":
         with OnnxRuntime(built, optimised=False) as literal:
-            written = all_exits(literal, faces)
-        assert np.abs(found - written).max() < TO_GRAPH
-        found = written
-    error = np.abs(found - reference).max()
-    assert 0 < error < ATOL[precision]
+            written = all_exits_and_causes(literal, faces)
+        for values, exact in zip(computed, written, strict=True):
+            assert np.abs(values - exact).max() < TO_GRAPH
+        computed = written
+    for values, exact in zip(computed, (reference, logits_of(tiny_causes, faces)), strict=True):
+        assert 0 < np.abs(values - exact).max() < ATOL[precision]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -127,6 +133,56 @@ def test_crfiqa_mode(backend, tiny_c, faces, tmp_path):
         np.testing.assert_allclose(all_exits(engine, faces), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_causes_behind_every_segment_are_those_of_their_definition(
+    backend, cause_bundle, tiny_causes, faces
+):
+    """Of bodies, tails and whole routes, in a batch that is filled up; each call's are the caller's."""
+    expected, outputs = logits_of(tiny_causes, faces), []
+    with open_or_skip(cause_bundle, backend, threads=1) as engine:
+        assert engine.causes == NAMES
+        for rows in (slice(0, 3), slice(3, 6), slice(0, 3)):
+            x = faces[rows]
+            for exit in range(1, engine.config.depth + 1):
+                for first, tail in ((1, True), (exit, True), (exit, False)):
+                    given = faces[rows] if first == 1 else x
+                    out = engine.run(Segment(first, exit, tail), given)
+                    outputs.append((out.causes, expected[rows, exit - 1]))
+                x = out.tokens
+    for causes, definition in outputs:
+        assert causes.dtype == np.float32
+        np.testing.assert_allclose(causes, definition, atol=ATOL["fp32"])
+
+
+def test_without_heads_there_are_no_causes(engine, images):
+    assert engine.causes == ()
+    assert engine.run(Segment(1, 1), images[:1]).causes is None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("names", [(), ("yaw", "noise")])
+def test_a_manifest_that_names_other_causes_is_refused(
+    backend, names, cause_bundle, faces, tmp_path
+):
+    copy = shutil.copytree(cause_bundle.folder, tmp_path / "copy")
+    edit(copy, causes=names)
+    refused = pytest.raises((EngineFailed, BundleError), match="rebuild the bundle")
+    with refused as caught, open_or_skip(Bundle.open(copy), backend) as engine:
+        engine.run(Segment(1, 1), faces[:1])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_manifest_that_names_causes_where_there_are_none_is_refused(
+    backend, bundle, faces, tmp_path
+):
+    copy = shutil.copytree(bundle.folder, tmp_path / "copy")
+    edit(copy, causes=NAMES)
+    refused = pytest.raises((EngineFailed, BundleError), match="rebuild the bundle")
+    with refused, open_or_skip(Bundle.open(copy), backend) as engine:
+        engine.run(Segment(1, 1), faces[:1])
+
+
 def test_a_batch_equals_its_faces_one_by_one(engine, images):
     together, _ = run_route(engine, images[:3], 4, True)
     alone = [run_route(engine, images[i : i + 1], 4, True)[0] for i in range(3)]
@@ -134,10 +190,10 @@ def test_a_batch_equals_its_faces_one_by_one(engine, images):
 
 
 def test_keep_selects_and_reorders(engine, images, reference):
-    tokens, _ = engine.run(Segment(1, 1), images)
+    tokens = engine.run(Segment(1, 1), images).tokens
     kept = engine.keep(tokens, np.array([4, 0, 2]))
     assert (kept.faces, kept.block) == (3, 1)
-    tokens, scores = engine.run(Segment(2, 2), kept)
+    tokens, scores, _ = engine.run(Segment(2, 2), kept)
     np.testing.assert_allclose(scores[:, 0], reference[[4, 0, 2], 1], atol=1e-5)
     again = engine.keep(tokens, np.array([1]))
     np.testing.assert_allclose(
@@ -146,22 +202,22 @@ def test_keep_selects_and_reorders(engine, images, reference):
 
 
 def test_rows_that_are_not_there_are_refused(engine, images):
-    tokens, _ = engine.run(Segment(1, 1), images[:3])  # three, in a batch of four
+    tokens = engine.run(Segment(1, 1), images[:3]).tokens  # three, in a batch of four
     for rows in ([3], [-1], [], [0] * (engine.max_batch + 1)):
         with pytest.raises(ConfigError, match=r"kept|rows to keep"):
             engine.keep(tokens, np.array(rows, np.intp))
 
 
 def test_tokens_may_feed_two_segments(engine, images, reference):
-    tokens, _ = engine.run(Segment(1, 1), images[:2])
-    _, tail = engine.run(Segment(2, 2, tail=True), tokens)
-    _, body = engine.run(Segment(2, 2), tokens)
+    tokens = engine.run(Segment(1, 1), images[:2]).tokens
+    tail = engine.run(Segment(2, 2, tail=True), tokens).scores
+    body = engine.run(Segment(2, 2), tokens).scores
     np.testing.assert_allclose(tail, body, atol=1e-5)
     np.testing.assert_allclose(body[:, 0], reference[:2, 1], atol=1e-5)
 
 
 def test_the_caller_owns_the_scores(engine, images):
-    _, first = engine.run(Segment(1, 1), images[:1])
+    first = engine.run(Segment(1, 1), images[:1]).scores
     kept = first.copy()
     engine.run(Segment(1, 1), images[1:2])
     np.testing.assert_array_equal(first, kept)
@@ -170,7 +226,7 @@ def test_the_caller_owns_the_scores(engine, images):
 
 
 def test_what_does_not_fit_is_refused(engine, images):
-    tokens, _ = engine.run(Segment(1, 1), images[:1])
+    tokens = engine.run(Segment(1, 1), images[:1]).tokens
     for segment, x in [
         (Segment(2, 2), images),  # images where tokens belong
         (Segment(3, 3), tokens),  # a block left out
@@ -195,7 +251,7 @@ def test_preparing_changes_no_score(engine, images, reference):
 
 def test_what_was_released_runs_again(engine, images, reference):
     first, *_, last = route_to(engine.segments, engine.config.depth, in_steps=True)
-    before, scores = engine.run(first, images)
+    before, scores, _ = engine.run(first, images)
     engine.release(engine.segments)
     with contextlib.suppress(
         EngineFailed
@@ -211,7 +267,7 @@ def test_what_was_released_runs_again(engine, images, reference):
 def test_tokens_of_a_released_segment_are_gone(bundle, faces):
     for backend in ("ov", "ort"):
         with open_or_skip(bundle, backend, threads=1) as engine:
-            tokens, _ = engine.run(Segment(1, 1), faces[:2])
+            tokens = engine.run(Segment(1, 1), faces[:2]).tokens
             engine.release([Segment(1, 1)])
             with pytest.raises(EngineFailed, match="overwritten"):
                 engine.run(Segment(2, 2), tokens)

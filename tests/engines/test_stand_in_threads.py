@@ -156,6 +156,6 @@ def through(engine, segments, face):
     """Raw scores of the full model's last segment, and those before it."""
     x, scores = face[None], []
     for segment in segments:
-        x, some = engine.run(segment, x)
+        x, some, _ = engine.run(segment, x)
         scores += some[0].tolist()
     return scores

@@ -76,7 +76,7 @@ def test_controllers_may_share_an_engine(engine, images):
 @pytest.mark.parametrize("backend", ["ov", "ort"])
 def test_tokens_that_were_overwritten_are_refused(bundle, faces, backend):
     with open_or_skip(bundle, backend, threads=1) as engine:
-        tokens, _ = engine.run(FIRST, faces[:1])
+        tokens = engine.run(FIRST, faces[:1]).tokens
         kept = engine.keep(tokens, np.array([0]))
         engine.run(FIRST, faces[1:2])
         with pytest.raises(EngineFailed, match=r"overwritten.*thread"):
@@ -134,7 +134,7 @@ def engine_that_waits():
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_closed_engine_refuses(bundle, faces, backend):
     engine = open_or_skip(bundle, backend, threads=1)
-    tokens, _ = engine.run(FIRST, faces[:1])
+    tokens = engine.run(FIRST, faces[:1]).tokens
     engine.close()
     for call in (
         lambda: engine.run(FIRST, faces[:1]),

@@ -12,6 +12,7 @@ from edge_fiqa.model.fuse import fuse
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantise_segment
 from edge_fiqa.types import Segment
+from tests.causes import with_heads
 
 BODY, MIDDLE, TAIL = Segment(1, 2), Segment(2, 2), Segment(1, 2, tail=True)
 
@@ -63,6 +64,25 @@ def test_scores_and_tokens_stay(weights, segment, precision):
     x = input_of(segment, weights)
     for before, after in zip(run(model, x), run(fused, x), strict=True):
         np.testing.assert_allclose(after, before, atol=1e-5 if precision == "fp32" else 2e-3)
+
+
+@pytest.mark.parametrize("network", ["tiny", "tiny_full"])
+@pytest.mark.parametrize("segment", [BODY, MIDDLE, TAIL])
+def test_causes_stay(request, network, segment):
+    """They are read from the normalisation that all scores share, so fusing still takes one away."""
+    weights = with_heads(request.getfixturevalue(network))
+    if segment.tail and weights.config.mode != "token":
+        pytest.skip("this mode has no tails")
+    model = segment_graph(weights, segment)
+    fused = fuse(copy_of(model))
+    onnx.checker.check_model(fused, full_check=True)
+    assert [o.name for o in fused.graph.output] == [o.name for o in model.graph.output]
+    x = input_of(segment, weights)
+    for before, after in zip(run(model, x), run(fused, x), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5)
+    norms = [operators(each).count("LayerNormalization") for each in (model, fused)]
+    shared = weights.config.mode == "token" and segment.first < segment.last
+    assert norms[0] - norms[1] == shared
 
 
 def test_every_segment_gets_fewer_steps(weights):

@@ -11,6 +11,7 @@ from edge_fiqa.exits.route import segments_for
 from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.weight_store import WeightStore
 from edge_fiqa.types import Segment
+from tests.causes import logits_of, with_heads
 
 
 def shape(value):
@@ -131,3 +132,49 @@ def test_half_weights_take_half_the_space_and_compute_in_float32(tiny, faces):
     ]
     stored = {t.name: t.data_type for t in half.graph.initializer}
     assert not any(stored.get(name) == onnx.TensorProto.FLOAT16 for row in products for name in row)
+
+
+def test_heads_of_causes_add_one_product_and_leave_the_rest_of_the_graph_as_it_was(
+    tiny, tiny_causes
+):
+    for segment in segments_for((1, 2, 4), tails=True):
+        model, plain = segment_graph(tiny_causes, segment), segment_graph(tiny, segment)
+        product, total = model.graph.node[-2:]
+        assert (product.op_type, total.op_type) == ("MatMul", "Add")
+        name = f"exit{segment.last}/causes"
+        assert product.input[1:] + total.input[1:] == [name + "/a", name + "/b"]
+        assert shape(model.graph.output[-1]) == ["N", 3]
+        score = next(n for n in plain.graph.node if n.name == f"exit{segment.last}/dot")
+        assert product.input[0] == score.input[0]  # the token that the score normalised
+        for part in (model.graph.node, model.graph.initializer):
+            del part[-2:]
+        del model.graph.output[-1]
+        assert model.SerializeToString() == plain.SerializeToString()
+
+
+@pytest.mark.parametrize(("precision", "atol"), [("fp32", 1e-5), ("fp16", 1e-2)])
+def test_causes_at_every_exit_are_those_of_their_definition(tiny_causes, faces, precision, atol):
+    expected = logits_of(tiny_causes, faces)
+    for exit in range(1, 5):
+        for tail in (False, True):
+            model = segment_graph(tiny_causes, Segment(1, exit, tail), precision)
+            np.testing.assert_allclose(run(model, faces)[-1], expected[:, exit - 1], atol=atol)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_causes_are_read_in_float32(tiny_causes, precision):
+    model = segment_graph(tiny_causes, Segment(1, 2), precision)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    types = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+    stored = {t.name: t.data_type for t in model.graph.initializer}
+    product = model.graph.node[-2]
+    assert {types[product.input[0]], types[product.output[0]]} == {TensorProto.FLOAT}
+    assert {stored[f"exit2/causes/{part}"] for part in "ab"} == {TensorProto.FLOAT}
+
+
+def test_causes_of_a_network_whose_score_reads_all_tokens(tiny_full, faces):
+    weights = with_heads(tiny_full)
+    expected = logits_of(weights, faces)
+    for exit in (1, 2):
+        causes = run(segment_graph(weights, Segment(1, exit)), faces)[-1]
+        np.testing.assert_allclose(causes, expected[:, exit - 1], atol=1e-5)

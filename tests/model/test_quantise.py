@@ -21,6 +21,7 @@ from edge_fiqa.model.quantise import (
     quantised_segments,
 )
 from edge_fiqa.types import Segment
+from tests.causes import logits_of
 
 SEGMENT = Segment(1, 2)
 
@@ -234,3 +235,25 @@ def test_a_segment_whose_layers_all_stay_float_is_its_float32_graph(tiny, faces)
         for each in (graph, kept)
     ]
     np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_heads_of_causes_stay_float_and_move_no_scale(tiny, tiny_causes, faces, method):
+    """INT8 rounds what comes before them: logits stay within 0.25 of float32, as scores do."""
+    segments = [Segment(1, exit, tail=True) for exit in (2, 4)]
+    plain = dict(quantised_segments(tiny, segments, faces, method))
+    expected = logits_of(tiny_causes, faces)
+    for segment, model in quantised_segments(tiny_causes, segments, faces, method):
+        product = next(n for n in model.graph.node if n.name.endswith("causes/dot"))
+        assert product.input[1] == f"exit{segment.last}/causes/a"
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        scores, causes = session.run(["scores", "causes"], {"image": faces})
+        error = np.abs(causes - expected[:, segment.last - 1]).max()
+        assert 0 < error < 0.25
+        for part in (model.graph.node, model.graph.initializer):
+            kept = [each for each in part if "causes" not in (each.name or each.output[0])]
+            del part[:]
+            part.extend(kept)
+        del model.graph.output[-1]
+        assert model.SerializeToString() == plain[segment].SerializeToString()
+        assert scores.shape == (len(faces), segment.last)

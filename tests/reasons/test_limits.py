@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.reasons.limits import CauseLimits, fit_limits
+from edge_fiqa.reasons.limits import CauseLimits, fit_limits, persons_needed
 
 NAMES = ("yaw", "defocus")
 
@@ -47,6 +47,20 @@ def test_with_too_few_persons_nothing_is_reported():
     limits = fit_limits(logits, NAMES, [1], [str(k) for k in range(8)], 0.2)
     assert limits.limits == ((None, None),)
     assert np.isinf(limits.at(1)).all()
+
+
+@pytest.mark.parametrize(("causes", "false_alarm"), [(16, 0.05), (3, 0.1), (7, 0.03)])
+def test_so_many_persons_are_needed(causes, false_alarm):
+    names = [f"c{k}" for k in range(causes)]
+    needed = persons_needed(causes, false_alarm)
+    for persons, enough in ((needed - 1, False), (needed, True)):
+        logits = np.zeros((persons, 1, causes), np.float32)
+        limits = fit_limits(logits, names, [1], [str(k) for k in range(persons)], false_alarm)
+        assert (limits.limits[0][0] is not None) == enough
+
+
+def test_sixteen_causes_need_319_persons():
+    assert persons_needed(16) == 319
 
 
 def test_an_exit_without_limits_is_an_error():

@@ -12,10 +12,16 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from edge_fiqa.engines import MAX_BATCH
-from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.base import EngineBase, Outputs, Tokens
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.torch_.device import GpuDevice, first_line
-from edge_fiqa.engines.torch_.graphs import CapturedSegment, Capturer, InputBuffer, ScoreBuffer
+from edge_fiqa.engines.torch_.graphs import (
+    CapturedSegment,
+    Capturer,
+    CauseBuffer,
+    InputBuffer,
+    ScoreBuffer,
+)
 from edge_fiqa.engines.torch_.network import GpuNetwork
 from edge_fiqa.engines.turn import in_turn
 from edge_fiqa.errors import ConfigError, EngineFailed
@@ -62,15 +68,17 @@ class TorchCuda(EngineBase):
                 self._images = InputBuffer(device, (self.max_batch, IMAGE, IMAGE, 3), torch.uint8)
                 self._rows = InputBuffer(device, (self.max_batch,), torch.int64)
                 self._scores = ScoreBuffer(device, self.config.depth, self.max_batch)
+                self.causes = self._network.causes
+                self._logits = self._cause_buffer()
                 device.synchronise()
         except RuntimeError as exc:
             raise self._failure(exc, "the model") from exc
 
     @in_turn
-    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+    def run(self, segment: Segment, x: Bytes | Tokens) -> Outputs:
         tokens = self.enqueue(segment, x)
         faces = x.faces if isinstance(x, Tokens) else len(x)
-        return tokens, self.scores(segment.first, segment.last, faces)
+        return Outputs(tokens, *self._read(segment.first, segment.last, faces))
 
     @in_turn
     def enqueue(self, segment: Segment, x: Bytes | Tokens) -> Tokens | None:
@@ -97,14 +105,7 @@ class TorchCuda(EngineBase):
 
         Of several segments only where all of them computed the same number of faces.
         """
-        try:
-            with self._device.working():
-                output = self._scores.part(first, last, self.computed(faces))
-                output.fetch()
-                self._device.synchronise()
-        except RuntimeError as exc:
-            raise self._failure(exc, f"the scores of exits {first} to {last}") from exc
-        return output.array[:, :faces].T.copy()
+        return self._read(first, last, faces)[0]
 
     @in_turn
     def keep(self, tokens: Tokens, rows: Rows) -> Tokens:
@@ -139,14 +140,37 @@ class TorchCuda(EngineBase):
                     captured.close()
             self._captured.clear()
             del self._network, self._pool, self._images, self._rows, self._scores
+            del self._logits
             with contextlib.suppress(RuntimeError):
                 self._device.release()
+
+    def _read(self, first: int, last: int, faces: int) -> tuple[Array, Array | None]:
+        """(N, last - first + 1) scores and (N, D) logits of the batch enqueued last. Waits for it."""
+        batch = self.computed(faces)
+        logits = None if self._logits is None else self._logits.part(batch)
+        try:
+            with self._device.working():
+                output = self._scores.part(first, last, batch)
+                output.fetch()
+                if logits is not None:
+                    logits.fetch()
+                self._device.synchronise()
+        except RuntimeError as exc:
+            raise self._failure(exc, f"the scores of exits {first} to {last}") from exc
+        causes = None if logits is None else logits.array[:faces].copy()
+        return output.array[:, :faces].T.copy(), causes
+
+    def _cause_buffer(self) -> CauseBuffer | None:
+        if not self.causes:
+            return None
+        return CauseBuffer(self._device, len(self.causes), self.max_batch)
 
     def _captured_segment(self, segment: Segment, batch: int) -> CapturedSegment:
         if (segment, batch) not in self._captured:
             scores = self._scores.part(segment.first, segment.last, batch).tensor
+            logits = None if self._logits is None else self._logits.part(batch).tensor
             self._captured[segment, batch] = CapturedSegment(
-                segment, batch, self._network, self._images.tensor, scores, self._capturer
+                segment, batch, self._network, self._images.tensor, scores, logits, self._capturer
             )
         return self._captured[segment, batch]
 

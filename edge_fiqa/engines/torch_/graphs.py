@@ -49,7 +49,7 @@ class InputBuffer:
 
 
 class OutputBuffer:
-    """Scores (blocks, N) on the device, and pinned memory that they arrive in.
+    """Scores (blocks, N) or logits (N, D) on the device, and pinned memory that they arrive in.
 
     array: that memory, valid once the stream was waited for.
     """
@@ -58,7 +58,7 @@ class OutputBuffer:
         self.tensor, self._pinned, self.array = tensor, pinned, pinned.numpy()
 
     def fetch(self) -> None:
-        """Enqueue the copy of the scores to the host."""
+        """Enqueue the copy to the host."""
         self._pinned.copy_(self.tensor, non_blocking=True)
 
 
@@ -83,6 +83,21 @@ class ScoreBuffer:
         return self._parts[key]
 
 
+class CauseBuffer:
+    """The logits (N, D) of the batch whose segment ran last."""
+
+    def __init__(self, device: GpuDevice, causes: int, max_batch: int) -> None:
+        self._tensor = device.allocate((max_batch, causes), torch.float32)
+        self._pinned = device.pinned((max_batch, causes), torch.float32)
+        self._parts: dict[int, OutputBuffer] = {}
+
+    def part(self, batch: int) -> OutputBuffer:
+        """Of a batch of that size. Other sizes use the same memory."""
+        if batch not in self._parts:
+            self._parts[batch] = OutputBuffer(self._tensor[:batch], self._pinned[:batch])
+        return self._parts[batch]
+
+
 class Capturer:
     """Captures graphs. After one refusal it logs the reason and captures no more."""
 
@@ -103,7 +118,8 @@ class Capturer:
 
 
 class CapturedSegment:
-    """One segment at one batch size. scores: (blocks, batch) on the device, which it fills.
+    """One segment at one batch size. scores: (blocks, batch) on the device, which it fills, and causes
+    (batch, logits), where the network has heads for them.
 
     A graph holds addresses, so there is one graph for each pair of token buffers in use.
     """
@@ -115,10 +131,12 @@ class CapturedSegment:
         network: GpuNetwork,
         images: Tensor,
         scores: Tensor,
+        causes: Tensor | None,
         capturer: Capturer,
     ) -> None:
         self.segment, self.batch, self._network = segment, batch, network
-        self._images, self._scores, self._capturer = images[:batch], scores, capturer
+        self._images, self._scores, self._causes = images[:batch], scores, causes
+        self._capturer = capturer
         self.graphs: dict[Addresses, GpuGraph] = {}
 
     def enqueue(self, source: Lease[Tensor] | None, target: Lease[Tensor] | None) -> None:
@@ -138,7 +156,7 @@ class CapturedSegment:
         tokens = None if target is None else target.memory[: self.batch]
 
         def work() -> None:
-            self._network.run(self.segment, x, tokens, self._scores)
+            self._network.run(self.segment, x, tokens, self._scores, self._causes)
 
         if not self._capturer.enabled or len(self.graphs) >= MAX_GRAPHS:
             work()

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_fiqa.model.fold import fold_head, fold_norm, fold_stem
+from edge_fiqa.model.cause_heads import CauseHeads
+from edge_fiqa.model.fold import fold_causes, fold_head, fold_norm, fold_stem
 from edge_fiqa.model.vit import LN_EPS
 from edge_fiqa.model.weights import Weights
 from edge_fiqa.types import IMAGE, PATCH, Array, Precision, Segment
@@ -60,6 +61,14 @@ class BlockWeights:
     fc2: Linear
 
 
+@dataclass(frozen=True)
+class CauseHead:
+    """logits = xhat @ a + b, float32 in every precision. a: (D, logits), b: (logits,)."""
+
+    a: Tensor
+    b: Tensor
+
+
 class GpuNetwork:
     """put: moves a tensor to where the network runs; called once for each weight.
 
@@ -80,13 +89,27 @@ class GpuNetwork:
         self._blocks = [
             self._block(weights.arrays, f"blocks.{n}.") for n in range(self.config.depth)
         ]
+        self.causes = () if weights.causes is None else weights.causes.names
+        self._causes = [
+            self._cause_head(weights.causes, weights.arrays, exit)
+            for exit in range(1, self.config.depth + 1)
+            if weights.causes is not None
+        ]
         self._pixels = put(torch.zeros(max_batch, SIDE, SIDE, ALIGNED_PIXELS, dtype=self.dtype))
 
-    def run(self, segment: Segment, x: Tensor, tokens_out: Tensor | None, scores: Tensor) -> None:
+    def run(
+        self,
+        segment: Segment,
+        x: Tensor,
+        tokens_out: Tensor | None,
+        scores: Tensor,
+        causes: Tensor | None = None,
+    ) -> None:
         """x: images (N, 112, 112, 3) uint8 for the first segment, else tokens (N, T, D) float32.
 
-        Fills tokens_out (N, T, D), which is not x, unless the segment is a tail; and scores
-        (blocks, N). Enqueues only: nothing waits, nothing depends on a value.
+        Fills tokens_out (N, T, D), which is not x, unless the segment is a tail; scores (blocks, N);
+        and, where it is given, causes (N, logits) with those behind the last block. Enqueues only:
+        nothing waits, nothing depends on a value.
         """
         if segment.first == 1:
             x = self._embed(x)
@@ -100,6 +123,9 @@ class GpuNetwork:
             normal = _normalised(x[:, : self.config.head_tokens] if last else x)
             read = normal[:, : self.config.head_tokens].flatten(1)
             torch.addmv(self._head_bias, read, self._head, out=scores[number - segment.first])
+        if causes is not None:
+            head = self._causes[segment.last - 1]
+            torch.addmm(head.b, normal[:, 0], head.a, out=causes)
 
     def _embed(self, images: Tensor) -> Tensor:
         """(N, 112, 112, 3) uint8 -> (N, T, D) float32. A product: cuDNN's would be a TF32 one."""
@@ -142,6 +168,10 @@ class GpuNetwork:
             self._linear(*fold_norm(arrays, key + "norm2", key + "mlp.fc1")),
             self._linear(arrays[key + "mlp.fc2.weight"].T, arrays[key + "mlp.fc2.bias"]),
         )
+
+    def _cause_head(self, heads: CauseHeads, arrays: Mapping[str, Array], exit: int) -> CauseHead:
+        folded = fold_causes(heads, arrays, exit)
+        return CauseHead(self._put(_tensor(folded.a)), self._put(_tensor(folded.b)))
 
     def _linear(self, weight: Array, bias: Array) -> Linear:
         """weight: (in, out), as folding gives it."""

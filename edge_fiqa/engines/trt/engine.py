@@ -21,7 +21,7 @@ import numpy as np
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.config import PlanOptions
 from edge_fiqa.engines import machine
-from edge_fiqa.engines.base import EngineBase, Tokens
+from edge_fiqa.engines.base import EngineBase, Outputs, Tokens
 from edge_fiqa.engines.lease import TokenPool
 from edge_fiqa.engines.owner import Owner
 from edge_fiqa.engines.trt.api import Log, api_of, need
@@ -30,17 +30,18 @@ from edge_fiqa.engines.trt.device import CudaDevice, DriverError, Staging
 from edge_fiqa.engines.trt.graphs import CudaGraphs
 from edge_fiqa.engines.trt.kernels import PlanKernel, kernels_of
 from edge_fiqa.engines.trt.loaded_segment import LoadedSegment
+from edge_fiqa.engines.trt.outputs import OutputStaging
 from edge_fiqa.engines.trt.plans import PlanStore, Target, log, plan_options
 from edge_fiqa.engines.trt.portable_plans import PortablePlans, portable_plans
 from edge_fiqa.engines.trt.scratch import Scratch
 from edge_fiqa.engines.trt.supply import PlanKeys, Supply
 from edge_fiqa.engines.turn import AFTER_FORK, in_turn
 from edge_fiqa.errors import EngineFailed
-from edge_fiqa.types import IMAGE, Array, Bytes, Rows, Segment
+from edge_fiqa.types import IMAGE, Bytes, Rows, Segment
 
 TOKEN_BYTES = 4  # tokens are float32 in every precision: the residual stream is
 IN_THE_CONTEXT = (
-    "_images", "_scores", "_begin", "_end", "_graphs", "_pool", "_scratch", "_kernels",
+    "_images", "_outputs", "_begin", "_end", "_graphs", "_pool", "_scratch", "_kernels",
     "_runtime", "_full_runtime", "_supply",
 )  # fmt: skip
 """Attributes that hold what the device's context owns, in the order in which they go."""
@@ -52,6 +53,7 @@ class TensorRT(EngineBase):
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         super().__init__()
         self.bundle, self.config = bundle, bundle.config
+        self.causes = bundle.manifest.causes
         self.segments = frozenset(bundle.segments)
         self.threads = threads or 1
         self._api = api_of(self.backend)
@@ -80,7 +82,7 @@ class TensorRT(EngineBase):
                 raise
 
     @in_turn
-    def run(self, segment: Segment, x: Bytes | Tokens) -> tuple[Tokens | None, Array]:
+    def run(self, segment: Segment, x: Bytes | Tokens) -> Outputs:
         faces = self.faces_in(segment, x)
         return self._wait(self._run, segment, x, faces)
 
@@ -137,7 +139,9 @@ class TensorRT(EngineBase):
             self._pool = TokenPool(lambda: int(device.allocate(size)))
             pixels = (self.max_batch, IMAGE, IMAGE, 3)
             self._images = Staging(self._device, pixels, np.uint8)
-            self._scores = Staging(self._device, (self.max_batch, self.config.depth), np.float32)
+            self._outputs = OutputStaging(
+                self._device, self.max_batch, self.config.depth, len(self.causes)
+            )
             self._graphs = CudaGraphs(self._device.handle) if self.options.graphs else None
             self._begin, self._end = self._device.event(), self._device.event()
         except BaseException:
@@ -196,7 +200,7 @@ class TensorRT(EngineBase):
             runtime.engine_host_code_allowed = True
         return runtime
 
-    def _run(self, segment: Segment, x: Bytes | Tokens, faces: int) -> tuple[Tokens | None, Array]:
+    def _run(self, segment: Segment, x: Bytes | Tokens, faces: int) -> Outputs:
         batch = self.computed(faces)
         source = self._pool.lease_of(x).memory if isinstance(x, Tokens) else self._images.address
         loaded = self._load(segment, batch)
@@ -204,14 +208,15 @@ class TensorRT(EngineBase):
         self._begin.record(self._device.stream)
         if not isinstance(x, Tokens):
             self._upload(x, faces)
-        loaded.enqueue(source, self._scores.address, None if lease is None else lease.memory)
-        exits = segment.last - segment.first + 1
-        self._scores.download(batch * exits)
+        outputs, exits = self._outputs, segment.last - segment.first + 1
+        target = None if lease is None else lease.memory
+        loaded.enqueue(source, outputs.scores, target, outputs.causes)
+        outputs.download(batch, exits)
         self._end.record(self._device.stream)
         self._device.synchronise()
         self.device_ms[segment] = float(self._end.time_since(self._begin))
-        scores = self._scores.first(batch, exits)[:faces].copy()
-        return (None if lease is None else Tokens(faces, segment.last, lease)), scores
+        tokens = None if lease is None else Tokens(faces, segment.last, lease)
+        return Outputs(tokens, *outputs.read(batch, exits, faces))
 
     def _upload(self, images: Bytes, faces: int) -> None:
         self._images.host[:faces] = images
@@ -227,7 +232,7 @@ class TensorRT(EngineBase):
             data = self._supply.take(segment, self._size(batch))
             what = f"cannot load the plan of {segment.name}"
             engine = need(self._log, what, self._runtime.deserialize_cuda_engine, data)
-            self._loaded[segment, batch] = LoadedSegment(
+            loaded = LoadedSegment(
                 segment.name,
                 engine,
                 batch,
@@ -237,6 +242,8 @@ class TensorRT(EngineBase):
                 self._log,
                 self._kernels,
             )
+            self.check_causes(f"the plan of {segment.name}", loaded.causes)
+            self._loaded[segment, batch] = loaded
         return self._loaded[segment, batch]
 
     def _list_kernels(self, segment: Segment, batch: int) -> list[PlanKernel]:

@@ -12,6 +12,7 @@ from edge_fiqa.engines.trt.graphs import CudaGraphs
 from edge_fiqa.engines.trt.scratch import Scratch
 from edge_fiqa.errors import EngineFailed
 
+OUTPUTS = {"scores", "tokens_out", "causes"}  # only the first is in every segment
 WARM_UP = 2  # plain runs before a capture: the first does lazy work, which must not be captured
 
 
@@ -74,7 +75,7 @@ class Context:
 
 
 class LoadedSegment:
-    """A deserialised plan and its contexts."""
+    """A deserialised plan and its contexts. causes: how many logits of causes it gives, or 0."""
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class LoadedSegment:
     ) -> None:
         self.name, self.engine, self.batch = name, engine, batch
         self.device, self.scratch, self.graphs, self.log = device, scratch, graphs, log
-        self._contexts: dict[tuple[int, ...], Context] = {}
+        self._contexts: dict[tuple[int | None, ...], Context] = {}
         self._kernels = kernels
         self._inspect()
         scratch.ensure(int(engine.device_memory_size_v2))
@@ -108,15 +109,16 @@ class LoadedSegment:
         if self._kernels is not None:
             self._kernels.save()
 
-    def enqueue(self, source: int, scores: int, tokens_out: int | None) -> None:
+    def enqueue(
+        self, source: int, scores: int, tokens_out: int | None, causes: int | None = None
+    ) -> None:
         """Run on the stream, from and to these device addresses."""
-        key = (source, scores) if tokens_out is None else (source, scores, tokens_out)
+        key = (source, scores, tokens_out, causes)
         context = self._contexts.get(key)
         if context is None:
-            addresses = {self.input_name: source, "scores": scores}
-            if tokens_out is not None:
-                addresses["tokens_out"] = tokens_out
-            context = self._contexts[key] = Context(self, addresses)
+            outputs = {"scores": scores, "tokens_out": tokens_out, "causes": causes}
+            given = {name: address for name, address in outputs.items() if address is not None}
+            context = self._contexts[key] = Context(self, {self.input_name: source, **given})
         context.enqueue()
 
     def close(self) -> None:
@@ -131,9 +133,10 @@ class LoadedSegment:
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = [n for n in names if engine.get_tensor_mode(n) == module.TensorIOMode.INPUT]
         outputs = set(names) - set(inputs)
-        if len(inputs) != 1 or not {"scores"} <= outputs <= {"scores", "tokens_out"}:
+        if len(inputs) != 1 or not {"scores"} <= outputs <= OUTPUTS:
             raise EngineFailed(f"the plan of {self.name} has tensors {', '.join(names)}")
         self.input_name = inputs[0]
+        self.causes = int(engine.get_tensor_shape("causes")[1]) if "causes" in outputs else 0
         shape = tuple(engine.get_tensor_shape(self.input_name))
         self.face_shape, self.dynamic = shape[1:], shape[0] < 0
         for name in names:

@@ -21,6 +21,7 @@ from edge_fiqa.model.weights import load_weights
 from edge_fiqa.policies.policy import Convergence, Fixed
 from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import Segment
+from tests.causes import logits_of
 from tests.engines.conftest import expected, segments_of, torch_gpu
 
 ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2}  # as the contract's
@@ -54,7 +55,7 @@ def opened(weights, device, precision="fp32", **options):
 def one_pass(engine, faces, depth=4):
     x, found = faces, []
     for segment in route_to(engine.segments, depth, in_steps=True):
-        x, scores = engine.run(segment, x)
+        x, scores, _ = engine.run(segment, x)
         found.append(scores)
     return np.hstack(found)
 
@@ -65,8 +66,11 @@ def allocations(device):
     return torch.cuda.memory_stats()["allocation.all.allocated"] if gpu is None else gpu.allocations
 
 
-def test_a_repeated_pass_replays_allocates_nothing_and_waits_once_a_segment(tiny, faces):
-    gpu = torch_gpu.Gpu()
+@pytest.mark.parametrize("network", ["tiny", "tiny_causes"])
+def test_a_repeated_pass_replays_allocates_nothing_and_waits_once_a_segment(
+    request, network, faces
+):
+    gpu, tiny = torch_gpu.Gpu(), request.getfixturevalue(network)
     with opened(tiny, gpu) as engine:
         one_pass(engine, faces)
         assert gpu.replays == 0  # what came before a capture is the answer of that run
@@ -85,12 +89,28 @@ def test_steady_state_allocates_nothing(device, tiny, faces, precision):
         for turn in range(3):
             if turn == 2:
                 before = allocations(device)
-            tokens, _ = engine.run(Segment(1, 1), faces)
-            tokens, _ = engine.run(Segment(2, 2), engine.keep(tokens, np.array([4, 0])))
-            _, scores = engine.run(Segment(3, 3, tail=True), tokens)
+            tokens = engine.run(Segment(1, 1), faces).tokens
+            tokens = engine.run(Segment(2, 2), engine.keep(tokens, np.array([4, 0]))).tokens
+            scores = engine.run(Segment(3, 3, tail=True), tokens).scores
             np.testing.assert_allclose(scores[:, 0], reference[[4, 0], 2], atol=ATOL[precision])
         assert allocations(device) == before
         assert engine.graphs == 3
+
+
+@pytest.mark.parametrize("precision", ATOL)
+def test_causes_of_the_faces_that_are_kept(device, tiny_causes, faces, precision):
+    """Once captured as well, and the caller's own: no later run writes into them."""
+    reference, outputs = logits_of(tiny_causes, faces), []
+    with opened(tiny_causes, device, precision) as engine:
+        for _ in range(3):
+            tokens, _, causes = engine.run(Segment(1, 1), faces)
+            outputs.append((causes, reference[:, 0]))
+            tokens, _, causes = engine.run(Segment(2, 2), engine.keep(tokens, np.array([4, 0, 3])))
+            outputs.append((causes, reference[[4, 0, 3], 1]))
+            causes = engine.run(Segment(3, 3, tail=True), tokens).causes
+            outputs.append((causes, reference[[4, 0, 3], 2]))
+    for causes, definition in outputs:
+        np.testing.assert_allclose(causes, definition, atol=ATOL[precision])
 
 
 def test_batches_are_filled_up(device, tiny, faces):
@@ -117,13 +137,13 @@ def test_handles_outlive_the_segments_behind_them(device, tiny, faces):
     reference = expected(tiny, faces)
     with opened(tiny, device) as engine:
         for _ in range(3):
-            first, _ = engine.run(Segment(1, 1), faces)
-            second, _ = engine.run(Segment(2, 2), first)
+            first = engine.run(Segment(1, 1), faces).tokens
+            second = engine.run(Segment(2, 2), first).tokens
             engine.run(Segment(3, 3), second)
             left = engine.keep(first, np.array([0, 1, 2]))
             right = engine.keep(first, np.array([5, 4]))
             for tokens, rows in ((left, [0, 1, 2]), (right, [5, 4]), (first, range(6))):
-                _, scores = engine.run(Segment(2, 2, tail=True), tokens)
+                scores = engine.run(Segment(2, 2, tail=True), tokens).scores
                 np.testing.assert_allclose(scores[:, 0], reference[list(rows), 1], atol=1e-5)
 
 
@@ -210,7 +230,7 @@ def test_memory_that_is_not_there(tiny, faces):
 
 def test_tokens_of_another_engine_are_refused(tiny, faces):
     with opened(tiny, torch_gpu.Gpu()) as one, opened(tiny, torch_gpu.Gpu()) as other:
-        tokens, _ = one.run(Segment(1, 1), faces)
+        tokens = one.run(Segment(1, 1), faces).tokens
         with pytest.raises(ConfigError, match="another engine's"):
             other.run(Segment(2, 2), tokens)
         with pytest.raises(ConfigError, match="another engine's"):
@@ -221,7 +241,7 @@ def test_tokens_of_another_engine_are_refused(tiny, faces):
 def test_closing_frees_everything_and_ends_it(tiny, faces):
     gpu = torch_gpu.Gpu()
     engine = opened(tiny, gpu)
-    tokens, _ = engine.run(Segment(1, 1), faces)
+    tokens = engine.run(Segment(1, 1), faces).tokens
     assert gpu.live() > 0
     engine.close()
     for late, *arguments in (

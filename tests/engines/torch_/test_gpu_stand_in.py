@@ -136,7 +136,7 @@ def scores(tiny, faces, **options):
     with TorchCuda(tiny, segments, "fp32", gpu) as engine:
         for turn in range(3):
             x = np.roll(faces, turn, axis=0)
-            tokens, first = engine.run(Segment(1, 1), x)
+            tokens, first, _ = engine.run(Segment(1, 1), x)
             left, right = (engine.keep(tokens, np.array(rows)) for rows in ([0, 1], [4, 5]))
             seconds = [engine.run(Segment(2, 2, tail=True), some)[1] for some in (left, right)]
             found.append(np.vstack([first, *seconds]))

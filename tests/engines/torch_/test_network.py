@@ -16,10 +16,12 @@ from edge_fiqa.engines.torch_.network import DTYPES, GpuNetwork
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.types import Segment
+from tests.causes import logits_of, with_heads
 from tests.engines.conftest import expected, segments_of
 
 aten = torch.ops.aten
 SHIPPED = Path(edge_fiqa.__file__).parent / "models"
+ATOL = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2}  # as the contract's
 SHIPPED_ATOL = {"fp32": 2e-6, "fp16": 1e-3, "bf16": 8e-3}
 
 
@@ -79,6 +81,24 @@ def test_what_is_float32_in_half_precision(tiny, faces, precision):
     assert run.of("to") == [single] * 4  # once before qkv and fc1 of each block, and nowhere else
 
 
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("network", ["tiny", "tiny_full"])
+def test_causes_are_those_of_their_definition(request, network, faces, precision):
+    weights = with_heads(request.getfixturevalue(network))
+    gpu = GpuNetwork(weights, precision, lambda tensor: tensor, len(faces))
+    reference, images = logits_of(weights, faces), torch.from_numpy(faces)
+    shape = len(faces), weights.config.tokens, weights.config.width
+    tails = (False, True) if weights.config.mode == "token" else (False,)
+    for exit in range(1, weights.config.depth + 1):
+        for tail in tails:
+            tokens = None if tail else torch.empty(shape)
+            scores, causes = torch.empty(exit, len(faces)), torch.empty(len(faces), 3)
+            with torch.inference_mode(), Operators() as run:
+                gpu.run(Segment(1, exit, tail), images, tokens, scores, causes)
+            np.testing.assert_allclose(causes, reference[:, exit - 1], atol=ATOL[precision])
+            assert run.of("addmm")[-1] == {torch.float32}
+
+
 class ByOperators(TorchFunctionMode):
     """What Python's bindings do after switching to the tensor's device, which a CPU build lacks."""
 
@@ -87,8 +107,9 @@ class ByOperators(TorchFunctionMode):
             return self.part(*args)
         if function is torch.Tensor.__setitem__:
             return aten.copy_.default(self.part(*args[:2]), args[2])
-        if function is torch.addmv:
-            return aten.copy_.default(kwargs["out"], aten.addmv.default(*args))
+        if function in (torch.addmv, torch.addmm):
+            product = getattr(aten, function.__name__).default
+            return aten.copy_.default(kwargs["out"], product(*args))
         return function(*args, **(kwargs or {}))
 
     def part(self, x, index):
@@ -104,7 +125,7 @@ class ByOperators(TorchFunctionMode):
         return x
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny_c"])
+@pytest.mark.parametrize("name", ["tiny", "tiny_c", "tiny_causes"])
 @pytest.mark.parametrize("precision", DTYPES)
 def test_everything_the_network_touches_is_on_the_device(request, name, precision):
     """torch's fake tensors have a device and shapes but no values: mixing devices raises."""
@@ -119,10 +140,11 @@ def test_everything_the_network_touches_is_on_the_device(request, name, precisio
         images = torch.empty(3, 112, 112, 3, dtype=torch.uint8, device="cuda")
         tokens = [torch.empty(3, config.tokens, config.width, device="cuda") for _ in range(2)]
         scores = torch.empty(config.depth, 3, device="cuda")
+        causes = torch.empty(3, 3, device="cuda") if network.causes else None
         for segment in segments_of(weights):
             exits = scores[segment.exits]
             x = images if segment.first == 1 else tokens[0]
-            network.run(segment, x, None if segment.tail else tokens[1], exits)
+            network.run(segment, x, None if segment.tail else tokens[1], exits, causes)
         assert scores.device.type == "cuda"
         with pytest.raises(FakeTensorDeviceMismatchError):
             network.run(Segment(1, 1), images, torch.empty_like(tokens[0], device="cpu"), scores)

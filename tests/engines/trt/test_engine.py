@@ -12,6 +12,7 @@ from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.engines import open_engine
 from edge_fiqa.errors import BackendMissing, BundleError, EngineFailed
 from edge_fiqa.types import Segment
+from tests.causes import logits_of
 from tests.engines.conftest import with_garbage, with_options
 
 BODIES = [Segment(1, 1), Segment(2, 2), Segment(3, 3)]
@@ -22,7 +23,7 @@ def in_steps(engine, faces):
     """Every exit of a batch, segment by segment."""
     x, found = faces, []
     for segment in [*BODIES, TAIL]:
-        x, scores = engine.run(segment, x)
+        x, scores, _ = engine.run(segment, x)
         found.append(scores)
     return np.hstack(found)
 
@@ -41,6 +42,33 @@ def test_a_repeated_pass_allocates_nothing_and_becomes_graphs(gpu, bundle, faces
     assert gpu.graphs == {}
 
 
+@pytest.mark.parametrize("integrated", [False, True])
+def test_causes_of_the_faces_that_are_kept(
+    one_version, cause_bundle, tiny_causes, faces, integrated
+):
+    """Once a pass is graphs as well; copied from the device, or in memory that the host shares."""
+    world, reference, outputs = (
+        one_version(integrated=integrated),
+        logits_of(tiny_causes, faces),
+        [],
+    )
+    with open_engine(cause_bundle, "trt") as engine:
+        for turn in range(5):
+            if turn == 4:
+                used = world.used()
+            tokens, _, causes = engine.run(BODIES[0], faces)
+            outputs.append((causes, reference[:, 0]))
+            tokens, _, causes = engine.run(BODIES[1], engine.keep(tokens, np.array([4, 0, 3])))
+            outputs.append((causes, reference[[4, 0, 3], 1]))
+            causes = engine.run(Segment(3, 3, tail=True), tokens).causes
+            outputs.append((causes, reference[[4, 0, 3], 2]))
+        assert world.used() == used
+    assert world.events.count("graph") >= 3
+    for causes, definition in outputs:
+        np.testing.assert_allclose(causes, definition, atol=1e-5)
+    assert world.complaints == []
+
+
 def test_a_pass_needs_two_token_buffers(gpu, bundle, faces):
     size = 16 * 145 * 32 * 4
     with open_engine(bundle, "trt") as engine:
@@ -51,8 +79,8 @@ def test_a_pass_needs_two_token_buffers(gpu, bundle, faces):
 def test_tokens_stay_valid_while_others_run(gpu, bundle, faces, reference):
     """The contract: until the same segment runs again, however many run in between."""
     with open_engine(bundle, "trt") as engine:
-        first, _ = engine.run(BODIES[0], faces)
-        second, _ = engine.run(BODIES[1], first)
+        first = engine.run(BODIES[0], faces).tokens
+        second = engine.run(BODIES[1], first).tokens
         for _ in range(5):
             engine.run(BODIES[2], second)
         np.testing.assert_allclose(
@@ -86,9 +114,9 @@ def test_other_machines(one_version, bundle, faces, reference, options):
     """A driver that refuses the kernel; memory shared with the host; another GPU."""
     world = one_version(**options)
     with open_engine(bundle, "trt") as engine:
-        tokens, _ = engine.run(BODIES[0], faces)
+        tokens = engine.run(BODIES[0], faces).tokens
         kept = engine.keep(tokens, np.array([5, 1]))
-        _, scores = engine.run(BODIES[1], kept)
+        scores = engine.run(BODIES[1], kept).scores
         np.testing.assert_allclose(scores[:, 0], reference[[5, 1], 1], atol=1e-5)
         assert ("kernel" in world.events) == options.get("ptx", True)
         assert engine.device == f"CUDA: {world.name}"
@@ -189,7 +217,7 @@ def test_a_child_builds_where_memory_is_short(
     world = one_version()
     apart = with_garbage(with_options(bundle, tmp_path, child="always"), BODIES[1])
     with open_engine(apart, "trt") as engine:
-        _, scores = engine.run(BODIES[0], faces)
+        scores = engine.run(BODIES[0], faces).scores
         np.testing.assert_allclose(scores[:, 0], reference[:, 0], atol=1e-5)
         assert "build" not in world.events
         with pytest.raises(EngineFailed, match=r"child process failed: TensorRT .* cannot parse"):

@@ -44,7 +44,7 @@ def test_a_refused_segment_leaves_the_engine_whole(gpu, bundle, faces, reference
             with pytest.raises(EngineFailed, match=r"cannot enqueue body-01-01: enqueueV3: Error"):
                 engine.run(BODY, faces[::-1].copy())
             gpu.refusing = False
-            tokens, scores = engine.run(BODY, faces)
+            tokens, scores, _ = engine.run(BODY, faces)
             np.testing.assert_allclose(scores[:, 0], reference[:, 0], atol=1e-5)
             gpu.refusing = True
             with pytest.raises(EngineFailed, match="cannot enqueue body-02-02"):
@@ -60,7 +60,7 @@ def test_a_refused_segment_leaves_the_engine_whole(gpu, bundle, faces, reference
 @pytest.mark.parametrize("when", ["run", "keep", "prepare", "close"])
 def test_a_device_that_fails_is_said_once_and_closed(gpu, bundle, faces, when):
     engine = open_engine(bundle, "trt")
-    tokens, _ = engine.run(BODY, faces)
+    tokens = engine.run(BODY, faces).tokens
     gpu.broken = True
     does = {
         "run": lambda: engine.run(BODY, faces),
@@ -118,7 +118,7 @@ def test_what_an_error_kept_is_not_freed_on_the_wrong_thread(one_version, bundle
 def test_tokens_may_outlive_the_engine(one_version, bundle, faces):
     world = one_version()
     engine = open_engine(bundle, "trt")
-    tokens, _ = engine.run(BODY, faces)
+    tokens = engine.run(BODY, faces).tokens
     engine.close()
     with pytest.raises(EngineFailed, match="closed"):
         engine.run(NEXT, tokens)
@@ -166,8 +166,8 @@ def test_two_models_share_a_device(gpu, bundle, small, faces, reference):
         expected = all_exits(other, faces)
     with open_engine(bundle, "trt") as nano, open_engine(small, "trt") as tiny:
         for _ in range(4):
-            a, first = nano.run(BODY, faces)
-            b, second = tiny.run(BODY, faces)
+            a, first, _ = nano.run(BODY, faces)
+            b, second, _ = tiny.run(BODY, faces)
             np.testing.assert_allclose(first[:, 0], reference[:, 0], atol=1e-5)
             np.testing.assert_allclose(second[:, 0], expected[:, 0], atol=1e-5)
             np.testing.assert_allclose(nano.run(NEXT, a)[1][:, 0], reference[:, 1], atol=1e-5)

@@ -10,6 +10,7 @@ from edge_fiqa.config import BuildRecipe
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.fuse import fuse
 from edge_fiqa.types import FaceSet
+from tests.causes import with_heads, write
 from tests.engines.conftest import fakes
 
 PRECISIONS = ["fp32", "fp16", "bf16", "int8"]
@@ -17,11 +18,13 @@ MODES = ["token", "crfiqa", "full"]
 
 
 @pytest.fixture(scope="module", params=MODES)
-def weights(request, tiny, tiny_c, tiny_full, tmp_path_factory):
-    chosen = dict(zip(MODES, (tiny, tiny_c, tiny_full), strict=True))[request.param]
+def weights(request, tiny_causes, tiny_c, tiny_full, tmp_path_factory):
+    """With heads of causes where the mode has a quality token."""
     path = tmp_path_factory.mktemp("w") / "w.safetensors"
-    save_file(dict(chosen.arrays), str(path), {"heads": "2"})
-    return path
+    if request.param == "crfiqa":
+        save_file(dict(tiny_c.arrays), str(path), {"heads": "2"})
+        return path
+    return write({"token": tiny_causes, "full": with_heads(tiny_full)}[request.param], path)
 
 
 @pytest.fixture(params=PRECISIONS)

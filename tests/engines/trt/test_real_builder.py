@@ -233,6 +233,14 @@ def test_it_takes_every_shipped_segment(api, name):
         assert (taken, errors, logged) == (True, [], []), segment.name
 
 
+def test_it_takes_segments_that_give_causes(cause_bundle, api, log):
+    for segment in cause_bundle.segments:
+        path = cause_bundle.file_of(segment)
+        assert fakes.nvidia.parsed(path) == (True, [], []), segment.name
+    build(job_of(cause_bundle.file_of(Segment(1, 3, tail=True))), log)  # its scores put together
+    assert warnings_in(log) == []
+
+
 def test_phases_of_the_made_up_builder_are_those_of_the_real_one(log, monkeypatch):
     """And they are told on the thread that builds."""
     told, threads = set(), set()
