@@ -93,7 +93,7 @@ def cannot_be_written(name: object, exc: OSError) -> ConfigError:
 
 
 class TableWriter:
-    """Writes a line per face: quality, where the score came from and what it cost, warnings and reasons.
+    """Writes a line per face: quality, where the score came from, its cost, warnings and reasons.
 
     Threads may share it.
     """

@@ -44,7 +44,7 @@ class ShardCounts:
 
 @dataclass
 class SetSummary:
-    """quality: (20,) faces by quality, in steps of 5; 100 counts in the last. causes: those reported."""
+    """quality: (20,) faces by quality, in steps of 5; 100 counts in the last. causes: reported ones."""
 
     faces: int = 0
     quality: Counter[int] = field(default_factory=Counter)

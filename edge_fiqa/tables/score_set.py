@@ -185,7 +185,8 @@ class ScoreSet:
         """Some columns of all rows, a part at a time, in the order of the parts' names.
 
         Any Parquet file counts that has them: another program may have joined the parts. A part of an
-        older version lacks `reasons`. Raises ConfigError for a folder without any, and for one of another schema.
+        older version lacks `reasons`.
+        Raises ConfigError for a folder without any, and for one of another schema.
         """
         for place in self.part_places():
             try:

@@ -157,6 +157,4 @@ def test_a_person_is_listed_with_the_causes_that_are_certain(capsys):
             record=msgspec.structs.replace(record("v.mp4"), reasons=reasons),
         )
         _say_people(SimpleNamespace(persons=[entry]))
-        assert (
-            capsys.readouterr().out.splitlines()[1].endswith(f"0:04.0           person-1.jpg{end}")
-        )
+        assert capsys.readouterr().out.splitlines()[1].endswith(f"0:04.0      person-1.jpg{end}")

@@ -14,7 +14,6 @@ from edge_fiqa.record import Record
 from edge_fiqa.tables.columns import RECORD_SCHEMA, records_of, table_of
 from tests.scoring.records import record
 
-
 REASONS = Reasons(
     "hold still",
     (ReportedCause("motion_blur", "Sharpness", 21), ReportedCause("a_foreign_cause", None, 0)),
