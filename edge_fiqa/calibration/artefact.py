@@ -19,6 +19,7 @@ from edge_fiqa.calibration.reference import Reference
 from edge_fiqa.calibration.scale import Scale
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import write_whole
+from edge_fiqa.reasons.limits import CauseLimits
 
 SCHEMA: Final = "edge-fiqa-calibration/1"
 FILE = "calibration.json"
@@ -80,10 +81,14 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     reference: Reference | None = None
     gate_table: GateTable | None = None
     """What the gates mean. None in files of older versions."""
+    causes: CauseLimits | None = None
+    """When causes of low quality are reported. None for models that read none."""
     sha256: str | None = None
     """In the file: of all else in it. None in memory, and in files of older versions."""
 
     def __post_init__(self) -> None:
+        if self.causes is not None and self.causes.exits != self.exits:
+            raise ConfigError(f"limits of causes are not for the exits {self.exits}")
         if any(len(rule.depths) != self.exits[-1] for rule in self.rules.values()):
             raise ConfigError(f"a rule says something else than depths 1 to {self.exits[-1]}")
 
@@ -138,8 +143,9 @@ def _tree(calibration: Calibration) -> dict[str, Any]:
     """What its digest is of."""
     tree: dict[str, Any] = msgspec.to_builtins(calibration)
     del tree["sha256"]
-    if calibration.gate_table is None:  # older versions know no such key
-        del tree["gate_table"]
+    for key in ("gate_table", "causes"):  # older versions know no such keys
+        if tree[key] is None:
+            del tree[key]
     return tree
 
 

@@ -30,7 +30,8 @@ class Assessment:
     trail: (N, E) float32 raw scores, NaN where an exit was not run. score: fused over exits 1..depth,
     NaN if a score was not finite. ms: the face's share of the time its batches took. mj: by the cost
     table, NaN without energy in it. planned: the deepest exit that the policies allowed before they
-    saw a score.
+    saw a score. causes: (N, D) logits of causes of low quality, read where each face stopped, NaN
+    where none was; None if the bundle has no heads for them.
     """
 
     trail: Array
@@ -41,6 +42,7 @@ class Assessment:
     gflops: npt.NDArray[np.float64]
     mj: npt.NDArray[np.float64]
     planned: int
+    causes: Array | None = None
 
     def __len__(self) -> int:
         return len(self.depth)

@@ -10,6 +10,8 @@ from edge_fiqa.calibration.estimate import Estimator, QualityEstimates
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace, face_warnings
 from edge_fiqa.policies.gate import Gate, gate_alone
 from edge_fiqa.policies.policy import Policy, Reason
+from edge_fiqa.reasons.limits import CauseLimits
+from edge_fiqa.reasons.report import Reasons, reasons_of
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record
 from edge_fiqa.scoring.controller import Assessment
 from edge_fiqa.types import Array
@@ -18,7 +20,8 @@ from edge_fiqa.types import Array
 class Recorder:
     """Makes the records of one model under one calibration.
 
-    calibrated: what records call the calibration. Without an estimator they have no 0-100 quality.
+    calibrated: what records call the calibration. Without an estimator they have no 0-100 quality,
+    without limits of causes no reasons.
     """
 
     def __init__(
@@ -29,9 +32,11 @@ class Recorder:
         estimator: Estimator | None,
         calibrated: str | None,
         gate: int | None,
+        limits: CauseLimits | None = None,
     ) -> None:
         self.algorithm, self.exits, self.fusion = algorithm, exits, fusion
         self.estimator, self.calibrated, self.gate = estimator, calibrated, gate
+        self.limits = limits
 
     def records(
         self, crops: Sequence[FaceCrop], assessment: Assessment, policies: Sequence[Policy]
@@ -63,6 +68,7 @@ class Recorder:
                     _rounded_or_none(assessment.mj[row]),
                 ),
                 decision=self._decide(quality, reason if promised else None, policy),
+                reasons=self._reasons(assessment, row),
                 warnings=(*crop.warnings, *face_warnings(crop)),
             )
 
@@ -91,6 +97,11 @@ class Recorder:
         interval = (int(judged.low[row]), int(judged.high[row]))
         scalar = int(judged.quality[row])
         return Quality(scalar, raw, interval, "ok", self.algorithm, self.calibrated)
+
+    def _reasons(self, assessment: Assessment, row: int) -> Reasons | None:
+        if self.limits is None or assessment.causes is None:
+            return None
+        return reasons_of(assessment.causes[row], int(assessment.depth[row]), self.limits)
 
     def _decide(self, quality: Quality, reason: Reason | None, policy: Gate | None) -> Decision:
         """Risk and confidence are stated where the gate policy's promise holds, else None.

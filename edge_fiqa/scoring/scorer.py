@@ -156,7 +156,8 @@ class Scorer:
             )
         manifest = self.bundle.manifest
         algorithm = Algorithm(manifest.name, manifest.edge_fiqa, manifest.fingerprint)
-        recorder = Recorder(algorithm, config.depth, self.fusion, estimator, name, gate)
+        limits = None if calibration is None else calibration.causes
+        recorder = Recorder(algorithm, config.depth, self.fusion, estimator, name, gate, limits)
         return ScoreScale(calibration, estimator, name, gate, recorder)
 
     @classmethod

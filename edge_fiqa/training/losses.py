@@ -23,7 +23,8 @@ def weighted_terms(
     if schedule.ranking:
         terms["ranking"] = schedule.ranking * ranking(scores, batch.quality, weights)
     if schedule.agreement and schedule.supervision != "last":
-        terms["agreement"] = schedule.agreement * agreement(scores, weights)
+        leader = scores @ weights if schedule.follow == "fused" else scores[:, -1]
+        terms["agreement"] = schedule.agreement * agreement(scores, leader)
     if schedule.causes and batch.causes is not None:
         terms["causes"] = schedule.causes * causes(seen.causes.float(), batch.causes)
     if schedule.distil and seen.embeddings:
@@ -52,10 +53,9 @@ def ranking(scores: Tensor, quality: Tensor, weights: Tensor) -> Tensor:
     return each @ weights / importance.sum().clamp_min(1e-6)
 
 
-def agreement(scores: Tensor, weights: Tensor) -> Tensor:
-    """Every exit follows the fused score of all exits, which is the better judge."""
-    fused = (scores @ weights).detach()
-    return F.smooth_l1_loss(scores, fused[:, None].expand_as(scores))
+def agreement(scores: Tensor, leader: Tensor) -> Tensor:
+    """Every exit follows the leader (N,), which is the better judge and learns nothing from this."""
+    return F.smooth_l1_loss(scores, leader.detach()[:, None].expand_as(scores))
 
 
 def causes(logits: Tensor, strengths: Tensor) -> Tensor:

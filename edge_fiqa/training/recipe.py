@@ -67,6 +67,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     last one (for comparison).
     parts: a batch is computed in so many parts side by side, each by one thread, which wastes less
     than threads that wait for each other where other work shares the processor.
+    follow: what `agreement` lets every exit follow: the fused score, or that of the last exit, which
+    then stays free to become better than the exits before it.
     decay_steps: 0 lets the rate fall as half a cosine. Otherwise it stays level and falls in so many
     last steps (warm-up, stable, decay, arXiv:2405.18392), in which all patches are kept; a finished
     run with more `steps` goes on from where the rate began to fall.
@@ -86,7 +88,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ema: float = 0.998
     supervision: Literal["depth", "equal", "last"] = "depth"
     ranking: float = 1.0  # weight of the pair-wise ranking loss, beside 1 for the regression
-    agreement: float = 0.5  # weight of shallow exits following the fused score
+    agreement: float = 0.5  # weight of exits following the fused score, or the last exit's
+    follow: Literal["fused", "last"] = "fused"
     distil: float = 1.0  # weight of the teachers' embeddings
     maps: float = 1.0  # weight of the teachers' maps
     causes: float = 0.0  # weight of the causes of low quality, which need `detector`

@@ -2,11 +2,13 @@
 
 import json
 
+import msgspec
 import pytest
 
 from edge_fiqa.bundle.bundle import SHIPPED, Bundle
 from edge_fiqa.calibration.artefact import FILE, is_calibration, load_calibration
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.reasons.limits import CauseLimits
 
 HOSTILE = {
     "gate": 400,
@@ -91,3 +93,28 @@ def test_what_a_calibration_may_replace(tmp_path):
     Bundle.open("nano").calibration.save(path)
     assert is_calibration(path)
     assert not is_calibration(tmp_path / "absent")
+
+
+def limits_for(exits):
+    return CauseLimits(("yaw", "noise"), exits, ((1.5, None),) * len(exits), 0.05, 400)
+
+
+def test_limits_of_causes_are_kept_and_belong_to_its_name(tmp_path):
+    path = tmp_path / "c.json"
+    shipped = load_calibration(SHIPPED["nano"] / FILE)
+    with_limits = msgspec.structs.replace(shipped, causes=limits_for(shipped.exits))
+    with_limits.save(path)
+    assert load_calibration(path) == with_limits
+    assert with_limits.id != shipped.id
+
+
+def test_limits_of_causes_for_other_exits_are_refused():
+    shipped = load_calibration(SHIPPED["nano"] / FILE)
+    with pytest.raises(ConfigError, match="limits of causes"):
+        msgspec.structs.replace(shipped, causes=limits_for((99,)))
+
+
+def test_a_calibration_without_causes_is_written_as_before(tmp_path):
+    path = tmp_path / "c.json"
+    load_calibration(SHIPPED["nano"] / FILE).save(path)
+    assert path.read_bytes() == (SHIPPED["nano"] / FILE).read_bytes()

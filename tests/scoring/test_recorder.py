@@ -12,6 +12,7 @@ from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.scale import Quantile
 from edge_fiqa.faces.crop_check import FEATURELESS
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
+from edge_fiqa.reasons.limits import CauseLimits
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit
 from edge_fiqa.scoring.controller import Assessment
 from edge_fiqa.scoring.recorder import Recorder
@@ -24,11 +25,14 @@ GATE = Gate(ESTIMATOR, (1, 2, 3), "last", 40, 2.0, 0.01, 0.95)
 CROP = FaceCrop("a#0", "a", np.zeros((112, 112, 3), np.uint8), warnings=("dark",))
 
 
-def recorder(estimator=ESTIMATOR, gate=None):
-    return Recorder(ALGORITHM, 3, "last", estimator, "quantile:1", gate)
+LIMITS = CauseLimits(("yaw", "noise"), (2, 3), ((0.0, 0.0), (1.0, -1.0)), 0.05, 400)
 
 
-def assessment(*scores, reason="gate", planned=3, mj=np.nan):
+def recorder(estimator=ESTIMATOR, gate=None, limits=None):
+    return Recorder(ALGORITHM, 3, "last", estimator, "quantile:1", gate, limits)
+
+
+def assessment(*scores, reason="gate", planned=3, mj=np.nan, causes=None):
     """One face that stopped behind so many exits."""
     trail = np.full((1, 3), np.nan, np.float32)
     trail[0, : len(scores)] = scores
@@ -42,6 +46,7 @@ def assessment(*scores, reason="gate", planned=3, mj=np.nan):
         np.array([0.12345678]),
         np.array([mj]),
         planned,
+        None if causes is None else np.array([causes], np.float32),
     )
 
 
@@ -128,3 +133,19 @@ def test_records_keep_the_order_of_their_faces():
         ("a#0", 50, "gate"),
         ("c#0", 60, "full"),
     ]
+
+
+def test_reasons_are_read_with_the_limits_of_the_depth_where_the_face_stopped():
+    who = recorder(limits=LIMITS)
+    at_2 = record_of(50, 60, who=who, causes=(0.5, -0.5)).reasons
+    assert [each.cause for each in at_2.reported] == ["yaw"]
+    at_3 = record_of(50, 60, 70, who=who, causes=(0.5, -0.5)).reasons
+    assert [each.cause for each in at_3.reported] == ["noise"]
+    assert at_2.values == at_3.values == {"yaw": 38, "noise": 62}
+
+
+@pytest.mark.parametrize(
+    ("limits", "causes"), [(None, (9, 9)), (LIMITS, None), (LIMITS, (np.nan, 9))]
+)
+def test_without_limits_or_logits_there_are_no_reasons(limits, causes):
+    assert record_of(50, 60, who=recorder(limits=limits), causes=causes).reasons is None

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from edge_fiqa.training import losses
+from edge_fiqa.training.batches import Batch
 from edge_fiqa.training.losses import supervision
 from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
+from edge_fiqa.training.student import Seen
 
 BY_DEPTH = torch.tensor([1 / 3, 2 / 3])
 NAN = float("nan")
@@ -40,10 +42,20 @@ def test_equal_labels_rank_nothing():
 
 def test_agreement_pulls_exits_to_the_fused_score_and_never_the_other_way():
     scores = torch.tensor([[0.0, 3.0]], requires_grad=True)
-    losses.agreement(scores, BY_DEPTH).backward()
+    losses.agreement(scores, scores @ BY_DEPTH).backward()
     # Fused 2: exit 1 is pulled up, exit 2 down, each by its own distance only (smooth-L1, mean of 2).
     assert scores.grad[0].tolist() == pytest.approx([-0.5, 0.5])
-    assert float(losses.agreement(torch.tensor([[2.0, 2.0]]), BY_DEPTH)) == 0
+    assert float(losses.agreement(torch.full((1, 2), 2.0), torch.tensor([2.0]))) == 0
+
+
+def test_exits_that_follow_the_last_one_leave_it_free():
+    scores = torch.tensor([[0.0, 3.0]], requires_grad=True)
+    nothing = torch.full((1,), NAN)
+    batch = Batch(torch.empty(1, 3, 112, 112), nothing, [], [], None)
+    seen = Seen(scores, torch.empty(1, 2, 0), [], [])
+    schedule = Schedule(follow="last", ranking=0, agreement=1)
+    losses.weighted_terms(schedule, seen, batch, BY_DEPTH)["agreement"].backward()
+    assert scores.grad[0].tolist() == pytest.approx([-0.5, 0.0])
 
 
 def test_direction_is_blind_to_length():
