@@ -14,6 +14,8 @@ class CameraState(Struct, frozen=True, kw_only=True):
 
     tracks: people who are followed now, scored or not; person: whether there are any.
     quality, accepted: of the last best shot that was scored.
+    instruction: what the person can do for a better shot, of this one; null where nothing is certain,
+    where it is accepted, and where nobody is there.
     time: of the last event.
     """
 
@@ -21,6 +23,7 @@ class CameraState(Struct, frozen=True, kw_only=True):
     tracks: int = 0
     quality: int | None = None
     accepted: bool | None = None
+    instruction: str | None = None
     time: float | None = None
 
 
@@ -36,6 +39,7 @@ class Presence:
         self._states[event.camera] = CameraState(
             quality=record.quality.scalar if record and scored else before.quality,
             accepted=record.decision.accepted if record and scored else before.accepted,
+            instruction=_instruction_of(event),
             time=event.time,
         )
 
@@ -47,5 +51,14 @@ class Presence:
             tracks=people,
             quality=last.quality,
             accepted=last.accepted,
+            instruction=last.instruction if people else None,
             time=last.time,
         )
+
+
+def _instruction_of(event: Event) -> str | None:
+    """To the person of the event, who is there until it is the `end`."""
+    record = event.record
+    if event.type == "end" or record is None or record.reasons is None or record.decision.accepted:
+        return None
+    return record.reasons.instruction
