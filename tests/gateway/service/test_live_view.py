@@ -79,10 +79,13 @@ def test_the_same_view_shows_the_gateway_once_it_runs(view, client, bundle):
 
 def test_the_causes_that_the_model_reads_are_known_once_it_runs(view, bundle):
     scorer = Scorer.open(bundle, backend="ov", threads=1)
+    scripts = {"door": Script([[picture(100)] * LONG])}
     exits, names = scorer.calibration.exits, ("motion_blur", "yaw")
     limits = CauseLimits(names, exits, ((0.0, 0.0),) * len(exits), 0.05, 400)
     scorer.use(msgspec.structs.replace(scorer.calibration, causes=limits))
-    gateway = Gateway(configured(), [], [scorer], open_script({}), lambda config: None, view)
+    gateway = Gateway(
+        configured("door"), [], [scorer], open_script(scripts), lambda config: None, view
+    )
     assert view.causes == ()
     gateway.start()
     try:
