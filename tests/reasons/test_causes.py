@@ -1,5 +1,7 @@
 """The table of causes against the degradations that networks are trained with, and ISO's names."""
 
+from pathlib import Path
+
 import pytest
 
 from edge_fiqa.reasons.causes import CAUSES
@@ -31,3 +33,10 @@ def test_every_degradation_of_training_is_a_cause():
     from edge_fiqa.training.degradations.table import DEGRADATIONS
 
     assert list(CAUSES) == list(DEGRADATIONS)
+
+
+def test_the_page_lists_the_table():
+    page = (Path(__file__).parents[2] / "docs/reasons.md").read_text(encoding="utf-8")
+    for name, cause in CAUSES.items():
+        cells = (f"`{name}`", cause.component or "", cause.instruction or "")
+        assert "| " + " | ".join(cells).replace("  ", " ") in page.replace("|  |", "| |"), name
