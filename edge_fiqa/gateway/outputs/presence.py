@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from edge_fiqa.gateway.events.event import Event
+from edge_fiqa.record import Record
 
 
 class CameraState(Struct, frozen=True, kw_only=True):
@@ -14,8 +15,8 @@ class CameraState(Struct, frozen=True, kw_only=True):
 
     tracks: people who are followed now, scored or not; person: whether there are any.
     quality, accepted: of the last best shot that was scored.
-    instruction: what the person can do for a better shot, of this one; null where nothing is certain,
-    where it is accepted, and where nobody is there.
+    instruction: what the person of the last best shot can do for a better one; null where nothing is
+    certain, where it is accepted, and once they have left.
     time: of the last event.
     """
 
@@ -32,6 +33,7 @@ class Presence:
 
     def __init__(self) -> None:
         self._states: dict[str, CameraState] = {}
+        self._instructions: dict[str, tuple[str, str | None]] = {}  # camera -> its person
 
     def see(self, event: Event) -> None:
         before, record = self.of(event.camera, 0), event.record
@@ -39,26 +41,29 @@ class Presence:
         self._states[event.camera] = CameraState(
             quality=record.quality.scalar if record and scored else before.quality,
             accepted=record.decision.accepted if record and scored else before.accepted,
-            instruction=_instruction_of(event),
             time=event.time,
         )
+        instructed, _ = self._instructions.get(event.camera, (None, None))
+        if event.type != "end":
+            self._instructions[event.camera] = event.track, _instruction_of(record)
+        elif instructed == event.track:
+            del self._instructions[event.camera]
 
     def of(self, camera: str, people: int) -> CameraState:
         """people: who are followed now."""
         last = self._states.get(camera, CameraState())
+        _, instruction = self._instructions.get(camera, (None, None))
         return CameraState(
             person="ON" if people else "OFF",
             tracks=people,
             quality=last.quality,
             accepted=last.accepted,
-            instruction=last.instruction if people else None,
+            instruction=instruction if people else None,
             time=last.time,
         )
 
 
-def _instruction_of(event: Event) -> str | None:
-    """To the person of the event, who is there until it is the `end`."""
-    record = event.record
-    if event.type == "end" or record is None or record.reasons is None or record.decision.accepted:
+def _instruction_of(record: Record | None) -> str | None:
+    if record is None or record.reasons is None or record.decision.accepted:
         return None
     return record.reasons.instruction

@@ -224,6 +224,16 @@ def test_an_instruction_is_for_who_is_there_and_not_accepted(last, people, instr
     assert presence.of("door", people).instruction == instruction
 
 
+def test_an_instruction_ends_with_its_person_and_not_with_another():
+    presence = Presence()
+    presence.see(event(0, track="a", record=record(20)))
+    presence.see(event(0, track="b", record=blurred()))
+    presence.see(event(1, "end", track="a", record=record(20)))
+    assert presence.of("door", 1).instruction == "hold still"
+    presence.see(event(1, "end", track="b", record=blurred()))
+    assert presence.of("door", 1).instruction is None
+
+
 def test_the_last_instruction_is_over_with_the_next_best_shot():
     presence = Presence()
     presence.see(event(0, record=blurred()))
