@@ -55,13 +55,15 @@ def fit_limits(
 ) -> CauseLimits:
     """Limits from good faces. logits: (N, K, D), at these K exits; groups: the person of each face.
 
-    The first face of each person counts. Each cause gets an equal part of the false alarms, and
-    its limit is the k-th smallest of n logits, k = ceil((n + 1) (1 - false_alarm / D)): a new good
-    face is above it with a probability of at most false_alarm / D (split conformal,
-    arXiv:2107.07511). With fewer than D / false_alarm - 1 persons there is no such k, and the limit is
-    None.
+    The first face of each person counts, of those whose logits are finite. Each cause gets an equal
+    part of the false alarms, and its limit is the k-th smallest of n logits,
+    k = ceil((n + 1) (1 - false_alarm / D)): a new good face is above it with a probability of at most
+    false_alarm / D (split conformal, arXiv:2107.07511). With fewer than D / false_alarm - 1 persons
+    there is no such k, and the limit is None.
     """
-    first = np.sort(np.unique(np.asarray(groups), return_index=True)[1])
+    whole = np.isfinite(logits).all(axis=(1, 2))
+    logits, persons_of_faces = logits[whole], np.asarray(groups)[whole]
+    first = np.unique(persons_of_faces, return_index=True)[1]
     persons = len(first)
     rank = math.ceil((persons + 1) * (1 - false_alarm / len(names)))
     rows: list[tuple[float | None, ...]] = [(None,) * len(names)] * len(exits)

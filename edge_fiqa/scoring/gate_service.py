@@ -119,7 +119,9 @@ class GateService:
                 f"{counted(len(trails), 'face')} of {people} are too few to "
                 f"promise a risk of {self.gate.risk:g} at quality {line}; go on, and try again later"
             )
-        calibration = msgspec.structs.replace(calibration, gate=old.gate, reference=old.reference)
+        calibration = msgspec.structs.replace(
+            calibration, gate=old.gate, reference=old.reference, causes=old.causes
+        )
         self.use(calibration)
         self.audit.restart(self.gate.risk)
         return calibration

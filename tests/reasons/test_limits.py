@@ -34,6 +34,14 @@ def test_a_person_with_many_faces_counts_once():
     assert limits.at(1).tolist() == [0, 0]
 
 
+def test_a_face_whose_logits_are_no_numbers_does_not_count():
+    logits = np.zeros((20, 1, 2), np.float32)
+    logits[3, 0, 1] = np.nan
+    limits = fit_limits(logits, NAMES, [1], [str(k) for k in range(20)], 0.2)
+    assert limits.faces == 19
+    assert limits.at(1).tolist() == [0, 0]
+
+
 def test_with_too_few_persons_nothing_is_reported():
     logits = np.zeros((8, 1, 2), np.float32)
     limits = fit_limits(logits, NAMES, [1], [str(k) for k in range(8)], 0.2)
