@@ -9,7 +9,7 @@ MODELS ?= nano small
 SHIPPED := edge_fiqa/models
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check emulate docs release-check mutants bench models gates clean
+.PHONY: help demo test check emulate docs release-check mutants bench models gates fairness clean
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -86,6 +86,16 @@ gates: $(VENV)/dev.ok  ## measure what the shipped models' gates mean: make gate
 	    --use surveillance=$(USES)/surveillance --pairs $(USES)/pairs.csv --recogniser build/recogniser.yaml \
 	    -o calibration/default/$$model.json $(SHIPPED)/$$model-int8 $(SHIPPED)/$$model-fp32 || exit 1; \
 	done
+
+# NAMES: UTKFace's file names, one a line. TRAINED_ON_MORE: did training see DATA/more? RUN: date and machine.
+RUN ?= $(shell date +%F)-$(shell hostname)
+fairness: $(VENV)/dev.ok  ## who passes the shipped models' gates: make fairness DATA=FOLDER NAMES=FILE TRAINED_ON_MORE=no
+	test -n "$(DATA)" && test -n "$(NAMES)" && test -n "$(TRAINED_ON_MORE)"
+	for model in $(MODELS); do \
+	  $(BIN)/python benchmarks/fairness.py $(DATA) --model $$model --trained-on-more $(TRAINED_ON_MORE) \
+	    --utkface-names $(NAMES) -o benchmarks/results/$(RUN)-fairness-$$model.json || exit 1; \
+	done
+	$(BIN)/python benchmarks/fairness_card.py $(MODELS:%=benchmarks/results/$(RUN)-fairness-%.json)
 
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)

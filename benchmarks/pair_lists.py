@@ -29,14 +29,20 @@ def recogniser(data: Path, name: str) -> Recogniser:
 def read_list(data: Path, name: str) -> tuple[np.ndarray, ...]:
     """Faces (N, 112, 112, 3); of every pair the rows of its two faces, and whether they are of one
     person; of every genuine pair the person."""
+    paths, a, b, same = read_pairs(data, name)
+    identity = np.array([str(Path(paths[row]).parent) for row in a[same]])
+    return read_faces(data, paths), a, b, same, identity
+
+
+def read_pairs(data: Path, name: str) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Paths of the N faces, sorted; of every pair the rows of its two faces, and whether they are of
+    one person."""
     with (data / f"pairs/{name}.csv").open(newline="", encoding="utf-8") as file:
         pairs = [(p["path_a"], p["path_b"], p["same"] == "1") for p in csv.DictReader(file)]
     paths = sorted({path for a, b, _ in pairs for path in (a, b)})
     index = {path: number for number, path in enumerate(paths)}
     a, b = (np.array([index[pair[side]] for pair in pairs]) for side in (0, 1))
-    same = np.array([pair[2] for pair in pairs])
-    identity = np.array([str(Path(pair[0]).parent) for pair in pairs])[same]
-    return read_faces(data, paths), a, b, same, identity
+    return paths, a, b, np.array([pair[2] for pair in pairs])
 
 
 def compare(

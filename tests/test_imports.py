@@ -31,7 +31,8 @@ LIBRARIES = {
     "av": {"gateway/video/stream.py"},
     "cv2": {
         "calibration/monitor.py", "cli/effects.py", "doctor/decoders.py", "engines/detector/opencv.py",
-        "evaluation/recognition.py", "evaluation/report/extractors.py", "faces/",
+        "evaluation/recognition.py", "evaluation/report/extractors.py", "evaluation/skin_tone.py",
+        "faces/",
         "footage/second_look.py", "footage/video_file.py", "gallery/likeness.py", "gallery/tight.py",
         "gateway/events/pictures.py", "gateway/tracks/motion_gate.py", "gateway/tracks/regions.py",
         "gateway/tracks/zones.py", "gateway/service/app.py", "gateway/video/capture.py",

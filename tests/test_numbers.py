@@ -1,4 +1,4 @@
-"""Numbers that README and docs/measured.md state are those of the result files that they name.
+"""Numbers that pages and the models' card state are those of the result files that they name.
 
 A claim is a part of the text with # for each number, and a function that takes these numbers from the
 file. A text that changes must bring its claim along: a claim that matches nothing is a failure.
@@ -15,12 +15,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 README, MEASURED, RAY = "README.md", "docs/measured.md", "docs/ray.md"
+CARD = "edge_fiqa/models/README.md"
 
 
 @cache
 def result(name):
     """Of the files that the pages name, the one that ends so: all pages mean the same run."""
-    texts = [(ROOT / page).read_text(encoding="utf-8") for page in (README, MEASURED, RAY)]
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in (README, MEASURED, RAY, CARD)]
     named = {stem for text in texts for stem in re.findall(r"results/([\w.-]+)\.json", text)}
     (stem,) = [stem for stem in named if stem.endswith(f"-{name}")]
     return json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8"))
@@ -202,6 +203,55 @@ def loadgen():
     ]  # fmt: skip
 
 
+def of_group(by, group, source="more/utkface", gate=0):
+    """What nano's fairness result says of a group at the gate that 95 % of portraits pass, or 75 %."""
+    run = result("epyc2-fairness-nano")
+    assert run["gates"] == [38, 63]
+    (row,) = [
+        row for row in run["groups"]
+        if (row["by"], row["group"], row["source"]) == (by, group, source)
+    ]  # fmt: skip
+    return row["gates"][str(run["gates"][gate])]
+
+
+def passing(*groups, gate=0):
+    return [rounded(of_group(*group, gate=gate)["accepted"][0], 1, 100) for group in groups]
+
+
+def passing_first_and_range(by, first):
+    """Of one group, then the lowest and the highest of all others, all at gate 38."""
+    rows = result("epyc2-fairness-nano")["groups"]
+    others = [r["group"] for r in rows if r["by"] == by and r["source"] == "more/utkface"]
+    others.remove(first)
+    rates = [of_group(by, group)["accepted"][0] for group in others]
+    return [*passing((by, first)), rounded(min(rates), 1, 100), rounded(max(rates), 1, 100)]
+
+
+WOMEN, MEN = ("sex", "female"), ("sex", "male")
+
+
+def tones_of_celeba(field):
+    """Of tan to dark and of light persons of CelebA at full size."""
+    rows = {
+        row["group"]: row
+        for row in result("epyc2-fairness-nano")["recognition"]
+        if row["source"] == "celeba5" and row["recogniser"] == "mobilefacenet_casia_112x96"
+    }
+    return [rounded(rows[tone][field][0], 1, 100) for tone in ("tan to dark", "light")]
+
+
+def false_exits():
+    return [rounded(of_group(*sex)["false_exits"][0], 2, 100) for sex in (WOMEN, MEN)]
+
+
+def depths_at_the_gate():
+    return [rounded(of_group(*sex)["mean_depth"], 1) for sex in (WOMEN, MEN)]
+
+
+def masks():
+    return passing(*(("source", f"more/{name}", f"more/{name}") for name in ("rmfd", "facemask")))
+
+
 OVER_EAGER = "12 segments, x faster than torch eager"
 CLAIMS = [
     (README, "ViT-S", "# times as fast in FP32, # in BF16, # in INT8",
@@ -256,6 +306,25 @@ CLAIMS = [
      lambda: beside_before("gateway_scale_before", "empty", "quiet", "busy")),
     (MEASURED, "good interval", "With `best_shot.good_interval_s: 0.3` it is # and #",
      lambda: beside_before("gateway_scale_good_interval", "quiet", "busy")),
+    (MEASURED, "women", "# % of the women and # % of the men pass the gate that",
+     lambda: passing(WOMEN, MEN)),
+    (CARD, "women", "# % of the women and # % of the men pass gate 38, and # and # % gate 63",
+     lambda: passing(WOMEN, MEN) + passing(WOMEN, MEN, gate=1)),
+    (CARD, "children",
+     "# % of those below 3 years pass gate 38, # % of those from 3 to 12, # % from 40",
+     lambda: passing(("age", "0-2"), ("age", "3-12"), ("age", "40-59"))),
+    (CARD, "race", "# % pass gate 38, of the other labels # to # %",
+     lambda: passing_first_and_range("race", "Asian")),
+    (CARD, "tone", "# % pass gate 38, of the other tones # to # %",
+     lambda: passing_first_and_range("skin tone", "very light")),
+    (CARD, "CelebA", "# % of tan to dark pass, # % of light", lambda: tones_of_celeba("accepted")),
+    (CARD, "errors", "# % of the pairs fail against # %", lambda: tones_of_celeba("fnmr_accepted")),
+    (CARD, "false exits", "# % of their decisions are others than at full depth, and # % of the men's",
+     false_exits),
+    (CARD, "depths", "women go through # blocks on average, men through #", depths_at_the_gate),
+    (CARD, "masks", "# % of `more/rmfd` (real masks) pass gate 38, and # % of `more/facemask`", masks),
+    (CARD, "ORL", "ORL are refused**: # % pass gate 38",
+     lambda: passing(("source", "orl", "orl"))),
     (RAY, "score", "`score`, one engine; two | #; # faces/s",
      lambda: ray("score, 1 engine", "score, 2 engines")),
     (RAY, "workers", "on Ray, one worker; two | #; # faces/s",
@@ -277,6 +346,28 @@ def test_a_number_is_that_of_its_file(page, claim, numbers):
     pattern = re.escape(claim).replace(r"\#", r"(\d[\d,]*(?:\.\d+)?)")
     (stated,) = re.finditer(pattern, text)  # else the text has changed: change its claim
     assert list(stated.groups()) == numbers()
+
+
+@pytest.mark.parametrize("network", ["mobilefacenet_casia_112x96", "mobileface_id_v2"])
+@pytest.mark.parametrize("source", ["celeba10k", "celeba5", "lfw"])
+def test_the_card_is_right_that_tones_overlap_at_equal_error(network, source):
+    rows = [
+        row
+        for row in result("epyc2-fairness-nano")["recognition"]
+        if (row["recogniser"], row["source"], row["by"]) == (network, source, "skin tone")
+    ]
+    assert len(rows) >= 4
+    ends = [row["equal_error"]["accepted"][1:] for row in rows if row["equal_error"]]
+    assert max(low for low, _ in ends) <= min(high for _, high in ends)
+
+
+def test_the_card_is_right_about_impostors_of_orl():
+    """At the threshold for all, at least eight times as many match as elsewhere."""
+    rows = [r for r in result("epyc2-fairness-nano")["recognition"] if r["by"] == "source"]
+    for network in {row["recogniser"] for row in rows}:
+        rates = {r["source"]: r["fmr"][0] for r in rows if r["recogniser"] == network}
+        orl = rates.pop("orl")
+        assert orl >= 8 * max(rates.values())
 
 
 def rows_of_table(page, first_cell):
