@@ -26,7 +26,11 @@ def text_of_cell(cell: str) -> str:
 
 def csv_line(cells: Sequence[object], line_end: str = "\n") -> str:
     """One row. Numbers stay numbers; texts become safe cells."""
-    cells = [safe_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    return join_cells([safe_cell(c) if isinstance(c, str) else c for c in cells], line_end)
+
+
+def join_cells(cells: Sequence[object], line_end: str = "\n") -> str:
+    """One row of cells that are safe, such as those of a file that was written here."""
     text = io.StringIO()
     # csv.writer leaves a lone \r bare, and its reader ends the row there.
     has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)

@@ -129,3 +129,11 @@ def test_reasons_become_columns_of_all_causes():
     assert row["reasons.crop"] is None  # not among the causes of this model
     assert flatten(FAILED).keys() == row.keys()
     assert {row for key, row in flatten(FAILED).items() if key.startswith("reasons.")} == {None}
+
+
+def test_a_record_of_an_older_version_has_no_reasons():
+    """In NDJSON files, pictures of faces, stored events: whoever reads one takes both."""
+    tree = json.loads(to_json(GOOD))
+    del tree["reasons"]
+    old = msgspec.json.decode(json.dumps(tree), type=Record)
+    assert old == msgspec.structs.replace(GOOD, reasons=None)

@@ -17,6 +17,7 @@ from edge_fiqa.cli.stopping import first_signal
 from edge_fiqa.errors import BackendMissing, ConfigError, counted
 from edge_fiqa.faces.detector import LONGEST_SIDE, NO_DETECTOR
 from edge_fiqa.faces.detector_file import AUTO, find_detector
+from edge_fiqa.reasons.words import causes_in_words
 from edge_fiqa.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -155,9 +156,11 @@ def _say_people(result: VideoResult) -> None:
     if shots:
         say(f"{'person':<8}{'quality':<14}{'at':<12}{'seen':<22}file")
     for entry in shots:
+        assert entry.record is not None
+        reasons = f" [{text}]" if (text := causes_in_words(entry.record.reasons)) else ""
         seen = f"{clock_time(entry.first_s)} to {clock_time(entry.last_s)}"
         at = clock_time(entry.time_s or 0.0)
-        say(f"{entry.person:<8}{quality_text(entry):<14}{at:<12}{seen:<22}{entry.picture}")
+        say(f"{entry.person:<8}{quality_text(entry):<14}{at:<12}{seen:<22}{entry.picture}{reasons}")
 
 
 def _say_end(result: VideoResult, folder: Path, seconds: float) -> None:

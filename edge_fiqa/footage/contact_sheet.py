@@ -6,17 +6,19 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from PIL import Image, ImageDraw, ImageFont
 
 from edge_fiqa.errors import ConfigError, counted, shown
 from edge_fiqa.files import write_new
 from edge_fiqa.footage.result import PersonEntry, VideoResult
+from edge_fiqa.reasons.words import causes_in_words
 
 COLUMNS, ROWS = 5, 6
 SIDE, GAP, TEXT, HEAD = 200, 16, 62, 74  # pixels: of a picture, between, below it, above all
 INK, SOFT, PAPER, BACKGROUND = "#1c2530", "#5a6775", "#ffffff", "#e9edf1"
-LONGEST_NAME = 70  # characters
+LONGEST_NAME, LONGEST_LINE = 70, 30  # characters: of the video's name, below a picture
 
 
 def write_contact_sheets(folder: Path, result: VideoResult) -> list[Path]:
@@ -105,13 +107,20 @@ def _cell(
     page.paste(fitted, (left + (SIDE - size[0]) // 2, top + (SIDE - size[1]) // 2))
     lines = (
         (f"{entry.person}    quality {quality_text(entry)}", INK, 16),
-        (f"at {clock_time(entry.time_s)}", SOFT, 14),
+        (_time_and_cause(entry, entry.time_s), SOFT, 14),
         (f"seen {clock_time(entry.first_s)} to {clock_time(entry.last_s)}", SOFT, 14),
     )
     below = top + SIDE + 6
     for text, ink, height in lines:
         draw.text((left, below), text, ink, ImageFont.load_default(height))
         below += height + 4
+
+
+def _time_and_cause(entry: PersonEntry, time_s: float) -> str:
+    """The most certain cause alone: there is room for few words."""
+    cause = causes_in_words(None if entry.record is None else entry.record.reasons, most=1)
+    text = ", ".join(filter(None, (f"at {clock_time(time_s)}", cause)))
+    return shorten(text, LONGEST_LINE, placeholder=" ...")
 
 
 def drawable(name: str) -> str:

@@ -14,6 +14,7 @@ from edge_fiqa.faces.images import path_of
 from edge_fiqa.gallery.choose import Action
 from edge_fiqa.gallery.likeness import NEAR_DUPLICATE, Threshold
 from edge_fiqa.gallery.result import JudgedPerson, JudgedPicture
+from edge_fiqa.reasons.words import causes_in_words
 
 MOST_SHOWN: Final = 60
 """Pictures of one person and action; the others are in gallery.ndjson alone."""
@@ -79,7 +80,8 @@ def _cell(judged: JudgedPicture) -> dict[str, Any]:
 def _reason(judged: JudgedPicture) -> str:
     row = judged.row
     if row.reason == "below_gate":
-        return "below the gate"
+        causes = causes_in_words(row.record.reasons)
+        return f"below the gate: {causes}" if causes else "below the gate"
     if row.reason == "near_duplicate":
         return f"nearly the same as {path_of(row.other or '').name}"
     if row.reason == "other_person":

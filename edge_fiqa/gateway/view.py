@@ -22,6 +22,8 @@ class FaceView(Struct, frozen=True):
     """A face in the latest frame. box: (x, y, width, height) in pixels; depth: blocks run.
 
     zones: of the camera, in which its middle is now.
+    instruction: what the person can do for a better shot; None where nothing is certain, and once there
+    is a good or an accepted one.
     Where the camera requires zones, only faces of announced people are given.
     """
 
@@ -30,6 +32,7 @@ class FaceView(Struct, frozen=True):
     quality: int | None
     depth: int | None
     zones: Sequence[str] = ()
+    instruction: str | None = None
 
 
 class CameraView(Struct, frozen=True, kw_only=True):
@@ -97,8 +100,13 @@ class Totals(Struct, frozen=True, kw_only=True):
 
 
 class View(Protocol):
+    """causes: of low quality, which the model reads from faces; none of most models."""
+
     model: str
     backend: str
+
+    @property
+    def causes(self) -> Sequence[str]: ...
 
     def ready(self) -> str | None:
         """None if faces can be scored now, else one line that says why not."""

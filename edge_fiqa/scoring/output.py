@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal, Protocol, TextIO
 from edge_fiqa.csv_text import csv_line
 from edge_fiqa.errors import ConfigError, shown
 from edge_fiqa.files import write_all
+from edge_fiqa.reasons.words import reasons_in_words
 from edge_fiqa.record import Record, flatten, to_json
 
 FileFormat = Literal["ndjson", "csv"]
@@ -92,7 +93,7 @@ def cannot_be_written(name: object, exc: OSError) -> ConfigError:
 
 
 class TableWriter:
-    """Writes a line per face: quality, where the score came from and what it cost.
+    """Writes a line per face: quality, where the score came from, its cost, warnings and reasons.
 
     Threads may share it.
     """
@@ -143,5 +144,6 @@ class TableWriter:
             f"{cost.ms:6.2f}",
             f" {record.id}",
             *(f"({warning})" for warning in record.warnings),
+            *(f"[{text}]" for text in [reasons_in_words(record.reasons)] if text),
         ]
         return " ".join(cells)

@@ -6,7 +6,8 @@ changed since, or if it has another number of faces now. Its new records then ta
 old ones.
 
 Records of new images are appended. To replace records, the whole file is written anew beside the old
-one and then takes its name, so that at any moment each face stands there once.
+one and then takes its name, so that at any moment each face stands there once. So is a CSV of an
+older version, with the columns that it lacks, when the first new record comes.
 
 Beside `FILE` stand `FILE.run.json` (run_settings.py) and `.FILE.lock`, which is locked while a run
 writes.
@@ -28,6 +29,7 @@ import msgspec
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import lock_of, locked, write_all
 from edge_fiqa.record import Record
+from edge_fiqa.scoring.added_columns import with_added_columns
 from edge_fiqa.scoring.changed_pictures import changed_pictures
 from edge_fiqa.scoring.output import (
     FileFormat,
@@ -37,7 +39,13 @@ from edge_fiqa.scoring.output import (
 )
 from edge_fiqa.scoring.replaced_rows import with_replacements, written_anew
 from edge_fiqa.scoring.run_settings import RunFile, RunSettings, read_run_file
-from edge_fiqa.scoring.stored_images import StoredImages, columns_difference, read_images
+from edge_fiqa.scoring.stored_images import (
+    StoredImages,
+    column_names,
+    columns_difference,
+    read_header,
+    read_images,
+)
 from edge_fiqa.scoring.stored_rows import begins_as_records
 
 MOST_REPLACEMENTS = 1000
@@ -95,8 +103,10 @@ class ResumableFile:
     def write(self, records: Sequence[Record]) -> None:
         """Write the records of one image, or keep them to replace the old ones."""
         with self._lock:
-            self._check_columns(records[0])
+            header = csv_header(records[0])
+            self._check_columns(header)
             try:
+                self._add_columns(header)
                 if records[0].source not in self._stored.to_rescore:
                     self._append(records)
                 else:
@@ -198,9 +208,21 @@ class ResumableFile:
                 _run_file(self.path).name,
             )
 
-    def _check_columns(self, record: Record) -> None:
-        if difference := columns_difference(self._stored.header, csv_header(record)):
+    def _check_columns(self, header: bytes) -> None:
+        if difference := columns_difference(self._stored.header, header):
             raise ConfigError(f"{self.path} has other columns{difference}; {REMEDY}")
+
+    def _add_columns(self, header: bytes) -> None:
+        """Write a CSV of an older version anew, with the columns that it lacks, empty."""
+        columns = column_names(header)
+        if not self._stored.header or columns == column_names(self._stored.header):
+            return
+        with written_anew(self._file) as new:
+            new.writelines(with_added_columns(self._file, columns, self._stored.line_end))
+        self._stored.header = read_header(self._file, self._form)
+        self._out.close()
+        self._open_for_appending()
+        self._write_run_file()
 
     def _append(self, records: Sequence[Record]) -> None:
         size = self._out.tell()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_fiqa.scoring.added_columns import is_added, lacks_added_columns
 from edge_fiqa.scoring.output import FileFormat
 from edge_fiqa.scoring.stored_rows import StoredRow, read_rows
 
@@ -79,19 +80,22 @@ def read_header(path: Path, form: FileFormat) -> bytes:
 
 
 def columns_difference(header: bytes, expected: bytes) -> str | None:
-    """Say how the columns of a CSV differ from those of `expected`, a header; None if they do not."""
-    columns, expected_columns = _columns(header), _columns(expected)
-    if not header or columns == expected_columns:
+    """Say how the columns of a CSV differ from those of `expected`, a header; None if they do not.
+
+    Columns that a later version added may be missing.
+    """
+    columns, expected_columns = column_names(header), column_names(expected)
+    if not header or columns == expected_columns or lacks_added_columns(columns, expected_columns):
         return None
-    if _without_exits(columns) == _without_exits(expected_columns):
+    if _of_any_model(columns) == _of_any_model(expected_columns):
         return ", of a model with another number of exits"
     return ": it was changed by another program, or written by another version"
 
 
-def _columns(header: bytes) -> list[bytes]:
+def column_names(header: bytes) -> list[bytes]:
     """Return the names; none holds a comma."""
     return header.removeprefix(codecs.BOM_UTF8).replace(b'"', b"").rstrip(b"\r\n").split(b",")
 
 
-def _without_exits(columns: Sequence[bytes]) -> list[bytes]:
-    return [name for name in columns if not name.startswith(b"exit.scores.")]
+def _of_any_model(columns: Sequence[bytes]) -> list[bytes]:
+    return [n for n in columns if not n.startswith(b"exit.scores.") and not is_added(n)]

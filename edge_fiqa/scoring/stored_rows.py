@@ -181,7 +181,7 @@ COLUMNS = (
 
 
 def _csv_rows(file: BinaryIO) -> Iterator[StoredRow]:
-    lines = _csv_cells(file)
+    lines = csv_cells(file)
     _, _, header = next(lines, (b"", 0, list(COLUMNS)))
     columns = [header.index(name) for name in COLUMNS]  # ValueError: another table
     for line, end, cells in lines:
@@ -192,7 +192,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[StoredRow]:
         yield _stored(line, end, [cells[column] for column in columns])
 
 
-def _csv_cells(file: BinaryIO) -> Iterator[tuple[bytes, int, list[str]]]:
+def csv_cells(file: BinaryIO) -> Iterator[tuple[bytes, int, list[str]]]:
     """Yield (bytes, end, cells) of the header and of each row, except a last row that was cut off."""
     lines = _CountedLines(file)
     reader = csv.reader(lines, strict=True)

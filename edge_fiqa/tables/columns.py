@@ -66,10 +66,34 @@ RECORD_SCHEMA = pa.schema(
                 ]
             ),
         ),
+        (
+            "reasons",
+            pa.struct(
+                [
+                    ("instruction", pa.string()),
+                    (
+                        "reported",
+                        pa.list_(
+                            pa.struct(
+                                [
+                                    ("cause", pa.string()),
+                                    ("component", pa.string()),
+                                    ("value", pa.int16()),
+                                ]
+                            )
+                        ),
+                    ),
+                    ("values", pa.map_(pa.string(), pa.int16())),
+                ]
+            ),
+        ),
         ("warnings", pa.list_(pa.string())),
     ]
 )
-"""The names and the nesting of the JSON record; its arrays are lists."""
+"""The names and the nesting of the JSON record; its arrays are lists.
+
+`reasons.values` is a map, so that models that read other causes have the same columns.
+"""
 
 
 def table_of(records: Sequence[Record]) -> pa.Table:
@@ -78,5 +102,8 @@ def table_of(records: Sequence[Record]) -> pa.Table:
 
 
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
-    """The records in a table of this schema. Raises msgspec.ValidationError for another one."""
-    return [msgspec.convert(row, Record) for row in table.to_pylist()]
+    """The records in a table of this schema, or of an older version's, without `reasons`.
+
+    Raises msgspec.ValidationError for another one.
+    """
+    return [msgspec.convert(row, Record) for row in table.to_pylist(maps_as_pydicts="strict")]

@@ -25,7 +25,7 @@ SHARD = r"(?i)^(.*?\.(?:tar|tar\.gz|tgz|parquet))/.*$|^(.*)/[^/]*$|^[^/]+$"
 """The tar or Parquet file of a source, else its folder."""
 HERE = "."
 """The folder of a source without one."""
-COLUMNS = ("source", "quality", "exit", "warnings")
+COLUMNS = ("source", "quality", "exit", "reasons", "warnings")
 
 
 @dataclass
@@ -44,13 +44,14 @@ class ShardCounts:
 
 @dataclass
 class SetSummary:
-    """quality: (20,) faces by quality, in steps of 5; 100 counts in the last."""
+    """quality: (20,) faces by quality, in steps of 5; 100 counts in the last. causes: reported ones."""
 
     faces: int = 0
     quality: Counter[int] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     depths: Counter[int] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     shards: dict[str, ShardCounts] = field(default_factory=dict)
 
@@ -63,6 +64,9 @@ class SetSummary:
         self.codes.update(_counts(code))
         self.depths.update(_counts(pc.struct_field(stop, "depth")))
         self.reasons.update(_counts(pc.struct_field(stop, "reason")))
+        if "reasons" in batch.schema.names:
+            reported = pc.struct_field(batch["reasons"], "reported")
+            self.causes.update(_counts(pc.struct_field(reported.flatten(), "cause")))
         scored = pc.equal(code, "ok")
         self.warnings.update(_counts(batch["warnings"].filter(scored).flatten()))
         self._see_shards(batch["source"], scalar, scored)
@@ -108,6 +112,7 @@ def summary_page(score_set: ScoreSet) -> str:
         _bars("Exits", depths),
         _bars("Reasons for stopping", dict(summary.reasons.most_common())),
         _bars("Codes", dict(summary.codes.most_common())),
+        _bars("Reported causes of low quality", dict(summary.causes.most_common())),
         _bars("Warnings of scored faces", dict(summary.warnings.most_common(MOST_WARNINGS))),
         *_shards(summary.shards),
     ]

@@ -30,13 +30,15 @@ import pyarrow.parquet as pq
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import PARTIAL, locked
 from edge_fiqa.record import Record
-from edge_fiqa.tables.columns import RECORD_SCHEMA, table_of
+from edge_fiqa.tables.columns import table_of
 from edge_fiqa.tables.places import FilePlace, place_of, said
 
 SETTINGS_FILE = "_edge_fiqa.json"
 PART = re.compile(r"part-([0-9a-f]{16})-(\d{5,})-([0-9a-f]{8})-(\d{5,})(-last)?\.parquet")
 FILES = re.compile(r"files-([0-9a-f]{16})\.parquet")
 MOST_ROWS_READ = 65_536
+ADDED_COLUMNS = ("reasons",)
+"""Which parts of older versions do not have."""
 
 
 class PartName(NamedTuple):
@@ -182,14 +184,15 @@ class ScoreSet:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows, a part at a time, in the order of the parts' names.
 
-        Any Parquet file counts that has them: another program may have joined the parts.
+        Any Parquet file counts that has them: another program may have joined the parts. A part of an
+        older version lacks `reasons`.
         Raises ConfigError for a folder without any, and for one of another schema.
         """
         for place in self.part_places():
             try:
                 with place.opened() as opened, pq.ParquetFile(opened) as file:
-                    _check_schema(place, file.schema_arrow)
-                    yield from file.iter_batches(MOST_ROWS_READ, columns=list(columns))
+                    there = _columns_there(place, file.schema_arrow, columns)
+                    yield from file.iter_batches(MOST_ROWS_READ, columns=there)
             except (OSError, pa.ArrowException) as exc:
                 raise ConfigError(f"{place.name} cannot be read: {said(exc)}") from exc
 
@@ -219,12 +222,14 @@ class ScoreSet:
         return ConfigError(f"{self.place.name} cannot be written: {said(exc)}")
 
 
-def _check_schema(place: FilePlace, schema: pa.Schema) -> None:
-    for column in RECORD_SCHEMA:
-        if column.name not in schema.names:
+def _columns_there(place: FilePlace, schema: pa.Schema, columns: Sequence[str]) -> list[str]:
+    """Those that a part has. Raises ConfigError if it lacks one that every version wrote."""
+    for column in columns:
+        if column not in schema.names and column not in ADDED_COLUMNS:
             raise ConfigError(
-                f"{place.name} has no column {column.name}: it holds no records of edge-fiqa"
+                f"{place.name} has no column {column}: it holds no records of edge-fiqa"
             )
+    return [column for column in columns if column in schema.names]
 
 
 def difference_of(kept: Mapping[str, str], now: Mapping[str, str]) -> str | None:

@@ -6,15 +6,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import matplotlib
+import msgspec
 import numpy as np
 import pytest
 
 from edge_fiqa.cli import main
+from edge_fiqa.cli.best import _say_people
 from edge_fiqa.faces.images import decode
+from edge_fiqa.reasons.report import Reasons, ReportedCause
 from tests.footage.videos import counted, write_video
+from tests.scoring.records import record
 from tests.waiting import until
 
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
@@ -138,3 +143,18 @@ def test_what_was_seen_so_far_stays_when_it_is_stopped(tmp_path, detector, numbe
     assert not result["complete"]
     assert result["frames_searched"] < 3000
     assert "stopped" in err
+
+
+def test_a_person_is_listed_with_the_causes_that_are_certain(capsys):
+    causes = (ReportedCause("motion_blur", "Sharpness", 9), ReportedCause("noise", None, 20))
+    for reasons, end in ((Reasons("hold still", causes, {}), " [motion blur, noise]"), (None, "")):
+        entry = SimpleNamespace(
+            person=1,
+            first_s=0.0,
+            last_s=4.0,
+            time_s=2.0,
+            picture="person-1.jpg",
+            record=msgspec.structs.replace(record("v.mp4"), reasons=reasons),
+        )
+        _say_people(SimpleNamespace(persons=[entry]))
+        assert capsys.readouterr().out.splitlines()[1].endswith(f"0:04.0      person-1.jpg{end}")

@@ -6,10 +6,12 @@ import io
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 from PIL import Image
 
 from edge_fiqa.gateway.events.event import Event
 from edge_fiqa.gateway.view import CameraView, FaceView, Totals, TrackView
+from edge_fiqa.reasons.report import Reasons
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record
 
 
@@ -91,6 +93,9 @@ class FakeView:
     state: str = "live"
     masks: tuple = ()
     zones: dict = field(default_factory=dict)
+    causes: tuple = ()
+    instruction: str | None = None
+    reasons: Reasons | None = None
 
     def ready(self):
         return self.not_ready
@@ -98,7 +103,13 @@ class FakeView:
     def cameras(self):
         faces = (
             FaceView(track="door/1700000000/1", box=(80, 40, 90, 110), quality=73, depth=5),
-            FaceView(track="door/1700000000/2", box=(210, 60, 60, 75), quality=31, depth=2),
+            FaceView(
+                track="door/1700000000/2",
+                box=(210, 60, 60, 75),
+                quality=31,
+                depth=2,
+                instruction=self.instruction,
+            ),
         )
         return [
             CameraView(
@@ -131,7 +142,9 @@ class FakeView:
                 seen=1_700_000_009.0,
                 open=number == 1,
                 accepted=number != 2,
-                record=record(73 - 14 * number) if number < 4 else None,
+                record=replace(record(73 - 14 * number), reasons=self.reasons)
+                if number < 4
+                else None,
                 zones=tuple(self.zones) if number == 1 else (),
             )
             for camera in self.names[:2]

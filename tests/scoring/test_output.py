@@ -11,6 +11,7 @@ import pytest
 
 from edge_fiqa.csv_text import safe_cell, text_of_cell
 from edge_fiqa.errors import ConfigError, shown
+from edge_fiqa.reasons.report import Reasons, ReportedCause
 from edge_fiqa.scoring.output import (
     STDOUT,
     StreamWriter,
@@ -141,3 +142,18 @@ def test_a_full_disk_is_an_expected_error(writer):
         writer.write([record("a")])
     if isinstance(writer, TableWriter):
         writer.out.detach()
+
+
+def test_the_table_says_what_is_certain_in_few_words():
+    reported = (ReportedCause("motion_blur", "Sharpness", 9), ReportedCause("noise", None, 20))
+    shown_reasons = Reasons("hold still", reported, {"motion_blur": 9, "noise": 20})
+    nothing_certain = Reasons(None, (), {"motion_blur": 80})
+    lines = []
+    for reasons in (shown_reasons, nothing_certain, None):
+        out = io.StringIO()
+        face = msgspec.structs.replace(record("a"), reasons=reasons, warnings=("looks odd",))
+        TableWriter(out).write([face])
+        lines.append(out.getvalue().split("\n")[1])
+    assert lines[0] == f"{lines[2]} [hold still: motion blur, noise]"
+    assert lines[1] == lines[2]
+    assert lines[2].endswith("a#0 (looks odd)")

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from edge_fiqa.reasons.report import Reasons, ReportedCause
 from edge_fiqa.tables.page import SetSummary, ShardCounts, summary_of, summary_page
 from edge_fiqa.tables.score_set import ScoreSet
 from tests.scoring.records import record
@@ -62,3 +63,23 @@ def test_an_empty_set_has_a_page(tmp_path):
     stored.write("files-0000000000000000.parquet", [])
     assert summary_of(stored) == SetSummary()
     assert "0 faces" in summary_page(stored)
+
+
+def test_reported_causes_are_counted_and_shown(tmp_path):
+    stored = make_set(tmp_path)
+    summary = summary_of(stored)
+    assert summary.causes == {}
+    assert "Reported causes" not in summary_page(stored)
+    two = Reasons(
+        None, (ReportedCause("noise", None, 3), ReportedCause("yaw", "HeadPoseYaw", 9)), {}
+    )
+    one = Reasons(None, (ReportedCause("noise", None, 30),), {"noise": 30, "yaw": 90})
+    records = [
+        msgspec.structs.replace(record(f"{number}.png"), reasons=reasons)
+        for number, reasons in enumerate([two, None, one, Reasons(None, (), {"yaw": 95})])
+    ]
+    stored.write("files-0000000000000002.parquet", records)
+    assert summary_of(stored).causes == {"noise": 2, "yaw": 1}
+    page = summary_page(stored)
+    assert "<h2>Reported causes of low quality</h2>" in page
+    assert '<td>noise</td><td class="number">2</td>' in page

@@ -2,9 +2,11 @@
 
 import msgspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.tables.page import summary_of
 from edge_fiqa.tables.score_set import ScoreSet
 from edge_fiqa.tables.stored_scores import stored_raw, stored_trails
 from tests.scoring.records import record
@@ -65,3 +67,14 @@ def test_a_folder_without_records_is_refused(tmp_path):
     (tmp_path / "other.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ConfigError, match=r"other.parquet cannot be read"):
         stored_raw(ScoreSet(str(tmp_path)), ["a"])
+
+
+def test_parts_of_older_versions_without_reasons_are_read_alike(stored, tmp_path):
+    part = tmp_path / "files-0000000000000000.parquet"
+    pq.write_table(pq.read_table(part).drop_columns(["reasons"]), part)
+    names = ["p2/a.png", "c.png", "faces/p1/a.png"]
+    np.testing.assert_array_equal(stored_raw(stored, names), [1.0, np.nan, 1.0])
+    assert summary_of(stored).faces == 3
+    pq.write_table(pq.read_table(part).drop_columns(["exit"]), part)
+    with pytest.raises(ConfigError, match="has no column exit: it holds no records of edge-fiqa"):
+        stored_raw(stored, names)

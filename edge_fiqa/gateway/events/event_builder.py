@@ -48,7 +48,6 @@ class EventBuilder(KnownPeople):
     """The people in front of all cameras, and the events about them.
 
     see_face: called with the first crops of every person, for the warnings.
-    good_tracks: the tracks that have a good shot.
     open_tracks: where open tracks are noted; None: a kill leaves them without their `end`.
     heartbeat: monotonic time of the last sign of life.
     """
@@ -62,7 +61,6 @@ class EventBuilder(KnownPeople):
     ) -> None:
         super().__init__()
         self.best_shot, self.sinks, self._see_face = best_shot, sinks, see_face
-        self.good_tracks: set[str] = set()
         self.heartbeat = time.monotonic()
         self._changes: SimpleQueue[StateChange | None] = SimpleQueue()
         self._open_tracks = open_tracks
@@ -184,7 +182,7 @@ class EventBuilder(KnownPeople):
         outgoing: list[OutgoingEvent] = []
         if record.quality.code == "ok":
             person.faces_scored += 1
-            person.last = (record.quality.scalar, record.exit.depth)
+            person.last = record
             outgoing += self._offer(person, face, record)
         return [*outgoing, *self._maybe_end(person)]
 

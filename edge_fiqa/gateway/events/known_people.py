@@ -19,10 +19,14 @@ FacePlace = tuple[str | None, Box, Sequence[str]]
 
 
 class KnownPeople:
-    """Who changes it holds the lock meanwhile."""
+    """Who changes it holds the lock meanwhile.
+
+    good_tracks: the tracks that have a good shot.
+    """
 
     def __init__(self) -> None:
         self.counts = Counts()
+        self.good_tracks: set[str] = set()
         self._people: dict[str, Person] = {}
         self._ended: deque[Person] = deque(maxlen=ENDED_TRACKS)
         self._faces: dict[str, list[FacePlace]] = {}
@@ -68,8 +72,11 @@ class KnownPeople:
 
     def _face_view(self, track: str | None, box: Box, zones: Sequence[str]) -> FaceView:
         person = None if track is None else self._people.get(track)
-        quality, depth = (None, None) if person is None else person.last
-        return FaceView(track or "", box, quality, depth, zones)
+        if person is None or person.last is None:
+            return FaceView(track or "", box, None, None, zones)
+        quality, depth = person.last.quality.scalar, person.last.exit.depth
+        instruction = None if person.id in self.good_tracks else person.instruction
+        return FaceView(person.id, box, quality, depth, zones, instruction)
 
     def snapshot(self, track: str) -> bytes | None:
         """Return the best face of a track as JPEG."""

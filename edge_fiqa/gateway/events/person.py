@@ -22,7 +22,7 @@ class Person:
     picture: (H, W, 3) uint8 RGB of the best face; jpeg: the same, encoded.
     sequence: of the next event.
     pending: faces in the queue or being scored.
-    last: quality and depth of the last face.
+    last: record of the last face with a score.
     zones: in which the person was, in the order of entering them.
     required_zones: of the camera, as of the latest frame.
     """
@@ -38,7 +38,7 @@ class Person:
     faces_seen: int = 0
     faces_scored: int = 0
     pending: int = 0
-    last: tuple[int | None, int | None] = (None, None)
+    last: Record | None = None
     end_reason: EndReason | None = None
     zones: list[str] = field(default_factory=list)
     required_zones: frozenset[str] = frozenset()
@@ -48,6 +48,14 @@ class Person:
         """Whether others hear of this person. Who was announced once stays so."""
         wanted = self.required_zones
         return self.sequence > 0 or not wanted or not wanted.isdisjoint(self.zones)
+
+    @property
+    def instruction(self) -> str | None:
+        """What the person can do for a better shot, where none is accepted."""
+        best, reasons = self.shot.best, None if self.last is None else self.last.reasons
+        if reasons is None or (best is not None and best.decision.accepted):
+            return None
+        return reasons.instruction
 
     def see(self, face: SeenFace, time: float, required_zones: frozenset[str]) -> None:
         """A face of this person in a frame of `time` (Unix seconds)."""

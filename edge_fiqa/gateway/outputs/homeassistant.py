@@ -11,6 +11,9 @@ from typing import Any
 
 from edge_fiqa import __version__
 from edge_fiqa.gateway.outputs.names import safe_name
+from edge_fiqa.reasons.causes import CAUSES
+
+INSTRUCTIONS = sorted({cause.instruction for cause in CAUSES.values() if cause.instruction})
 
 
 def device_id(prefix: str, camera: str) -> str:
@@ -24,10 +27,17 @@ def device_id(prefix: str, camera: str) -> str:
     return f"{prefix}_{safe_name(camera)}"
 
 
-def discovery(root: str, prefix: str, camera: str, *, snapshots: bool) -> Mapping[str, Any]:
+NO_INSTRUCTION = "none"
+"""State of the sensor where there is nothing to say. `None` would be unknown to Home Assistant."""
+
+
+def discovery(
+    root: str, prefix: str, camera: str, *, snapshots: bool, instructions: bool = False
+) -> Mapping[str, Any]:
     """Topic -> configuration of the entities of one camera: a device of Home Assistant's.
 
     root: Home Assistant's discovery topic; prefix: the gateway's own.
+    instructions: whether the model reads causes of low quality, for which there are instructions.
     What a camera shows is available while the gateway and the camera are; whether the camera is
     connected, while the gateway is.
     """
@@ -81,6 +91,19 @@ def discovery(root: str, prefix: str, camera: str, *, snapshots: bool) -> Mappin
             payload_off="offline",
         ),
     ]
+    if instructions:
+        entities.append(
+            entity(
+                "sensor",
+                "instruction",
+                name="Instruction",
+                icon="mdi:account-voice",
+                device_class="enum",
+                options=[NO_INSTRUCTION, *INSTRUCTIONS],
+                state_topic=state,
+                value_template=f"{{{{ value_json.instruction or '{NO_INSTRUCTION}' }}}}",
+            )
+        )
     if snapshots:
         entities.append(
             entity(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -20,7 +20,8 @@ QUALITY = tuple(range(10, 101, 10))
 
 
 class EventMetrics:
-    """A sink that counts: latency of every event and quality of every finished track, by camera."""
+    """A sink that counts: latency of every event, quality and reported causes of every finished track,
+    by camera."""
 
     name = "metrics"
     problem: str | None = None
@@ -42,16 +43,28 @@ class EventMetrics:
             buckets=QUALITY,
             registry=None,
         )
+        self._causes = Counter(
+            "edge_fiqa_track_causes",
+            "Causes of low quality reported for the best shots of finished tracks.",
+            ["camera", "cause"],
+            registry=None,
+        )
+
+    def causes(self) -> Iterable[Metric]:
+        """Of a model that reads causes."""
+        return self._causes.collect()
 
     def register(self, registry: CollectorRegistry) -> None:
         registry.register(self._latency)
         registry.register(self._quality)
 
-    def begin(self, cameras: Sequence[str]) -> None:
+    def begin(self, cameras: Sequence[str], causes: Sequence[str]) -> None:
         """Show these cameras, with 0 as long as nothing happened: else their first event is no rise."""
         for camera in cameras:
             self._latency.labels(camera)
             self._quality.labels(camera)
+            for cause in causes:
+                self._causes.labels(camera, cause)
 
     def publish(self, event: Event, snapshot: bytes | None) -> None:
         self.delivered += 1
@@ -59,6 +72,9 @@ class EventMetrics:
             self._latency.labels(event.camera).observe(event.latency_s)
         if event.type == "end" and event.record and event.record.quality.scalar is not None:
             self._quality.labels(event.camera).observe(event.record.quality.scalar)
+        if event.type == "end" and event.record and event.record.reasons is not None:
+            for reported in event.record.reasons.reported:
+                self._causes.labels(event.camera, reported.cause).inc()
 
     def close(self, timeout_s: float) -> None:
         """Nothing waits."""
@@ -130,7 +146,9 @@ class GatewayMetrics(Collector):
     def _cameras(self) -> Iterable[Metric]:
         cameras = self.view.cameras()
         for counting in self.counting:
-            counting.begin([camera.name for camera in cameras])
+            counting.begin([camera.name for camera in cameras], self.view.causes)
+            if self.view.causes:
+                yield from counting.causes()
 
         def gauge(name: str, help_: str) -> GaugeMetricFamily:
             return GaugeMetricFamily(f"edge_fiqa_camera_{name}", help_, labels=["camera"])

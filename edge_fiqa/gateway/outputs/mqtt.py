@@ -196,25 +196,31 @@ class MqttSink(QueuedSink):
         self._names = {camera.name for camera in cameras}
         self._wanted = {f"{self.config.prefix}/available": b"online"}
         for camera in cameras:
-            self._wanted.update(self._messages_of(camera))
+            self._wanted.update(self._messages_of(self._view, camera))
         keep = self.config.snapshots and self.config.retain_snapshots
         self._kept = {self._snapshot_topic(name) for name in self._names} if keep else set()
 
-    def _messages_of(self, camera: CameraView) -> Mapping[str, bytes]:
+    def _messages_of(self, view: View, camera: CameraView) -> Mapping[str, bytes]:
         topic = self._topic(camera.name)
         state = self._presence.of(camera.name, camera.people)
         return {
-            **self._discovery_of(camera.name),
+            **self._discovery_of(camera.name, bool(view.causes)),
             f"{topic}/available": b"online" if camera.state == "live" else b"offline",
             f"{topic}/state": msgspec.json.encode(state),
         }
 
-    def _discovery_of(self, camera: str) -> Mapping[str, bytes]:
+    def _discovery_of(self, camera: str, instructions: bool) -> Mapping[str, bytes]:
         root, snapshots = self.config.discovery, self.config.snapshots
         if root is None:
             return {}
         if camera not in self._discovered:
-            entities = discovery(root, self.config.prefix, camera, snapshots=snapshots)
+            entities = discovery(
+                root,
+                self.config.prefix,
+                camera,
+                snapshots=snapshots,
+                instructions=instructions,
+            )
             self._discovered[camera] = {
                 topic: json.dumps(entity).encode() for topic, entity in entities.items()
             }

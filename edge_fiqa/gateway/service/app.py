@@ -104,8 +104,10 @@ class Gateway:
         self._watched: dict[str, WatchedCamera] = {}
         self._numbers: dict[str, Iterator[int]] = {}  # of tracks, by camera: none comes twice
         depth, detector = first.bundle.config.depth, self._detector_loop.health
+        limits_of_causes = None if first.calibration is None else first.calibration.causes
+        causes = () if limits_of_causes is None else limits_of_causes.names
         self._parts = RunningParts(
-            depth, detector, queue, self.workers, events, monitors, self._pushed
+            depth, detector, queue, self.workers, events, monitors, self._pushed, causes
         )
 
     def start(self) -> None:

@@ -30,7 +30,7 @@ from edge_fiqa.types import Bytes, Point
 class RunningParts:
     """What the view reads of a gateway that runs.
 
-    exits: of the model.
+    exits: of the model. causes: of low quality, which it reads.
     detector: its health.
     cameras: those that are watched now; a reload replaces them.
     """
@@ -42,6 +42,7 @@ class RunningParts:
     events: EventBuilder
     monitors: CameraMonitors
     pushed: PushedFaces
+    causes: Sequence[str] = ()
     cameras: Mapping[str, Camera] = field(default_factory=dict)
 
     def camera_view(self, name: str, camera: Camera) -> CameraView:
@@ -94,6 +95,10 @@ class LiveView:
         self.model, self.backend, self.building = model, backend, building
         self._started = time.time()
         self._running: RunningParts | None = None
+
+    @property
+    def causes(self) -> Sequence[str]:
+        return () if self._running is None else self._running.causes
 
     def show(self, running: RunningParts) -> None:
         """The gateway runs: answer from it."""

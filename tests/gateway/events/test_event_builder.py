@@ -8,11 +8,13 @@ import pytest
 
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.gateway.config.gateway import BestShotConfig
+from edge_fiqa.gateway.events.event import event_to_json
 from edge_fiqa.gateway.events.event_builder import EventBuilder
 from edge_fiqa.gateway.queue.detector_loop import FrameFaces
 from edge_fiqa.gateway.queue.face_queue import QueuedFace
 from edge_fiqa.gateway.tracks.face_finder import SeenFace
 from edge_fiqa.gateway.video.camera import Frame
+from edge_fiqa.reasons.report import Reasons, ReportedCause
 from edge_fiqa.record import Cost
 from tests.gateway.fake_view import record
 from tests.gateway.people import Collected
@@ -51,7 +53,9 @@ class Run:
         )
 
     def answer(self, scalar, track="door/1/1", late=False, detector_score=0.9, **more):
-        scored = msgspec.structs.replace(record(scalar, **more), frame_time=None)
+        reasons = more.pop("reasons", None)
+        scored = record(scalar, **more)
+        scored = msgspec.structs.replace(scored, frame_time=None, reasons=reasons)
         face = self.face(track, late, detector_score)
         self.builder.face_scored(face, scored, time.monotonic())
 
@@ -74,6 +78,54 @@ def test_new_update_end():
     assert end.record.frame_time == 1000.0
     assert (first.started, first.box) == (1001.0, (80.0, 40.0, 90.0, 110.0))
     assert run.sink.snapshots[0][:2] == b"\xff\xd8"
+
+
+BLURRED = Reasons("hold still", (ReportedCause("motion_blur", "Sharpness", 9),), {})
+
+
+def test_events_and_tracks_carry_the_reasons_of_the_best_shot():
+    run = Run()
+    run.see("door/1/1")
+    run.answer(40, reasons=BLURRED)
+    run.answer(35)
+    run.end()
+    assert [event.record.reasons for event in run.sink.events] == [BLURRED, BLURRED]
+    sent = msgspec.json.decode(event_to_json(run.sink.events[0]))
+    assert sent["record"]["reasons"]["reported"][0]["cause"] == "motion_blur"
+    (track,) = run.builder.tracks()
+    assert track.record.reasons == BLURRED
+
+
+def test_a_face_in_the_picture_has_the_instruction_of_the_last_answer():
+    run = Run(good=60)
+    run.builder.start()
+
+    def instruction():
+        return [face.instruction for face in run.builder.faces("door")]
+
+    run.see("door/1/1")
+    until(lambda: instruction() == [None])  # not scored yet
+    run.answer(40, reasons=BLURRED, accepted=False)
+    until(lambda: instruction() == ["hold still"])
+    run.answer(30, reasons=msgspec.structs.replace(BLURRED, instruction="come closer"))
+    until(lambda: instruction() == ["come closer"])
+    run.answer(30)
+    until(lambda: instruction() == [None])
+    run.builder.finish(10)
+
+
+@pytest.mark.parametrize(("scalar", "accepted"), [(60, None), (40, True)])
+def test_who_has_a_good_or_an_accepted_shot_gets_no_instruction(scalar, accepted):
+    run = Run(good=60)
+    run.builder.start()
+    run.see("door/1/1")
+    run.answer(20, reasons=BLURRED, accepted=False)
+    until(lambda: [face.instruction for face in run.builder.faces("door")] == ["hold still"])
+    run.answer(scalar, accepted=accepted)
+    run.answer(21, reasons=BLURRED, accepted=False)
+    until(lambda: [face.quality for face in run.builder.faces("door")] == [21])
+    assert [face.instruction for face in run.builder.faces("door")] == [None]
+    run.builder.finish(10)
 
 
 def test_a_face_below_the_floor_is_no_news():

@@ -9,6 +9,7 @@ import tracemalloc
 from email.utils import parsedate_to_datetime
 
 import httpx2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,8 @@ from edge_fiqa.gateway.outputs.http import make_app
 from edge_fiqa.gateway.outputs.kserve import read_request
 from edge_fiqa.gateway.outputs.metrics import EventMetrics
 from edge_fiqa.gateway.outputs.uploads import read_landmarks
-from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg
+from edge_fiqa.reasons.report import Reasons, ReportedCause
+from tests.gateway.fake_view import FakeSink, FakeView, event, jpeg, record
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -33,6 +35,24 @@ def client_for(view=None, sinks=(), token=None, base="http://127.0.0.1", **confi
     config = HttpConfig(**{"pushes_per_s": 1e6, **config})
     app = make_app(view or FakeView(), config, sinks, token)
     return TestClient(app, base_url=base, raise_server_exceptions=False)
+
+
+BLURRED = Reasons(
+    "hold still", (ReportedCause("motion_blur", "Sharpness", 9),), {"motion_blur": 9, "yaw": 95}
+)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "answered"), [(None, None), (BLURRED, json.loads(msgspec.json.encode(BLURRED)))]
+)
+def test_answers_carry_the_reasons_of_a_record(reasons, answered):
+    pushed = msgspec.structs.replace(record(), reasons=reasons)
+    view = FakeView(records=[pushed], reasons=reasons, instruction="hold still")
+    client = client_for(view)
+    assert client.post("/api/faces", content=jpeg()).json()[0]["reasons"] == answered
+    assert client.get("/api/tracks").json()[0]["record"]["reasons"] == answered
+    faces = client.get("/api/cameras").json()[0]["faces"]
+    assert [face["instruction"] for face in faces] == [None, "hold still"]
 
 
 def png(width, height):
@@ -204,6 +224,29 @@ def test_counters_are_there_before_anything_happened():
     assert kinds == {"new", "update", "end"}
     assert values["edge_fiqa_camera_people", (("camera", "door"),)] == 2
     assert "edge_fiqa_deadline_misses_total" in named
+
+
+def test_reported_causes_are_counted_by_camera_and_cause():
+    reported = (ReportedCause("motion_blur", "Sharpness", 9), ReportedCause("noise", None, 20))
+    blurred = msgspec.structs.replace(record(), reasons=Reasons("hold still", reported, {}))
+    counting = EventMetrics()
+    for kind, best in (("new", blurred), ("update", blurred), ("end", blurred), ("end", record())):
+        counting.publish(event(0, kind, record=best), None)
+    counting.publish(event(1, "end", record=None), None)
+    view = FakeView(causes=("motion_blur", "noise", "yaw"))
+    values, _ = metrics_of(client_for(view, sinks=[counting]))
+    counts = {
+        (dict(labels)["camera"], dict(labels)["cause"]): value
+        for (name, labels), value in values.items()
+        if name == "edge_fiqa_track_causes_total"
+    }
+    nothing = {("door", "yaw"): 0, **{("hall", cause): 0 for cause in view.causes}}
+    assert counts == {("door", "motion_blur"): 1, ("door", "noise"): 1, **nothing}
+
+
+def test_a_model_without_causes_has_no_metric_of_them():
+    _, text = metrics_of(client_for(sinks=[EventMetrics()]))
+    assert "cause" not in text
 
 
 def metrics_of(client):

@@ -13,6 +13,8 @@ from edge_fiqa.gateway.config.outputs import MqttConfig
 from edge_fiqa.gateway.outputs.homeassistant import device_id, discovery
 from edge_fiqa.gateway.outputs.mqtt import MqttSink
 from edge_fiqa.gateway.outputs.presence import Presence
+from edge_fiqa.reasons.causes import CAUSES
+from edge_fiqa.reasons.report import Reasons, ReportedCause
 from tests.gateway.fake_view import FakeView, event, jpeg, record
 from tests.gateway.outputs.broker import Broker, Listener
 from tests.waiting import until, until_more
@@ -187,12 +189,97 @@ def test_presence_knows_the_last_best_shot_and_is_told_who_is_there():
         "tracks": 2,
         "quality": 90,
         "accepted": True,
+        "instruction": None,
         "time": 1_700_000_000.0,
     }
     presence.see(event(1, "end", track="a", record=None))
     presence.see(event(2, "end", track="b", record=record(code="timeout")))
     assert (presence.of("door", 0).person, presence.of("door", 0).quality) == ("OFF", 90)
     assert (presence.of("hall", 1).person, presence.of("hall", 1).quality) == ("ON", None)
+
+
+BLURRED = Reasons("hold still", (ReportedCause("motion_blur", "Sharpness", 9),), {})
+
+
+def blurred(**changes):
+    return msgspec.structs.replace(record(accepted=None, **changes), reasons=BLURRED)
+
+
+@pytest.mark.parametrize(
+    ("last", "people", "instruction"),
+    [
+        (event(0, record=blurred()), 1, "hold still"),
+        (event(1, "update", record=blurred()), 2, "hold still"),
+        (event(1, record=blurred()), 0, None),  # nobody is there
+        (event(1, "end", record=blurred()), 1, None),  # to somebody who has left
+        (event(1, record=msgspec.structs.replace(record(), reasons=BLURRED)), 1, None),  # accepted
+        (event(1, record=record(accepted=False)), 1, None),
+        (event(1, "end", record=None), 1, None),
+        (event(1, record=blurred(), camera="hall"), 1, None),
+    ],
+)
+def test_an_instruction_is_for_who_is_there_and_not_accepted(last, people, instruction):
+    presence = Presence()
+    presence.see(last)
+    assert presence.of("door", people).instruction == instruction
+
+
+def test_an_instruction_ends_with_its_person_and_not_with_another():
+    presence = Presence()
+    presence.see(event(0, track="a", record=record(20)))
+    presence.see(event(0, track="b", record=blurred()))
+    presence.see(event(1, "end", track="a", record=record(20)))
+    assert presence.of("door", 1).instruction == "hold still"
+    presence.see(event(1, "end", track="b", record=blurred()))
+    assert presence.of("door", 1).instruction is None
+
+
+def test_the_last_instruction_is_over_with_the_next_best_shot():
+    presence = Presence()
+    presence.see(event(0, record=blurred()))
+    presence.see(event(1, "update", record=record(90, accepted=None)))
+    assert presence.of("door", 1).instruction is None
+
+
+def test_the_broker_gets_the_instruction_and_home_assistant_a_sensor_of_it(
+    broker, listener, sink_for
+):
+    sink = sink_for(broker.port)
+    sink.watch(FakeView(causes=("motion_blur", "yaw")))
+    topic = "homeassistant/sensor/edge-fiqa_door/instruction/config"
+    entity = json.loads(until(lambda: listener.last(topic)))
+    sink.publish(event(0, record=blurred()), None)
+    until(
+        lambda: (
+            json.loads(listener.last("edge-fiqa/door/state") or b"{}").get("instruction")
+            == "hold still"
+        )
+    )
+    sent = json.loads(until(lambda: listener.last("edge-fiqa/events")))
+    assert sent["record"]["reasons"] == {
+        "instruction": "hold still",
+        "reported": [{"cause": "motion_blur", "component": "Sharpness", "value": 9}],
+        "values": {},
+    }
+    assert entity["state_topic"] == "edge-fiqa/door/state"
+
+
+def test_a_model_without_causes_brings_no_sensor_of_instructions():
+    without = discovery("homeassistant", "site", "door", snapshots=True)
+    with_them = discovery("homeassistant", "site", "door", snapshots=True, instructions=True)
+    (topic,) = with_them.keys() - without.keys()
+    assert topic == "homeassistant/sensor/site_door/instruction/config"
+    entity = with_them[topic]
+    instructions = {cause.instruction for cause in CAUSES.values()} - {None}
+    assert entity["device_class"] == "enum"
+    assert entity["options"][0] == "none"
+    assert set(entity["options"]) == instructions | {"none"}
+    assert len(entity["options"]) == len(instructions) + 1
+    jinja2 = pytest.importorskip("jinja2")
+    template = jinja2.Environment(autoescape=False).from_string(entity["value_template"])
+    for state, shown in ((None, "none"), ("hold still", "hold still")):
+        assert template.render(value_json={"instruction": state}) == shown
+    assert template.render(value_json={}) == "none"  # the retained state of an older version
 
 
 def test_a_person_who_cannot_be_scored_is_there_and_a_dead_camera_is_no_empty_room(

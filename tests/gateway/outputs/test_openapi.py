@@ -3,6 +3,7 @@
 import hypothesis
 import pytest
 import schemathesis
+from msgspec.structs import replace
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -14,9 +15,15 @@ from schemathesis.specs.openapi.checks import (
 from edge_fiqa.gateway.config.outputs import HttpConfig
 from edge_fiqa.gateway.outputs.description import ENDPOINTS
 from edge_fiqa.gateway.outputs.http import make_app
-from tests.gateway.fake_view import FakeView
+from edge_fiqa.reasons.report import Reasons, ReportedCause
+from tests.gateway.fake_view import FakeView, record
 
-APP = make_app(FakeView(), HttpConfig(pushes_per_s=1e6, max_megapixels=0.1), [], None)
+REASONS = Reasons(
+    "hold still", (ReportedCause("motion_blur", "Sharpness", 9), ReportedCause("odd", None, 0)),
+    {"motion_blur": 9, "odd": 0},
+)  # fmt: skip
+VIEW = FakeView(records=[replace(record(), reasons=REASONS), record()], reasons=REASONS)
+APP = make_app(VIEW, HttpConfig(pushes_per_s=1e6, max_megapixels=0.1), [], None)
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -36,6 +43,16 @@ SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP, headers={"host": "
 def test_answers_are_as_described(case):
     case.headers["host"] = "localhost"
     case.call_and_validate(checks=CHECKS)
+
+
+def test_reasons_are_described():
+    schemas = APP.openapi()["components"]["schemas"]
+    assert {"$ref": "#/components/schemas/Reasons"} in schemas["Record"]["properties"]["reasons"][
+        "anyOf"
+    ]
+    assert set(schemas["Reasons"]["properties"]) == {"instruction", "reported", "values"}
+    assert set(schemas["ReportedCause"]["properties"]) == {"cause", "component", "value"}
+    assert "instruction" in schemas["FaceView"]["properties"]
 
 
 def test_every_route_is_described():

@@ -5,6 +5,7 @@ import pytest
 
 from edge_fiqa.gateway.outputs import HttpConfig, serve
 from edge_fiqa.gateway.view import Totals
+from edge_fiqa.reasons.report import Reasons, ReportedCause
 from tests.gateway.fake_view import FakeSink, FakeView
 from tests.gateway.outputs.browser import Browser
 
@@ -149,6 +150,50 @@ def test_signing_in_and_out(page, monkeypatch):
     assert browser.run("sessionStorage.length") == 0
 
 
+BLURRED = Reasons(
+    "hold still",
+    (
+        ReportedCause("motion_blur", "Sharpness", 21),
+        ReportedCause("noise", None, 40),
+        ReportedCause("yaw", "HeadPoseYaw", 44),
+        ReportedCause("roll", "HeadPoseRoll", 45),
+    ),
+    {},
+)
+
+
+def test_the_instruction_is_beside_the_face_and_the_causes_below_the_shot(page):
+    view = FakeView(causes=("motion_blur",), instruction="hold still", reasons=BLURRED)
+    browser = page(view)
+    browser.until(IN)
+    browser.until("document.querySelector('.camera.live canvas')?.width === 320")
+    label = "document.querySelector('.camera.live canvas').getAttribute('aria-label')"
+    assert browser.run(label) == "door: live, 2 faces; hold still"
+    paper = (
+        "(() => { const c = document.querySelector('.camera.live canvas');"
+        "const d = c.getContext('2d').getImageData(190, 137, 100, 30).data; let n = 0;"
+        "for (let i = 0; i < d.length; i += 4)"
+        " n += d[i] === 0xfb && d[i + 1] === 0xf3 && d[i + 2] === 0xdc; return n })()"
+    )  # below the second face, which ends at row 135
+    browser.until(f"{paper} > 300")
+    browser.until("document.querySelectorAll('.why').length === 8")
+    assert browser.text(".why") == "motion blur, noise, yaw"
+    title = browser.run("document.querySelector('.why').title")
+    assert title == "motion blur: 21 of 100, noise: 40 of 100, yaw: 44 of 100, roll: 45 of 100"
+    assert browser.run("document.querySelectorAll('.why:empty').length") == 2  # no usable face
+    assert browser.said == []
+
+
+def test_without_reasons_there_is_no_word_of_them(page):
+    browser = page(FakeView())
+    browser.until(IN)
+    browser.until("document.querySelectorAll('.shot').length === 8")
+    browser.until("document.querySelector('.camera.live canvas')?.width === 320")
+    assert browser.run("document.querySelectorAll('.why:empty').length") == 8
+    label = "document.querySelector('.camera.live canvas').getAttribute('aria-label')"
+    assert browser.run(label) == "door: live, 2 faces"
+
+
 SCRIPTS = (
     "<img src=x onerror=window.taken=1>",
     "<script>window.taken = 1</script>",
@@ -160,9 +205,11 @@ SCRIPTS = (
 
 
 def test_script_in_names_is_text(page):
-    """Of cameras, of their warnings, and in what an output says. It runs nowhere and asks nothing."""
+    """Of cameras, warnings and causes, and in what an output says. It runs nowhere and asks nothing."""
     down = FakeSink("mqtt", SCRIPTS[0], waiting=1)
-    browser = page(FakeView(names=SCRIPTS, warnings=SCRIPTS[:1]), sinks=[down])
+    reasons = Reasons(SCRIPTS[0], (ReportedCause(SCRIPTS[0], None, 3),), {})
+    view = FakeView(names=SCRIPTS, warnings=SCRIPTS[:1], reasons=reasons, instruction=SCRIPTS[0])
+    browser = page(view, sinks=[down])
     browser.until(IN)
     browser.until("document.querySelectorAll('.camera h3').length === 6")
     browser.until("document.querySelector('.camera.live canvas')?.width === 320")

@@ -1,6 +1,7 @@
 """One view from the first moment: it says what is built, and then shows the gateway that runs."""
 
 import cv2
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
@@ -12,6 +13,7 @@ from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.gateway.service.build_watch import BuildWatch
 from edge_fiqa.gateway.service.live_view import LiveView
 from edge_fiqa.measurement.all_exits import synthetic_faces
+from edge_fiqa.reasons.limits import CauseLimits
 from tests.gateway.people import LONG, Script, configured, open_script, picture
 from tests.waiting import until
 
@@ -73,3 +75,20 @@ def test_the_same_view_shows_the_gateway_once_it_runs(view, client, bundle):
     finally:
         gateway.stop()
     assert client.get("/readyz").json()["why_not"] == "the gateway is stopping"
+
+
+def test_the_causes_that_the_model_reads_are_known_once_it_runs(view, bundle):
+    scorer = Scorer.open(bundle, backend="ov", threads=1)
+    scripts = {"door": Script([[picture(100)] * LONG])}
+    exits, names = scorer.calibration.exits, ("motion_blur", "yaw")
+    limits = CauseLimits(names, exits, ((0.0, 0.0),) * len(exits), 0.05, 400)
+    scorer.use(msgspec.structs.replace(scorer.calibration, causes=limits))
+    gateway = Gateway(
+        configured("door"), [], [scorer], open_script(scripts), lambda config: None, view
+    )
+    assert view.causes == ()
+    gateway.start()
+    try:
+        assert view.causes == names
+    finally:
+        gateway.stop()

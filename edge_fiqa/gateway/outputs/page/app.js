@@ -3,6 +3,7 @@
 const POLL_MS = 1000;
 const FRAME_MS = 250;
 const SHOTS = 24;
+const CAUSES = 3;
 const GIVE_UP_MS = 8000;
 const TOKEN = "edge-fiqa-token";
 
@@ -99,7 +100,8 @@ function updateCamera(card, camera) {
   card.querySelector(".quiet").textContent = camera.state === "live"
     ? `${camera.frames_per_s.toFixed(1)} frames/s · ${faces} ${faces === 1 ? "face" : "faces"}`
     : camera.state;
-  card.canvas.setAttribute("aria-label", `${camera.name}: ${camera.state}, ${faces} faces`);
+  const asked = camera.faces.flatMap((face) => face.instruction ? [face.instruction] : []);
+  card.canvas.setAttribute("aria-label", [`${camera.name}: ${camera.state}, ${faces} faces`, ...asked].join("; "));
   draw(card);
 }
 
@@ -176,6 +178,25 @@ function drawFace(pen, face, scale, unit, picture) {
   pen.fillStyle = style.getPropertyValue("--card");
   pen.textBaseline = "middle";
   pen.fillText(text, left + 7 * unit, top + 10.5 * unit);
+  if (face.instruction) drawInstruction(pen, face.instruction, x + width / 2, Math.max(y + height, top + 20 * unit), unit, picture);
+}
+
+// For the person in front of the camera: below the face, in letters that are read from afar.
+function drawInstruction(pen, instruction, middle, below, unit, picture) {
+  const style = getComputedStyle(document.documentElement);
+  const text = instruction[0].toUpperCase() + instruction.slice(1);
+  const size = (picture.width < 480 * unit ? 15 : 18) * unit;
+  pen.font = `700 ${size}px system-ui, sans-serif`;
+  const wide = Math.min(pen.measureText(text).width + size, picture.width);
+  const left = Math.max(0, Math.min(middle - wide / 2, picture.width - wide));
+  const top = Math.min(below + 5 * unit, picture.height - 1.7 * size);
+  pen.fillStyle = style.getPropertyValue("--warn-ground");
+  pen.beginPath();
+  pen.roundRect(left, top, wide, 1.7 * size, 6 * unit);
+  pen.fill();
+  pen.fillStyle = style.getPropertyValue("--warn-ink");
+  pen.textBaseline = "middle";
+  pen.fillText(text, left + size / 2, top + 0.88 * size, wide - size);
 }
 
 const onScreen = (element) => {
@@ -215,7 +236,7 @@ const shots = new Map();
 
 function makeShot() {
   const card = make("li", "shot");
-  card.append(make("div", "face"), make("div", "", make("p", "score"), make("p", "quiet")));
+  card.append(make("div", "face"), make("div", "", make("p", "score"), make("p", "quiet"), make("p", "why")));
   return card;
 }
 
@@ -231,6 +252,7 @@ function updateShot(card, track) {
   const seen = track.open ? "" : ` · ${ago(Date.now() / 1000 - track.seen)}`;
   const zones = track.zones.length ? ` · ${track.zones.join(", ")}` : "";
   card.querySelector(".quiet").textContent = track.camera + seen + zones;
+  showCauses(card.querySelector(".why"), track.record?.reasons?.reported ?? []);
   card.title = track.id;
   const face = card.querySelector(".face");
   let here = face.querySelector(".here");
@@ -241,6 +263,13 @@ function updateShot(card, track) {
   card.version = version;
   if (quality) showFace(face, track);
   else face.prepend("no usable face");
+}
+
+// The most certain ones by name; on top of it all, with their values.
+function showCauses(line, reported) {
+  const named = reported.map(({ cause, value }) => ({ name: cause.replaceAll("_", " "), value }));
+  line.textContent = named.slice(0, CAUSES).map(({ name }) => name).join(", ");
+  line.title = named.map(({ name, value }) => `${name}: ${value} of 100`).join(", ");
 }
 
 async function showFace(face, track) {
