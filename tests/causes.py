@@ -6,8 +6,19 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from edge_fiqa.model.cause_heads import CauseHeads, metadata_of
+from edge_fiqa.reasons.limits import CauseLimits
 
 NAMES = ("yaw", "motion_blur", "noise")
+
+
+HEADS = "0" * 64
+"""SHA-256 of heads that do not exist."""
+
+
+def limits_of(names, exits, rows, heads=HEADS):
+    return CauseLimits(
+        names=names, heads=heads, exits=exits, limits=rows, false_alarm=0.05, faces=400
+    )
 
 
 def with_heads(weights):

@@ -3,7 +3,7 @@
 import time
 
 
-def until(condition, seconds=100.0):
+def until(condition, seconds=200.0):
     """Wait for it to be true, and return what it was."""
     end = time.monotonic() + seconds
     while not (result := condition()):

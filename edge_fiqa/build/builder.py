@@ -12,6 +12,7 @@ import onnx
 from edge_fiqa import __version__
 from edge_fiqa.build.precision import check_precision, compare, with_graph_difference
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.cause_limits import check_limits, with_limits
 from edge_fiqa.bundle.manifest import (
     FLOAT_WEIGHTS,
     GOLDEN_FACES,
@@ -46,7 +47,6 @@ from edge_fiqa.model.graph import segment_graph
 from edge_fiqa.model.quantise import quantised_segments
 from edge_fiqa.model.weight_store import WeightStore
 from edge_fiqa.model.weights import Weights, load_weights
-from edge_fiqa.reasons.limits import fit_limits
 from edge_fiqa.types import Array, Bytes, FaceSet, Segment
 
 LARGE_BYTES = 32 << 20  # of weights: with more, not all segments are in memory at once
@@ -77,6 +77,8 @@ def build_bundle(
     """
     _check_request(target, recipe, faces, force)
     weights = load_weights(checkpoint, heads)
+    if calibration is not None and weights.causes is not None:
+        check_limits(calibration, weights.causes.sha256, target)
     target = target.resolve()  # a link stays a link
     with folder_beside(target) as folder:
         _write(weights, folder, recipe, None if faces is None else faces.crops, name or target.name)
@@ -117,6 +119,7 @@ def _write(
         backend=recipe.backend,
         exits=exits,
         causes=() if weights.causes is None else weights.causes.names,
+        cause_heads=None if weights.causes is None else weights.causes.sha256,
         segments=segment_files,
         files={path.name: sha256(path) for path in sorted(folder.iterdir())},
         parity=Parity("not measured", 0, "", ()),
@@ -237,10 +240,9 @@ def _calibrate(
     )
     quality = Estimator.of(calibration, "FW").full_qualities(trails, "FW")
     table = table_of_own(quality, faces.groups, faces.described, "FW")
-    limits = None
+    calibration = msgspec.structs.replace(calibration, gate_table=table)
     if causes is not None:
-        limits = fit_limits(causes, manifest.causes, manifest.exits, faces.groups)
-    calibration = msgspec.structs.replace(calibration, gate_table=table, causes=limits)
+        calibration = with_limits(calibration, causes, trails, faces.groups, manifest)
     return with_reference(calibration, trails, faces.crops)
 
 

@@ -92,8 +92,8 @@ class Costs(Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What `manifest.json` says. files: the SHA-256 of every other file of the bundle.
 
-    causes: of low quality, whose logits every segment gives; the file has no such key where there are
-    none.
+    causes: of low quality, whose logits every segment gives. cause_heads: SHA-256 of the heads that
+    read them. The file has no such keys where there are none.
     """
 
     schema: Literal["edge-fiqa-bundle/1"] = SCHEMA
@@ -106,6 +106,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     backend: str
     exits: tuple[int, ...]
     causes: tuple[CauseName, ...] = ()
+    cause_heads: Sha256 | None = None
     segments: tuple[SegmentFile, ...]
     files: dict[FileName, Sha256]
     parity: Parity
@@ -117,7 +118,7 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Whole or not at all. Raises OSError."""
     tree = msgspec.to_builtins(manifest)
     if not manifest.causes:
-        del tree["causes"]
+        del tree["causes"], tree["cause_heads"]
     text = msgspec.json.format(msgspec.json.encode(tree), indent=2)
     write_whole(folder / MANIFEST, text + b"\n")
 

@@ -94,7 +94,7 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def id(self) -> str:
-        """Eight digits by which records name it: of all that a quality or a stop depends on."""
+        """Eight digits by which records name it: of all that a quality, stop or reason depends on."""
         tree = _tree(self)
         tree.pop("gate_table", None)
         return hashlib.sha256(msgspec.json.encode(tree)).hexdigest()[:8]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_fiqa.bundle.cause_limits import why_no_reasons
 from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.calibration.fit import LEAST_FACES
 from edge_fiqa.cli.face_folder import read_faces
@@ -94,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         raise ConfigError(f"{options.output} cannot be written: {exc.strerror or exc}") from exc
     describe(bundle, sys.stdout)
+    if (missing := why_no_reasons(bundle.manifest, bundle.calibration)) is not None:
+        say(f"edge-fiqa build: warning: {missing}", error=True)
     if recipe.precision != "fp32" and bundle.calibration is None:
         say(
             f"edge-fiqa build: warning: what {recipe.precision} loses was not checked on faces; give "

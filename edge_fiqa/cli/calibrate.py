@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.cause_limits import why_no_reasons, with_limits
 from edge_fiqa.bundle.gate_answers import check_same_calibration, put_gate_table
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.estimate import rule_name
@@ -27,7 +28,6 @@ from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.forms import open_form
 from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.measurement.all_exits import all_exits_and_causes
-from edge_fiqa.reasons.limits import fit_limits
 from edge_fiqa.scoring.scorer import available_backend
 from edge_fiqa.types import Array, FaceSet
 
@@ -136,6 +136,8 @@ def run(options: argparse.Namespace) -> int:
     elif gate is not None and request.recipe.reject_rate is not None:
         say("\n" + share_line(judged, gate))
     say(f"\nwritten to {', '.join(map(str, request.outputs))}; use it with --calibration")
+    if (missing := why_no_reasons(bundle.manifest, calibration)) is not None:
+        say(f"edge-fiqa calibrate: warning: {missing}", error=True)
     if request.keep is not None:
         return 0
     problems = problems_of(calibration, fusion, scored.trail, scored.faces)
@@ -195,8 +197,9 @@ def _fitted(
         seed=recipe.seed,
     )
     if scored.causes is not None:
-        limits = fit_limits(scored.causes, manifest.causes, manifest.exits, scored.faces.groups)
-        calibration = msgspec.structs.replace(calibration, causes=limits)
+        calibration = with_limits(
+            calibration, scored.causes, scored.trail, scored.faces.groups, manifest
+        )
     return with_reference(calibration, scored.trail, scored.faces.crops)
 
 

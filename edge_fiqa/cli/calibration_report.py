@@ -15,7 +15,6 @@ from edge_fiqa.errors import counted
 from edge_fiqa.exits.cost import saved
 from edge_fiqa.exits.fusion import Fusion
 from edge_fiqa.policies.gate import Gate
-from edge_fiqa.reasons.limits import persons_needed
 from edge_fiqa.types import Array, FaceSet
 
 LEAST_SPREAD = 1e-3  # of raw scores; those of two pictures differ by more
@@ -44,11 +43,11 @@ def report(calibration: Calibration, bundle: Bundle, fusion: Fusion, trail: Arra
 
 def _reported(calibration: Calibration) -> list[str]:
     causes = calibration.causes
-    if causes is None:
+    if causes is None or causes.limits[0][0] is None:
         return []
-    share = f"at most {100 * causes.false_alarm:g} % of faces like these get any"
+    share = f"at most {100 * causes.false_alarm:g} % of good faces like these get any"
     return [
-        f"{counted(len(causes.names), 'cause')} of low quality: {share}, from {causes.faces} persons"
+        f"{counted(len(causes.names), 'cause')} of low quality: {share} ({causes.faces} persons)"
     ]
 
 
@@ -87,7 +86,7 @@ def problems_of(
     calibration: Calibration, fusion: Fusion, trail: Array, faces: FaceSet
 ) -> list[Problem]:
     """Of the faces and their complete trails (N, E), and of the promises made from them."""
-    return [*_bad_faces(trail, faces), *_no_promise(calibration, fusion), *_no_reasons(calibration)]
+    return [*_bad_faces(trail, faces), *_no_promise(calibration, fusion)]
 
 
 def _bad_faces(trail: Array, faces: FaceSet) -> list[Problem]:
@@ -113,21 +112,6 @@ def _bad_faces(trail: Array, faces: FaceSet) -> list[Problem]:
             f"warning: {copies} of {counted(len(faces.crops), 'face')} {be} of one that counts as "
             "another "
             "person's (another file or sub-folder): the promise is too good; remove them",
-            False,
-        )
-    ]
-
-
-def _no_reasons(calibration: Calibration) -> list[Problem]:
-    """The model reads causes, but the persons were too few to say which are certain."""
-    causes = calibration.causes
-    if causes is None or causes.limits[0][0] is not None:
-        return []
-    needed = persons_needed(len(causes.names), causes.false_alarm)
-    return [
-        Problem(
-            f"warning: no cause of low quality will be reported: that needs {needed} persons "
-            f"(sub-folders), and here are {causes.faces}",
             False,
         )
     ]

@@ -6,11 +6,13 @@ In a file they are `causes.K.weight` (D, W) and `causes.K.bias` (D,), for the qu
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
 from edge_fiqa.errors import CheckpointError
 from edge_fiqa.model.named_arrays import checked
@@ -28,6 +30,15 @@ class CauseHeads:
 
     names: tuple[str, ...]
     arrays: Mapping[str, Array]
+
+    @property
+    def sha256(self) -> str:
+        """Of names and arrays. A network's fingerprint does not tell one set of heads from another."""
+        digest = hashlib.sha256(msgspec.json.encode(self.names))
+        for name in sorted(self.arrays):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(self.arrays[name], np.float32).tobytes())
+        return digest.hexdigest()
 
 
 def cause_heads(

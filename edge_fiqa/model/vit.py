@@ -39,7 +39,10 @@ class Attention(nn.Module):
 
 def _two_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention as its formula says. On processors the backward pass of torch's fused operator takes
-    as long as all else of a training step together (benchmarks/training_step.py)."""
+    as long as all else of a training step together (benchmarks/training_step.py).
+
+    In bfloat16 it also rounds the logits and the softmax, so its error is two to six times as large.
+    """
     with torch.autocast(q.device.type, enabled=False):  # it would turn the softmax to float32
         q, k, v = (x.contiguous() for x in (q * q.shape[-1] ** -0.5, k, v))
         return (q @ k.transpose(-1, -2)).softmax(-1) @ v

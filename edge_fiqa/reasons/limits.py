@@ -10,74 +10,95 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.types import Array
+from edge_fiqa.types import Array, Rows
 
 FALSE_ALARM = 0.05  # of good faces for which any cause may be reported
+LEAST_PERSONS = 20  # for the middle and the spread of logits
+FAR = 0.9  # quantile whose distance from the median is the spread
 
 
-class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True):
+class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A cause is reported above its limit.
 
-    names: D causes. exits: K depths. limits: K rows of D logits; None where the faces were too few.
-    false_alarm: share of good faces for which any of the D causes is reported, at most. faces: persons
-    of whom one face each was used.
+    names: D causes. heads: SHA-256 of the heads that read them. exits: K depths. limits: K rows of D
+    logits; None where the persons were too few. false_alarm: share of good faces for which any cause
+    is reported, at most, wherever they stop. faces: persons of whom one good face each was used.
     """
 
-    names: tuple[str, ...]
-    exits: tuple[int, ...]
+    names: Annotated[tuple[str, ...], Meta(min_length=1)]
+    heads: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    exits: Annotated[tuple[int, ...], Meta(min_length=1)]
     limits: tuple[tuple[float | None, ...], ...]
     false_alarm: Annotated[float, Meta(gt=0, lt=1)]
-    faces: int
+    faces: Annotated[int, Meta(ge=0)]
 
     def __post_init__(self) -> None:
-        if len(self.limits) != len(self.exits) or {len(row) for row in self.limits} - {
-            len(self.names)
-        }:
+        if len(set(self.names)) < len(self.names):
+            raise ConfigError("limits of causes name a cause twice")
+        widths = {len(row) for row in self.limits}
+        if len(self.limits) != len(self.exits) or widths != {len(self.names)}:
             raise ConfigError(
                 "limits of causes need a row for every exit, a number for every cause"
             )
 
     def at(self, exit: int) -> Array:
-        """(D,) limits at an exit, infinite where there is none. Raises ConfigError for an exit that
-        has no limits."""
+        """(D,) limits at an exit; infinite where there is none, so that nothing is reported."""
         if exit not in self.exits:
-            raise ConfigError(f"there are no limits of causes for exit {exit}")
+            return np.full(len(self.names), np.inf, np.float32)
         row = self.limits[self.exits.index(exit)]
         return np.array([np.inf if limit is None else limit for limit in row], np.float32)
 
 
 def fit_limits(
     logits: Array,
+    quality: Array,
+    groups: Sequence[str],
+    *,
     names: Sequence[str],
     exits: Sequence[int],
-    groups: Sequence[str],
+    heads: str,
     false_alarm: float = FALSE_ALARM,
 ) -> CauseLimits:
-    """Limits from good faces. logits: (N, K, D), at these K exits; groups: the person of each face.
+    """Limits from good faces: those of at least the median quality, one of each person.
 
-    The first face of each person counts, of those whose logits are finite. Each cause gets an equal
-    part of the false alarms, and its limit is the k-th smallest of n logits,
-    k = ceil((n + 1) (1 - false_alarm / D)): a new good face is above it with a probability of at most
-    false_alarm / D (split conformal, arXiv:2107.07511). With fewer than D / false_alarm - 1 persons
-    there is no such k, and the limit is None.
+    logits: (N, K, D), at these K exits; quality: (N,), of the whole network; groups: the person of each
+    face. On half of the persons the median m and the spread s (90 % quantile - m) of each logit are
+    taken. On the other half, t is the k-th smallest of n values max over exits and causes of
+    (logit - m) / s, with k = ceil((n + 1) (1 - false_alarm)); the limits are m + t s. So of new good
+    faces at most `false_alarm` get any cause, at whichever exit they stop (split conformal,
+    arXiv:2107.07511). With too few persons there is no such k, and all limits are None.
     """
-    whole = np.isfinite(logits).all(axis=(1, 2))
-    logits, persons_of_faces = logits[whole], np.asarray(groups)[whole]
-    first = np.unique(persons_of_faces, return_index=True)[1]
-    persons = len(first)
-    rank = _rank(persons, len(names), false_alarm)
+    good = _good_faces(logits, quality, np.asarray(groups))
+    fitted, tested = good[::2], good[1::2]
+    rank = math.ceil(round((len(tested) + 1) * (1 - false_alarm), 9))
     rows: list[tuple[float | None, ...]] = [(None,) * len(names)] * len(exits)
-    if rank <= persons:
-        limits = np.sort(logits[first], axis=0)[rank - 1]
+    if len(fitted) >= LEAST_PERSONS and rank <= len(tested):
+        middle, far = np.quantile(logits[fitted], [0.5, FAR], axis=0)
+        spread = np.maximum(far - middle, 1e-3)
+        furthest = ((logits[tested] - middle) / spread).max(axis=(1, 2))
+        limits = middle + np.sort(furthest)[rank - 1] * spread
         rows = [tuple(float(limit) for limit in row) for row in limits]
-    return CauseLimits(tuple(names), tuple(exits), tuple(rows), false_alarm, persons)
+    return CauseLimits(
+        names=tuple(names),
+        heads=heads,
+        exits=tuple(exits),
+        limits=tuple(rows),
+        false_alarm=false_alarm,
+        faces=len(good),
+    )
 
 
-def persons_needed(causes: int, false_alarm: float = FALSE_ALARM) -> int:
-    """The least number of persons from whom limits of so many causes can be taken."""
-    return math.ceil(round(causes / false_alarm - 1, 9))
+def persons_needed(false_alarm: float = FALSE_ALARM) -> int:
+    """The least number of persons with a good face from whom limits can be taken."""
+    tested = max(LEAST_PERSONS, math.ceil(round(1 / false_alarm - 1, 9)))
+    return 2 * tested
 
 
-def _rank(persons: int, causes: int, false_alarm: float) -> int:
-    """Which of the sorted logits of one cause is its limit, counted from 1."""
-    return math.ceil(round((persons + 1) * (1 - false_alarm / causes), 9))
+def _good_faces(logits: Array, quality: Array, groups: np.ndarray) -> Rows:
+    """Rows of one good face of each person, in an order of chance."""
+    whole = np.isfinite(logits).all(axis=(1, 2)) & np.isfinite(quality)
+    if not whole.any():
+        return np.empty(0, np.intp)
+    rows = np.flatnonzero(whole & (quality >= np.median(quality[whole])))
+    first = rows[np.unique(groups[rows], return_index=True)[1]]
+    return np.random.default_rng(0).permutation(first)

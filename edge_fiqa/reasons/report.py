@@ -24,9 +24,9 @@ class ReportedCause(Struct, frozen=True):
 class Reasons(Struct, frozen=True):
     """Why a face is not better, read at the exit where it stopped.
 
-    instruction: what the person in front of the camera can do about the most certain cause. reported:
-    causes that are certain at the calibration's false-alarm rate, most certain first. values: of every
-    cause, 0..100, higher is better.
+    instruction: what the person in front of the camera can do, about the first reported cause that a
+    person can change. reported: causes that are certain at the calibration's false-alarm rate, most
+    certain first. values: of every cause, 0..100, higher is better.
     """
 
     instruction: str | None

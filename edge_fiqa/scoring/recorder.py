@@ -68,7 +68,7 @@ class Recorder:
                     _rounded_or_none(assessment.mj[row]),
                 ),
                 decision=self._decide(quality, reason if promised else None, policy),
-                reasons=self._reasons(assessment, row),
+                reasons=self._reasons(assessment, row) if quality.code == "ok" else None,
                 warnings=(*crop.warnings, *face_warnings(crop)),
             )
 

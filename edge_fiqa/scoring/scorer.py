@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_fiqa.arguments import whole_number
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.cause_limits import check_limits
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.estimate import Estimator, rule_name
 from edge_fiqa.calibration.monitor import Monitor
@@ -156,12 +157,10 @@ class Scorer:
             )
         manifest = self.bundle.manifest
         algorithm = Algorithm(manifest.name, manifest.edge_fiqa, manifest.fingerprint)
-        limits = None if calibration is None else calibration.causes
-        if limits is not None and manifest.causes and limits.names != manifest.causes:
-            raise ConfigError(
-                f"the calibration's limits are of other causes than {self.bundle.folder} reads; "
-                "run edge-fiqa calibrate with this bundle"
-            )
+        limits = None
+        if calibration is not None:
+            check_limits(calibration, manifest.cause_heads, self.bundle.folder)
+            limits = calibration.causes
         recorder = Recorder(algorithm, config.depth, self.fusion, estimator, name, gate, limits)
         return ScoreScale(calibration, estimator, name, gate, recorder)
 

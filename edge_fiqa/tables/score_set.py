@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.files import PARTIAL, locked
 from edge_fiqa.record import Record
-from edge_fiqa.tables.columns import table_of
+from edge_fiqa.tables.columns import RECORD_SCHEMA, table_of
 from edge_fiqa.tables.places import FilePlace, place_of, said
 
 SETTINGS_FILE = "_edge_fiqa.json"
@@ -224,7 +224,7 @@ class ScoreSet:
 
 def _columns_there(place: FilePlace, schema: pa.Schema, columns: Sequence[str]) -> list[str]:
     """Those that a part has. Raises ConfigError if it lacks one that every version wrote."""
-    for column in columns:
+    for column in RECORD_SCHEMA.names:
         if column not in schema.names and column not in ADDED_COLUMNS:
             raise ConfigError(
                 f"{place.name} has no column {column}: it holds no records of edge-fiqa"

@@ -8,7 +8,7 @@ import pytest
 from edge_fiqa.bundle.bundle import SHIPPED, Bundle
 from edge_fiqa.calibration.artefact import FILE, is_calibration, load_calibration
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.reasons.limits import CauseLimits
+from tests.causes import limits_of
 
 HOSTILE = {
     "gate": 400,
@@ -96,7 +96,7 @@ def test_what_a_calibration_may_replace(tmp_path):
 
 
 def limits_for(exits):
-    return CauseLimits(("yaw", "noise"), exits, ((1.5, None),) * len(exits), 0.05, 400)
+    return limits_of(("yaw", "noise"), exits, ((1.5, None),) * len(exits))
 
 
 def test_limits_of_causes_are_kept_and_belong_to_its_name(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,8 +11,12 @@ from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.calibration.artefact import load_calibration
 from edge_fiqa.cli import main
 from edge_fiqa.config import BuildRecipe
-from edge_fiqa.measurement.all_exits import synthetic_faces
-from tests.causes import NAMES, logits_of
+from edge_fiqa.engines import open_engine
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
+from edge_fiqa.reasons.limits import fit_limits
+from tests.causes import NAMES, limits_of, logits_of
 
 PERSONS = 100
 
@@ -40,34 +45,51 @@ def made(cause_bundle, folder, tmp_path_factory):
     return path
 
 
-def by_definition(weights, faces):
-    """(E, D): of three causes and 5 %, the 100th of 100 sorted logits of the persons' first faces."""
-    return logits_of(weights, faces[::2]).max(0)
+@pytest.fixture(scope="module")
+def limits(made):
+    return load_calibration(made).causes
 
 
-def test_limits_are_those_of_the_persons_first_faces(made, tiny_causes, faces):
-    limits = load_calibration(made).causes
-    assert (limits.names, limits.exits, limits.faces) == (NAMES, (1, 2, 3, 4), PERSONS)
-    expected = by_definition(tiny_causes, faces)
-    np.testing.assert_allclose(np.array(limits.limits), expected, atol=2e-4)
+def test_limits_are_from_the_logits_of_these_faces(limits, tiny_causes, cause_bundle, faces):
+    """As the definition gives them from the float network."""
+    with open_engine(cause_bundle, "ov") as engine:
+        quality = fuse(all_exits(engine, faces), 4, "FW")
+    expected = fit_limits(
+        logits_of(tiny_causes, faces),
+        quality,
+        [f"p{number // 2:03}" for number in range(len(faces))],
+        names=NAMES,
+        exits=(1, 2, 3, 4),
+        heads=tiny_causes.causes.sha256,
+    )
+    assert (limits.names, limits.exits, limits.heads) == (NAMES, (1, 2, 3, 4), expected.heads)
+    assert limits.faces == expected.faces
+    np.testing.assert_allclose(np.array(limits.limits), np.array(expected.limits), atol=2e-3)
 
 
 @pytest.mark.parametrize("depth", [2, 4])
 def test_records_report_what_is_above_the_limit_of_their_exit(
-    depth, made, tiny_causes, cause_bundle, faces, folder, tmp_path, capsys
+    depth, made, limits, tiny_causes, cause_bundle, tmp_path
 ):
     others = synthetic_faces(40, seed=77)
     for number, face in enumerate(others):
         (tmp_path / "faces").mkdir(exist_ok=True)
         Image.fromarray(face).save(tmp_path / f"faces/{number:02}.png")
-    output = tmp_path / "scores.ndjson"
-    flags = ["--bundle", str(cause_bundle.folder), "--calibration", str(made), "-o", str(output)]
-    assert main(["score", str(tmp_path / "faces"), "--aligned", "--exit", str(depth), *flags]) == 0
-    logits = logits_of(tiny_causes, others)[:, depth - 1]
-    above = logits - by_definition(tiny_causes, faces)[depth - 1]
+    every = logits_of(tiny_causes, others)
+    low = tuple(tuple(map(float, row)) for row in np.quantile(every, 0.7, axis=0))
+    limits = msgspec.structs.replace(
+        limits, limits=low
+    )  # of strange faces few are above the real ones
+    calibration, output = tmp_path / "low.json", tmp_path / "scores.ndjson"
+    msgspec.structs.replace(load_calibration(made), causes=limits).save(calibration)
+    flags = ["--bundle", str(cause_bundle.folder), "--calibration", str(calibration)]
+    flags += ["--aligned", "--exit", str(depth), "-o", str(output)]
+    assert main(["score", str(tmp_path / "faces"), *flags]) == 0
+    logits = every[:, depth - 1]
+    above = logits - limits.at(depth)
     records = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert len(records) == len(others)
-    assert (above > 0).any()  # else nothing is tested
+    assert 0 < (above > 0).sum() < above.size
     for record, face_logits, over in zip(records, logits, above, strict=True):
         reasons = record["reasons"]
         certain = [NAMES[row] for row in np.argsort(-over) if over[row] > 0]
@@ -80,19 +102,21 @@ def test_records_report_what_is_above_the_limit_of_their_exit(
 def test_a_bundle_that_is_built_on_faces_has_limits(cause_checkpoint, face_set, tmp_path):
     built = build_bundle(cause_checkpoint, tmp_path / "b", BuildRecipe(), faces=face_set)
     limits = built.calibration.causes
-    assert (limits.names, limits.exits, limits.faces) == (NAMES, (1, 2, 3, 4), 200)
+    assert (limits.names, limits.exits) == (NAMES, (1, 2, 3, 4))
+    assert limits.heads == built.manifest.cause_heads
+    assert 100 <= limits.faces <= 200
     assert all(None not in row for row in limits.limits)
 
 
 def test_too_few_persons_give_values_and_a_warning(cause_bundle, faces, tmp_path, capsys):
     for number, face in enumerate(faces[:110]):
-        place = tmp_path / f"faces/p{number % 55}"
+        place = tmp_path / f"faces/p{number % 30}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(face).save(place / f"{number}.png")
     path = tmp_path / "c.json"
     flags = ["--bundle", str(cause_bundle.folder), "--gate", "40", "--risk", "0.2"]
     main(["calibrate", str(tmp_path / "faces"), "-o", str(path), *flags])
-    assert "no cause of low quality will be reported: that needs 59 persons" in (
+    assert "no cause of low quality will be reported: that needs 40 persons" in (
         capsys.readouterr().err
     )
     assert load_calibration(path).causes.limits == ((None,) * 3,) * 4
@@ -103,3 +127,23 @@ def test_a_bundle_without_heads_gets_no_limits(bundle, folder, tmp_path):
     flags = ["--bundle", str(bundle.folder), "--gate", "40", "--risk", "0.2"]
     main(["calibrate", str(folder), "-o", str(path), "--backend", "ov", *flags])
     assert load_calibration(path).causes is None
+
+
+def test_a_build_with_limits_for_other_heads_is_refused_before_it_writes(
+    cause_checkpoint, bundle, tmp_path
+):
+    limits = limits_of(NAMES, bundle.calibration.exits, ((0.0,) * 3,) * 4)
+    calibration = msgspec.structs.replace(bundle.calibration, causes=limits)
+    with pytest.raises(ConfigError, match="other cause heads"):
+        build_bundle(cause_checkpoint, tmp_path / "b", BuildRecipe(), calibration=calibration)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_build_with_a_calibration_without_limits_says_so(
+    cause_checkpoint, bundle, tmp_path, capsys
+):
+    old = tmp_path / "old.json"
+    bundle.calibration.save(old)
+    arguments = ["build", str(cause_checkpoint), "-o", str(tmp_path / "b")]
+    assert main([*arguments, "--calibration", str(old)]) == 0
+    assert "no reasons will be given" in capsys.readouterr().err

@@ -34,3 +34,24 @@ def test_maps_are_what_torch_attends_to(name, request, monkeypatch):
             total = 1 - attention[:, :, 0, 0].mean(axis=1)
         np.testing.assert_allclose(maps[:, block].reshape(2, 144), expected, atol=1e-6)
         np.testing.assert_allclose(maps[:, block].sum(axis=(1, 2)), total, atol=1e-5)
+
+
+@pytest.mark.parametrize("first_token_only", [False, True])
+def test_attention_that_learns_is_attention_that_scores(first_token_only):
+    """Outputs and gradients, against torch's operator."""
+    torch.manual_seed(0)
+    layer, x = module.Attention(32, 4), torch.randn(3, 10, 32, requires_grad=True)
+    layer.qkv.weight.data *= 6  # far from even shares
+    learns = layer(x, first_token_only=first_token_only)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, first_token_only=first_token_only), learns)
+    aim = torch.randn_like(learns)
+    own = torch.autograd.grad((learns * aim).sum(), [x, *layer.parameters()])
+    q, k, v = (torch.randn(2, 4, 10, 8, requires_grad=True) for _ in range(3))
+    both = [
+        torch.autograd.grad(attend(q, k, v).square().sum(), [q, k, v])
+        for attend in (module._two_products, module.F.scaled_dot_product_attention)
+    ]
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert all(gradient.abs().sum() > 0 for gradient in own)

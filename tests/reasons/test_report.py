@@ -3,11 +3,11 @@
 import numpy as np
 
 from edge_fiqa.reasons.causes import CAUSES
-from edge_fiqa.reasons.limits import CauseLimits
 from edge_fiqa.reasons.report import ReportedCause, cause_values, reasons_of
+from tests.causes import limits_of
 
-LIMITS = CauseLimits(
-    ("compression", "motion_blur", "yaw"), (2, 4), ((9.0, 9.0, 9.0), (0.0, -1.0, 1.0)), 0.05, 400
+LIMITS = limits_of(
+    ("compression", "motion_blur", "yaw"), (2, 4), ((9.0, 9.0, 9.0), (0.0, -1.0, 1.0))
 )
 
 
@@ -46,7 +46,7 @@ def test_a_broken_logit_gives_no_reasons():
 
 
 def test_a_cause_that_is_not_ours_is_reported_without_component():
-    limits = CauseLimits(("rain",), (1,), ((0.0,),), 0.05, 400)
+    limits = limits_of(("rain",), (1,), ((0.0,),))
     answer = reasons_of(np.array([2.0], np.float32), 1, limits)
     assert answer.reported == (ReportedCause("rain", None, 12),)
     assert answer.instruction is None

@@ -12,11 +12,10 @@ from edge_fiqa.engines.fake import FakeEngine
 from edge_fiqa.errors import ConfigError, EngineFailed
 from edge_fiqa.faces.sources import FaceCrop
 from edge_fiqa.policies.policy import Convergence, Fixed
-from edge_fiqa.reasons.limits import CauseLimits
 from edge_fiqa.reasons.report import cause_values
 from edge_fiqa.scoring.controller import Controller
 from edge_fiqa.types import Segment
-from tests.causes import NAMES, logits_of
+from tests.causes import HEADS, NAMES, limits_of, logits_of
 
 STILL, LATE, RESTLESS = [5, 5, 5, 5], [1, 5, 5, 5], [0, 9, 0, 9]  # they stop at exits 2, 3, 4
 CONVERGES = [Convergence(eps=0.5, patience=1)]
@@ -130,9 +129,9 @@ def halting(engine, faces):
     return [Convergence(eps=float(np.median(moves)), patience=1)]
 
 
-def limits_for(names):
+def limits_for(names, heads):
     rows = tuple((-50.0 - exit, *[50.0] * (len(names) - 1)) for exit in range(1, 5))
-    return CauseLimits(tuple(names), (1, 2, 3, 4), rows, 0.05, 400)
+    return limits_of(tuple(names), (1, 2, 3, 4), rows, heads)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -140,7 +139,8 @@ def test_a_record_gives_the_reasons_of_the_exit_where_its_face_stopped(
     bundle, cause_bundle, tiny_causes, faces, depth
 ):
     """The calibration is of the network, which has the same fingerprint with heads and without."""
-    calibration = msgspec.structs.replace(bundle.calibration, causes=limits_for(NAMES))
+    heads = tiny_causes.causes.sha256
+    calibration = msgspec.structs.replace(bundle.calibration, causes=limits_for(NAMES, heads))
     logits = logits_of(tiny_causes, faces)
     with Scorer.open(cause_bundle, backend="ort", threads=1, calibration=calibration) as scorer:
         for row, face in enumerate(faces):
@@ -151,9 +151,16 @@ def test_a_record_gives_the_reasons_of_the_exit_where_its_face_stopped(
             assert [cause.cause for cause in record.reasons.reported] == ["yaw"]
 
 
-@pytest.mark.parametrize("names", [("noise", "yaw", "motion_blur"), ("yaw", "noise")])
-def test_limits_of_other_causes_are_refused(bundle, cause_bundle, names):
-    """By their order, too: a logit would stand under another cause's name."""
-    calibration = msgspec.structs.replace(bundle.calibration, causes=limits_for(names))
-    with pytest.raises(ConfigError, match=r"limits are of other causes.*edge-fiqa calibrate"):
+def test_limits_for_other_heads_are_refused(bundle, cause_bundle):
+    """The network's fingerprint is the same, and so may be the names."""
+    calibration = msgspec.structs.replace(bundle.calibration, causes=limits_for(NAMES, HEADS))
+    with pytest.raises(ConfigError, match=r"other cause heads.*edge-fiqa calibrate"):
         Scorer.open(cause_bundle, backend="ort", threads=1, calibration=calibration)
+
+
+def test_without_heads_the_same_calibration_gives_no_reasons(bundle, faces):
+    calibration = msgspec.structs.replace(bundle.calibration, causes=limits_for(NAMES, HEADS))
+    with Scorer.open(bundle, backend="ort", threads=1, calibration=calibration) as scorer:
+        record = scorer.score_face(FaceCrop("a", "a", faces[0]))
+    assert record.quality.code == "ok"
+    assert record.reasons is None

@@ -12,10 +12,10 @@ from edge_fiqa.calibration.monotone import Line
 from edge_fiqa.calibration.scale import Quantile
 from edge_fiqa.faces.crop_check import FEATURELESS
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
-from edge_fiqa.reasons.limits import CauseLimits
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit
 from edge_fiqa.scoring.controller import Assessment
 from edge_fiqa.scoring.recorder import Recorder
+from tests.causes import limits_of
 
 SAME = Line((0.0, 100.0), (0.0, 100.0))
 FOUR = Line((0.0, 100.0), (4.0, 4.0))
@@ -25,7 +25,7 @@ GATE = Gate(ESTIMATOR, (1, 2, 3), "last", 40, 2.0, 0.01, 0.95)
 CROP = FaceCrop("a#0", "a", np.zeros((112, 112, 3), np.uint8), warnings=("dark",))
 
 
-LIMITS = CauseLimits(("yaw", "noise"), (2, 3), ((0.0, 0.0), (1.0, -1.0)), 0.05, 400)
+LIMITS = limits_of(("yaw", "noise"), (2, 3), ((0.0, 0.0), (1.0, -1.0)))
 
 
 def recorder(estimator=ESTIMATOR, gate=None, limits=None):
@@ -149,3 +149,16 @@ def test_reasons_are_read_with_the_limits_of_the_depth_where_the_face_stopped():
 )
 def test_without_limits_or_logits_there_are_no_reasons(limits, causes):
     assert record_of(50, 60, who=recorder(limits=limits), causes=causes).reasons is None
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_face_without_score_has_no_reasons(broken):
+    record = record_of(50, broken, who=recorder(limits=LIMITS), causes=(9, 9))
+    assert record.quality.code == "not_finite"
+    assert record.reasons is None
+
+
+def test_at_an_exit_without_limits_nothing_is_reported():
+    reasons = record_of(50, who=recorder(limits=LIMITS), causes=(9, 9)).reasons
+    assert (reasons.reported, reasons.instruction) == ((), None)
+    assert reasons.values == {"yaw": 0, "noise": 0}

@@ -104,8 +104,8 @@ class Gateway:
         self._watched: dict[str, WatchedCamera] = {}
         self._numbers: dict[str, Iterator[int]] = {}  # of tracks, by camera: none comes twice
         depth, detector = first.bundle.config.depth, self._detector_loop.health
-        limits_of_causes = None if first.calibration is None else first.calibration.causes
-        causes = () if limits_of_causes is None else limits_of_causes.names
+        has_limits = first.calibration is not None and first.calibration.causes is not None
+        causes = first.bundle.manifest.causes if has_limits else ()
         self._parts = RunningParts(
             depth, detector, queue, self.workers, events, monitors, self._pushed, causes
         )

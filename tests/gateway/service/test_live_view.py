@@ -13,7 +13,7 @@ from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.gateway.service.build_watch import BuildWatch
 from edge_fiqa.gateway.service.live_view import LiveView
 from edge_fiqa.measurement.all_exits import synthetic_faces
-from edge_fiqa.reasons.limits import CauseLimits
+from tests.causes import limits_of
 from tests.gateway.people import LONG, Script, configured, open_script, picture
 from tests.waiting import until
 
@@ -77,11 +77,12 @@ def test_the_same_view_shows_the_gateway_once_it_runs(view, client, bundle):
     assert client.get("/readyz").json()["why_not"] == "the gateway is stopping"
 
 
-def test_the_causes_that_the_model_reads_are_known_once_it_runs(view, bundle):
-    scorer = Scorer.open(bundle, backend="ov", threads=1)
+def test_the_causes_that_the_model_reads_are_known_once_it_runs(view, bundle, cause_bundle):
+    scorer = Scorer.open(cause_bundle, backend="ov", threads=1, calibration=bundle.calibration)
     scripts = {"door": Script([[picture(100)] * LONG])}
-    exits, names = scorer.calibration.exits, ("motion_blur", "yaw")
-    limits = CauseLimits(names, exits, ((0.0, 0.0),) * len(exits), 0.05, 400)
+    exits, manifest = scorer.calibration.exits, cause_bundle.manifest
+    names = manifest.causes
+    limits = limits_of(names, exits, ((0.0,) * 3,) * len(exits), manifest.cause_heads)
     scorer.use(msgspec.structs.replace(scorer.calibration, causes=limits))
     gateway = Gateway(
         configured("door"), [], [scorer], open_script(scripts), lambda config: None, view

@@ -1,0 +1,64 @@
+"""What a bundle and a calibration must agree on, so that the right causes are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edge_fiqa.bundle.manifest import Manifest
+from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.errors import ConfigError
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.reasons.limits import fit_limits, persons_needed
+from edge_fiqa.types import Array
+
+
+def with_limits(
+    calibration: Calibration,
+    logits: Array,
+    trail: Array,
+    groups: Sequence[str],
+    manifest: Manifest,
+) -> Calibration:
+    """The calibration with limits from its own faces: logits (N, K, D), trail (N, E), groups (N,)."""
+    assert manifest.cause_heads is not None  # it gave the logits
+    limits = fit_limits(
+        logits,
+        fuse(trail, trail.shape[1], "FW"),
+        groups,
+        names=manifest.causes,
+        exits=manifest.exits,
+        heads=manifest.cause_heads,
+    )
+    return msgspec.structs.replace(calibration, causes=limits)
+
+
+def check_limits(calibration: Calibration, heads: str | None, bundle: Path) -> None:
+    """heads: SHA-256 of the bundle's. Raises ConfigError if the limits are of others."""
+    limits = calibration.causes
+    if limits is not None and heads is not None and limits.heads != heads:
+        raise ConfigError(
+            f"the calibration's limits of causes are for other cause heads than those of {bundle}; "
+            "run edge-fiqa calibrate with this bundle"
+        )
+
+
+def why_no_reasons(manifest: Manifest, calibration: Calibration | None) -> str | None:
+    """Why no cause will be reported of a model that reads causes; None where some can be."""
+    if not manifest.causes or calibration is None:
+        return None
+    limits = calibration.causes
+    if limits is None:
+        return (
+            "no reasons will be given: the calibration has no limits of causes; make it from faces "
+            "with edge-fiqa calibrate FACES (without --keep and --scores)"
+        )
+    if limits.limits[0][0] is None:
+        needed = persons_needed(limits.false_alarm)
+        return (
+            f"no cause of low quality will be reported: that needs {needed} persons (sub-folders) with "
+            f"good faces, and here are {limits.faces}"
+        )
+    return None
