@@ -38,12 +38,17 @@ class Labels:
 
 @dataclass(frozen=True)
 class SourceFaces:
-    """N faces of one source. persons: N names; a face of unknown identity has one of its own."""
+    """N faces of one source. persons: N names; a face of unknown identity has one of its own.
+
+    known: N, whether the data name the person. trained: how many are of persons of `splits/train.csv`.
+    """
 
     source: str
     faces: Bytes
     persons: list[str]
     labels: list[Labels]
+    known: list[bool]
+    trained: int = 0
 
 
 def age_band(age: int) -> str:
@@ -99,9 +104,7 @@ def the_only(values: set[str]) -> str | None:
 def more_sets(data: Path, names: Path | None, limit: int) -> Iterator[SourceFaces]:
     """Every set of DATA/more: all of UTKFace, at most `limit` faces of the others, evenly spread."""
     folder = data / "more"
-    source_of = {
-        (r["shard"], r["member"]): r["source_path"] for r in read_rows(folder / "notes.csv")
-    }
+    notes = {(r["shard"], r["member"]): r for r in read_rows(folder / "notes.csv")}
     places = sorted_names([] if names is None else read_names(names))
     by_set: dict[str, list[dict[str, str]]] = {}
     for row in read_rows(folder / "faces.csv"):
@@ -116,9 +119,11 @@ def more_sets(data: Path, names: Path | None, limit: int) -> Iterator[SourceFace
             read_shards(folder, keys),
             [row["identity"] or "/".join(key) for row, key in zip(rows, keys, strict=True)],
             [
-                utkface_labels(source_of[key], places) if source == UTKFACE else Labels()
+                utkface_labels(notes[key]["source_path"], places) if source == UTKFACE else Labels()
                 for key in keys
             ],
+            [bool(row["identity"]) for row in rows],
+            sum(bool(notes[key]["train_identity"]) for key in keys),
         )
 
 
@@ -147,4 +152,5 @@ def read_shards(folder: Path, keys: list[tuple[str, str]]) -> Bytes:
 def list_set(data: Path, source: str, paths: list[str]) -> SourceFaces:
     """Faces of a test list, whose persons are known: those of one folder are one person's."""
     persons = [str(Path(path).parent) for path in paths]
-    return SourceFaces(source, read_faces(data, paths), persons, [Labels()] * len(paths))
+    labels, known = [Labels()] * len(paths), [True] * len(paths)
+    return SourceFaces(source, read_faces(data, paths), persons, labels, known)

@@ -37,12 +37,14 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 class ScoredSet:
     """N faces of one source as one model sees them.
 
+    known: (N,) whether the data name the person; a face of an unknown person counts as a person.
     ita: (N,) degrees. quality: (N,) at full depth. flipped: (101, N) whether the gate policy decides
     otherwise than full depth, at each gate. depth: gate -> (N,) where it stops. warned: (N,).
     """
 
     source: str
     persons: np.ndarray
+    known: np.ndarray
     labels: list[Labels]
     ita: Array
     quality: Array
@@ -58,6 +60,7 @@ def score_set(scorer: Scorer, faces: SourceFaces, gates: tuple[int, ...]) -> Sco
     return ScoredSet(
         faces.source,
         np.array(faces.persons),
+        np.array(faces.known),
         faces.labels,
         np.array([cheek_ita(face) for face in faces.faces]),
         scorer.estimator.full_qualities(trail, "FW"),
@@ -105,10 +108,14 @@ def rank_of_group(name: str) -> tuple[int, str]:
 
 
 def group_row(scored: ScoredSet, way: str, name: str, rows: np.ndarray) -> dict:
-    """Counts of one group; only its size where it has fewer than LEAST faces."""
-    persons = scored.persons[rows]
+    """Counts of one group; only its size where it has fewer than LEAST faces.
+
+    persons: those that the data name; None where they name none.
+    """
+    persons, known = scored.persons[rows], scored.known[rows]
     row = {"by": way, "group": name, "source": scored.source, "faces": int(rows.sum())}
-    row["persons"] = len(set(persons))
+    row["persons"] = len(set(persons[known])) or None
+    row["faces_of_unknown_persons"] = int((~known).sum())
     if row["faces"] < LEAST:
         return row | {"too_few": True}
     quality, flipped = scored.quality[rows], scored.flipped[:, rows]

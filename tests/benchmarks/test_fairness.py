@@ -127,8 +127,9 @@ def test_sets_come_out_of_their_shards(script, tmp_path):
         "\n".join(["shard,member,dataset,identity,source_size_px", *rows])
     )
     paths = ["x/labeled/4.0/7.jpg", *"1234", "x/unlabeled/61_1_1_8.jpg.chip.jpg"]
-    rows = [f"{s},{m},{path}" for (s, m), path in zip(place, paths, strict=True)]
-    (more / "notes.csv").write_text("\n".join(["shard,member,source_path", *rows]))
+    rows = [f"{s},{m},{path}," for (s, m), path in zip(place, paths, strict=True)]
+    rows[1] += "Anna_of_training"
+    (more / "notes.csv").write_text("\n".join(["shard,member,source_path,train_identity", *rows]))
     utkface, web = script.fairness_faces.more_sets(tmp_path, None, 2)
     assert (utkface.source, web.source) == ("more/utkface", "more/web")
     assert utkface.faces[:, 0, 0, 0].tolist() == [0, 50]
@@ -137,13 +138,17 @@ def test_sets_come_out_of_their_shards(script, tmp_path):
     ]  # fmt: skip
     assert web.faces[:, 0, 0, 0].tolist() == [10, 40]  # the first and the last of four
     assert web.persons == ["Anna", "b.tar/4.png"]
+    assert web.known == [True, False]
+    assert utkface.known == [False, False]
+    assert (web.trained, utkface.trained) == (1, 0)
 
 
-def scored(script, quality, persons=None, flipped=None):
+def scored(script, quality, persons=None, flipped=None, known=True):
     faces = len(quality)
     return script.fairness_rates.ScoredSet(
         "set",
         np.array([str(n) for n in range(faces)] if persons is None else persons),
+        np.broadcast_to(known, faces),
         [script.fairness_faces.Labels()] * faces,
         np.full(faces, 30.0),
         np.array(quality),
@@ -158,7 +163,17 @@ def test_a_group_of_too_few_has_no_rates(script):
     few = scored(script, [80] * (rates.LEAST - 1))
     row = rates.group_row(few, "sex", "female", np.ones(len(few.quality), bool))
     assert row == {"by": "sex", "group": "female", "source": "set", "faces": 199, "persons": 199,
-                   "too_few": True}  # fmt: skip
+                   "faces_of_unknown_persons": 0, "too_few": True}  # fmt: skip
+
+
+def test_persons_that_nobody_names_are_not_counted(script):
+    rates, everyone = script.fairness_rates, np.ones(400, bool)
+    nobody = rates.group_row(scored(script, [80] * 400, known=False), "sex", "female", everyone)
+    assert (nobody["persons"], nobody["faces_of_unknown_persons"]) == (None, 400)
+    persons = [str(n) if n < 40 else f"person {n % 5}" for n in range(400)]
+    some = scored(script, [80] * 400, persons, known=np.arange(400) >= 40)
+    row = rates.group_row(some, "sex", "female", everyone)
+    assert (row["persons"], row["faces_of_unknown_persons"]) == (5, 40)
 
 
 def test_the_rates_of_a_group(script):
@@ -284,6 +299,27 @@ def test_too_few_pairs_have_no_rates(script):
         assert row == {"faces": 400, "persons": 200, "mated_pairs": mated, "too_few": True}
 
 
+def test_a_row_of_recognition_says_its_gate(script):
+    """And the card puts this gate over the column, not that of the tables of groups."""
+    quality = np.repeat(np.arange(100), 20)
+    pairs = compared(script, quality, np.where(quality[::2] < 40, 0.1, 0.9))
+    pairs = replace(pairs, impostor=np.linspace(0, 0.5, 20_000))
+    (row,) = script.fairness.recognition_rows(script.fairness_card.RECOGNISER, [pairs], 7)
+    assert row["gate"] == 7
+    assert row["accepted"][0] == pytest.approx(0.93)
+    text = script.fairness_card.errors({"recognition": [row], "gates": [7, 38, 63], "fmr": 1e-3})
+    assert "| passes 7, % |" in text
+    assert "and at gate 7.\n" in text
+    assert "38" not in text.split("| --- ")[0]
+    assert f"`{script.fairness_card.RECOGNISER}`" in text
+    assert "an FMR of 0.001" in text
+
+
+def test_what_a_gate_accepts_more_than_a_gate_of_equal_error(script):
+    row = {"accepted": [0.9, 0.8, 0.95], "equal_error": {"gate": 3, "accepted": [0.7, 0.6, 0.85]}}
+    assert script.fairness_card.excess(row) == pytest.approx([0.2, -0.05, 0.35])
+
+
 def test_a_person_has_one_tone(script):
     """By the median of the person's faces, of those that show a colour."""
     rates = script.fairness_rates
@@ -337,7 +373,7 @@ def test_the_card_shows_the_results_that_it_names(script):
 
 def test_the_results_in_the_card_are_of_the_models_that_are_shipped():
     named = results_in_the_card()
-    assert "nano" in named
+    assert set(named) == {"nano"}
     for model, name in named.items():
         result = json.loads((FOLDER / "results" / name).read_text(encoding="utf-8"))
         manifest = json.loads((CARD.parent / f"{model}-int8/manifest.json").read_text("utf-8"))
@@ -356,19 +392,28 @@ def test_a_card_is_written_between_its_marks(script, monkeypatch, tmp_path):
     written = card.read_text()
     assert written.startswith("before\n<!-- fairness -->\n**nano** (INT8), from `b")
     assert written.endswith("|\n<!-- /fairness -->\nafter\n")
-    assert "old" not in written
+    assert "\nold\n" not in written
     assert (tmp_path / "nano.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
     ("trained", "words"),
-    [(True, "were part of its training, so their rows"), (False, "were no part of its training.")],
+    [
+        (True, "were part of its training, so their rows"),
+        (False, "were no part of its training; of some sets, persons were."),
+    ],
 )
 def test_the_card_says_what_training_saw(script, trained, words):
     result = {"model": {"name": "edge-fiqa-nano", "precision": "int8"}, "gates": [7, 38, 63]}
     text = script.fairness_card.stated("x.json", result | {"trained_on_more": trained})
     assert words in text
     assert "Gate 38 is the one that 95 % of portraits pass, gate 63 75 %" in text
+    assert "Skin tone is here that of the face." in text
+
+
+def test_the_card_counts_faces_of_persons_of_training(script):
+    counts = {"trained_on_more": False, "faces_of_training_persons": {"more/a": 397, "more/b": 0}}
+    assert script.fairness_card.training(counts).endswith("faces of such persons: more/a 397)")
 
 
 def test_groups_of_too_few_are_named_in_the_card(script):
