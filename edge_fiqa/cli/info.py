@@ -9,6 +9,7 @@ from typing import TextIO
 import msgspec
 
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
+from edge_fiqa.bundle.cause_limits import why_no_reasons
 from edge_fiqa.calibration.scale import form_of
 from edge_fiqa.cli.options import add_precision_argument, cores
 from edge_fiqa.cli.printing import say
@@ -69,7 +70,8 @@ def describe(bundle: Bundle, out: TextIO) -> None:
         f"{counted(costs.threads, 'thread')}, one face",
         f"  parity      against {parity.reference}, {parity.faces} {parity.images}",
     ]
-    lines += [f"  calibration {_calibration(bundle)}", "", *_exit_table(bundle)]
+    lines += [f"  calibration {_calibration(bundle)}", f"  reasons     {_reasons(bundle)}"]
+    lines += ["", *_exit_table(bundle)]
     say(*lines, out=out)
 
 
@@ -84,6 +86,20 @@ def _calibration(bundle: Bundle) -> str:
         f"{calibration.images}, "
         f"gates at risk {risks}"
     )
+
+
+def _reasons(bundle: Bundle) -> str:
+    """What records say of why a face is not better."""
+    manifest, calibration = bundle.manifest, bundle.calibration
+    if not manifest.causes:
+        return "none: the network has no heads that read causes"
+    limits = None if calibration is None else calibration.causes
+    if limits is None:
+        return "none: no limits of causes; run edge-fiqa calibrate"
+    if (missing := why_no_reasons(manifest, calibration)) is not None:
+        return missing
+    share = 100 * limits.false_alarm
+    return f"{counted(len(limits.names), 'cause')}; at most {share:g} % of good faces get any"
 
 
 def _exit_table(bundle: Bundle) -> list[str]:

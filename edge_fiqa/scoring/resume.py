@@ -120,8 +120,9 @@ class ResumableFile:
             try:
                 if self._replacements:
                     self._replace()
-                os.fsync(self._out.fileno())
-                self._write_run_file()
+                if not self._out.closed:  # a failure to open it again was told by then
+                    os.fsync(self._out.fileno())
+                    self._write_run_file()
             except OSError as exc:
                 raise cannot_be_written(self.path, exc) from exc
             finally:

@@ -12,6 +12,8 @@ from edge_fiqa.scoring.added_columns import is_added, lacks_added_columns
 from edge_fiqa.scoring.output import FileFormat
 from edge_fiqa.scoring.stored_rows import StoredRow, read_rows
 
+EXITS = b"exit.scores."
+
 
 @dataclass
 class StoredImages:
@@ -87,7 +89,8 @@ def columns_difference(header: bytes, expected: bytes) -> str | None:
     columns, expected_columns = column_names(header), column_names(expected)
     if not header or columns == expected_columns or lacks_added_columns(columns, expected_columns):
         return None
-    if _of_any_model(columns) == _of_any_model(expected_columns):
+    same = _of_any_model(columns) == _of_any_model(expected_columns)
+    if same and _exits(columns) != _exits(expected_columns):
         return ", of a model with another number of exits"
     return ": it was changed by another program, or written by another version"
 
@@ -98,4 +101,8 @@ def column_names(header: bytes) -> list[bytes]:
 
 
 def _of_any_model(columns: Sequence[bytes]) -> list[bytes]:
-    return [n for n in columns if not n.startswith(b"exit.scores.") and not is_added(n)]
+    return [n for n in columns if not n.startswith(EXITS) and not is_added(n)]
+
+
+def _exits(columns: Sequence[bytes]) -> list[bytes]:
+    return [n for n in columns if n.startswith(EXITS)]

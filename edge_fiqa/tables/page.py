@@ -64,9 +64,7 @@ class SetSummary:
         self.codes.update(_counts(code))
         self.depths.update(_counts(pc.struct_field(stop, "depth")))
         self.reasons.update(_counts(pc.struct_field(stop, "reason")))
-        if "reasons" in batch.schema.names:
-            reported = pc.struct_field(batch["reasons"], "reported")
-            self.causes.update(_counts(pc.struct_field(reported.flatten(), "cause")))
+        self.causes.update(_reported_causes(batch))
         scored = pc.equal(code, "ok")
         self.warnings.update(_counts(batch["warnings"].filter(scored).flatten()))
         self._see_shards(batch["source"], scalar, scored)
@@ -84,6 +82,14 @@ class SetSummary:
             counts.failed += row["failed_sum"] or 0
             counts.scored += row["scalar_count"]
             counts.total += row["scalar_sum"] or 0
+
+
+def _reported_causes(batch: pa.RecordBatch) -> dict[str, int]:
+    """None where no record has reasons: other programs then give such columns the type of nothing."""
+    if "reasons" not in batch.schema.names or batch["reasons"].null_count == batch.num_rows:
+        return {}
+    reported = pc.struct_field(batch["reasons"], "reported").flatten()
+    return _counts(pc.struct_field(reported, "cause")) if len(reported) else {}
 
 
 def _counts(values: pa.Array) -> dict[Any, int]:

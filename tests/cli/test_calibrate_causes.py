@@ -99,13 +99,15 @@ def test_records_report_what_is_above_the_limit_of_their_exit(
             assert abs(reasons["values"][name] - 100 * (1 - strength)) < 0.51
 
 
-def test_a_bundle_that_is_built_on_faces_has_limits(cause_checkpoint, face_set, tmp_path):
+def test_a_bundle_that_is_built_on_faces_has_limits(cause_checkpoint, face_set, tmp_path, capsys):
     built = build_bundle(cause_checkpoint, tmp_path / "b", BuildRecipe(), faces=face_set)
     limits = built.calibration.causes
     assert (limits.names, limits.exits) == (NAMES, (1, 2, 3, 4))
     assert limits.heads == built.manifest.cause_heads
     assert 100 <= limits.faces <= 200
     assert all(None not in row for row in limits.limits)
+    assert main(["info", str(built.folder)]) == 0
+    assert "3 causes; at most 5 % of good faces get any" in capsys.readouterr().out
 
 
 def test_too_few_persons_give_values_and_a_warning(cause_bundle, faces, tmp_path, capsys):
@@ -122,11 +124,13 @@ def test_too_few_persons_give_values_and_a_warning(cause_bundle, faces, tmp_path
     assert load_calibration(path).causes.limits == ((None,) * 3,) * 4
 
 
-def test_a_bundle_without_heads_gets_no_limits(bundle, folder, tmp_path):
+def test_a_bundle_without_heads_gets_no_limits(bundle, folder, tmp_path, capsys):
     path = tmp_path / "c.json"
     flags = ["--bundle", str(bundle.folder), "--gate", "40", "--risk", "0.2"]
     main(["calibrate", str(folder), "-o", str(path), "--backend", "ov", *flags])
     assert load_calibration(path).causes is None
+    main(["info", str(bundle.folder)])
+    assert "no heads that read causes" in capsys.readouterr().out
 
 
 def test_a_build_with_limits_for_other_heads_is_refused_before_it_writes(

@@ -170,3 +170,29 @@ def test_an_older_ndjson_file_is_continued(tmp_path):
     lines = path.read_bytes().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["a#0", "b#0"]
     assert json.loads(lines[1])["reasons"]["instruction"] == "hold still"
+
+
+def test_a_column_of_a_later_version_is_no_other_number_of_exits(tmp_path):
+    path = tmp_path / "out.csv"
+    old_file(path)
+    go_on(path, [with_reasons("d")])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[0] = lines[0].replace("reasons.yaw", "reasons.later")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="other columns: it was changed by another program"):
+        go_on(path, [record("e")])
+
+
+def test_a_file_that_cannot_be_opened_again_says_so_and_closes(tmp_path, monkeypatch):
+    path = tmp_path / "out.csv"
+    old_file(path)
+    file = ResumableFile(path, "csv", run_settings())
+
+    def too_many(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(file, "_open_for_appending", too_many)
+    with pytest.raises(ConfigError, match="Too many open files"):
+        file.write([record("d")])
+    file.close()
+    assert [row["id"] for row in rows(path)] == [*OLD_ROWS]

@@ -1,6 +1,8 @@
 """The page of a set: its counts, from records whose counts are known."""
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from edge_fiqa.reasons.report import Reasons, ReportedCause
 from edge_fiqa.tables.page import SetSummary, ShardCounts, summary_of, summary_page
@@ -63,6 +65,17 @@ def test_an_empty_set_has_a_page(tmp_path):
     stored.write("files-0000000000000000.parquet", [])
     assert summary_of(stored) == SetSummary()
     assert "0 faces" in summary_page(stored)
+
+
+def test_a_part_whose_reasons_another_program_typed_as_nothing(tmp_path):
+    """As pandas writes a column without values."""
+    part = tmp_path / "files-0000000000000000.parquet"
+    ScoreSet(str(tmp_path)).write(part.name, [record("a.png")])
+    table = pq.read_table(part)
+    place = table.schema.get_field_index("reasons")
+    pq.write_table(table.set_column(place, "reasons", pa.nulls(1)), part)
+    summary = summary_of(ScoreSet(str(tmp_path)))
+    assert (summary.faces, summary.causes) == (1, {})
 
 
 def test_reported_causes_are_counted_and_shown(tmp_path):
