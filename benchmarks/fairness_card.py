@@ -70,11 +70,14 @@ def training(result: dict) -> str:
     """What training saw of DATA/more; counts of known persons where the result has them."""
     if result["trained_on_more"]:
         return "were part of its training, so their rows are of faces that it knows"
-    counts = result.get("faces_of_training_persons", {})
+    pictures = "were no part of its training"
+    counts = result.get("faces_of_training_persons")
+    if (
+        counts is None
+    ):  # of a result that is older than the counts: the text beside the table has them
+        return f"{pictures}; of some sets, persons were"
     sets = ", ".join(f"{source} {count:,}" for source, count in counts.items() if count)
-    return "were no part of its training; of some sets, persons were" + (
-        f" (faces of such persons: {sets})" if sets else ""
-    )
+    return f"{pictures}; faces of persons who were: {sets or 'none is known'}"
 
 
 def groups(result: dict) -> str:

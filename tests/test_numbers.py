@@ -276,15 +276,19 @@ def unknown_actors():
 
 
 def fnmr_to_reach():
-    rows = [
-        row
-        for row in result("epyc2-fairness-nano")["recognition"]
-        if (row["recogniser"], row["by"]) == ("mobilefacenet_casia_112x96", "source")
-    ]
-    lists = [row["fnmr_accepted"][0] for row in rows if row["source"] != "orl"]
-    assert len(lists) == 3
-    assert sum(lists) / 3 == pytest.approx(rows[0]["fnmr_to_reach"], abs=2e-5)
-    return [rounded(rows[0]["fnmr_to_reach"], 1, 100)]
+    """Of both recognisers: the mean over the lists in colour."""
+    reached = []
+    for network in ("mobilefacenet_casia_112x96", "mobileface_id_v2"):
+        rows = [
+            row
+            for row in result("epyc2-fairness-nano")["recognition"]
+            if (row["recogniser"], row["by"]) == (network, "source")
+        ]
+        lists = [row["fnmr_accepted"][0] for row in rows if row["source"] != "orl"]
+        assert len(lists) == 3
+        assert sum(lists) / 3 == pytest.approx(rows[0]["fnmr_to_reach"], abs=2e-5)
+        reached.append(rounded(rows[0]["fnmr_to_reach"], 1, 100))
+    return reached
 
 
 def false_exits():
@@ -377,7 +381,8 @@ CLAIMS = [
      "`more/indianactors`, # % [#, #]", sources_above_the_promise),
     (CARD, "no tone", "# of the # faces of UTKFace have no tone", faces_without_tone),
     (CARD, "unknown persons", "and # faces of `indianactors`", unknown_actors),
-    (CARD, "FNMR to reach", "the FNMR to reach (# %) is a mean of three lists", fnmr_to_reach),
+    (CARD, "FNMR to reach", "the FNMR to reach (# %) is a mean of three lists, and the CelebA lists "
+     "push it up (for the other recogniser it is # %", fnmr_to_reach),
     (CARD, "errors", "# % of the pairs fail against # %", lambda: tones_of_celeba("fnmr_accepted")),
     (CARD, "false exits", "# % of their decisions are others than at full depth, and # % of the men's",
      false_exits),

@@ -413,7 +413,10 @@ def test_the_card_says_what_training_saw(script, trained, words):
 
 def test_the_card_counts_faces_of_persons_of_training(script):
     counts = {"trained_on_more": False, "faces_of_training_persons": {"more/a": 397, "more/b": 0}}
-    assert script.fairness_card.training(counts).endswith("faces of such persons: more/a 397)")
+    training = script.fairness_card.training
+    assert training(counts).endswith("training; faces of persons who were: more/a 397")
+    counts["faces_of_training_persons"]["more/a"] = 0
+    assert training(counts).endswith("training; faces of persons who were: none is known")
 
 
 def test_groups_of_too_few_are_named_in_the_card(script):
