@@ -37,7 +37,7 @@ from edge_fiqa.types import IMAGE, Array, Bytes
 
 LOST_SHARE = 0.01  # of a source's faces that may be unreadable
 DEGRADED_AT_ONCE, SEEN_AT_ONCE = 50, 32  # faces
-TABLE = "causes"  # of degradations: another name where what it does changes
+TABLE = "causes2"  # of degradations: another name where what it does changes
 log = logging.getLogger(__name__)
 
 

@@ -7,7 +7,11 @@ from edge_fiqa.cli.demo import portrait
 
 pytest.importorskip("kornia", reason="kornia is not installed: pip install 'edge-fiqa[train]'")
 
+import torch
+
+from edge_fiqa.training.degradations import pose
 from edge_fiqa.training.degradations.table import DEGRADATIONS, degrade, random_mixture
+from edge_fiqa.types import IMAGE
 
 FACE = portrait()
 
@@ -82,3 +86,26 @@ def test_blur_removes_detail_and_cast_keeps_it():
 
     assert detail(degrade(FACE, "defocus", 0.5, 0)) < 0.4 * detail(FACE)
     assert detail(degrade(FACE, "colour", 0.5, 0)) > 0.6 * detail(FACE)
+
+
+@pytest.mark.parametrize("vertical_axis", [True, False])
+def test_a_turn_shows_the_picture_from_before_it_with_its_centre_in_place(vertical_axis):
+    torch.manual_seed(0)
+    turns = [pose._turn(1.0, vertical_axis) for _ in range(300)]
+    drawn = [turn for turn in turns if turn is not None]
+    assert 150 < len(drawn) < 250
+    middle = (IMAGE - 1) / 2
+    corners = [(x, y) for x in (0, IMAGE - 1) for y in (0, IMAGE - 1)]
+    for turn in drawn:
+        centre = turn @ torch.tensor([middle, middle, 1])
+        torch.testing.assert_close(centre[:2] / centre[2], torch.tensor([middle] * 2))
+        points = torch.stack([turn @ torch.tensor([x, y, 1.0]) for x, y in corners])
+        assert (points[:, 2] / centre[2] > 0.2).all()  # nothing is behind the camera, or nearly
+
+
+def test_a_turn_about_the_vertical_axis_keeps_columns_upright():
+    torch.manual_seed(1)
+    turn = next(t for t in (pose._turn(0.8, True) for _ in range(50)) if t is not None)
+    for column in (10.0, 50.0, 100.0):
+        top, bottom = (turn @ torch.tensor([column, row, 1.0]) for row in (5.0, 105.0))
+        assert float(top[0] / top[2]) == pytest.approx(float(bottom[0] / bottom[2]), abs=1e-3)

@@ -22,9 +22,11 @@ BORDERS = ("zeros", "border", "reflection", "blurred")
 
 def yaw(face: Tensor, strength: float) -> Tensor:
     """Head turned to one side, as a plane in perspective: that side narrows to half its height, and the
-    face to 55 % of its width."""
+    face to 55 % of its width. Or the picture turned before the camera, or the camera before it."""
     if strength <= 0:
         return face
+    if (matrix := _turn(strength, vertical_axis=True)) is not None:
+        return _warped(face, matrix)
     left, right, narrow = _narrowing(strength)
     corners = [
         (narrow / 2, left / 2),
@@ -36,9 +38,12 @@ def yaw(face: Tensor, strength: float) -> Tensor:
 
 
 def pitch(face: Tensor, strength: float) -> Tensor:
-    """Head raised or lowered: one end narrows to half its width, and the face to 55 % of its height."""
+    """Head raised or lowered: one end narrows to half its width, and the face to 55 % of its height. Or
+    the picture turned before the camera, or the camera before it."""
     if strength <= 0:
         return face
+    if (matrix := _turn(strength, vertical_axis=False)) is not None:
+        return _warped(face, matrix)
     top, bottom, low = _narrowing(strength)
     corners = [
         (top / 2, low / 2),
@@ -47,6 +52,39 @@ def pitch(face: Tensor, strength: float) -> Tensor:
         (bottom / 2, 1 - low / 2),
     ]
     return _perspective(face, corners)
+
+
+def _turn(strength: float, vertical_axis: bool) -> Tensor | None:
+    """Homography (3, 3) of a picture turned by up to 55 degrees before a pinhole camera, or seen by one
+    turned by up to 40 degrees; None, in one case of three, for neither. The centre stays in its place.
+
+    With a camera K of focal length f these are K [r1 r2 f z] and K R K^-1, where r1 and r2 are the
+    first columns of the turn R and z is the axis of view.
+    """
+    kind = int(torch.randint(3, ()))
+    if kind == 0:
+        return None
+    degrees, shortest = (55, 1.0) if kind == 1 else (40, 0.9)
+    turn = _rotation(degrees * strength * (0.7 + 0.3 * random()) * sign(), vertical_axis)
+    middle = (IMAGE - 1) / 2
+    focal = IMAGE * (shortest + 1.5 * random())
+    camera = torch.tensor([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
+    if kind == 1:
+        plane = torch.stack([turn[:, 0], turn[:, 1], torch.tensor([0.0, 0.0, focal])], dim=1)
+        seen = camera @ plane @ torch.tensor([[1, 0, -middle], [0, 1, -middle], [0, 0, 1]])
+    else:
+        seen = camera @ turn @ torch.linalg.inv(camera)
+    centre = seen @ torch.tensor([middle, middle, 1])
+    back = torch.eye(3)
+    back[:2, 2] = middle - centre[:2] / centre[2]
+    return back @ seen
+
+
+def _rotation(degrees: float, vertical_axis: bool) -> Tensor:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    if vertical_axis:
+        return torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    return torch.tensor([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
 def _narrowing(strength: float) -> tuple[float, float, float]:
@@ -81,13 +119,17 @@ def _perspective(face: Tensor, corners: list[tuple[float, float]]) -> Tensor:
     last = IMAGE - 1
     before = torch.tensor([[(0.0, 0.0), (last, 0.0), (last, last), (0.0, last)]])
     after = torch.tensor([[(x * last, y * last) for x, y in corners]])
-    matrix = geometry.get_perspective_transform(before, after)
+    return _warped(face, geometry.get_perspective_transform(before, after)[0])
+
+
+def _warped(face: Tensor, matrix: Tensor) -> Tensor:
+    """By a homography (3, 3) of pixels."""
     border = BORDERS[int(torch.randint(len(BORDERS), ()))]
     return _filled(
         face,
         border,
         lambda image, mode: geometry.warp_perspective(
-            image, matrix, (IMAGE, IMAGE), padding_mode=mode
+            image, matrix[None], (IMAGE, IMAGE), padding_mode=mode
         ),
     )
 
