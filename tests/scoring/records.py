@@ -1,6 +1,11 @@
 """Records, and the settings that they were made with, without a model."""
 
+import contextlib
+import csv
+import io
+
 from edge_fiqa.record import Algorithm, Cost, Decision, Exit, Quality, Record
+from edge_fiqa.scoring.resume import ResumableFile
 from edge_fiqa.scoring.run_settings import RunSettings
 
 DESCRIBED = {"model": "nano sha256:ab", "policy": "full depth", "faces from": "crops"}
@@ -48,3 +53,18 @@ def run_settings(described=DESCRIBED, **changes):
         "landmarks": None,
     }
     return RunSettings(described=described, **{**settings, **changes})
+
+
+def write_run(path, form, *images):
+    """One run that writes the records of these images -> the sources that were done before it."""
+    file = ResumableFile(path, form, run_settings())
+    done = set(file.done)
+    with contextlib.closing(file):
+        for records in images:
+            file.write(records)
+    return done
+
+
+def csv_rows(path):
+    text = path.read_bytes().decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))

@@ -1,8 +1,5 @@
 """A CSV of an older version, without the columns of reasons, gets them when a run goes on with it."""
 
-import contextlib
-import csv
-import io
 import json
 
 import msgspec
@@ -14,7 +11,7 @@ from edge_fiqa.reasons.report import Reasons, ReportedCause
 from edge_fiqa.scoring import resume
 from edge_fiqa.scoring.added_columns import lacks_added_columns
 from edge_fiqa.scoring.resume import ResumableFile
-from tests.scoring.records import record, run_settings
+from tests.scoring.records import csv_rows, record, run_settings, write_run
 
 OLD_HEADER = (
     "schema,id,source,frame_time,box.x,box.y,box.w,box.h,landmarks.1.x,landmarks.1.y,landmarks.2.x,"
@@ -42,20 +39,6 @@ def old_file(path, line_end="\n", begin=b""):
     path.write_bytes(begin + text.encode())
 
 
-def rows(path):
-    text = path.read_bytes().decode("utf-8-sig")
-    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-
-
-def go_on(path, *images, form="csv"):
-    file = ResumableFile(path, form, run_settings())
-    done = set(file.done)
-    with contextlib.closing(file):
-        for records in images:
-            file.write(records)
-    return done
-
-
 def with_reasons(source):
     return msgspec.structs.replace(record(source), reasons=SHOWN)
 
@@ -65,9 +48,9 @@ def with_reasons(source):
 def test_no_row_is_lost_and_every_cell_stays(tmp_path, line_end, begin):
     path = tmp_path / "out.csv"
     old_file(path, line_end, begin)
-    before = rows(path)
-    assert go_on(path, [with_reasons("d")]) == {"a", 'b,"\n'}
-    after = rows(path)
+    before = csv_rows(path)
+    assert write_run(path, "csv", [with_reasons("d")]) == {"a", 'b,"\n'}
+    after = csv_rows(path)
     assert path.read_bytes().startswith(begin + b"schema,id,")
     assert path.read_bytes().count(b"\r\n") == (5 if line_end == "\r\n" else 0)
     assert [row["id"] for row in after] == [*OLD_ROWS, "d#0"]
@@ -82,22 +65,22 @@ def test_no_row_is_lost_and_every_cell_stays(tmp_path, line_end, begin):
     assert after[3]["reasons.instruction"] == "hold still"
     assert after[3]["reasons.reported"] == "motion_blur"
     assert after[3]["reasons.motion_blur"] == "21"
-    assert go_on(path) == {"a", 'b,"\n', "d"}
+    assert write_run(path, "csv") == {"a", 'b,"\n', "d"}
 
 
 def test_a_file_to_which_nothing_is_added_stays_as_it_is(tmp_path):
     path = tmp_path / "out.csv"
     old_file(path)
     before = path.read_bytes()
-    go_on(path)
+    write_run(path, "csv")
     assert path.read_bytes() == before
 
 
 def test_a_failure_of_an_older_file_is_replaced(tmp_path):
     path = tmp_path / "out.csv"
     old_file(path)
-    go_on(path, [with_reasons("=c")])
-    assert [(row["id"], row["quality.code"]) for row in rows(path)] == [
+    write_run(path, "csv", [with_reasons("=c")])
+    assert [(row["id"], row["quality.code"]) for row in csv_rows(path)] == [
         ("a#0", "ok"),
         ('b,"\n#0', "ok"),
         ("./=c#0", "ok"),
@@ -108,8 +91,8 @@ def test_a_row_that_a_crash_cut_off_is_written_again(tmp_path):
     path = tmp_path / "out.csv"
     old_file(path)
     path.write_bytes(path.read_bytes() + b"edge-fiqa/1,d#0,d,,,")
-    go_on(path, [record("d")], [record("e")])
-    assert [row["id"] for row in rows(path)] == [*OLD_ROWS, "d#0", "e#0"]
+    write_run(path, "csv", [record("d")], [record("e")])
+    assert [row["id"] for row in csv_rows(path)] == [*OLD_ROWS, "d#0", "e#0"]
 
 
 def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
@@ -122,7 +105,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(resume, "with_added_columns", full)
     with pytest.raises(ConfigError, match=r"out\.csv cannot be written: No space"):
-        go_on(path, [record("d")])
+        write_run(path, "csv", [record("d")])
     assert path.read_bytes() == before
 
 
@@ -134,7 +117,7 @@ def test_other_columns_are_not_added(tmp_path):
     )
     before = path.read_bytes()
     with pytest.raises(ConfigError, match="other columns: it was changed by another program"):
-        go_on(path, [record("d")])
+        write_run(path, "csv", [record("d")])
     assert path.read_bytes() == before
 
 
@@ -142,7 +125,7 @@ def test_another_number_of_exits_is_said_of_an_older_file_as_well(tmp_path):
     path = tmp_path / "out.csv"
     old_file(path)
     with pytest.raises(ConfigError, match="other columns, of a model with another number of exits"):
-        go_on(path, [record("d", exits=2)])
+        write_run(path, "csv", [record("d", exits=2)])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +149,7 @@ def test_an_older_ndjson_file_is_continued(tmp_path):
     old = msgspec.to_builtins(record("a"))
     del old["reasons"]
     path.write_bytes(json.dumps(old, separators=(",", ":")).encode() + b"\n")
-    go_on(path, [record("a")], [with_reasons("b")], form="ndjson")
+    write_run(path, "ndjson", [record("a")], [with_reasons("b")])
     lines = path.read_bytes().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["a#0", "b#0"]
     assert json.loads(lines[1])["reasons"]["instruction"] == "hold still"
@@ -175,12 +158,12 @@ def test_an_older_ndjson_file_is_continued(tmp_path):
 def test_a_column_of_a_later_version_is_no_other_number_of_exits(tmp_path):
     path = tmp_path / "out.csv"
     old_file(path)
-    go_on(path, [with_reasons("d")])
+    write_run(path, "csv", [with_reasons("d")])
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[0] = lines[0].replace("reasons.yaw", "reasons.later")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="other columns: it was changed by another program"):
-        go_on(path, [record("e")])
+        write_run(path, "csv", [record("e")])
 
 
 def test_a_file_that_cannot_be_opened_again_says_so_and_closes(tmp_path, monkeypatch):
@@ -195,4 +178,4 @@ def test_a_file_that_cannot_be_opened_again_says_so_and_closes(tmp_path, monkeyp
     with pytest.raises(ConfigError, match="Too many open files"):
         file.write([record("d")])
     file.close()
-    assert [row["id"] for row in rows(path)] == [*OLD_ROWS]
+    assert [row["id"] for row in csv_rows(path)] == [*OLD_ROWS]

@@ -1,40 +1,24 @@
 """Record files that another program saved."""
 
-import contextlib
-import csv
-import io
-
 import pytest
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.scoring.resume import ResumableFile
-from tests.scoring.records import record, run_settings
+from tests.scoring.records import csv_rows, record, write_run
 
 BOM = b"\xef\xbb\xbf"
 
 
-def run(path, form, *images):
-    """One run that writes these images -> the sources that were done."""
-    file = ResumableFile(path, form, run_settings())
-    done = set(file.done)
-    with contextlib.closing(file):
-        for records in images:
-            file.write(records)
-    return done
-
-
 def ids(path):
-    text = path.read_bytes().decode("utf-8-sig")
-    return [row["id"] for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
+    return [row["id"] for row in csv_rows(path)]
 
 
 def test_line_ends_of_a_header_alone_are_kept(tmp_path):
     out = tmp_path / "out.csv"
-    run(out, "csv", [record("a")])
+    write_run(out, "csv", [record("a")])
     header = out.read_bytes().split(b"\n")[0]
     out.write_bytes(header + b"\r\n")
     (tmp_path / "out.csv.run.json").unlink()
-    run(out, "csv", [record("b")])
+    write_run(out, "csv", [record("b")])
     assert out.read_bytes().startswith(header + b"\r\n")
     assert out.read_bytes().count(b"\r\n") == out.read_bytes().count(b"\n") == 2
 
@@ -51,26 +35,26 @@ def test_line_ends_of_a_header_alone_are_kept(tmp_path):
 )
 def test_another_programs_line_ends_are_kept(tmp_path, saved):
     out = tmp_path / "out.csv"
-    run(out, "csv", [record("a")], [record("b", code="no_face")], [record("c")])
+    write_run(out, "csv", [record("a")], [record("b", code="no_face")], [record("c")])
     out.write_bytes(saved(out.read_bytes()))
     rows = out.read_bytes().rstrip(b"\r\n")
-    assert run(out, "csv", [record("d")]) == {"a"}  # c: the run's end is not where it was
+    assert write_run(out, "csv", [record("d")]) == {"a"}  # c: the run's end is not where it was
     assert out.read_bytes().startswith(rows)
     line_end = b"\r\n" if b"\r\n" in rows else b"\n"
     assert out.read_bytes().count(line_end) == out.read_bytes().count(b"\n") == 5
-    run(out, "csv", [record("b")], [record("c")])
+    write_run(out, "csv", [record("b")], [record("c")])
     assert ids(out) == ["a#0", "b#0", "c#0", "d#0"]
     assert out.read_bytes().startswith(rows[: rows.index(b"b#0")])
     assert out.read_bytes().count(line_end) == out.read_bytes().count(b"\n") == 5
-    assert run(out, "csv") == {"a", "b", "c", "d"}
+    assert write_run(out, "csv") == {"a", "b", "c", "d"}
 
 
 def test_blank_lines_in_ndjson(tmp_path):
     out = tmp_path / "out.ndjson"
-    run(out, "ndjson", [record("a")], [record("b")])
+    write_run(out, "ndjson", [record("a")], [record("b")])
     before = out.read_bytes()
     out.write_bytes(before + b"\n\r\n")
-    assert run(out, "ndjson", [record("c")]) == {"a"}
+    assert write_run(out, "ndjson", [record("c")]) == {"a"}
     assert out.read_bytes().startswith(before + b"{")
 
 
@@ -89,11 +73,11 @@ def test_blank_lines_in_ndjson(tmp_path):
 )
 def test_what_another_program_changed_is_refused_with_the_reason(tmp_path, saved, says):
     out = tmp_path / "out.csv"
-    run(out, "csv", [record("a")])
+    write_run(out, "csv", [record("a")])
     out.write_bytes(saved(out.read_bytes()))
     before = out.read_bytes()
     with pytest.raises(ConfigError, match=f"{says}.*choose another --output") as refusal:
-        run(out, "csv", [record("b")])
+        write_run(out, "csv", [record("b")])
     assert "changed by another program" in str(refusal.value)
     assert "number of exits" not in str(refusal.value)
     assert out.read_bytes() == before
@@ -101,10 +85,10 @@ def test_what_another_program_changed_is_refused_with_the_reason(tmp_path, saved
 
 def test_without_its_settings_a_file_is_taken_with_a_warning(tmp_path, caplog):
     out = tmp_path / "out.csv"
-    run(out, "csv", [record("a")], [record("b")])
-    run(out, "csv")
+    write_run(out, "csv", [record("a")], [record("b")])
+    write_run(out, "csv")
     assert caplog.messages == []
     (tmp_path / "out.csv.run.json").unlink()
-    assert run(out, "csv") == {"a"}
+    assert write_run(out, "csv") == {"a"}
     (message,) = caplog.messages
     assert "no out.csv.run.json beside it: settings are judged by its rows alone" in message
