@@ -55,7 +55,7 @@ def why_no_reasons(manifest: Manifest, calibration: Calibration | None) -> str |
             "no reasons will be given: the calibration has no limits of causes; make it from faces "
             "with edge-fiqa calibrate FACES (without --keep and --scores)"
         )
-    if limits.limits[0][0] is None:
+    if not limits.reports:
         needed = persons_needed(limits.false_alarm)
         return (
             f"no cause of low quality will be reported: that needs {needed} persons (sub-folders) with "

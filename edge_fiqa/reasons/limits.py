@@ -41,6 +41,11 @@ class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
                 "limits of causes need a row for every exit, a number for every cause"
             )
 
+    @property
+    def reports(self) -> bool:
+        """Whether any cause can be reported: the persons were enough for limits."""
+        return self.limits[0][0] is not None
+
     def at(self, exit: int) -> Array:
         """(D,) limits at an exit; infinite where there is none, so that nothing is reported."""
         if exit not in self.exits:
