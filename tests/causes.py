@@ -16,8 +16,16 @@ HEADS = "0" * 64
 
 
 def limits_of(names, exits, rows, heads=HEADS):
+    """Causes are reported above these rows, and are usual one below."""
+    usual = tuple(None if row is None else tuple(limit - 1 for limit in row) for row in rows)
     return CauseLimits(
-        names=names, heads=heads, exits=exits, limits=rows, false_alarm=0.05, faces=400
+        names=names,
+        heads=heads,
+        exits=exits,
+        usual=usual,
+        limits=rows,
+        false_alarm=0.05,
+        faces=400,
     )
 
 
@@ -52,6 +60,9 @@ def logits_of(weights, faces):
 
 def write(weights, path):
     """As `edge-fiqa train` writes them."""
-    stated = {"heads": str(weights.config.heads), **metadata_of(weights.causes.names)}
+    stated = {
+        "heads": str(weights.config.heads),
+        **metadata_of(weights.causes.names, weights.causes.right),
+    }
     save_file({**weights.arrays, **weights.causes.arrays}, str(path), stated)
     return path

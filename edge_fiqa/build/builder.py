@@ -103,7 +103,7 @@ def _write(
     weights: Weights, folder: Path, recipe: BuildRecipe, faces: Bytes | None, name: str
 ) -> None:
     """All files of the bundle; in its manifest, nothing is measured yet."""
-    config = weights.config
+    config, heads = weights.config, weights.causes
     exits = parse_boundaries(recipe.segments or str(config.depth), config.depth)
     segments = segments_for(exits, tails=config.mode == "token")
     segment_files = _write_segments(_graphs(weights, segments, recipe, faces), folder)
@@ -118,8 +118,9 @@ def _write(
         precision=recipe.precision,
         backend=recipe.backend,
         exits=exits,
-        causes=() if weights.causes is None else weights.causes.names,
-        cause_heads=None if weights.causes is None else weights.causes.sha256,
+        causes=() if heads is None else heads.names,
+        cause_heads=None if heads is None else heads.sha256,
+        cause_right=tuple(heads.right[k - 1] for k in exits) if heads and heads.right else (),
         segments=segment_files,
         files={path.name: sha256(path) for path in sorted(folder.iterdir())},
         parity=Parity("not measured", 0, "", ()),
@@ -151,7 +152,7 @@ def _write_backend_files(weights: Weights, folder: Path, recipe: BuildRecipe) ->
         arrays, stated = dict(weights.arrays), {"heads": heads}
         if weights.causes is not None:
             arrays |= weights.causes.arrays
-            stated |= metadata_of(weights.causes.names)
+            stated |= metadata_of(weights.causes.names, weights.causes.right)
         data = save(arrays, stated)
         (folder / FLOAT_WEIGHTS).write_bytes(data)  # save_file has errors of its own
     if recipe.backend in ("trt", "rtx"):

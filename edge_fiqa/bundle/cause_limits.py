@@ -31,6 +31,7 @@ def with_limits(
         names=manifest.causes,
         exits=manifest.exits,
         heads=manifest.cause_heads,
+        right=manifest.cause_right,
     )
     return msgspec.structs.replace(calibration, causes=limits)
 
@@ -55,7 +56,12 @@ def why_no_reasons(manifest: Manifest, calibration: Calibration | None) -> str |
             "no reasons will be given: the calibration has no limits of causes; make it from faces "
             "with edge-fiqa calibrate FACES (without --keep and --scores)"
         )
-    if not limits.reports:
+    if not limits.reporting and limits.faces >= persons_needed(limits.false_alarm):
+        return (
+            "no cause of low quality will be reported: at no exit is what the model's cause heads say "
+            "right often enough"
+        )
+    if not limits.reporting:
         needed = persons_needed(limits.false_alarm)
         return (
             f"no cause of low quality will be reported: that needs {needed} persons (sub-folders) with "

@@ -93,7 +93,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What `manifest.json` says. files: the SHA-256 of every other file of the bundle.
 
     causes: of low quality, whose logits every segment gives. cause_heads: SHA-256 of the heads that
-    read them. The file has no such keys where there are none.
+    read them. cause_right: how often each of `exits` was right in training, see CauseHeads; empty
+    where nobody measured it. The file has no such keys where there are none.
     """
 
     schema: Literal["edge-fiqa-bundle/1"] = SCHEMA
@@ -107,6 +108,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     exits: tuple[int, ...]
     causes: tuple[CauseName, ...] = ()
     cause_heads: Sha256 | None = None
+    cause_right: tuple[Annotated[float, Meta(ge=0, le=1)], ...] = ()
     segments: tuple[SegmentFile, ...]
     files: dict[FileName, Sha256]
     parity: Parity
@@ -118,7 +120,7 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Whole or not at all. Raises OSError."""
     tree = msgspec.to_builtins(manifest)
     if not manifest.causes:
-        del tree["causes"], tree["cause_heads"]
+        del tree["causes"], tree["cause_heads"], tree["cause_right"]
     text = msgspec.json.format(msgspec.json.encode(tree), indent=2)
     write_whole(folder / MANIFEST, text + b"\n")
 

@@ -43,7 +43,7 @@ def report(calibration: Calibration, bundle: Bundle, fusion: Fusion, trail: Arra
 
 def _reported(calibration: Calibration) -> list[str]:
     causes = calibration.causes
-    if causes is None or not causes.reports:
+    if causes is None or not causes.reporting:
         return []
     share = f"at most {100 * causes.false_alarm:g} % of good faces like these get any"
     return [

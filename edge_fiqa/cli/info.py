@@ -17,6 +17,7 @@ from edge_fiqa.engines.forms import chosen_form, open_form
 from edge_fiqa.errors import counted
 from edge_fiqa.exits.cost import CostTable
 from edge_fiqa.exits.route import route_to
+from edge_fiqa.reasons.limits import CauseLimits
 from edge_fiqa.record import escape_json
 
 
@@ -99,7 +100,17 @@ def _reasons(bundle: Bundle) -> str:
     if (missing := why_no_reasons(manifest, calibration)) is not None:
         return missing
     share = 100 * limits.false_alarm
-    return f"{counted(len(limits.names), 'cause')}; at most {share:g} % of good faces get any"
+    return (
+        f"{counted(len(limits.names), 'cause')}; at most {share:g} % of good faces get any"
+        + _silent(limits)
+    )
+
+
+def _silent(limits: CauseLimits) -> str:
+    silent = [str(exit) for exit in limits.exits if exit not in limits.reporting]
+    if not silent:
+        return ""
+    return f"; none at {'exit' if len(silent) == 1 else 'exits'} {', '.join(silent)}"
 
 
 def _exit_table(bundle: Bundle) -> list[str]:

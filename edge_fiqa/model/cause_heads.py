@@ -1,7 +1,8 @@
 """Heads that read causes of low quality: kept beside a network, and no score depends on them.
 
 In a file they are `causes.K.weight` (D, W) and `causes.K.bias` (D,), for the quality token behind
-`blocks.K`. The metadata `causes` of a .safetensors names the D causes, as a JSON list.
+`blocks.K`. The metadata `causes` of a .safetensors names the D causes, as a JSON list; `causes_right`
+may say how often each exit is right, as a JSON list of shares.
 """
 
 from __future__ import annotations
@@ -10,26 +11,32 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from edge_fiqa.errors import CheckpointError
 from edge_fiqa.model.named_arrays import checked
 from edge_fiqa.types import Array, VitConfig
 
 PREFIX = "causes."
-METADATA = "causes"
+METADATA, RIGHT = "causes", "causes_right"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
 class CauseHeads:
     """names: D causes. arrays: as in the file; at exit k the logits (N, D) of tokens (N, T, W) are
-    `norm(tokens)[:, 0] @ weight.T + bias`, with the weight and the bias of K = k - 1, float32."""
+    `norm(tokens)[:, 0] @ weight.T + bias`, with the weight and the bias of K = k - 1, float32.
+    right: for each exit, of the faces for which a cause was reported in training, the share whose
+    first cause was there; empty where nobody measured it."""
 
     names: tuple[str, ...]
     arrays: Mapping[str, Array]
+    right: tuple[float, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -42,25 +49,27 @@ class CauseHeads:
 
 
 def cause_heads(
-    arrays: Mapping[str, Array], stated: str | None, config: VitConfig, file: str
+    arrays: Mapping[str, Array], metadata: Mapping[str, str], config: VitConfig, file: str
 ) -> CauseHeads | None:
     """The heads of a checkpoint; None if it has none.
 
-    arrays: those whose name begins with PREFIX. stated: the metadata. Raises CheckpointError if heads
-    or names are missing, or do not fit the network.
+    arrays: those whose name begins with PREFIX. Raises CheckpointError if heads or names are missing,
+    or do not fit the network.
     """
-    if not arrays and stated is None:
+    if not arrays and METADATA not in metadata:
         return None
     if not config.has_quality_token:
         raise CheckpointError(f"{file}: a {config.mode} network has no token to read causes from")
-    names = _names(stated, file)
+    names = _names(metadata.get(METADATA), file)
     what = f"{file} does not hold heads for {len(names)} causes at every exit"
-    return CauseHeads(names, checked(arrays, _shapes(len(names), config), what))
+    heads = checked(arrays, _shapes(len(names), config), what)
+    return CauseHeads(names, heads, _shares(metadata.get(RIGHT), config, file))
 
 
-def metadata_of(names: Sequence[str]) -> dict[str, str]:
+def metadata_of(names: Sequence[str], right: Sequence[float]) -> dict[str, str]:
     """What a file with heads for these causes states."""
-    return {METADATA: msgspec.json.encode(names).decode()}
+    stated = {METADATA: msgspec.json.encode(names).decode()}
+    return stated | ({RIGHT: msgspec.json.encode(right).decode()} if right else {})
 
 
 def _shapes(causes: int, config: VitConfig) -> dict[str, tuple[int, ...]]:
@@ -82,3 +91,18 @@ def _names(stated: str | None, file: str) -> tuple[str, ...]:
             "different words in lower case"
         )
     return names
+
+
+def _shares(stated: str | None, config: VitConfig, file: str) -> tuple[float, ...]:
+    if stated is None:
+        return ()
+    try:
+        right = msgspec.json.decode(stated, type=tuple[Share, ...])
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        right = ()
+    if len(right) != config.depth:
+        raise CheckpointError(
+            f"{file}: its metadata must say how often the causes of each of its {config.depth} exits "
+            "are right, as a JSON list of shares from 0 to 1"
+        )
+    return right

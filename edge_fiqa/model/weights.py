@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_fiqa.errors import BackendMissing, CheckpointError, ConfigError
 from edge_fiqa.files import unpacking_bomb
-from edge_fiqa.model.cause_heads import METADATA, PREFIX, CauseHeads, cause_heads
+from edge_fiqa.model.cause_heads import PREFIX, CauseHeads, cause_heads
 from edge_fiqa.model.named_arrays import checked
 from edge_fiqa.types import PATCH, PATCHES, Array, VitConfig
 
@@ -52,7 +52,7 @@ def load_weights(path: Path, heads: int | None = None) -> Weights:
         config = infer_config(arrays, heads or _heads(stated))
     except (CheckpointError, ConfigError) as exc:
         raise CheckpointError(f"{path}: {exc}") from exc
-    causes = cause_heads(beside, stated.get(METADATA), config, str(path))
+    causes = cause_heads(beside, stated, config, str(path))
     return replace(verify(arrays, config, str(path)), causes=causes)
 
 

@@ -10,48 +10,61 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from edge_fiqa.errors import ConfigError
-from edge_fiqa.types import Array, Rows
+from edge_fiqa.types import Array, Floats, Rows
 
 FALSE_ALARM = 0.05  # of good faces for which any cause may be reported
+LEAST_RIGHT = 0.7  # of the faces for which an exit reports a cause, those whose first one is there
 LEAST_PERSONS = 20  # for the middle and the spread of logits
+Row = tuple[float, ...] | None
 FAR = 0.9  # quantile whose distance from the median is the spread
 
 
 class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A cause is reported above its limit.
 
-    names: D causes. heads: SHA-256 of the heads that read them. exits: K depths. limits: K rows of D
-    logits; None where the persons were too few. false_alarm: share of good faces for which any cause
+    names: D causes. heads: SHA-256 of the heads that read them. exits: K depths. usual: K rows of D
+    logits that are usual for good faces; limits: K rows of D logits above them. None where the persons
+    were too few, or the exit is too seldom right. false_alarm: share of good faces for which any cause
     is reported, at most, wherever they stop. faces: persons of whom one good face each was used.
     """
 
     names: Annotated[tuple[str, ...], Meta(min_length=1)]
     heads: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     exits: Annotated[tuple[int, ...], Meta(min_length=1)]
-    limits: tuple[tuple[float | None, ...], ...]
+    usual: tuple[Row, ...]
+    limits: tuple[Row, ...]
     false_alarm: Annotated[float, Meta(gt=0, lt=1)]
     faces: Annotated[int, Meta(ge=0)]
 
     def __post_init__(self) -> None:
         if len(set(self.names)) < len(self.names):
             raise ConfigError("limits of causes name a cause twice")
-        widths = {len(row) for row in self.limits}
-        if len(self.limits) != len(self.exits) or widths != {len(self.names)}:
+        rows = (*self.usual, *self.limits)
+        fits = len(self.usual) == len(self.limits) == len(self.exits)
+        if not fits or {len(row) for row in rows if row is not None} - {len(self.names)}:
             raise ConfigError(
                 "limits of causes need a row for every exit, a number for every cause"
             )
+        for usual, limits in zip(self.usual, self.limits, strict=True):
+            if (usual is None) != (limits is None) or not np.less(usual or (), limits or ()).all():
+                raise ConfigError("limits of causes lie above what is usual at the same exit")
 
     @property
-    def reports(self) -> bool:
-        """Whether any cause can be reported: the persons were enough for limits."""
-        return self.limits[0][0] is not None
+    def reporting(self) -> tuple[int, ...]:
+        """The exits at which causes can be reported."""
+        return tuple(e for e, row in zip(self.exits, self.limits, strict=True) if row is not None)
 
-    def at(self, exit: int) -> Array:
-        """(D,) limits at an exit; infinite where there is none, so that nothing is reported."""
-        if exit not in self.exits:
-            return np.full(len(self.names), np.inf, np.float32)
-        row = self.limits[self.exits.index(exit)]
-        return np.array([np.inf if limit is None else limit for limit in row], np.float32)
+    def unusual(self, logits: Array, exit: int) -> Floats:
+        """How unusual logits (..., D) of this exit are for a good face, in the same shape.
+
+        0 as usual, 1 at the limit, more above it. -inf where there is no limit: nothing is reported.
+        """
+        if exit not in self.reporting:
+            return np.full(logits.shape, -np.inf)
+        usual, limits = (
+            np.array(rows[self.exits.index(exit)], np.float64) for rows in (self.usual, self.limits)
+        )
+        return (logits - usual) / (limits - usual)
 
 
 def fit_limits(
@@ -62,32 +75,41 @@ def fit_limits(
     names: Sequence[str],
     exits: Sequence[int],
     heads: str,
+    right: Sequence[float] = (),
     false_alarm: float = FALSE_ALARM,
 ) -> CauseLimits:
     """Limits from good faces: those of at least the median quality, one of each person.
 
     logits: (N, K, D), at these K exits; quality: (N,), of the whole network; groups: the person of each
-    face. On half of the persons the median m and the spread s (90 % quantile - m) of each logit are
-    taken. On the other half, t is the k-th smallest of n values max over exits and causes of
-    (logit - m) / s, with k = ceil((n + 1) (1 - false_alarm)); the limits are m + t s. So of new good
-    faces at most `false_alarm` get any cause, at whichever exit they stop (split conformal,
+    face. right: of each exit, see CauseHeads; one that is right in less than LEAST_RIGHT gets no
+    limits, and does not count below. Unknown where empty: then every exit gets them.
+
+    On half of the persons the median m and the spread s (90 % quantile - m) of each logit are taken.
+    On the other half, t is the k-th smallest of n values max over these exits and causes of
+    (logit - m) / s, with k = ceil((n + 1) (1 - false_alarm)); the limits are m + max(t, 1) s. So of
+    new good faces at most `false_alarm` get any cause, at whichever exit they stop (split conformal,
     arXiv:2107.07511). With too few persons there is no such k, and all limits are None.
     """
     good = _good_faces(logits, quality, np.asarray(groups))
     fitted, tested = good[::2], good[1::2]
     rank = math.ceil(round((len(tested) + 1) * (1 - false_alarm), 9))
-    rows: list[tuple[float | None, ...]] = [(None,) * len(names)] * len(exits)
-    if len(fitted) >= LEAST_PERSONS and rank <= len(tested):
-        middle, far = np.quantile(logits[fitted], [0.5, FAR], axis=0)
+    usual: list[Row] = [None] * len(exits)
+    limits: list[Row] = [None] * len(exits)
+    used = [k for k in range(len(exits)) if not right or right[k] >= LEAST_RIGHT]
+    if used and len(fitted) >= LEAST_PERSONS and rank <= len(tested):
+        middle, far = np.quantile(logits[fitted].astype(np.float64), [0.5, FAR], axis=0)
         spread = np.maximum(far - middle, 1e-3)
-        furthest = ((logits[tested] - middle) / spread).max(axis=(1, 2))
-        limits = middle + np.sort(furthest)[rank - 1] * spread
-        rows = [tuple(float(limit) for limit in row) for row in limits]
+        furthest = ((logits[tested] - middle) / spread)[:, used].max(axis=(1, 2))
+        t = max(np.sort(furthest)[rank - 1], 1)
+        for k in used:
+            usual[k] = tuple(map(float, middle[k]))
+            limits[k] = tuple(map(float, middle[k] + t * spread[k]))
     return CauseLimits(
         names=tuple(names),
         heads=heads,
         exits=tuple(exits),
-        limits=tuple(rows),
+        usual=tuple(usual),
+        limits=tuple(limits),
         false_alarm=false_alarm,
         faces=len(good),
     )

@@ -26,7 +26,7 @@ class Reasons(Struct, frozen=True):
 
     instruction: what the person in front of the camera can do, about the first reported cause that a
     person can change. reported: causes that are certain at the calibration's false-alarm rate, most
-    certain first. values: of every cause, 0..100, higher is better.
+    unusual first. values: of every cause, 0..100, higher is better.
     """
 
     instruction: str | None
@@ -37,15 +37,15 @@ class Reasons(Struct, frozen=True):
 def reasons_of(logits: Array, exit: int, limits: CauseLimits) -> Reasons | None:
     """Why a face is not better. logits: (D,) in the order of `limits.names`, read at `exit`.
 
-    None if a logit is not finite. Raises ConfigError for an exit without limits.
+    None if a logit is not finite.
     """
     if not np.isfinite(logits).all():
         return None
-    above = logits - limits.at(exit)
+    unusual = limits.unusual(logits, exit)
     values = {
         name: int(value) for name, value in zip(limits.names, cause_values(logits), strict=True)
     }
-    certain = [limits.names[row] for row in np.argsort(-above, kind="stable") if above[row] > 0]
+    certain = [limits.names[row] for row in np.argsort(-unusual, kind="stable") if unusual[row] > 1]
     reported = tuple(
         ReportedCause(name, CAUSES.get(name, UNKNOWN).component, values[name]) for name in certain
     )

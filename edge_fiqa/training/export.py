@@ -20,16 +20,20 @@ MODEL = "model.safetensors"
 
 
 def write_model(
-    folder: Path, average: StateDict, config: VitConfig, causes: Sequence[str] = ()
+    folder: Path,
+    average: StateDict,
+    config: VitConfig,
+    causes: Sequence[str] = (),
+    right: Sequence[float] = (),
 ) -> Path:
-    """average: of the student. causes: what its heads read, if it has any. Raises ConfigError where the
-    file cannot be written."""
+    """average: of the student. causes: what its heads read, if it has any; right: how often each exit
+    is, if known. Raises ConfigError where the file cannot be written."""
     weights = {
         key.removeprefix("vit."): value.half().contiguous().cpu()
         for key, value in average.items()
         if key.startswith(("vit.", PREFIX)) and value.is_floating_point()
     }
-    stated = {"heads": str(config.heads), **(metadata_of(causes) if causes else {})}
+    stated = {"heads": str(config.heads), **(metadata_of(causes, right) if causes else {})}
     target = folder / MODEL
     with written(target):
         write_whole(target, save(weights, metadata=stated))

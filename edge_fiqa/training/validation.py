@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
 from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.reasons.limits import CauseLimits, fit_limits
 from edge_fiqa.training.batches import Batches
+from edge_fiqa.training.labels import Ints
 from edge_fiqa.training.student import StateDict, Student
 from edge_fiqa.types import Array, Bytes
 
 MOST_FACES, AT_ONCE = 1024, 128
+STRONG, THERE = 0.5, 0.25  # strength of a degraded face's worst cause; of one that is there
+NO_HEADS = "0" * 64  # limits that nobody keeps are of no heads
 
 
 def validate(student: Student, average: StateDict, batches: Batches) -> dict[str, float]:
@@ -21,7 +27,7 @@ def validate(student: Student, average: StateDict, batches: Batches) -> dict[str
     rows, faces = batches.held_out, batches.faces
     if len(rows) < 3:
         return {}
-    rows = rows[:: max(1, len(rows) // MOST_FACES)]
+    rows = _some(rows)
     trail, causes = judge(student, average, batches, faces.images[rows])
     quality, clean, depth = faces.quality[rows], faces.clean[rows], trail.shape[1]
     exits = sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
@@ -33,6 +39,45 @@ def validate(student: Student, average: StateDict, batches: Batches) -> dict[str
         strengths = faces.causes[rows]
         agreement |= {f"causes {k}": _causes_agree(causes[:, k - 1], strengths) for k in exits}
     return agreement
+
+
+def causes_right(
+    student: Student, average: StateDict, batches: Batches, names: Sequence[str]
+) -> tuple[float, ...]:
+    """For each exit: of the clearly degraded held-out faces for which a cause is reported, the share
+    whose first cause is there. Reported and put in order as records do it, with limits from the clean
+    held-out faces. Empty if these are of too few persons.
+
+    names: D causes.
+    """
+    faces, rows = batches.faces, _some(batches.held_out)
+    assert faces.causes is not None
+    _, logits = judge(student, average, batches, faces.images[rows])
+    clean, strengths = faces.clean[rows], np.nan_to_num(faces.causes[rows])
+    limits = fit_limits(
+        logits[clean],
+        faces.quality[rows][clean],
+        [str(person) for person in faces.identity[rows][clean]],
+        names=names,
+        exits=range(1, logits.shape[1] + 1),
+        heads=NO_HEADS,
+    )
+    bad = ~clean & (strengths.max(1) >= STRONG)
+    return shares_right(logits[bad], strengths[bad], limits) if limits.reporting else ()
+
+
+def shares_right(logits: Array, strengths: Array, limits: CauseLimits) -> tuple[float, ...]:
+    """Of the faces for which an exit reports a cause, the share whose first one is there; 0 for none.
+
+    logits: (N, E, D); strengths: (N, D).
+    """
+    shares = []
+    for exit in limits.exits:
+        unusual = limits.unusual(logits[:, exit - 1], exit)
+        first_there = strengths[np.arange(len(unusual)), unusual.argmax(1)] >= THERE
+        reported = unusual.max(1) > 1
+        shares.append((first_there & reported).sum() / max(1, reported.sum()))
+    return tuple(round(float(share), 3) for share in shares)
 
 
 def judge(
@@ -52,6 +97,10 @@ def judge(
     student.train()
     scores, causes = zip(*parts, strict=True)
     return np.concatenate(scores), np.concatenate(causes)
+
+
+def _some(rows: Ints) -> Ints:
+    return rows[:: max(1, len(rows) // MOST_FACES)]
 
 
 def _agree(scores: Array, quality: Array) -> float:

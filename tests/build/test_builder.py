@@ -1,5 +1,7 @@
 """Building: whole or not at all, with parity and costs measured."""
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from edge_fiqa.errors import CheckpointError, ConfigError
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 from edge_fiqa.model.weights import load_weights
 from edge_fiqa.types import FaceSet
-from tests.causes import NAMES
+from tests.causes import NAMES, write
 
 
 def test_parity_and_costs_are_measured(bundle, face_set):
@@ -137,6 +139,15 @@ def test_heads_of_causes_go_along_and_the_manifest_names_them(
         assert kept.names == NAMES
         for name, array in tiny_causes.causes.arrays.items():
             np.testing.assert_array_equal(kept.arrays[name], array)
+
+
+def test_how_often_heads_are_right_is_said_of_the_exits_that_a_bundle_has(tiny_causes, tmp_path):
+    heads = dataclasses.replace(tiny_causes.causes, right=(0.1, 0.2, 0.3, 0.4))
+    checkpoint = write(dataclasses.replace(tiny_causes, causes=heads), tmp_path / "c.safetensors")
+    recipe = BuildRecipe(backend="pt", segments="2,4")
+    built = build_bundle(checkpoint, tmp_path / "b", recipe)
+    assert built.manifest.cause_right == (0.2, 0.4)
+    assert load_weights(built.float_weights()).causes.right == heads.right
 
 
 def test_without_heads_the_manifest_has_no_word_of_causes(bundle):

@@ -96,7 +96,7 @@ def test_what_a_calibration_may_replace(tmp_path):
 
 
 def limits_for(exits):
-    return limits_of(("yaw", "noise"), exits, ((1.5, None),) * len(exits))
+    return limits_of(("yaw", "noise"), exits, ((1.5, 2.0), *(None,) * (len(exits) - 1)))
 
 
 def test_limits_of_causes_are_kept_and_belong_to_its_name(tmp_path):

@@ -1,6 +1,7 @@
 """edge-fiqa calibrate and build with a model that reads causes: limits, and records that obey them."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits, synthetic_faces
 from edge_fiqa.reasons.limits import fit_limits
-from tests.causes import NAMES, limits_of, logits_of
+from tests.causes import NAMES, limits_of, logits_of, write
 
 PERSONS = 100
 
@@ -77,16 +78,15 @@ def test_records_report_what_is_above_the_limit_of_their_exit(
         Image.fromarray(face).save(tmp_path / f"faces/{number:02}.png")
     every = logits_of(tiny_causes, others)
     low = tuple(tuple(map(float, row)) for row in np.quantile(every, 0.7, axis=0))
-    limits = msgspec.structs.replace(
-        limits, limits=low
-    )  # of strange faces few are above the real ones
+    # Of strange faces few are above the real limits.
+    limits = limits_of(NAMES, limits.exits, low, limits.heads)
     calibration, output = tmp_path / "low.json", tmp_path / "scores.ndjson"
     msgspec.structs.replace(load_calibration(made), causes=limits).save(calibration)
     flags = ["--bundle", str(cause_bundle.folder), "--calibration", str(calibration)]
     flags += ["--aligned", "--exit", str(depth), "-o", str(output)]
     assert main(["score", str(tmp_path / "faces"), *flags]) == 0
     logits = every[:, depth - 1]
-    above = logits - limits.at(depth)
+    above = logits - np.array(low[depth - 1])
     records = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert len(records) == len(others)
     assert 0 < (above > 0).sum() < above.size
@@ -105,9 +105,33 @@ def test_a_bundle_that_is_built_on_faces_has_limits(cause_checkpoint, face_set, 
     assert (limits.names, limits.exits) == (NAMES, (1, 2, 3, 4))
     assert limits.heads == built.manifest.cause_heads
     assert 100 <= limits.faces <= 200
-    assert all(None not in row for row in limits.limits)
+    assert limits.reporting == (1, 2, 3, 4)
     assert main(["info", str(built.folder)]) == 0
     assert "3 causes; at most 5 % of good faces get any" in capsys.readouterr().out
+
+
+def test_exits_that_are_seldom_right_report_nothing_and_info_says_which(
+    tiny_causes, face_set, tmp_path, capsys
+):
+    heads = replace(tiny_causes.causes, right=(0.3, 0.5, 0.8, 0.9))
+    checkpoint = write(replace(tiny_causes, causes=heads), tmp_path / "c.safetensors")
+    built = build_bundle(checkpoint, tmp_path / "b", BuildRecipe(), faces=face_set)
+    assert built.calibration.causes.reporting == (3, 4)
+    assert main(["info", str(built.folder)]) == 0
+    assert "at most 5 % of good faces get any; none at exits 1, 2" in capsys.readouterr().out
+
+
+def test_heads_that_are_right_nowhere_are_no_fault_of_the_faces(
+    tiny_causes, face_set, tmp_path, capsys
+):
+    heads = replace(tiny_causes.causes, right=(0.3, 0.5, 0.5, 0.6))
+    checkpoint = write(replace(tiny_causes, causes=heads), tmp_path / "c.safetensors")
+    built = build_bundle(checkpoint, tmp_path / "b", BuildRecipe(), faces=face_set)
+    assert built.calibration.causes.reporting == ()
+    assert main(["info", str(built.folder)]) == 0
+    assert "at no exit is what the model's cause heads say right often enough" in (
+        capsys.readouterr().out
+    )
 
 
 def test_too_few_persons_give_values_and_a_warning(cause_bundle, faces, tmp_path, capsys):
@@ -121,7 +145,7 @@ def test_too_few_persons_give_values_and_a_warning(cause_bundle, faces, tmp_path
     assert "no cause of low quality will be reported: that needs 40 persons" in (
         capsys.readouterr().err
     )
-    assert load_calibration(path).causes.limits == ((None,) * 3,) * 4
+    assert load_calibration(path).causes.limits == (None,) * 4
 
 
 def test_a_bundle_without_heads_gets_no_limits(bundle, folder, tmp_path, capsys):

@@ -28,8 +28,8 @@ def heads(tiny):
 def written(tmp_path, tiny):
     """A function that writes the tiny network with these heads; names: None states nothing."""
 
-    def write(heads, names=NAMES):
-        stated = {"heads": str(tiny.config.heads)}
+    def write(heads, names=NAMES, **more):
+        stated = {"heads": str(tiny.config.heads), **more}
         if names is not None:
             stated["causes"] = names if isinstance(names, str) else json.dumps(names)
         save_file({**tiny.arrays, **heads}, str(tmp_path / "with_heads.safetensors"), stated)
@@ -48,6 +48,22 @@ def test_heads_change_neither_the_network_nor_its_fingerprint(tiny, heads, writt
     for name, array in weights.causes.arrays.items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, heads[name])
+
+
+def test_how_often_heads_are_right_is_read_where_it_is_stated(heads, written):
+    assert load_weights(written(heads)).causes.right == ()
+    shares = load_weights(written(heads, causes_right="[0.5, 0.75, 1, 0]")).causes.right
+    assert shares == (0.5, 0.75, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "shares", ["[0.5]", "[]", "[0.5, 0.5, 0.5, 1.5]", "0.5", "x", "[NaN]", "null"]
+)
+def test_shares_that_cannot_be_are_refused(heads, written, shares):
+    with pytest.raises(
+        CheckpointError, match=r"with_heads\.safetensors: its metadata must say how"
+    ):
+        load_weights(written(heads, causes_right=shares))
 
 
 def test_a_network_without_heads_has_none(tiny, written):

@@ -12,7 +12,7 @@ NAMES = ("yaw", "defocus", "noise")
 EXITS = (1, 2, 4)
 
 
-def fitted(logits, quality=None, groups=None, false_alarm=0.1):
+def fitted(logits, quality=None, groups=None, false_alarm=0.1, right=()):
     count = len(logits)
     return fit_limits(
         np.asarray(logits, np.float32),
@@ -21,6 +21,7 @@ def fitted(logits, quality=None, groups=None, false_alarm=0.1):
         names=NAMES,
         exits=EXITS,
         heads=HEADS,
+        right=right,
         false_alarm=false_alarm,
     )
 
@@ -35,7 +36,7 @@ def good_faces(count, seed):
 def blamed(limits, logits):
     """(N, K) whether any cause is reported at an exit."""
     return np.stack(
-        [(logits[:, k] > limits.at(exit)).any(1) for k, exit in enumerate(EXITS)], axis=1
+        [(limits.unusual(logits[:, k], exit) > 1).any(1) for k, exit in enumerate(EXITS)], axis=1
     )
 
 
@@ -75,10 +76,28 @@ def test_a_face_whose_numbers_are_broken_does_not_count():
 def test_so_many_persons_are_needed(false_alarm, needed):
     assert persons_needed(false_alarm) == needed
     enough = fitted(good_faces(needed, 0), false_alarm=false_alarm)
-    assert all(None not in row for row in enough.limits)
+    assert enough.reporting == EXITS
     few = fitted(good_faces(needed - 2, 0), false_alarm=false_alarm)
-    assert few.limits == ((None,) * 3,) * 3
-    assert np.isinf(few.at(4)).all()
+    assert few.limits == (None,) * 3
+    assert (few.unusual(np.full(3, 1e9), 4) < 0).all()
+
+
+def test_an_exit_that_is_seldom_right_reports_nothing_and_does_not_make_the_others_stricter():
+    logits = good_faces(2000, 0)
+    limits = fitted(logits, right=(0.69, 0.7, 0.9))
+    assert limits.limits[0] is None
+    assert limits.reporting == (2, 4)
+    assert (limits.unusual(np.full(3, 1e9), 1) < 0).all()
+    every = fitted(logits)
+    assert all(np.less(limits.limits[k], every.limits[k]).all() for k in (1, 2))
+    assert 0.07 < blamed(limits, good_faces(4000, 1)).any(1).mean() < 0.13  # promised: 0.1
+
+
+def test_where_no_exit_is_right_often_enough_nothing_is_reported():
+    limits = fitted(good_faces(400, 0), right=(0.2, 0.3, 0.4))
+    assert limits.limits == limits.usual == (None,) * 3
+    assert not limits.reporting
+    assert limits.faces == 400
 
 
 def test_no_face_at_all_gives_no_limits():
@@ -86,11 +105,21 @@ def test_no_face_at_all_gives_no_limits():
 
 
 def test_logits_that_never_differ_give_finite_limits():
-    assert np.isfinite(fitted(np.zeros((60, 3, 3))).at(1)).all()
+    limits = fitted(np.full((60, 3, 3), 1e6))
+    assert (np.array(limits.limits) > limits.usual).all()
+    assert limits.unusual(np.full(3, 1e6), 1).tolist() == [0, 0, 0]
 
 
 def test_at_an_exit_without_limits_nothing_is_above():
-    assert np.isinf(limits_of(("yaw",), (2,), ((1.0,),)).at(3)).all()
+    assert limits_of(("yaw",), (2,), ((1.0,),)).unusual(np.array([9.0]), 3).tolist() == [-np.inf]
+
+
+def test_how_unusual_counts_from_what_is_usual_to_the_limit():
+    limits = fitted(good_faces(400, 0))
+    usual, most = np.array(limits.usual[1]), np.array(limits.limits[1])
+    np.testing.assert_allclose(limits.unusual(usual, 2), 0)
+    np.testing.assert_allclose(limits.unusual(most, 2), 1)
+    np.testing.assert_allclose(limits.unusual(usual + 3 * (most - usual), 2), 3)
 
 
 @pytest.mark.parametrize(
@@ -98,11 +127,14 @@ def test_at_an_exit_without_limits_nothing_is_above():
     [
         {"limits": ((1.0,),)},
         {"limits": ((1.0, 2.0),) * 2},
+        {"usual": ((0.0,),)},
+        {"usual": ((0.0, 2.0),)},
+        {"usual": (None,)},
         {"names": ("yaw", "yaw")},
     ],
 )
 def test_what_cannot_be_is_refused(change):
-    fields = msgspec.structs.asdict(limits_of(("yaw", "noise"), (2,), ((1.0, None),)))
+    fields = msgspec.structs.asdict(limits_of(("yaw", "noise"), (2,), ((1.0, 2.0),)))
     with pytest.raises(ConfigError, match="limits of causes"):
         CauseLimits(**{**fields, **change})
 

@@ -1,5 +1,6 @@
 """From logits to reasons: what is reported, in which order, with which instruction."""
 
+import msgspec
 import numpy as np
 
 from edge_fiqa.reasons.causes import CAUSES
@@ -22,13 +23,21 @@ def test_a_good_face_has_values_and_no_reason():
     assert answer.values == {"compression": 95, "motion_blur": 95, "yaw": 95}
 
 
-def test_causes_above_their_limits_are_reported_most_certain_first():
+def test_causes_above_their_limits_are_reported_most_unusual_first():
     answer = reasons(-1, 0, 5)
     assert answer.reported == (
         ReportedCause("yaw", "HeadPoseYaw", 1),
         ReportedCause("motion_blur", "Sharpness", 50),
     )
     assert answer.instruction == CAUSES["yaw"].instruction
+
+
+def test_what_is_far_from_usual_comes_before_what_is_far_above_its_limit():
+    limits = msgspec.structs.replace(
+        limits_of(("noise", "yaw"), (1,), ((0.0, 0.0),)), usual=((-4.0, -0.5),)
+    )
+    answer = reasons_of(np.array([2.0, 1.0], np.float32), 1, limits)
+    assert [each.cause for each in answer.reported] == ["yaw", "noise"]
 
 
 def test_the_instruction_is_of_the_first_cause_that_a_person_can_change():

@@ -38,6 +38,30 @@ def test_heads_are_kept_beside_the_network(known, tmp_path):
             assert expected.shape == getattr(head, part).shape
 
 
+def five_times(faces):
+    """200 faces of as many persons."""
+    tables = {name: np.tile(getattr(faces, name), 5) for name in ("quality", "clean", "usable")}
+    return dataclasses.replace(
+        faces,
+        **tables,
+        images=np.tile(faces.images, (5, 1, 1, 1)),
+        identity=np.arange(200),
+        embeddings=tuple(np.tile(table, (5, 1)) for table in faces.embeddings),
+        maps=tuple(np.tile(table, (5, 1, 1, 1)) for table in faces.maps),
+        causes=np.tile(faces.causes, (5, 1)),
+    )
+
+
+def test_how_often_each_exit_is_right_is_kept_where_enough_persons_are_held_out(known, tmp_path):
+    few = load_weights(Trainer(CONFIG, LEARNS, known, tmp_path / "few").run())
+    assert few.causes.right == ()
+    trainer = Trainer(CONFIG, LEARNS, five_times(known), tmp_path / "enough")
+    trainer.batches.held_out = np.arange(200)
+    right = load_weights(trainer.run()).causes.right
+    assert len(right) == CONFIG.depth
+    assert right[-1] > 0.5
+
+
 def test_a_run_without_causes_has_no_heads(known, tmp_path):
     assert load_weights(Trainer(CONFIG, SCHEDULE, known, tmp_path).run()).causes is None
 

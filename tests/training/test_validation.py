@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from edge_fiqa.training.loop import Trainer
-from edge_fiqa.training.validation import judge, validate
+from edge_fiqa.training.validation import judge, shares_right, validate
+from tests.causes import limits_of
 from tests.training.runs import CONFIG, SCHEDULE
 
 
@@ -42,3 +43,28 @@ def test_two_held_out_faces_say_nothing(faces, tmp_path):
     trainer = Trainer(CONFIG, SCHEDULE, faces, tmp_path)
     trainer.batches.held_out = trainer.batches.held_out[:2]
     assert validate(trainer.student, trainer.average, trainer.batches) == {}
+
+
+LIMITS = limits_of(("dark", "noise"), (1, 2, 3), ((0.0, 0.0),) * 3)
+THERE = np.array([[0.8, 0.0], [0.0, 0.8]] * 50, np.float32)
+
+
+def test_an_exit_that_sees_every_cause_is_always_right():
+    assert shares_right(np.stack([5 * THERE - 1] * 3, 1), THERE, LIMITS) == (1.0, 1.0, 1.0)
+
+
+def test_an_exit_that_takes_one_cause_for_the_other_is_right_for_half_of_the_faces():
+    logits = np.stack([5 * THERE - 1] * 3, 1)
+    logits[:, 1] = [3, 1]
+    assert shares_right(logits, THERE, LIMITS) == (1.0, 0.5, 1.0)
+
+
+def test_only_faces_for_which_something_is_reported_count():
+    logits = np.stack([5 * THERE - 1] * 3, 1)
+    logits[1::2, 1] = -1  # nothing is said of noise
+    logits[:, 2] = -1  # nothing at all
+    assert shares_right(logits, THERE, LIMITS) == (1.0, 1.0, 0.0)
+
+
+def test_a_cause_that_is_hardly_there_is_not_right():
+    assert shares_right(np.stack([5 * THERE - 1] * 3, 1), THERE / 4, LIMITS) == (0.0,) * 3
