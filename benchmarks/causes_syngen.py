@@ -5,12 +5,12 @@
 RUN is a folder of `edge-fiqa train` with `schedule: {causes: ...}`. The operators are those of
 ofiq-syngen (MIT; `pip install --no-deps ofiq-syngen==0.5.2 scipy`), without its landmark models; which
 cause counts as right for which operator is in causes_syngen.yaml. Causes are reported and put in order
-as records do it (docs/reasons.md), with limits from one clean face of each calibration identity.
+as records do it (docs/reasons.md), with limits from one clean face of each calibration identity, the
+poorer half too: so of clean faces at most 5 % get any, blurred and turned ones included.
 Identities of the split were never trained on.
 """
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import torch
 import yaml
 from common import add_data, new_result, parser, read_faces, read_split, write_result
 
-from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.reasons.limits import CauseLimits, fit_limits
 from edge_fiqa.training.checkpoint import read_checkpoint
 from edge_fiqa.training.degradations.table import DEGRADATIONS
@@ -87,36 +86,26 @@ def read_student(run: Path) -> tuple[Student, int]:
     return student.eval(), state["step"]
 
 
-def seen(student: Student, faces: Bytes) -> tuple[Array, Array]:
-    """Scores (N, E) and logits (N, E, D) of faces (N, 112, 112, 3)."""
+def logits(student: Student, faces: Bytes) -> Array:
+    """(N, E, D), of faces (N, 112, 112, 3)."""
     parts = []
     with torch.inference_mode():
         for start in range(0, len(faces), 64):
             x = torch.from_numpy(np.array(faces[start : start + 64])).permute(0, 3, 1, 2)
-            answer = student(x.float() / 127.5 - 1, None)
-            parts.append((answer.scores.numpy(), answer.causes.numpy()))
-    scores, causes = zip(*parts, strict=True)
-    return np.concatenate(scores), np.concatenate(causes)
+            parts.append(student(x.float() / 127.5 - 1, None).causes.numpy())
+    return np.concatenate(parts)
 
 
 def limits_from(student: Student, faces: Bytes) -> CauseLimits:
-    """As `edge-fiqa calibrate` takes them, of faces of as many persons."""
-    scores, causes = seen(student, faces)
-    at = [exit - 1 for exit in EXITS]
-    quality, persons = fuse(scores, scores.shape[1]), [str(row) for row in range(len(faces))]
-    return fit_limits(
-        causes[:, at],
-        quality,
-        persons,
-        names=NAMES,
-        exits=EXITS,
-        heads=hashlib.sha256().hexdigest(),
-    )
+    """As `edge-fiqa calibrate` takes them, of faces of as many persons that all count as good."""
+    causes = logits(student, faces)[:, [exit - 1 for exit in EXITS]]
+    every, persons = np.ones(len(faces), np.float32), [str(row) for row in range(len(faces))]
+    return fit_limits(causes, every, persons, names=NAMES, exits=EXITS, heads="0" * 64)
 
 
 def unusual(student: Student, faces: Bytes, limits: CauseLimits) -> dict[int, Array]:
     """Exit -> (N, D), above 1 where a cause is reported."""
-    causes = seen(student, faces)[1]
+    causes = logits(student, faces)
     return {exit: limits.unusual(causes[:, exit - 1], exit) for exit in EXITS}
 
 

@@ -10,14 +10,19 @@ import msgspec
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
+from edge_fiqa.calibration.gate_map import shared_uses
 from edge_fiqa.calibration.gate_table import GateTable, KindOfUse
 from edge_fiqa.calibration.recommend import gate_for_fnmr, gate_for_share
 from edge_fiqa.cli.gate_report import (
+    ROUND_GATES,
     at_gate,
     fnmr_line,
     how_to_get,
     markdown_lines,
     meaning,
+    moved,
+    moved_lines,
+    moved_markdown,
     share_line,
     table_lines,
 )
@@ -43,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument(
         "--fnmr", type=float, metavar="RATE", help="the lowest gate above which no more pairs fail"
     )
+    parser.add_argument(
+        "--was",
+        type=Path,
+        metavar="FILE",
+        help="calibration of the model before: which gate passes as many faces as Q did",
+    )
     parser.add_argument("--format", choices=("table", "markdown", "json"), default="table")
 
 
@@ -51,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
     if calibration.gate_table is None:
         raise ConfigError(how_to_get(calibration))
     table = _only(calibration.gate_table, options.use)
+    if options.was is not None:
+        say(*_moved(table, options))
+        return 0
     if any(value is not None for value in (options.gate, options.accept, options.fnmr)):
         if options.format == "markdown":
             raise ConfigError(
@@ -64,6 +78,22 @@ def run(options: argparse.Namespace) -> int:
     else:
         say(*table_lines(calibration.model, table))
     return 0
+
+
+def _moved(table: GateTable, options: argparse.Namespace) -> list[str]:
+    """Gates of the model before, and those of this one that pass as many faces."""
+    if options.accept is not None or options.fnmr is not None:
+        raise ConfigError("--was is for a gate Q or for all, without --accept and --fnmr")
+    before = load_calibration(options.was)
+    if before.gate_table is None:
+        raise ConfigError(how_to_get(before))
+    uses = shared_uses(before.gate_table, table)
+    gates = ROUND_GATES if options.gate is None else (check_gate(options.gate),)
+    if options.format == "json":
+        return [json.dumps([moved(old, new, gate) for old, new in uses for gate in gates])]
+    if options.format == "markdown":
+        return moved_markdown(uses, gates)
+    return moved_lines(before.model, before.id, uses, gates)
 
 
 def _answers(table: GateTable, options: argparse.Namespace) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.gate_map import same_share
 from edge_fiqa.calibration.gate_table import OWN_FACES, GateRates, GateTable, KindOfUse
 from edge_fiqa.errors import counted
 
+Uses = Sequence[tuple[KindOfUse, KindOfUse]]  # of the model before, and of this one
 ROUND_GATES = tuple(range(10, 100, 10))
 
 
@@ -72,6 +76,44 @@ def fnmr_line(use: KindOfUse, gate: int, wanted: float) -> str:
         f"{errors.fmr:g} ({errors.recogniser}, {counted(errors.pairs[gate], 'pair')}{doubt}); "
         f"it is passed by {use.passing.text(gate)} of the faces"
     )
+
+
+def moved_lines(model: str, id: str, uses: Uses, gates: Sequence[int]) -> list[str]:
+    """A line for each kind of use and gate of the model before (`model`, calibration `id`)."""
+    lines = [f"gates of {model} (calibration {id}), and those that pass as many faces now"]
+    for old, new in uses:
+        for gate in gates:
+            now = same_share(gate, old, new)
+            passed, passing = (
+                f"{100 * (use.passing.rate[at] or 0):.1f} %"
+                for use, at in ((old, gate), (new, now))
+            )
+            lines.append(
+                f"{_named(new)}: gate {gate} passed {passed} of the faces; gate {now} passes {passing}"
+            )
+    return lines
+
+
+def moved_markdown(uses: Uses, gates: Sequence[int]) -> list[str]:
+    """The same as one table for a document."""
+    names = [new.name for _, new in uses]
+    lines = [f"| gate before | {' | '.join(names)} |", f"|{'---|' * (1 + len(names))}"]
+    for gate in gates:
+        cells = (str(same_share(gate, old, new)) for old, new in uses)
+        lines.append(f"| {gate} | {' | '.join(cells)} |")
+    return lines
+
+
+def moved(old: KindOfUse, new: KindOfUse, gate: int) -> dict[str, object]:
+    """The same for scripts."""
+    now = same_share(gate, old, new)
+    return {
+        "use": new.name,
+        "was": gate,
+        "passed": _with_interval(old.passing, gate),
+        "gate": now,
+        "passing": _with_interval(new.passing, now),
+    }
 
 
 def at_gate(use: KindOfUse, gate: int) -> dict[str, object]:
