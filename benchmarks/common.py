@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,15 @@ def noise_weights(config: VitConfig) -> dict[str, Array]:
 def new_result(what: str) -> dict:
     """The beginning of a result: its question, and the machine before it is measured."""
     return {"what": what.splitlines()[0], "environment": environment()}
+
+
+def put_between(name: str, text: str, file: Path) -> None:
+    """Replaces what stands between the marks `<!-- name -->` and `<!-- /name -->`, or exits."""
+    whole, begin, end = file.read_text(encoding="utf-8"), f"<!-- {name} -->", f"<!-- /{name} -->"
+    if not 0 <= whole.find(begin) < whole.find(end):
+        sys.exit(f"{file}: no {begin} ... {end} to put the text between")
+    before, after = whole[: whole.index(begin)], whole[whole.index(end) :]
+    file.write_text(f"{before}{begin}\n{text}\n{after}", encoding="utf-8")
 
 
 def write_result(result: dict, output: Path | None) -> None:

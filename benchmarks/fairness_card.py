@@ -10,9 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
-from common import SHIPPED
+from common import SHIPPED, put_between
 
-BEGIN, END = "<!-- fairness -->", "<!-- /fairness -->"
 UTKFACE = "more/utkface"
 LABELS = {"sex": "sex", "age": "age", "race": "race label", "skin tone": "skin tone"}
 RECOGNISER = "mobilefacenet_casia_112x96"  # of the gate tables; the other one is in the result
@@ -28,12 +27,7 @@ def main() -> None:
     results = {
         path.name: json.loads(path.read_text(encoding="utf-8")) for path in arguments.results
     }
-    card = arguments.card.read_text(encoding="utf-8")
-    if not 0 <= card.find(BEGIN) < card.find(END):
-        options.error(f"{arguments.card}: no {BEGIN} ... {END} to put the tables between")
-    before, after = card[: card.index(BEGIN)], card[card.index(END) + len(END) :]
-    block = f"{BEGIN}\n{text(results)}\n{END}"
-    arguments.card.write_text(before + block + after, encoding="utf-8")
+    put_between("fairness", text(results), arguments.card)
     plot(list(results.values()), arguments.results[0].with_suffix(".png"))
 
 

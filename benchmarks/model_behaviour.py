@@ -182,8 +182,8 @@ def plot(curves: dict[str, dict[str, np.ndarray]], target: Path) -> None:
     """Mean FW against strength, per degradation, one line per model."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    grid = figure.subplots(2, 5, sharex=True)
+    figure = Figure(figsize=(12, 10), layout="constrained")
+    grid = figure.subplots(-(-len(DEGRADATIONS) // 4), 4, sharex=True)
     for axes, name in zip(grid.ravel(), DEGRADATIONS, strict=True):
         for bundle, colour in zip(curves, ("#2166ac", "#b2182b", "#1b7837"), strict=False):
             curve = curves[bundle][name]

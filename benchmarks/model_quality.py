@@ -3,11 +3,14 @@
     python benchmarks/model_quality.py DATA --bundle nano=DIR --bundle small=DIR -o RESULT.json
 
 Protocol fixed (arXiv:2303.13294), pAUC to a discard of 0.3 at FMR 1e-2 and 1e-3, thresholds set on
-each list's own impostor pairs. Intervals: 95 %, bootstrap over identities, thresholds kept.
-Recognisers marked unseen taught the models nothing. A picture is written beside the result.
+each list's own impostor pairs. Intervals: 95 %, bootstrap over identities, thresholds kept; those of
+ratios are paired. Recognisers marked unseen taught the models nothing. Mean ratios are of the unseen
+ones and the lists of photographs (all but ORL). Give an earlier model as one more bundle to compare
+with it. A picture is written beside the result.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,14 @@ from common import add_data, add_named, new_result, parser, write_result
 from pair_lists import LIMIT, LISTS, RECOGNISERS, UNSEEN, compare, pauc, read_list, recogniser
 
 from edge_fiqa import Scorer
-from edge_fiqa.evaluation.bootstrap import interval, resample_identities
+from edge_fiqa.evaluation.bootstrap import identity_weights, interval, weighted_pauc
 from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.evaluation.recognition import unit
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits
+
+FMRS = (1e-2, 1e-3)
+GREY_LIST = "orl_gen_test"
 
 
 def main() -> None:
@@ -30,24 +36,40 @@ def main() -> None:
     arguments.add_argument("--times", type=int, default=300, help="bootstrap resamples (300)")
     options = arguments.parse_args()
     bundles, result = dict(options.bundle), new_result(__doc__)
-    rows = [
-        row for name in LISTS for row in evaluate_list(options.data, name, bundles, options.times)
-    ]
+    rows, samples = [], []
+    for name in LISTS:
+        for row, own in evaluate_list(options.data, name, bundles, options.times):
+            rows.append(row | {"ratio": ratios([(row, own)], list(bundles))})
+            samples.append(own)
     result |= {
         "limit": LIMIT,
         "unit": "pAUC x 1e-3, lower is better",
         "intervals": f"95 %, {options.times} resamples of identities",
         "mean": means(rows),
+        "mean_ratio": {
+            f"fmr {fmr:g}": ratios(
+                [
+                    (row, own)
+                    for row, own in zip(rows, samples, strict=True)
+                    if row["unseen"] and row["fmr"] == fmr and row["list"] != GREY_LIST
+                ],
+                list(bundles),
+            )
+            for fmr in FMRS
+        },
         "verdicts": verdicts(rows, list(bundles)),
         "rows": rows,
     }
     write_result(result, options.output)
     if options.output:
         plot(result, list(bundles), options.output.with_suffix(".png"))
-    print(json.dumps({key: result[key] for key in ("mean", "verdicts")}))
+    print(json.dumps({key: result[key] for key in ("mean", "mean_ratio", "verdicts")}))
 
 
-def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) -> list[dict]:
+def evaluate_list(
+    data: Path, name: str, bundles: dict[str, str], times: int
+) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
+    """A row for each recogniser and FMR, and pAUC of every method in each resample."""
     faces, a, b, same, identity = read_list(data, name)
     qualities = {**hand_made(faces), **lightqnets(data / "models", faces)}
     for bundle, folder in bundles.items():
@@ -56,20 +78,19 @@ def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) ->
         depth = trail.shape[1]
         qualities |= {f"{bundle} exit {k + 1}": trail[:, k] for k in range(depth)}
         qualities |= {f"{bundle} {rule}": fuse(trail, depth, rule) for rule in ("F", "FW")}
-    resamples = list(resample_identities(identity, times))
-    rows = []
+    weights = identity_weights(identity, times)
     for network in RECOGNISERS:
         model = recogniser(data, network)
         raw = np.concatenate([embedding for embedding, _ in model.run_batches(faces)])
         qualities["embedding norm"] = np.linalg.norm(raw, axis=1)
         genuine, impostor = compare(unit(raw), a, b, same)
         worse = {method: np.minimum(q[a], q[b])[same] for method, q in qualities.items()}
-        for fmr in (1e-2, 1e-3):
+        for fmr in FMRS:
             threshold = threshold_at_fmr(impostor, fmr)
             row = {"list": name, "recogniser": network, "unseen": network in UNSEEN}
             row |= {"fmr": fmr, "fnmr_pct": round(100 * float((genuine < threshold).mean()), 2)}
             samples = {
-                method: np.array([pauc(genuine[r], q[r], threshold) for r in resamples])
+                method: 1e3 * weighted_pauc(genuine, q, threshold, LIMIT, weights)
                 for method, q in worse.items()
             }
             row["pauc_e3"] = {m: round(pauc(genuine, q, threshold), 3) for m, q in worse.items()}
@@ -82,13 +103,39 @@ def evaluate_list(data: Path, name: str, bundles: dict[str, str], times: int) ->
                 for judged in ("FW", "exit 6")
                 for other in (*HAND_MADE, *LIGHTQNET)
             }
-            rows.append(row)
             shown = {m: v for m, v in row["pauc_e3"].items() if "exit" not in m}
             print(name, network, fmr, row["fnmr_pct"], shown, flush=True)
-    return rows
+            yield row, samples
 
 
-def rounded(values: tuple[float, float]) -> list[float]:
+def ratios(
+    rows: list[tuple[dict, dict[str, np.ndarray]]], bundles: list[str]
+) -> dict[str, list[float]]:
+    """Mean over rows of one pAUC divided by another, with its interval (below 1: better)."""
+    said = {}
+    for judged, other in compared(bundles):
+        value = np.mean([row["pauc_e3"][judged] / row["pauc_e3"][other] for row, _ in rows])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn = np.mean([own[judged] / own[other] for _, own in rows], axis=0)
+        ends = interval(drawn[np.isfinite(drawn)])  # in a few resamples no pair fails
+        said[f"{judged} / {other}"] = rounded((float(value), *ends))
+    return said
+
+
+def compared(bundles: list[str]) -> list[tuple[str, str]]:
+    """Models with LightQNet, chance and each other, and their exits with each other."""
+    pairs = []
+    for bundle in bundles:
+        best = [f"{bundle} {judged}" for judged in ("FW", "exit 12", "exit 4", "exit 2")]
+        pairs += [(judged, LIGHTQNET[0]) for judged in best]
+        pairs += [(best[0], "random"), (best[0], "embedding norm")]
+        pairs += [(best[0], best[2]), (best[1], best[2]), (best[2], best[3])]
+        others = [other for other in bundles if other != bundle]
+        pairs += [(judged, f"{other} FW") for judged in best[:2] for other in others]
+    return pairs
+
+
+def rounded(values: tuple[float, ...]) -> list[float]:
     return [round(value, 3) for value in values]
 
 
@@ -110,7 +157,7 @@ def means(rows: list[dict]) -> dict[str, dict[str, float]]:
             )
             for method in rows[0]["pauc_e3"]
         }
-        for fmr in (1e-2, 1e-3)
+        for fmr in FMRS
         for kind, unseen in (("unseen", True), ("teachers", False))
     }
 
@@ -142,8 +189,8 @@ def plot(result: dict, bundles: list[str], target: Path) -> None:
     """pAUC per exit, unseen recognisers, FMR 1e-2, as a share of discarding at random."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 3), LISTS, strict=True):
+    figure = Figure(figsize=(4.3 * len(LISTS), 4.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(LISTS)), LISTS, strict=True):
         rows = [r for r in result["rows"] if r["list"] == name and r["unseen"] and r["fmr"] == 1e-2]
 
         def share(method: str, key: str = "pauc_e3", end: int | None = None, rows=rows) -> float:

@@ -16,9 +16,10 @@ RECOGNISERS = {
     "mobilefacenet_foamliu": IMAGENET,
     "mobilefacenet_casia_112x96": {**HALF, "columns": (8, 104)},
     "mobileface_id_v2": {},
+    "edgeface_xs": {"mean": (127.5,) * 3, "std": (127.5,) * 3},
 }
 UNSEEN = ("mobilefacenet_casia_112x96", "mobileface_id_v2")  # taught the models nothing
-LISTS = ("celeba10k_gen_test", "lfw_gen_test", "orl_gen_test")
+LISTS = ("celeba10k_gen_test", "celeba5_gen_test", "lfw_gen_test", "orl_gen_test")
 LIMIT = 0.3  # discard up to which pAUC is taken
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edge_fiqa.bundle.bundle import Bundle
-from edge_fiqa.bundle.cause_limits import why_no_reasons, with_limits
+from edge_fiqa.bundle.cause_limits import check_limits, why_no_reasons, with_limits
 from edge_fiqa.bundle.gate_answers import check_same_calibration, put_gate_table
 from edge_fiqa.calibration.artefact import Calibration, load_calibration
 from edge_fiqa.calibration.estimate import rule_name
@@ -115,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
     kept = None
     if request.keep is not None:
         kept = load_calibration(request.keep, bundle.manifest.fingerprint)
+        check_limits(kept, bundle.manifest.cause_heads, bundle.folder)
     fusions = request.fusions(bundle.config.depth, kept)
     fusion: Fusion = "FW" if "FW" in fusions else fusions[0]
     scored, uses = _scored_faces(bundle, request)

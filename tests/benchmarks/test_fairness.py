@@ -424,15 +424,3 @@ def test_groups_of_too_few_are_named_in_the_card(script):
     cells = script.fairness_card.group_cells(row | {"too_few": True}, [38, 63])
     assert cells[:2] == ["7", "too few"]
     assert "".join(cells[2:]) == ""
-
-
-def test_a_card_without_marks_stays_as_it_is(script, monkeypatch, capsys, tmp_path):
-    result = sorted((FOLDER / "results").glob("*-fairness-nano.json"))[-1]
-    card = tmp_path / "card.md"
-    card.write_text("<!-- /fairness --> <!-- fairness -->")
-    monkeypatch.setattr(sys, "argv", ["fairness_card.py", str(result), "--card", str(card)])
-    with pytest.raises(SystemExit) as ended:
-        script.fairness_card.main()
-    assert ended.value.code == 2
-    assert "card.md: no <!-- fairness --> ... <!-- /fairness -->" in capsys.readouterr().err
-    assert card.read_text() == "<!-- /fairness --> <!-- fairness -->"

@@ -157,6 +157,20 @@ def test_a_bundle_without_heads_gets_no_limits(bundle, folder, tmp_path, capsys)
     assert "no heads that read causes" in capsys.readouterr().out
 
 
+def test_a_kept_calibration_with_limits_for_other_heads_is_refused(
+    cause_bundle, made, folder, tmp_path, capsys
+):
+    """The network is the same, and so is its fingerprint."""
+    other, output = tmp_path / "other.json", tmp_path / "o.json"
+    calibration = load_calibration(made)
+    limits = msgspec.structs.replace(calibration.causes, heads="0" * 64)
+    msgspec.structs.replace(calibration, causes=limits).save(other)
+    flags = ["--bundle", str(cause_bundle.folder), "--keep", str(other), "-o", str(output)]
+    assert main(["calibrate", str(folder), *flags]) == 2
+    assert "other cause heads" in capsys.readouterr().err
+    assert not output.exists()
+
+
 def test_a_build_with_limits_for_other_heads_is_refused_before_it_writes(
     cause_checkpoint, bundle, tmp_path
 ):
