@@ -12,6 +12,7 @@ Identities of the split were never trained on.
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,28 +122,34 @@ def clean(data: Path, split: str, rng: np.random.Generator, limit: int) -> Bytes
     return read_faces(data, [paths[k] for k in rng.permutation(len(paths))[:limit]])
 
 
-def operators(faces: Bytes):
-    """(operator, causes that are right, [(severity, degraded faces)]) of every judged operator."""
+def named_operators() -> list[tuple[str, Callable]]:
+    """(component/description, function) of all operators of ofiq-syngen."""
     os.environ["OFIQ_SYNGEN_OFFLINE"] = "1"
     from ofiq_syngen import COMPONENT_REGISTRY
 
+    return [
+        (f"{component.removesuffix('.scalar')}/{operator.description}", operator.function)
+        for component, variants in sorted(COMPONENT_REGISTRY.items())
+        for operator in variants
+    ]
+
+
+def listed_operators() -> list[Callable]:
+    """The functions of those that the map judges."""
+    judged = tuple(yaml.safe_load(MAP.read_text(encoding="utf-8"))["judged"])
+    return [function for name, function in named_operators() if name.startswith(judged)]
+
+
+def operators(faces: Bytes):
+    """(operator, causes that are right, [(severity, degraded faces)]) of every judged operator."""
     judged = yaml.safe_load(MAP.read_text(encoding="utf-8"))["judged"]
-    for component, variants in sorted(COMPONENT_REGISTRY.items()):
-        for operator in variants:
-            name = f"{component.removesuffix('.scalar')}/{operator.description}"
-            for key, causes in judged.items():
-                if name.startswith(key):
-                    yield (
-                        key,
-                        causes,
-                        [
-                            (severity, degraded(operator.function, faces, severity))
-                            for severity in SEVERITIES
-                        ],
-                    )
+    for name, function in named_operators():
+        for key, causes in judged.items():
+            if name.startswith(key):
+                yield key, causes, [(s, degraded(function, faces, s)) for s in SEVERITIES]
 
 
-def degraded(function, faces: Bytes, severity: float) -> Bytes:
+def degraded(function: Callable, faces: Bytes, severity: float) -> Bytes:
     """By one operator, which works on BGR; its seed is the face's number."""
     made = [
         function(np.ascontiguousarray(face[..., ::-1]), severity, seed, None)

@@ -1,0 +1,76 @@
+"""How many good clean faces get a cause of low quality, at each exit and under a gate policy?
+
+    python benchmarks/reasons_given.py DATA --bundle nano=DIR [--bundle nano-fp32=DIR] -o RESULT.json
+
+One face of each person of the test split, of quality GOOD or more, as a bundle's own calibration judges
+it; none of these persons was trained or calibrated on. The calibration promises how many of its good
+faces get any cause, wherever they stop. Intervals are Wilson's, of 95 %.
+"""
+
+import json
+
+import numpy as np
+from common import add_data, add_named, new_result, parser, read_faces, read_split, write_result
+from scipy.stats import binomtest
+
+from edge_fiqa import Gate, Scorer
+from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.exits.fusion import fuse
+from edge_fiqa.measurement.all_exits import all_exits_and_causes
+from edge_fiqa.types import Bytes
+
+GOOD = 50
+GATES = (10, 50, 75)
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    add_data(arguments)
+    add_named(arguments, "--bundle")
+    options = arguments.parse_args()
+    first = {row["identity"]: row["path"] for row in read_split(options.data, "test", grey=False)}
+    faces = read_faces(options.data, sorted(first.values()))
+    result = new_result(__doc__) | {"persons": len(faces), "good": GOOD}
+    for name, folder in options.bundle:
+        with Scorer.open(folder) as scorer:
+            result[name] = given(scorer, faces)
+        print(name, json.dumps(result[name], indent=1), flush=True)
+    write_result(result, options.output)
+
+
+def given(scorer: Scorer, faces: Bytes) -> dict:
+    """Counts of good faces, and of those with a cause: at each exit, at any, and under each gate."""
+    calibration = scorer.bundle.calibration
+    assert calibration is not None  # shipped
+    assert calibration.causes is not None  # of a model with cause heads
+    limits, depth = calibration.causes, scorer.bundle.config.depth
+    trail, logits = all_exits_and_causes(scorer.engine, faces)
+    quality = Estimator.of(calibration, "FW").qualities(
+        fuse(trail, depth), np.full(len(faces), depth)
+    )
+    good = quality.quality >= GOOD
+    unusual = np.stack([limits.unusual(logits[:, k], e) for k, e in enumerate(limits.exits)], 1)
+    blamed = (unusual > 1).any(2)[good]  # (n, K)
+    said = {f"exit {e}": share(blamed[:, k]) for k, e in enumerate(limits.exits)}
+    said["any exit"] = share(blamed.any(1))
+    for gate in GATES:
+        policy = Gate.of(calibration, gate, exits=limits.exits)
+        stopped = np.searchsorted(limits.exits, policy.replay(trail[good]).depth)
+        said[f"gate {gate}"] = share(blamed[np.arange(len(blamed)), stopped])
+    return {
+        "faces": int(good.sum()),
+        "promised": limits.false_alarm,
+        "reporting": limits.reporting,
+        "with a cause": said,
+    }
+
+
+def share(blamed: np.ndarray) -> list[float]:
+    """Of (n,) faces, with the ends of its interval."""
+    found = binomtest(int(blamed.sum()), len(blamed))
+    ends = found.proportion_ci(method="wilson")
+    return [round(float(value), 4) for value in (found.statistic, ends.low, ends.high)]
+
+
+if __name__ == "__main__":
+    main()
