@@ -25,9 +25,10 @@ from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.files import locked, write_whole
 from edge_fiqa.kept import kept_or_none, why_not_kept, write_kept
+from edge_fiqa.training.cause_targets import cause_targets
 from edge_fiqa.training.degradations.table import DEGRADATIONS, random_mixture
 from edge_fiqa.training.face_labels import Labelling, label_faces
-from edge_fiqa.training.head_turn import turns_of, with_turns
+from edge_fiqa.training.head_turn import turns_of
 from edge_fiqa.training.labels import Bools, Ints
 from edge_fiqa.training.pictures import FaceList, Picture, PictureList, list_faces
 from edge_fiqa.training.recipe import TrainConfig
@@ -127,7 +128,9 @@ def prepare(
         ~lost[rows],
         tuple(e for n, e in enumerate(embeddings) if n not in teachers.labels_only),
         tuple(m for n, m in enumerate(maps) if m is not None and n not in teachers.labels_only),
-        with_turns(seen["strengths", ""][:], seen["turns", ""][:]) if teachers.detector else None,
+        cause_targets(seen["strengths", ""][:], seen["turns", ""][:], faces.own_defects[rows])
+        if teachers.detector
+        else None,
     )
 
 

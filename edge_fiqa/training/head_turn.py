@@ -11,7 +11,6 @@ import numpy as np
 
 from edge_fiqa.faces.detector import YuNet
 from edge_fiqa.faces.template import TEMPLATE
-from edge_fiqa.training.degradations.table import DEGRADATIONS
 from edge_fiqa.types import IMAGE, Array, Bytes
 
 MARGIN = 40  # pixels of drawn-out border, since a detector wants some room about a face
@@ -28,19 +27,6 @@ def turns_of(faces: Bytes, detector: YuNet) -> Array:
         if detected and _in_the_middle(detected[0].landmarks):
             found[row] = head_turn(detected[0].landmarks)
     return found
-
-
-def with_turns(strengths: Array, turns: Array) -> Array:
-    """(M, D) strengths of the degradations, where a head is turned as far as it was or was made to be.
-
-    turns: (M, 2). Where they are unknown so is the turn, unless the picture was made to turn.
-    """
-    causes, names = np.array(strengths, np.float32), list(DEGRADATIONS)
-    for column, natural in zip(("yaw", "pitch"), turns.T, strict=True):
-        made = causes[:, names.index(column)]
-        known = np.where(np.isnan(natural) & (made > 0), 0, natural)
-        causes[:, names.index(column)] = np.maximum(made, known)
-    return causes
 
 
 def head_turn(landmarks: Array) -> tuple[float, float]:

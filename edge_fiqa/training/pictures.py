@@ -31,13 +31,17 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Picture:
-    """A file, or `size_bytes` of one from `offset` on. person: None where nobody knows."""
+    """A file, or `size_bytes` of one from `offset` on. person: None where nobody knows.
+
+    own_defects: see FaceSource.
+    """
 
     name: str
     person: str | None
     path: Path
     offset: int = 0
     size_bytes: int = -1  # to the end
+    own_defects: bool = False
 
     def pixels(self) -> Bytes:
         """(112, 112, 3) uint8 RGB. Raises ValueError with a reason if it is not such an image."""
@@ -75,12 +79,13 @@ class FaceList:
     """N faces of all sources, one source after the other.
 
     identity: (N,) integers, equal for equal persons; a face without a name has a number of its own.
-    labelled: (N,) whether a name is known.
+    labelled: (N,) whether a name is known. own_defects: (N,), see FaceSource.
     """
 
     lists: tuple[PictureList, ...]
     identity: Ints
     labelled: Bools
+    own_defects: Bools
 
     def __len__(self) -> int:
         return len(self.identity)
@@ -112,7 +117,8 @@ def list_faces(
             f"{', '.join(str(root / source.list) for source in sources)}: no person has two faces; "
             "labels compare faces of one person"
         )
-    return FaceList(lists, identity, labelled)
+    own_defects = np.array([picture.own_defects for one in lists for picture in one.pictures])
+    return FaceList(lists, identity, labelled, own_defects)
 
 
 def _list(source: FaceSource, root: Path, cache: Path) -> PictureList:
@@ -141,7 +147,15 @@ def _from_csv(source: Path, root: Path, settings: FaceSource, cache: Path) -> li
             f"{source}: expected columns path,dataset,identity or shard,member,dataset,identity, "
             f"got {list(rows[0])}"
         )
-    return [Picture(row["path"], _person(row, settings), root / row["path"]) for row in rows]
+    return [
+        Picture(
+            row["path"],
+            _person(row, settings),
+            root / row["path"],
+            own_defects=_has_own_defects(row, settings),
+        )
+        for row in rows
+    ]
 
 
 def _from_shards(source: Path, rows: list[Row], settings: FaceSource, cache: Path) -> list[Picture]:
@@ -154,7 +168,8 @@ def _from_shards(source: Path, rows: list[Row], settings: FaceSource, cache: Pat
     for row in rows:
         offset, size = members[row["shard"]].get(row["member"], (0, 0))
         name, path = f"{row['shard']}/{row['member']}", source.parent / row["shard"]
-        pictures.append(Picture(name, _person(row, settings), path, offset, size))
+        person, defects = _person(row, settings), _has_own_defects(row, settings)
+        pictures.append(Picture(name, person, path, offset, size, defects))
     return pictures
 
 
@@ -176,6 +191,10 @@ def _person(row: Row, settings: FaceSource) -> str | None:
         return None
     dataset = row.get("dataset") or ""
     return f"{settings.same_names.get(dataset, dataset)}/{row['identity']}"
+
+
+def _has_own_defects(row: Row, settings: FaceSource) -> bool:
+    return row.get("dataset") in settings.own_defects
 
 
 def _same_persons(source: FaceSource, root: Path) -> list[tuple[str, str]]:

@@ -40,12 +40,15 @@ class FaceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     same_names: data sets whose identities carry the names of another one (celeba5: celeba10k).
     persons: a CSV (shard, member, train_identity) that says who is a person of another source,
     as dataset/identity. variants: degraded versions of every face, where not those of the recipe.
+    own_defects: data sets whose faces have defects of their own (masks, blur); of these only the causes
+    that were added are known, and what detectors see of turned heads.
     """
 
     list: str
     same_names: dict[str, str] = {}
     persons: str | None = None
     variants: int | None = None
+    own_defects: tuple[str, ...] = ()
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -53,7 +53,7 @@ def causes_right(
     faces, rows = batches.faces, _some(batches.held_out)
     assert faces.causes is not None
     _, logits = judge(student, average, batches, faces.images[rows])
-    clean, strengths = faces.clean[rows], np.nan_to_num(faces.causes[rows])
+    clean, strengths = faces.clean[rows], faces.causes[rows]
     limits = fit_limits(
         logits[clean],
         faces.quality[rows][clean],
@@ -62,21 +62,21 @@ def causes_right(
         exits=range(1, logits.shape[1] + 1),
         heads=NO_HEADS,
     )
-    bad = ~clean & (strengths.max(1) >= STRONG)
+    bad = ~clean & (np.nan_to_num(strengths).max(1) >= STRONG)
     return shares_right(logits[bad], strengths[bad], limits) if limits.reporting else ()
 
 
 def shares_right(logits: Array, strengths: Array, limits: CauseLimits) -> tuple[float, ...]:
     """Of the faces for which an exit reports a cause, the share whose first one is there; 0 for none.
 
-    logits: (N, E, D); strengths: (N, D).
+    logits: (N, E, D); strengths: (N, D). A first cause whose strength is unknown (NaN) does not count.
     """
     shares = []
     for exit in limits.exits:
         unusual = limits.unusual(logits[:, exit - 1], exit)
-        first_there = strengths[np.arange(len(unusual)), unusual.argmax(1)] >= THERE
-        reported = unusual.max(1) > 1
-        shares.append((first_there & reported).sum() / max(1, reported.sum()))
+        of_first = strengths[np.arange(len(unusual)), unusual.argmax(1)]
+        known = (unusual.max(1) > 1) & ~np.isnan(of_first)
+        shares.append((of_first[known] >= THERE).sum() / max(1, known.sum()))
     return tuple(round(float(share), 3) for share in shares)
 
 

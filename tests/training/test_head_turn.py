@@ -7,8 +7,7 @@ pytest.importorskip("kornia", reason="kornia is not installed: pip install 'edge
 
 from edge_fiqa.faces.detector import DetectedFace
 from edge_fiqa.faces.template import TEMPLATE
-from edge_fiqa.training.degradations.table import DEGRADATIONS
-from edge_fiqa.training.head_turn import head_turn, turns_of, with_turns
+from edge_fiqa.training.head_turn import head_turn, turns_of
 
 
 def moved(point, by):
@@ -55,15 +54,3 @@ def test_a_face_without_points_or_beside_the_middle_is_unknown():
 
     found = turns_of(np.zeros((3, 112, 112, 3), np.uint8), Detector())
     np.testing.assert_allclose(found, [[np.nan] * 2, [0, 0], [np.nan] * 2], atol=1e-6)
-
-
-def test_a_made_turn_counts_beside_the_natural_one():
-    names = list(DEGRADATIONS)
-    strengths = np.zeros((4, len(names)), np.float32)
-    strengths[1:3, names.index("yaw")] = 0.5
-    strengths[:, names.index("noise")] = 0.3
-    turns = np.array([[0.2, 0.1], [0.7, 0.0], [np.nan, np.nan], [np.nan, np.nan]], np.float32)
-    causes = with_turns(strengths, turns)
-    np.testing.assert_allclose(causes[:, names.index("yaw")], [0.2, 0.7, 0.5, np.nan])
-    np.testing.assert_allclose(causes[:, names.index("pitch")], [0.1, 0, np.nan, np.nan])
-    np.testing.assert_allclose(causes[:, names.index("noise")], 0.3)

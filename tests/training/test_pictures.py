@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -139,6 +140,17 @@ def test_one_damaged_member_costs_one_face_and_says_why(root, recogniser_file, f
     assert row["reason"] in ("absent or cut off", "not a readable 112x112 image")
     again = ready(root, recogniser_file, smoothing=0.5)
     assert again.usable.tolist() == made.usable.tolist()
+
+
+def test_faces_of_some_data_sets_have_defects_of_their_own(root):
+    settings = msgspec.structs.replace(SHARDS, own_defects=("c", "z"))
+    faces = listed([LISTED, settings], root)
+    assert np.flatnonzero(faces.own_defects).tolist() == [6, 7, *range(48, 108)]
+    assert not listed([LISTED, SHARDS], root).own_defects.any()
+    whole = msgspec.structs.replace(LISTED, own_defects=("a",))
+    assert listed([whole], root).own_defects.all()
+    fingerprints = [one.fingerprint for one in listed([LISTED, SHARDS], root).lists]
+    assert [one.fingerprint for one in faces.lists] == fingerprints  # the cache stays
 
 
 def test_another_shard_of_the_same_names_is_another_source(root):

@@ -68,3 +68,11 @@ def test_only_faces_for_which_something_is_reported_count():
 
 def test_a_cause_that_is_hardly_there_is_not_right():
     assert shares_right(np.stack([5 * THERE - 1] * 3, 1), THERE / 4, LIMITS) == (0.0,) * 3
+
+
+def test_a_first_cause_of_which_nothing_is_known_does_not_count():
+    there = THERE.copy()
+    there[0, 0] = np.nan  # a mask that was there before
+    logits = np.stack([5 * THERE - 1] * 3, 1)
+    logits[2:, 0] = [-1, 3]  # noise is said of all others, which is right of every second
+    assert shares_right(logits, there, LIMITS) == (round(50 / 99, 3), 1.0, 1.0)
