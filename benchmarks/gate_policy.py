@@ -59,6 +59,7 @@ def main() -> None:
                 "simulation, persons with all their faces": simulate(
                     bundle, np.concatenate([known, new]), persons, options.times // 4
                 ),  # of whom none counts for more than MOST_FACES, as is promised
+                "exits": exits_of(calibration, new),
                 "comparable": comparable(bundle, calibration, new),
                 "mixed depths": mixed_depths(options.data, bundle, calibration, scorer),
                 "ms": timed(bundle, calibration, unseen),
@@ -141,6 +142,23 @@ def table(
                 }
             )
     return rows
+
+
+def exits_of(calibration: Calibration, new: np.ndarray) -> dict[str, list[int]]:
+    """How many faces stop at exit 1, 2, ...: by gate, and by convergence."""
+    exits, rule = np.array(calibration.exits), calibration.rules["FW"]
+    estimates, spreads = Estimator(rule).estimates_and_spreads(new, calibration.exits, "FW")
+    stopped = {"convergence": calm(estimates, Convergence().patience)} | {
+        f"gate {gate}": stops(
+            estimates, spreads, rule.scale.score_of(gate), rule.promises[0].gates[gate]
+        )
+        for gate in GATES
+    }
+    depth = calibration.exits[-1]
+    return {
+        name: np.bincount(exits[at], minlength=depth + 1)[1:].tolist()
+        for name, at in stopped.items()
+    }
 
 
 def calm(estimates: np.ndarray, patience: int) -> np.ndarray:
