@@ -94,7 +94,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     causes: of low quality, whose logits every segment gives. cause_heads: SHA-256 of the heads that
     read them. cause_right: how often each of `exits` was right in training, see CauseHeads; empty
-    where nobody measured it. The file has no such keys where there are none.
+    where nobody measured it. The file has no keys for what there is not.
     """
 
     schema: Literal["edge-fiqa-bundle/1"] = SCHEMA
@@ -108,19 +108,25 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     exits: tuple[int, ...]
     causes: tuple[CauseName, ...] = ()
     cause_heads: Sha256 | None = None
-    cause_right: tuple[Annotated[float, Meta(ge=0, le=1)], ...] = ()
+    cause_right: tuple[Annotated[float, Meta(ge=0, le=1)] | None, ...] = ()
     segments: tuple[SegmentFile, ...]
     files: dict[FileName, Sha256]
     parity: Parity
     costs: Costs
     golden: tuple[tuple[float, ...], ...]  # all exits of GOLDEN_FACES synthetic faces, when built
 
+    def __post_init__(self) -> None:
+        if self.cause_right and (not self.causes or len(self.cause_right) != len(self.exits)):
+            raise ValueError("cause_right needs causes, and a share or null for every exit")
+
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Whole or not at all. Raises OSError."""
     tree = msgspec.to_builtins(manifest)
     if not manifest.causes:
-        del tree["causes"], tree["cause_heads"], tree["cause_right"]
+        del tree["causes"], tree["cause_heads"]
+    if not manifest.cause_right:
+        del tree["cause_right"]
     text = msgspec.json.format(msgspec.json.encode(tree), indent=2)
     write_whole(folder / MANIFEST, text + b"\n")
 

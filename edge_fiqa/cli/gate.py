@@ -20,7 +20,7 @@ from edge_fiqa.cli.gate_report import (
     how_to_get,
     markdown_lines,
     meaning,
-    moved,
+    moved_gate,
     moved_lines,
     moved_markdown,
     share_line,
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(how_to_get(calibration))
     table = _only(calibration.gate_table, options.use)
     if options.was is not None:
-        say(*_moved(table, options))
+        say(*_moved(calibration, table, options))
         return 0
     if any(value is not None for value in (options.gate, options.accept, options.fnmr)):
         if options.format == "markdown":
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _moved(table: GateTable, options: argparse.Namespace) -> list[str]:
+def _moved(now: Calibration, table: GateTable, options: argparse.Namespace) -> list[str]:
     """Gates of the model before, and those of this one that pass as many faces."""
     if options.accept is not None or options.fnmr is not None:
         raise ConfigError("--was is for a gate Q or for all, without --accept and --fnmr")
@@ -90,10 +90,14 @@ def _moved(table: GateTable, options: argparse.Namespace) -> list[str]:
     uses = shared_uses(before.gate_table, table)
     gates = ROUND_GATES if options.gate is None else (check_gate(options.gate),)
     if options.format == "json":
-        return [json.dumps([moved(old, new, gate) for old, new in uses for gate in gates])]
+        return [json.dumps([moved_gate(old, new, gate) for old, new in uses for gate in gates])]
     if options.format == "markdown":
         return moved_markdown(uses, gates)
-    return moved_lines(before.model, before.id, uses, gates)
+    title = (
+        f"gates of {before.model} (calibration {before.id}), and those of {now.model} "
+        f"({now.id}) that pass as many faces"
+    )
+    return [title, *moved_lines(uses, gates)]
 
 
 def _answers(table: GateTable, options: argparse.Namespace) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_fiqa.calibration.artefact import Calibration
-from edge_fiqa.calibration.gate_map import same_share
+from edge_fiqa.calibration.gate_map import same_share, shares_differ
 from edge_fiqa.calibration.gate_table import OWN_FACES, GateRates, GateTable, KindOfUse
 from edge_fiqa.errors import counted
 
@@ -78,9 +78,9 @@ def fnmr_line(use: KindOfUse, gate: int, wanted: float) -> str:
     )
 
 
-def moved_lines(model: str, id: str, uses: Uses, gates: Sequence[int]) -> list[str]:
-    """A line for each kind of use and gate of the model before (`model`, calibration `id`)."""
-    lines = [f"gates of {model} (calibration {id}), and those that pass as many faces now"]
+def moved_lines(uses: Uses, gates: Sequence[int]) -> list[str]:
+    """A line for each kind of use and gate of the model before."""
+    lines = []
     for old, new in uses:
         for gate in gates:
             now = same_share(gate, old, new)
@@ -88,30 +88,35 @@ def moved_lines(model: str, id: str, uses: Uses, gates: Sequence[int]) -> list[s
                 f"{100 * (use.passing.rate[at] or 0):.1f} %"
                 for use, at in ((old, gate), (new, now))
             )
+            doubt = "; no gate is nearer" if shares_differ(gate, old, new) else ""
             lines.append(
-                f"{_named(new)}: gate {gate} passed {passed} of the faces; gate {now} passes {passing}"
+                f"{_named(new)}: gate {gate} passed {passed} of the faces; gate {now} passes "
+                f"{passing}{doubt}"
             )
     return lines
 
 
 def moved_markdown(uses: Uses, gates: Sequence[int]) -> list[str]:
-    """The same as one table for a document."""
+    """The same as one table for a document; NA where no gate passes nearly as many faces."""
     names = [new.name for _, new in uses]
     lines = [f"| gate before | {' | '.join(names)} |", f"|{'---|' * (1 + len(names))}"]
     for gate in gates:
-        cells = (str(same_share(gate, old, new)) for old, new in uses)
+        cells = (
+            "NA" if shares_differ(gate, old, new) else str(same_share(gate, old, new))
+            for old, new in uses
+        )
         lines.append(f"| {gate} | {' | '.join(cells)} |")
     return lines
 
 
-def moved(old: KindOfUse, new: KindOfUse, gate: int) -> dict[str, object]:
-    """The same for scripts."""
+def moved_gate(old: KindOfUse, new: KindOfUse, gate: int) -> dict[str, object]:
+    """The same for scripts; gate null where none passes nearly as many faces."""
     now = same_share(gate, old, new)
     return {
         "use": new.name,
         "was": gate,
         "passed": _with_interval(old.passing, gate),
-        "gate": now,
+        "gate": None if shares_differ(gate, old, new) else now,
         "passing": _with_interval(new.passing, now),
     }
 

@@ -2,7 +2,7 @@
 
 In a file they are `causes.K.weight` (D, W) and `causes.K.bias` (D,), for the quality token behind
 `blocks.K`. The metadata `causes` of a .safetensors names the D causes, as a JSON list; `causes_right`
-may say how often each exit is right, as a JSON list of shares.
+may say how often each exit is right, as a JSON list of shares or nulls.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from edge_fiqa.types import Array, VitConfig
 PREFIX = "causes."
 METADATA, RIGHT = "causes", "causes_right"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-Share = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(ge=0, le=1)] | None
 
 
 @dataclass(frozen=True)
 class CauseHeads:
     """names: D causes. arrays: as in the file; at exit k the logits (N, D) of tokens (N, T, W) are
     `norm(tokens)[:, 0] @ weight.T + bias`, with the weight and the bias of K = k - 1, float32.
-    right: for each exit, of the faces for which a cause was reported in training, the share whose
-    first cause was there; empty where nobody measured it."""
+    right: for each exit, of the held-out faces for which it reported a cause in training, the share
+    whose first cause was there; None where it reported too few, empty where nobody measured it."""
 
     names: tuple[str, ...]
     arrays: Mapping[str, Array]
-    right: tuple[float, ...] = ()
+    right: tuple[float | None, ...] = ()
 
     @property
     def sha256(self) -> str:
-        """Of names and arrays. A network's fingerprint does not tell one set of heads from another."""
-        digest = hashlib.sha256(msgspec.json.encode(self.names))
+        """Of all this. A network's fingerprint does not tell one set of heads from another."""
+        digest = hashlib.sha256(msgspec.json.encode((self.names, self.right)))
         for name in sorted(self.arrays):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(self.arrays[name], np.float32).tobytes())
@@ -66,7 +66,7 @@ def cause_heads(
     return CauseHeads(names, heads, _shares(metadata.get(RIGHT), config, file))
 
 
-def metadata_of(names: Sequence[str], right: Sequence[float]) -> dict[str, str]:
+def metadata_of(names: Sequence[str], right: Sequence[float | None]) -> dict[str, str]:
     """What a file with heads for these causes states."""
     stated = {METADATA: msgspec.json.encode(names).decode()}
     return stated | ({RIGHT: msgspec.json.encode(right).decode()} if right else {})
@@ -93,7 +93,7 @@ def _names(stated: str | None, file: str) -> tuple[str, ...]:
     return names
 
 
-def _shares(stated: str | None, config: VitConfig, file: str) -> tuple[float, ...]:
+def _shares(stated: str | None, config: VitConfig, file: str) -> tuple[float | None, ...]:
     if stated is None:
         return ()
     try:
@@ -103,6 +103,6 @@ def _shares(stated: str | None, config: VitConfig, file: str) -> tuple[float, ..
     if len(right) != config.depth:
         raise CheckpointError(
             f"{file}: its metadata must say how often the causes of each of its {config.depth} exits "
-            "are right, as a JSON list of shares from 0 to 1"
+            "are right, as a JSON list of shares from 0 to 1, or null"
         )
     return right

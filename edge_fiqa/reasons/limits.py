@@ -75,27 +75,28 @@ def fit_limits(
     names: Sequence[str],
     exits: Sequence[int],
     heads: str,
-    right: Sequence[float] = (),
+    right: Sequence[float | None] = (),
     false_alarm: float = FALSE_ALARM,
 ) -> CauseLimits:
     """Limits from good faces: those of at least the median quality, one of each person.
 
     logits: (N, K, D), at these K exits; quality: (N,), of the whole network; groups: the person of each
-    face. right: of each exit, see CauseHeads; one that is right in less than LEAST_RIGHT gets no
-    limits, and does not count below. Unknown where empty: then every exit gets them.
+    face. right: of each exit, see CauseHeads; one that is None or below LEAST_RIGHT gets no limits, and
+    does not count below. Unknown where empty: then every exit gets them.
 
     On half of the persons the median m and the spread s (90 % quantile - m) of each logit are taken.
     On the other half, t is the k-th smallest of n values max over these exits and causes of
     (logit - m) / s, with k = ceil((n + 1) (1 - false_alarm)); the limits are m + max(t, 1) s. So of
-    new good faces at most `false_alarm` get any cause, at whichever exit they stop (split conformal,
-    arXiv:2107.07511). With too few persons there is no such k, and all limits are None.
+    new good faces at most `false_alarm` get any cause, at whichever exit they stop, on average over
+    calibrations (split conformal, arXiv:2107.07511). With too few persons there is no such k, and all
+    limits are None.
     """
     good = _good_faces(logits, quality, np.asarray(groups))
     fitted, tested = good[::2], good[1::2]
     rank = math.ceil(round((len(tested) + 1) * (1 - false_alarm), 9))
     usual: list[Row] = [None] * len(exits)
     limits: list[Row] = [None] * len(exits)
-    used = [k for k in range(len(exits)) if not right or right[k] >= LEAST_RIGHT]
+    used = [k for k in range(len(exits)) if not right or (right[k] or 0) >= LEAST_RIGHT]
     if used and len(fitted) >= LEAST_PERSONS and rank <= len(tested):
         middle, far = np.quantile(logits[fitted].astype(np.float64), [0.5, FAR], axis=0)
         spread = np.maximum(far - middle, 1e-3)
@@ -117,8 +118,7 @@ def fit_limits(
 
 def persons_needed(false_alarm: float = FALSE_ALARM) -> int:
     """The least number of persons with a good face from whom limits can be taken."""
-    tested = max(LEAST_PERSONS, math.ceil(round(1 / false_alarm - 1, 9)))
-    return 2 * tested
+    return max(2 * LEAST_PERSONS - 1, 2 * math.ceil(round(1 / false_alarm - 1, 9)))
 
 
 def _good_faces(logits: Array, quality: Array, groups: np.ndarray) -> Rows:

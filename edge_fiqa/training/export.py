@@ -24,7 +24,7 @@ def write_model(
     average: StateDict,
     config: VitConfig,
     causes: Sequence[str] = (),
-    right: Sequence[float] = (),
+    right: Sequence[float | None] = (),
 ) -> Path:
     """average: of the student. causes: what its heads read, if it has any; right: how often each exit
     is, if known. Raises ConfigError where the file cannot be written."""

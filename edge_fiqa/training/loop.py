@@ -33,7 +33,7 @@ from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.training.resume import LATEST, STABLE, state_to_resume
 from edge_fiqa.training.start import NO_START, begin_with, still_the_start
 from edge_fiqa.training.student import Student
-from edge_fiqa.training.validation import causes_right, validate
+from edge_fiqa.training.validation import Shares, causes_right, validate
 from edge_fiqa.types import VitConfig
 
 LOG_EVERY = 20  # steps
@@ -94,7 +94,7 @@ class Trainer:
             if not self._ended:
                 return None
             config = self.student.vit.config
-            right: tuple[float, ...] = ()
+            right: Shares = ()
             if self.causes:
                 right = causes_right(self.student, self.average, self.batches, self.causes)
             return write_model(self.folder, self.average, config, self.causes, right)

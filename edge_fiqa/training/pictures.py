@@ -124,6 +124,7 @@ def list_faces(
 def _list(source: FaceSource, root: Path, cache: Path) -> PictureList:
     path = root / source.list
     is_list = path.suffix == ".csv"
+    _check_own_defects(source, path, is_list)
     pictures = _from_csv(path, root, source, cache) if is_list else _from_folder(path)
     if not pictures:
         raise ConfigError(
@@ -191,6 +192,14 @@ def _person(row: Row, settings: FaceSource) -> str | None:
         return None
     dataset = row.get("dataset") or ""
     return f"{settings.same_names.get(dataset, dataset)}/{row['identity']}"
+
+
+def _check_own_defects(source: FaceSource, path: Path, is_list: bool) -> None:
+    known = {row.get("dataset") or "" for row in read_rows(path)} if is_list else set()
+    if unknown := sorted(set(source.own_defects) - known):
+        raise ConfigError(
+            f"{path}: own_defects names {', '.join(unknown)}, and no face there is of that data set"
+        )
 
 
 def _has_own_defects(row: Row, settings: FaceSource) -> bool:

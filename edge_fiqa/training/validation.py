@@ -16,8 +16,12 @@ from edge_fiqa.training.student import StateDict, Student
 from edge_fiqa.types import Array, Bytes
 
 MOST_FACES, AT_ONCE = 1024, 128
+LEAST_FACES = 3  # held out, to say anything
+LEAST_REPORTS = 30  # of an exit, to say how often they are right
 STRONG, THERE = 0.5, 0.25  # strength of a degraded face's worst cause; of one that is there
 NO_HEADS = "0" * 64  # limits that nobody keeps are of no heads
+
+Shares = tuple[float | None, ...]
 
 
 def validate(student: Student, average: StateDict, batches: Batches) -> dict[str, float]:
@@ -25,9 +29,9 @@ def validate(student: Student, average: StateDict, batches: Batches) -> dict[str
     the causes with their strengths in degraded faces, the mean over causes. Empty if fewer than
     three faces are held out."""
     rows, faces = batches.held_out, batches.faces
-    if len(rows) < 3:
+    if len(rows) < LEAST_FACES:
         return {}
-    rows = _some(rows)
+    rows = _even_sample(rows)
     trail, causes = judge(student, average, batches, faces.images[rows])
     quality, clean, depth = faces.quality[rows], faces.clean[rows], trail.shape[1]
     exits = sorted({1, max(1, depth // 3), max(1, depth // 2), depth})
@@ -43,41 +47,53 @@ def validate(student: Student, average: StateDict, batches: Batches) -> dict[str
 
 def causes_right(
     student: Student, average: StateDict, batches: Batches, names: Sequence[str]
-) -> tuple[float, ...]:
+) -> Shares:
     """For each exit: of the clearly degraded held-out faces for which a cause is reported, the share
-    whose first cause is there. Reported and put in order as records do it, with limits from the clean
-    held-out faces. Empty if these are of too few persons.
+    whose first cause is there. Empty if nothing is known of any exit.
 
-    names: D causes.
+    names: D causes. Reported and put in order as records do it, with limits from the clean held-out
+    faces: first at all exits, then at those that were right often enough.
     """
-    faces, rows = batches.faces, _some(batches.held_out)
-    assert faces.causes is not None
+    faces, rows = batches.faces, batches.held_out
+    if len(rows) < LEAST_FACES or faces.causes is None:
+        return ()
+    rows = _even_sample(rows)
     _, logits = judge(student, average, batches, faces.images[rows])
     clean, strengths = faces.clean[rows], faces.causes[rows]
-    limits = fit_limits(
-        logits[clean],
-        faces.quality[rows][clean],
-        [str(person) for person in faces.identity[rows][clean]],
-        names=names,
-        exits=range(1, logits.shape[1] + 1),
-        heads=NO_HEADS,
-    )
     bad = ~clean & (np.nan_to_num(strengths).max(1) >= STRONG)
-    return shares_right(logits[bad], strengths[bad], limits) if limits.reporting else ()
+    right: Shares = ()
+    for _ in range(2):
+        limits = fit_limits(
+            logits[clean],
+            faces.quality[rows][clean],
+            [str(person) for person in faces.identity[rows][clean]],
+            names=names,
+            exits=range(1, logits.shape[1] + 1),
+            heads=NO_HEADS,
+            right=right,
+        )
+        found = shares_right(logits[bad], strengths[bad], limits)
+        right = tuple(
+            new if exit in limits.reporting else old
+            for exit, new, old in zip(limits.exits, found, right or found, strict=True)
+        )
+    return right if any(share is not None for share in right) else ()
 
 
-def shares_right(logits: Array, strengths: Array, limits: CauseLimits) -> tuple[float, ...]:
-    """Of the faces for which an exit reports a cause, the share whose first one is there; 0 for none.
+def shares_right(logits: Array, strengths: Array, limits: CauseLimits) -> Shares:
+    """Of the faces for which an exit reports a cause, the share whose first one is there.
 
     logits: (N, E, D); strengths: (N, D). A first cause whose strength is unknown (NaN) does not count.
+    None where fewer than LEAST_REPORTS count.
     """
-    shares = []
+    shares: list[float | None] = []
     for exit in limits.exits:
         unusual = limits.unusual(logits[:, exit - 1], exit)
         of_first = strengths[np.arange(len(unusual)), unusual.argmax(1)]
-        known = (unusual.max(1) > 1) & ~np.isnan(of_first)
-        shares.append((of_first[known] >= THERE).sum() / max(1, known.sum()))
-    return tuple(round(float(share), 3) for share in shares)
+        known = (unusual.max(1, initial=-np.inf) > 1) & ~np.isnan(of_first)
+        right = (of_first[known] >= THERE).mean() if known.sum() >= LEAST_REPORTS else None
+        shares.append(None if right is None else round(float(right), 3))
+    return tuple(shares)
 
 
 def judge(
@@ -99,7 +115,7 @@ def judge(
     return np.concatenate(scores), np.concatenate(causes)
 
 
-def _some(rows: Ints) -> Ints:
+def _even_sample(rows: Ints) -> Ints:
     return rows[:: max(1, len(rows) // MOST_FACES)]
 
 

@@ -53,6 +53,8 @@ def test_newer_schema(copy):
         ({"surprise": 1}, "surprise"),
         ({"precision": "int4"}, "precision"),
         ({"causes": ["yaw", "<script>"]}, "causes"),
+        ({"causes": ["yaw"], "cause_right": [0.9]}, "a share or null for every exit"),
+        ({"cause_right": [0.9] * 4}, "needs causes"),
         ({"colour": "BGR"}, "colour"),
         ({"files": {"../../etc/passwd": "0" * 64}}, "damaged"),
         ({"files": {WEIGHTS: "xyz"}}, "damaged"),

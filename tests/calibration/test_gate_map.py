@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_fiqa.calibration.gate_map import same_share, shared_uses
+from edge_fiqa.calibration.gate_map import same_share, shared_uses, shares_differ
 from edge_fiqa.calibration.gate_table import GateTable, kind_of_use
 from edge_fiqa.errors import ConfigError
 
@@ -50,3 +50,20 @@ def test_only_the_same_faces_are_compared():
 def test_other_faces_are_refused(other):
     with pytest.raises(ConfigError, match="on other faces"):
         shared_uses(GateTable("FW", (use(OLD),)), GateTable("FW", (other,)))
+
+
+def test_no_gate_stays_no_gate():
+    with_lost = np.where(np.arange(1000) < 30, -1, OLD)
+    assert same_share(0, use(with_lost), use(OLD)) == 0
+    assert not shares_differ(0, use(with_lost), use(OLD))
+
+
+def test_it_is_noticed_where_no_gate_passes_nearly_as_many():
+    two_values = use(np.repeat([20, 80], 500))
+    assert shares_differ(30, use(OLD), two_values)
+    assert not shares_differ(30, use(OLD), use(OLD - 10))
+
+
+def test_two_fusion_rules_are_refused():
+    with pytest.raises(ConfigError, match="fusion FW, and these of F"):
+        shared_uses(GateTable("FW", (use(OLD),)), GateTable("F", (use(OLD),)))

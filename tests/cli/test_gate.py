@@ -11,7 +11,6 @@ from PIL import Image
 
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import FILE, load_calibration
-from edge_fiqa.calibration.gate_table import GateRates
 from edge_fiqa.cli import main
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -190,54 +189,6 @@ def test_what_a_file_does_not_know_is_said_with_the_remedy(run, calibrated, tmp_
     status, _, err = run("gate", "--calibration", calibrated, "101")
     assert status == 2
     assert "0 to 100" in err
-
-
-def brighter(calibrated, path):
-    """A calibration of the same faces in which 7 gates more are passed."""
-    calibration = load_calibration(calibrated)
-    (use,) = calibration.gate_table.uses
-    rates = {
-        name: (getattr(use.passing, name)[:1] * 7 + getattr(use.passing, name))[:101]
-        for name in ("rate", "low", "high")
-    }
-    use = msgspec.structs.replace(use, passing=GateRates(**rates))
-    table = msgspec.structs.replace(calibration.gate_table, uses=(use,))
-    msgspec.structs.replace(calibration, gate_table=table).save(path)
-    return path
-
-
-def test_a_gate_of_the_model_before_becomes_one_that_as_many_faces_pass(run, calibrated, tmp_path):
-    now = brighter(calibrated, tmp_path / "now.json")
-    quality = load_calibration(calibrated).gate_table.uses[0].passing.rate
-    gate = next(g for g in range(20, 90) if quality[g - 1] > quality[g] > quality[g + 1])
-    status, out, err = run("gate", gate, "--calibration", now, "--was", calibrated)
-    assert status == 0, err
-    share = f"{100 * quality[gate]:.1f} %"
-    assert f"gate {gate} passed {share} of the faces; gate {gate + 7} passes {share}" in out
-    assert load_calibration(calibrated).id in out
-    _, out, _ = run("gate", gate, "--calibration", now, "--was", calibrated, "--format", "json")
-    (row,) = json.loads(out)
-    assert (row["use"], row["was"], row["gate"]) == ("own", gate, gate + 7)
-    assert row["passed"] == row["passing"]
-    _, out, _ = run("gate", "--calibration", now, "--was", calibrated, "--format", "markdown")
-    rows = [line.split("|")[1:3] for line in out.splitlines()[2:]]
-    assert [int(before) for before, _ in rows] == list(range(10, 100, 10))
-
-
-def test_gates_of_other_faces_and_contradictions_are_refused(run, door, calibrated, tmp_path):
-    more = tmp_path / "more.json"
-    run("calibrate", "--keep", calibrated, "--use", f"door={door / 'door'}", "-o", more)
-    status, out, err = run("gate", "45", "--calibration", more, "--was", calibrated)
-    assert (status, out) == (2, "")
-    assert "on other faces" in err
-    status, _, err = run("gate", "--accept", "0.9", "--calibration", more, "--was", more)
-    assert status == 2
-    assert "without --accept and --fnmr" in err
-    without = tmp_path / "without.json"
-    msgspec.structs.replace(load_calibration(calibrated), gate_table=None).save(without)
-    status, _, err = run("gate", "45", "--calibration", more, "--was", without)
-    assert status == 2
-    assert "does not say what its gates mean" in err
 
 
 def test_json_holds_every_gate(run, calibrated):

@@ -52,8 +52,9 @@ def test_heads_change_neither_the_network_nor_its_fingerprint(tiny, heads, writt
 
 def test_how_often_heads_are_right_is_read_where_it_is_stated(heads, written):
     assert load_weights(written(heads)).causes.right == ()
-    shares = load_weights(written(heads, causes_right="[0.5, 0.75, 1, 0]")).causes.right
-    assert shares == (0.5, 0.75, 1.0, 0.0)
+    stated = load_weights(written(heads, causes_right="[0.5, 0.75, 1, null]")).causes
+    assert stated.right == (0.5, 0.75, 1.0, None)
+    assert stated.sha256 != load_weights(written(heads)).causes.sha256  # other limits
 
 
 @pytest.mark.parametrize(

@@ -72,19 +72,20 @@ def test_a_face_whose_numbers_are_broken_does_not_count():
     assert fitted(logits, quality) == fitted(logits[:100])
 
 
-@pytest.mark.parametrize(("false_alarm", "needed"), [(0.05, 40), (0.01, 198), (0.2, 40)])
+@pytest.mark.parametrize(("false_alarm", "needed"), [(0.05, 39), (0.01, 198), (0.2, 39)])
 def test_so_many_persons_are_needed(false_alarm, needed):
     assert persons_needed(false_alarm) == needed
     enough = fitted(good_faces(needed, 0), false_alarm=false_alarm)
     assert enough.reporting == EXITS
-    few = fitted(good_faces(needed - 2, 0), false_alarm=false_alarm)
+    few = fitted(good_faces(needed - 1, 0), false_alarm=false_alarm)
     assert few.limits == (None,) * 3
     assert (few.unusual(np.full(3, 1e9), 4) < 0).all()
 
 
-def test_an_exit_that_is_seldom_right_reports_nothing_and_does_not_make_the_others_stricter():
+@pytest.mark.parametrize("off", [0.69, None])
+def test_an_exit_that_is_seldom_right_reports_nothing_and_does_not_make_the_others_stricter(off):
     logits = good_faces(2000, 0)
-    limits = fitted(logits, right=(0.69, 0.7, 0.9))
+    limits = fitted(logits, right=(off, 0.7, 0.9))
     assert limits.limits[0] is None
     assert limits.reporting == (2, 4)
     assert (limits.unusual(np.full(3, 1e9), 1) < 0).all()

@@ -53,8 +53,10 @@ def five_times(faces):
 
 
 def test_how_often_each_exit_is_right_is_kept_where_enough_persons_are_held_out(known, tmp_path):
-    few = load_weights(Trainer(CONFIG, LEARNS, known, tmp_path / "few").run())
-    assert few.causes.right == ()
+    for held_out in (0, 0.03):
+        schedule = msgspec.structs.replace(LEARNS, held_out=held_out)
+        few = Trainer(CONFIG, schedule, known, tmp_path / f"few{held_out}")
+        assert load_weights(few.run()).causes.right == ()
     trainer = Trainer(CONFIG, LEARNS, five_times(known), tmp_path / "enough")
     trainer.batches.held_out = np.arange(200)
     right = load_weights(trainer.run()).causes.right

@@ -143,7 +143,7 @@ def test_one_damaged_member_costs_one_face_and_says_why(root, recogniser_file, f
 
 
 def test_faces_of_some_data_sets_have_defects_of_their_own(root):
-    settings = msgspec.structs.replace(SHARDS, own_defects=("c", "z"))
+    settings = msgspec.structs.replace(SHARDS, own_defects=("c",))
     faces = listed([LISTED, settings], root)
     assert np.flatnonzero(faces.own_defects).tolist() == [6, 7, *range(48, 108)]
     assert not listed([LISTED, SHARDS], root).own_defects.any()
@@ -151,6 +151,13 @@ def test_faces_of_some_data_sets_have_defects_of_their_own(root):
     assert listed([whole], root).own_defects.all()
     fingerprints = [one.fingerprint for one in listed([LISTED, SHARDS], root).lists]
     assert [one.fingerprint for one in faces.lists] == fingerprints  # the cache stays
+
+
+@pytest.mark.parametrize("source", [SHARDS, FaceSource(list="persons")])
+def test_a_data_set_that_is_not_there_has_no_defects(root, source):
+    wrong = msgspec.structs.replace(source, own_defects=("C",))
+    with pytest.raises(ConfigError, match="own_defects names C, and no face there"):
+        listed([wrong], root)
 
 
 def test_another_shard_of_the_same_names_is_another_source(root):

@@ -62,8 +62,10 @@ def test_an_exit_that_takes_one_cause_for_the_other_is_right_for_half_of_the_fac
 def test_only_faces_for_which_something_is_reported_count():
     logits = np.stack([5 * THERE - 1] * 3, 1)
     logits[1::2, 1] = -1  # nothing is said of noise
-    logits[:, 2] = -1  # nothing at all
-    assert shares_right(logits, THERE, LIMITS) == (1.0, 1.0, 0.0)
+    logits[:29, 2] = [9, 1]  # and of too few
+    logits[29:, 2] = -1
+    assert shares_right(logits, THERE, LIMITS) == (1.0, 1.0, None)
+    assert shares_right(logits[:0], THERE[:0], LIMITS) == (None,) * 3
 
 
 def test_a_cause_that_is_hardly_there_is_not_right():
