@@ -30,6 +30,11 @@ from edge_fiqa.types import Array, Bytes
 MAP = Path(__file__).with_suffix(".yaml")
 SEVERITIES = (0.25, 0.5, 0.7, 0.9)  # at 1.0 its pitch is a singular map, and never returns
 JUDGED_FROM = 0.5
+TURNED = ("HeadPoseYaw/", "HeadPosePitch/")  # a camera turned before a flat picture, not a head
+MEANS = (
+    *("first", "first_two", "reported", "any_reported", "first_reported"),
+    *("first_by_distance", "first_by_strength"),
+)
 EXITS = (1, 2, 4, 6, 9, 12)
 NAMES = list(DEGRADATIONS)
 
@@ -50,15 +55,23 @@ def run(options: argparse.Namespace) -> dict:
     """Limits from clean calibration faces; then clean and degraded ones of the split."""
     student, step = read_student(options.run)
     rng = np.random.default_rng(0)
-    limits = limits_from(student, clean(options.data, "calibration", rng, 700))
-    faces = clean(options.data, options.split, rng, 700)
+    half, other_half = np.array_split(clean(options.data, "calibration", rng), 2)
+    limits = limits_from(student, half)
+    faces = (
+        other_half if options.split == "calibration" else clean(options.data, options.split, rng)
+    )
     blamed = {exit: rows > 1 for exit, rows in unusual(student, faces, limits).items()}
     rows = []
     for operator, causes, degraded in operators(faces[:: max(1, len(faces) // options.faces)]):
         for severity, pictures in degraded:
-            for exit, values in unusual(student, pictures, limits).items():
+            seen = logits(student, pictures)
+            for exit, at in zip(EXITS, limits.limits, strict=True):
+                own = seen[:, exit - 1]
                 row = {"operator": operator, "severity": severity, "exit": exit}
-                rows.append(row | ranked(values, causes))
+                row |= ranked(limits.unusual(own, exit), causes)
+                row["first_by_distance"] = first(own - np.array(at), causes)
+                row["first_by_strength"] = first(own, causes)
+                rows.append(row)
     return {
         "step": step,
         "split": options.split,
@@ -71,6 +84,7 @@ def run(options: argparse.Namespace) -> dict:
         },
         "rows": rows,
         "all": {exit: over_all(rows, exit) for exit in EXITS},
+        "without_turned_cameras": {exit: over_all(rows, exit, TURNED) for exit in EXITS},
     }
 
 
@@ -115,8 +129,8 @@ def any_exit(blamed: dict[int, Array]) -> Array:
     return np.any([rows.any(1) for rows in blamed.values()], axis=0)
 
 
-def clean(data: Path, split: str, rng: np.random.Generator, limit: int) -> Bytes:
-    """Faces with colour, one of every identity."""
+def clean(data: Path, split: str, rng: np.random.Generator, limit: int = 1400) -> Bytes:
+    """Faces with colour, one of every identity, in an order of chance."""
     first = {row["identity"]: row["path"] for row in read_split(data, split, grey=False)}
     paths = sorted(first.values())
     return read_faces(data, [paths[k] for k in rng.permutation(len(paths))[:limit]])
@@ -159,26 +173,39 @@ def degraded(function: Callable, faces: Bytes, severity: float) -> Bytes:
 
 
 def ranked(unusual: Array, causes: list[str]) -> dict:
-    """How often one of the right causes is first, first or second, and reported. unusual: (N, D)."""
-    right = np.array([name in causes for name in NAMES])
+    """How often one of the right causes is first, first or second, and reported; how often any cause is
+    reported, and the right one as the first. unusual: (N, D)."""
+    right = np.isin(NAMES, causes)
     best = unusual[:, right].max(1)
     ahead = (unusual[:, ~right] > best[:, None]).sum(1)
     firsts = np.bincount(unusual.argmax(1), minlength=len(NAMES))
     return {
-        "first": round(float((ahead == 0).mean()), 4),
-        "first_two": round(float((ahead <= 1).mean()), 4),
+        "first": round(float(((ahead == 0) & (best > -np.inf)).mean()), 4),
+        "first_two": round(float(((ahead <= 1) & (best > -np.inf)).mean()), 4),
         "reported": round(float((best > 1).mean()), 4),
+        "any_reported": round(float((unusual.max(1) > 1).mean()), 4),
+        "first_reported": round(float(((ahead == 0) & (best > 1)).mean()), 4),
         "most_often_first": NAMES[int(firsts.argmax())],
     }
 
 
-def over_all(rows: list[dict], exit: int) -> dict:
-    """Means over the operators, at the severities that count."""
-    those = [r for r in rows if r["exit"] == exit and r["severity"] >= JUDGED_FROM]
-    return {
-        key: round(float(np.mean([row[key] for row in those])), 4)
-        for key in ("first", "first_two", "reported")
-    }
+def first(values: Array, causes: list[str]) -> float:
+    """How often a right cause has the largest of the values (N, D)."""
+    return round(float(np.isin(NAMES, causes)[values.argmax(1)].mean()), 4)
+
+
+def over_all(rows: list[dict], exit: int, without: tuple[str, ...] = ()) -> dict:
+    """Means over the operators, at the severities that count. `reports_right`: of all reports."""
+    those = [
+        row
+        for row in rows
+        if row["exit"] == exit
+        and row["severity"] >= JUDGED_FROM
+        and not row["operator"].startswith(without or "-")
+    ]
+    said = {key: float(np.mean([row[key] for row in those])) for key in MEANS}
+    said["reports_right"] = said["first_reported"] / max(said["any_reported"], 1e-9)
+    return {key: round(value, 4) for key, value in said.items()}
 
 
 def show(result: dict) -> None:

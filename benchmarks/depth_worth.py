@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from causes_syngen import listed_operators
 from common import add_data, add_named, new_result, parser, write_result
-from pair_lists import LIMIT, UNSEEN, compare, pauc, read_list, recogniser
+from pair_lists import LIMIT, UNSEEN, compare, mean_ratio, pauc, read_list, recogniser
 
 from edge_fiqa import Scorer
-from edge_fiqa.evaluation.bootstrap import identity_weights, interval, weighted_pauc
+from edge_fiqa.evaluation.bootstrap import identity_weights, weighted_pauc
 from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.evaluation.recognition import unit
 from edge_fiqa.exits.fusion import fuse
@@ -30,7 +30,7 @@ LISTS = ("celeba10k_gen_test", "celeba5_gen_test")
 FMR = 1e-2
 SEVERITIES = (0.25, 0.9)
 COMPARED = (("exit 12", "exit 4"), ("FW", "exit 4"), ("exit 6", "exit 4"), ("exit 4", "exit 2"))
-Samples = dict[tuple[str, str], list[tuple[float, Array]]]
+Areas = dict[str, tuple[float, Array]]
 
 
 def main() -> None:
@@ -40,13 +40,12 @@ def main() -> None:
     arguments.add_argument("--times", type=int, default=1000, help="bootstrap resamples (1000)")
     options = arguments.parse_args()
     result = new_result(__doc__) | {"lists": LISTS, "recognisers": UNSEEN, "fmr": FMR}
-    collected: dict[tuple[str, str], Samples] = {}
+    collected: dict[tuple[str, str], list[Areas]] = {}
     for name in LISTS:
         for key, found in of_list(options.data, name, dict(options.bundle), options.times):
-            for pair, values in found.items():
-                collected.setdefault(key, {}).setdefault(pair, []).extend(values)
+            collected.setdefault(key, []).append(found)
     result["rows"] = [
-        {"model": model, "pairs": part} | {" / ".join(p): mean(v) for p, v in found.items()}
+        {"model": model, "pairs": part} | compared(found)
         for (model, part), found in sorted(collected.items())
     ]
     write_result(result, options.output)
@@ -56,8 +55,8 @@ def main() -> None:
 
 def of_list(
     data: Path, name: str, bundles: dict[str, str], times: int
-) -> Iterator[tuple[tuple[str, str], Samples]]:
-    """((model, which pairs), ratios with their resamples) of one list."""
+) -> Iterator[tuple[tuple[str, str], Areas]]:
+    """((model, which pairs), pAUC of every exit) of one list and recogniser."""
     faces, a, b, same, identity = read_list(data, name)
     seconds = np.unique(b)
     worse, severity = made_worse(faces[seconds])
@@ -82,21 +81,29 @@ def of_list(
                 lower = {
                     judged: np.minimum(q[a], q[other])[same][kept] for judged, q in of_exit.items()
                 }
-                yield (bundle, part), ratios(genuine[kept], lower, threshold, weights[:, kept])
+                yield (bundle, part), areas(genuine[kept], lower, threshold, weights[:, kept])
 
 
-def ratios(genuine: Array, lower: dict[str, Array], threshold: float, weights: Array) -> Samples:
-    """pAUC by one exit divided by that of another, and the same of each resample.
-
-    lower: of each pair (P,), by exit. weights: (R, P).
-    """
-    areas = {judged: pauc(genuine, q, threshold) for judged, q in lower.items()}
-    drawn = {
-        judged: 1e3 * weighted_pauc(genuine, q, threshold, LIMIT, weights)
+def areas(genuine: Array, lower: dict[str, Array], threshold: float, weights: Array) -> Areas:
+    """pAUC of every exit, and that of each resample. lower: (P,) of each pair; weights: (R, P)."""
+    return {
+        judged: (
+            pauc(genuine, q, threshold),
+            1e3 * weighted_pauc(genuine, q, threshold, LIMIT, weights),
+        )
         for judged, q in lower.items()
     }
+
+
+def compared(found: list[Areas]) -> dict[str, list[float] | None]:
+    """Ratios of exits, mean over lists and recognisers, with intervals."""
     return {
-        (one, other): [(areas[one] / areas[other], drawn[one] / drawn[other])]
+        f"{one} / {other}": mean_ratio(
+            [of[one][0] for of in found],
+            [of[other][0] for of in found],
+            [of[one][1] for of in found],
+            [of[other][1] for of in found],
+        )
         for one, other in COMPARED
     }
 
@@ -116,12 +123,6 @@ def made_worse(faces: Bytes) -> tuple[Bytes, Array]:
 def exits_of(trail: Array) -> dict[str, Array]:
     depth = trail.shape[1]
     return {f"exit {k + 1}": trail[:, k] for k in range(depth)} | {"FW": fuse(trail, depth)}
-
-
-def mean(values: list[tuple[float, Array]]) -> list[float]:
-    """Over lists and recognisers, with its interval."""
-    ends = interval(np.mean([drawn for _, drawn in values], axis=0))
-    return [round(float(value), 3) for value in (np.mean([v for v, _ in values]), *ends)]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,17 @@ from pathlib import Path
 import numpy as np
 from baselines import HAND_MADE, LIGHTQNET, hand_made, lightqnets
 from common import add_data, add_named, new_result, parser, write_result
-from pair_lists import LIMIT, LISTS, RECOGNISERS, UNSEEN, compare, pauc, read_list, recogniser
+from pair_lists import (
+    LIMIT,
+    LISTS,
+    RECOGNISERS,
+    UNSEEN,
+    compare,
+    mean_ratio,
+    pauc,
+    read_list,
+    recogniser,
+)
 
 from edge_fiqa import Scorer
 from edge_fiqa.evaluation.bootstrap import identity_weights, interval, weighted_pauc
@@ -110,16 +120,17 @@ def evaluate_list(
 
 def ratios(
     rows: list[tuple[dict, dict[str, np.ndarray]]], bundles: list[str]
-) -> dict[str, list[float]]:
+) -> dict[str, list[float] | None]:
     """Mean over rows of one pAUC divided by another, with its interval (below 1: better)."""
-    said = {}
-    for judged, other in compared(bundles):
-        value = np.mean([row["pauc_e3"][judged] / row["pauc_e3"][other] for row, _ in rows])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = np.mean([own[judged] / own[other] for _, own in rows], axis=0)
-        ends = interval(drawn[np.isfinite(drawn)])  # in a few resamples no pair fails
-        said[f"{judged} / {other}"] = rounded((float(value), *ends))
-    return said
+    return {
+        f"{judged} / {other}": mean_ratio(
+            [row["pauc_e3"][judged] for row, _ in rows],
+            [row["pauc_e3"][other] for row, _ in rows],
+            [own[judged] for _, own in rows],
+            [own[other] for _, own in rows],
+        )
+        for judged, other in compared(bundles)
+    }
 
 
 def compared(bundles: list[str]) -> list[tuple[str, str]]:
@@ -135,7 +146,7 @@ def compared(bundles: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def rounded(values: tuple[float, ...]) -> list[float]:
+def rounded(values: tuple[float, float]) -> list[float]:
     return [round(value, 3) for value in values]
 
 
@@ -158,7 +169,7 @@ def means(rows: list[dict]) -> dict[str, dict[str, float]]:
             for method in rows[0]["pauc_e3"]
         }
         for fmr in FMRS
-        for kind, unseen in (("unseen", True), ("teachers", False))
+        for kind, unseen in (("unseen", True), ("others", False))
     }
 
 

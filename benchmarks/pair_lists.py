@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from common import read_faces
 
+from edge_fiqa.evaluation.bootstrap import interval
 from edge_fiqa.evaluation.edc import edc_fixed
 from edge_fiqa.evaluation.recognition import Recogniser
 
@@ -52,6 +53,24 @@ def compare(
     """Cosine similarities of the mated and of the non-mated pairs, embeddings (N, D) of length 1."""
     similarity = (embedding[a] * embedding[b]).sum(1)
     return similarity[same], similarity[~same]
+
+
+def mean_ratio(
+    ours: list[float], others: list[float], drawn: list[np.ndarray], drawn_others: list[np.ndarray]
+) -> list[float] | None:
+    """Mean over lists and recognisers of ours / others, and its interval of 95 % from resamples (R,).
+
+    None where one of `others` is 0. Resamples in which no pair fails are left out.
+    """
+    if not all(others):
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.mean(np.divide(drawn, drawn_others), axis=0)
+    ratios = ratios[np.isfinite(ratios)]
+    if not ratios.size:
+        return None
+    value = float(np.mean(np.divide(ours, others)))
+    return [round(number, 3) for number in (value, *interval(ratios))]
 
 
 def pauc(genuine: np.ndarray, quality: np.ndarray, threshold: float) -> float:

@@ -39,7 +39,7 @@ def quality_text(result: dict) -> str:
     rows = [row for row in result["rows"] if row["fmr"] == 1e-2 and row["unseen"]]
     lists = list(dict.fromkeys(row["list"] for row in rows))
     models = [key.removesuffix(" FW") for key in rows[0]["pauc_e3"] if key.endswith(" FW")]
-    of_models = [["list", "model", *EXITS, "FW [95 %]"]]
+    of_models = [["list", "model", *EXITS, "FW [95 %, mean of the recognisers]"]]
     of_others = [["list", *OTHERS]]
     for name in lists:
         own = [row for row in rows if row["list"] == name]
@@ -121,8 +121,8 @@ def _least_monotone(monotone: dict[str, dict[str, float]]) -> str:
         for judged, value in by_exit.items()
         if judged not in ("exit 1", "exit 2")
     }
-    (name, judged), value = min(values.items(), key=lambda item: item[1])
-    return f"{value:.2f} ({name}, {judged})" if value < 1 else "1.00 (all)"
+    (name, judged), value = min(values.items(), key=lambda item: np.nan_to_num(item[1], nan=-2))
+    return "1.00 (all)" if f"{value:.2f}" == "1.00" else f"{value:.2f} ({name}, {judged})"
 
 
 def _least_falls(falls: dict[str, float]) -> str:
