@@ -16,22 +16,21 @@ from pathlib import Path
 import numpy as np
 from common import add_data, add_named, new_result, parser, read_faces, read_split, write_result
 from gate_plot import plot
+from gate_simulation import GATES, RISKS, capped, fit, simulate
 from pair_lists import UNSEEN, compare, pauc, read_list, recogniser
 
 from edge_fiqa import Convergence, Fixed, Gate, Scorer
 from edge_fiqa.bundle.bundle import Bundle
 from edge_fiqa.calibration.artefact import Calibration
 from edge_fiqa.calibration.estimate import Estimator
-from edge_fiqa.calibration.fit import fit_calibration, fitted_on
-from edge_fiqa.calibration.risk import MOST_FACES, stops
+from edge_fiqa.calibration.fit import fitted_on
+from edge_fiqa.calibration.risk import stops
 from edge_fiqa.evaluation.edc import threshold_at_fmr
 from edge_fiqa.exits.cost import saved
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits
 from edge_fiqa.training.degradations.table import random_mixture
 
-GATES = (10, 25, 50, 75, 90)
-RISKS = (0.005, 0.01, 0.02, 0.05)
 RISK = 0.01
 SORTED = 0.4  # share of mated pairs below the quality up to which faces are ranked; pAUC reads 0.3
 
@@ -78,22 +77,6 @@ def mixture(data: Path, split: str) -> tuple[np.ndarray, list[str]]:
     for number, face in enumerate(faces[::2]):
         faces[2 * number + 1] = random_mixture(face, seed=7_000_000 + number).pixels
     return faces, [f"{row['dataset']} {row['identity']}" for row in rows for _ in range(2)]
-
-
-def fit(
-    bundle: Bundle, trail: np.ndarray, persons: list[str], risks: tuple[float, ...], seed: int = 0
-) -> Calibration:
-    return fit_calibration(
-        trail,
-        persons,
-        model=bundle.manifest.name,
-        fingerprint=bundle.manifest.fingerprint,
-        exits=bundle.manifest.exits,
-        images="benchmark",
-        fusions=["FW"],
-        risks=risks,
-        seed=seed,
-    )
 
 
 def table(
@@ -169,54 +152,6 @@ def calm(estimates: np.ndarray, patience: int) -> np.ndarray:
     stop[:, patience:] = runs
     stop[:, -1] = True
     return stop.argmax(axis=1)
-
-
-def capped(trail: np.ndarray, persons: list[str]) -> tuple[np.ndarray, list[str]]:
-    """At most 20 faces a person: one of them has 472 of 10,428, and a third of all above 90."""
-    counts: dict[str, int] = {}
-    kept = []
-    for row, person in enumerate(persons):
-        counts[person] = counts.get(person, 0) + 1
-        if counts[person] <= 20:
-            kept.append(row)
-    return trail[kept], [persons[row] for row in kept]
-
-
-def simulate(bundle: Bundle, trail: np.ndarray, persons: list[str], times: int) -> list[dict]:
-    """Calibrations on 500 persons drawn anew; flips among all faces, the world they came from."""
-    names = np.array(persons)
-    _, person, counts = np.unique(names, return_inverse=True, return_counts=True)
-    weight = np.minimum(1, MOST_FACES / counts)[person]
-    unique, rng = np.unique(names), np.random.default_rng(0)
-    rates = np.empty((times, len(RISKS), len(GATES)))
-    depths = np.empty_like(rates)
-    for trial in range(times):
-        chosen = np.isin(names, rng.permutation(unique)[:500])
-        calibration = fit(bundle, trail[chosen], names[chosen].tolist(), RISKS, seed=trial)
-        rule = calibration.rules["FW"]
-        estimates, spreads = Estimator(rule).estimates_and_spreads(trail, calibration.exits, "FW")
-        rows = np.arange(len(estimates))
-        for r, promise in enumerate(rule.promises):
-            for g, gate in enumerate(GATES):
-                threshold = rule.scale.score_of(gate)
-                at = stops(estimates, spreads, threshold, promise.gates[gate])
-                accepted = estimates >= threshold
-                flipped = accepted[rows, at] != accepted[:, -1]
-                rates[trial, r, g] = np.average(flipped, weights=weight)
-                depths[trial, r, g] = np.array(calibration.exits)[at].mean()
-    return [
-        {
-            "risk": risk,
-            "gate": gate,
-            "violations_pct": round(100 * float((rates[:, r, g] > risk).mean()), 2),
-            "risk found_pct": [
-                round(100 * float(np.quantile(rates[:, r, g], q)), 3) for q in (0.05, 0.5, 0.95)
-            ],
-            "mean depth": round(float(depths[:, r, g].mean()), 3),
-        }
-        for r, risk in enumerate(RISKS)
-        for g, gate in enumerate(GATES)
-    ]
 
 
 def comparable(bundle: Bundle, calibration: Calibration, new: np.ndarray) -> dict[str, list[float]]:
