@@ -13,7 +13,8 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.types import Array, Floats, Rows
 
 FALSE_ALARM = 0.05  # of good faces for which any cause may be reported
-LEAST_RIGHT = 0.7  # of the faces for which an exit reports a cause, those whose first one is there
+LEAST_RIGHT = 0.5  # share of an exit's reports; else no report is better
+NEARLY = 0.85  # of the share of the best exit: what an exit needs to report as well
 LEAST_PERSONS = 20  # for the middle and the spread of logits
 Row = tuple[float, ...] | None
 FAR = 0.9  # quantile whose distance from the median is the spread
@@ -81,8 +82,8 @@ def fit_limits(
     """Limits from good faces: those of at least the median quality, one of each person.
 
     logits: (N, K, D), at these K exits; quality: (N,), of the whole network; groups: the person of each
-    face. right: of each exit, see CauseHeads; one that is None or below LEAST_RIGHT gets no limits, and
-    does not count below. Unknown where empty: then every exit gets them.
+    face. right: of each exit, see CauseHeads; one that is not right often enough (right_enough) gets no
+    limits, and does not count below.
 
     On half of the persons the median m and the spread s (90 % quantile - m) of each logit are taken.
     On the other half, t is the k-th smallest of n values max over these exits and causes of
@@ -96,7 +97,7 @@ def fit_limits(
     rank = math.ceil(round((len(tested) + 1) * (1 - false_alarm), 9))
     usual: list[Row] = [None] * len(exits)
     limits: list[Row] = [None] * len(exits)
-    used = [k for k in range(len(exits)) if not right or (right[k] or 0) >= LEAST_RIGHT]
+    used = [k for k, enough in enumerate(right_enough(right, len(exits))) if enough]
     if used and len(fitted) >= LEAST_PERSONS and rank <= len(tested):
         middle, far = np.quantile(logits[fitted].astype(np.float64), [0.5, FAR], axis=0)
         spread = np.maximum(far - middle, 1e-3)
@@ -114,6 +115,15 @@ def fit_limits(
         false_alarm=false_alarm,
         faces=len(good),
     )
+
+
+def right_enough(right: Sequence[float | None], exits: int) -> list[bool]:
+    """Which of so many exits report causes: those that are right in half of their reports, and nearly
+    as often as the best one. Where nothing is known (empty), all."""
+    if not right:
+        return [True] * exits
+    shares = [share or 0.0 for share in right]
+    return [share >= max(LEAST_RIGHT, NEARLY * max(shares)) for share in shares]
 
 
 def persons_needed(false_alarm: float = FALSE_ALARM) -> int:
