@@ -16,7 +16,7 @@ FALSE_ALARM = 0.05  # of good faces for which any cause may be reported
 LEAST_RIGHT = 0.5  # share of an exit's reports; else no report is better
 NEARLY = 0.85  # of the share of the best exit: what an exit needs to report as well
 LEAST_PERSONS = 20  # for the middle and the spread of logits
-Row = tuple[float, ...] | None
+LogitRow = tuple[float, ...] | None
 FAR = 0.9  # quantile whose distance from the median is the spread
 
 
@@ -32,8 +32,8 @@ class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     names: Annotated[tuple[str, ...], Meta(min_length=1)]
     heads: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     exits: Annotated[tuple[int, ...], Meta(min_length=1)]
-    usual: tuple[Row, ...]
-    limits: tuple[Row, ...]
+    usual: tuple[LogitRow, ...]
+    limits: tuple[LogitRow, ...]
     false_alarm: Annotated[float, Meta(gt=0, lt=1)]
     faces: Annotated[int, Meta(ge=0)]
 
@@ -95,8 +95,8 @@ def fit_limits(
     good = _good_faces(logits, quality, np.asarray(groups))
     fitted, tested = good[::2], good[1::2]
     rank = math.ceil(round((len(tested) + 1) * (1 - false_alarm), 9))
-    usual: list[Row] = [None] * len(exits)
-    limits: list[Row] = [None] * len(exits)
+    usual: list[LogitRow] = [None] * len(exits)
+    limits: list[LogitRow] = [None] * len(exits)
     used = [k for k, enough in enumerate(right_enough(right, len(exits))) if enough]
     if used and len(fitted) >= LEAST_PERSONS and rank <= len(tested):
         middle, far = np.quantile(logits[fitted].astype(np.float64), [0.5, FAR], axis=0)
