@@ -24,7 +24,7 @@ from edge_fiqa.types import Array, VitConfig
 PREFIX = "causes."
 METADATA, RIGHT = "causes", "causes_right"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-Share = Annotated[float, Meta(ge=0, le=1)] | None
+StatedShare = Annotated[float, Meta(ge=0, le=1)] | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _shares(stated: str | None, config: VitConfig, file: str) -> tuple[float | N
     if stated is None:
         return ()
     try:
-        right = msgspec.json.decode(stated, type=tuple[Share, ...])
+        right = msgspec.json.decode(stated, type=tuple[StatedShare, ...])
     except (msgspec.DecodeError, UnicodeEncodeError):
         right = ()
     if len(right) != config.depth:
