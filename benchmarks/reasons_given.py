@@ -4,7 +4,8 @@
 
 One face of each person of the test split, of quality GOOD or more, as a bundle's own calibration judges
 it; none of these persons was trained or calibrated on. The calibration promises how many of its good
-faces get any cause, wherever they stop. Intervals are Wilson's, of 95 %.
+faces get any cause, wherever they stop; these are of at least the median quality of all of its faces,
+which is stricter than GOOD. Intervals are Wilson's, of 95 %.
 """
 
 import json
