@@ -5,7 +5,7 @@
 RUN is a folder of `edge-fiqa train` with `schedule: {causes: ...}`. The operators are those of
 ofiq-syngen (MIT; `pip install --no-deps ofiq-syngen==0.5.2 scipy`), without its landmark models; which
 cause counts as right for which operator is in causes_syngen.yaml. Causes are reported and put in order
-as records do it (docs/reasons.md), with limits from one clean face of each calibration identity, the
+as records do it (docs/reasons.md), with limits from one clean face of each of half of the calibration identities, the
 poorer half too: so of clean faces at most 5 % get any, blurred and turned ones included.
 Identities of the split were never trained on.
 """
@@ -164,12 +164,14 @@ def operators(faces: Bytes):
 
 
 def degraded(function: Callable, faces: Bytes, severity: float) -> Bytes:
-    """By one operator, which works on BGR; its seed is the face's number."""
-    made = [
-        function(np.ascontiguousarray(face[..., ::-1]), severity, seed, None)
-        for seed, face in enumerate(faces)
-    ]
-    return np.stack([np.asarray(picture, np.uint8)[..., ::-1] for picture in made])
+    """By one operator; its seed is the face's number."""
+    return np.stack([by_operator(function, face, severity, s) for s, face in enumerate(faces)])
+
+
+def by_operator(function: Callable, face: Bytes, severity: float, seed: int) -> Bytes:
+    """An RGB face by an operator, which works on BGR."""
+    made = function(np.ascontiguousarray(face[..., ::-1]), severity, seed, None)
+    return np.asarray(made, np.uint8)[..., ::-1]
 
 
 def ranked(unusual: Array, causes: list[str]) -> dict:
@@ -201,7 +203,7 @@ def over_all(rows: list[dict], exit: int, without: tuple[str, ...] = ()) -> dict
         for row in rows
         if row["exit"] == exit
         and row["severity"] >= JUDGED_FROM
-        and not row["operator"].startswith(without or "-")
+        and not row["operator"].startswith(without)
     ]
     said = {key: float(np.mean([row[key] for row in those])) for key in MEANS}
     said["reports_right"] = said["first_reported"] / max(said["any_reported"], 1e-9)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from causes_syngen import listed_operators
+from causes_syngen import by_operator, listed_operators
 from common import add_data, add_named, new_result, parser, write_result
 from pair_lists import LIMIT, UNSEEN, compare, mean_ratio, pauc, read_list, recogniser
 
@@ -109,15 +109,15 @@ def compared(found: list[Areas]) -> dict[str, list[float] | None]:
 
 
 def made_worse(faces: Bytes) -> tuple[Bytes, Array]:
-    """Every face by one operator, which works on BGR, and the severity (N,)."""
+    """Every face by one operator, and the severity (N,)."""
     rng, operators = np.random.default_rng(0), listed_operators()
     chosen = rng.integers(0, len(operators), len(faces))
     severity = rng.uniform(*SEVERITIES, len(faces)).astype(np.float32)
     pictures = [
-        operators[k](np.ascontiguousarray(face[..., ::-1]), float(strength), seed, None)
+        by_operator(operators[k], face, float(strength), seed)
         for seed, (face, k, strength) in enumerate(zip(faces, chosen, severity, strict=True))
     ]
-    return np.stack([np.asarray(picture, np.uint8)[..., ::-1] for picture in pictures]), severity
+    return np.stack(pictures), severity
 
 
 def exits_of(trail: Array) -> dict[str, Array]:

@@ -56,15 +56,15 @@ def why_no_reasons(manifest: Manifest, calibration: Calibration | None) -> str |
             "no reasons will be given: the calibration has no limits of causes; make it from faces "
             "with edge-fiqa calibrate FACES (without --keep and --scores)"
         )
-    if not limits.reporting and limits.faces >= persons_needed(limits.false_alarm):
-        return (
-            "no cause of low quality will be reported: at no exit is what the model's cause heads say "
-            "right often enough"
-        )
-    if not limits.reporting:
-        needed = persons_needed(limits.false_alarm)
+    if limits.reporting:
+        return None
+    needed = persons_needed(limits.false_alarm)
+    if limits.faces < needed:
         return (
             f"no cause of low quality will be reported: that needs {needed} persons (sub-folders) with "
             f"good faces, and here are {limits.faces}"
         )
-    return None
+    return (
+        "no cause of low quality will be reported: at no exit is what the model's cause heads say "
+        "right often enough"
+    )

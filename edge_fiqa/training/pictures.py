@@ -124,8 +124,7 @@ def list_faces(
 def _list(source: FaceSource, root: Path, cache: Path) -> PictureList:
     path = root / source.list
     is_list = path.suffix == ".csv"
-    _check_own_defects(source, path, is_list)
-    pictures = _from_csv(path, root, source, cache) if is_list else _from_folder(path)
+    pictures = _from_csv(path, root, source, cache) if is_list else _from_folder(path, source)
     if not pictures:
         raise ConfigError(
             f"{path}: no faces; expected a CSV with columns path,dataset,identity or "
@@ -134,13 +133,15 @@ def _list(source: FaceSource, root: Path, cache: Path) -> PictureList:
     return PictureList(path, tuple(pictures))
 
 
-def _from_folder(folder: Path) -> list[Picture]:
+def _from_folder(folder: Path, settings: FaceSource) -> list[Picture]:
+    _check_own_defects(folder, [], settings)
     files = [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in SUFFIXES]
     return [Picture(str(path.relative_to(folder)), path.parent.name, path) for path in files]
 
 
 def _from_csv(source: Path, root: Path, settings: FaceSource, cache: Path) -> list[Picture]:
     rows = read_rows(source)
+    _check_own_defects(source, rows, settings)
     if rows and {"shard", "member", "identity"} <= rows[0].keys():
         return _from_shards(source, rows, settings, cache)
     if rows and not {"path", "identity"} <= rows[0].keys():
@@ -194,11 +195,11 @@ def _person(row: Row, settings: FaceSource) -> str | None:
     return f"{settings.same_names.get(dataset, dataset)}/{row['identity']}"
 
 
-def _check_own_defects(source: FaceSource, path: Path, is_list: bool) -> None:
-    known = {row.get("dataset") or "" for row in read_rows(path)} if is_list else set()
-    if unknown := sorted(set(source.own_defects) - known):
+def _check_own_defects(source: Path, rows: list[Row], settings: FaceSource) -> None:
+    known = {row.get("dataset") or "" for row in rows}
+    if unknown := sorted(set(settings.own_defects) - known):
         raise ConfigError(
-            f"{path}: own_defects names {', '.join(unknown)}, and no face there is of that data set"
+            f"{source}: own_defects names {', '.join(unknown)}, and no face there is of that data set"
         )
 
 

@@ -110,23 +110,27 @@ def test_a_bundle_that_is_built_on_faces_has_limits(cause_checkpoint, face_set, 
     assert "3 causes; at most 5 % of good faces get any" in capsys.readouterr().out
 
 
-def test_exits_that_are_seldom_right_report_nothing_and_info_says_which(
-    tiny_causes, face_set, tmp_path, capsys
-):
-    heads = replace(tiny_causes.causes, right=(0.3, 0.5, 0.8, 0.9))
-    checkpoint = write(replace(tiny_causes, causes=heads), tmp_path / "c.safetensors")
-    built = build_bundle(checkpoint, tmp_path / "b", BuildRecipe(), faces=face_set)
+@pytest.fixture
+def built_with(tiny_causes, face_set, tmp_path):
+    """A function that builds a bundle whose heads were so often right at each exit."""
+
+    def build(*right):
+        heads = replace(tiny_causes.causes, right=right)
+        checkpoint = write(replace(tiny_causes, causes=heads), tmp_path / "c.safetensors")
+        return build_bundle(checkpoint, tmp_path / "b", BuildRecipe(), faces=face_set)
+
+    return build
+
+
+def test_exits_that_are_seldom_right_report_nothing_and_info_says_which(built_with, capsys):
+    built = built_with(0.3, 0.5, 0.8, 0.9)
     assert built.calibration.causes.reporting == (3, 4)
     assert main(["info", str(built.folder)]) == 0
     assert "at most 5 % of good faces get any; none at exits 1, 2" in capsys.readouterr().out
 
 
-def test_heads_that_are_right_nowhere_are_no_fault_of_the_faces(
-    tiny_causes, face_set, tmp_path, capsys
-):
-    heads = replace(tiny_causes.causes, right=(0.3, 0.4, 0.4, 0.45))
-    checkpoint = write(replace(tiny_causes, causes=heads), tmp_path / "c.safetensors")
-    built = build_bundle(checkpoint, tmp_path / "b", BuildRecipe(), faces=face_set)
+def test_heads_that_are_right_nowhere_are_no_fault_of_the_faces(built_with, capsys):
+    built = built_with(0.3, 0.4, 0.4, 0.45)
     assert built.calibration.causes.reporting == ()
     assert main(["info", str(built.folder)]) == 0
     assert "at no exit is what the model's cause heads say right often enough" in (
