@@ -5,8 +5,9 @@
 RUN is a folder of `edge-fiqa train` with `schedule: {causes: ...}`. The operators are those of
 ofiq-syngen (MIT; `pip install --no-deps ofiq-syngen==0.5.2 scipy`), without its landmark models; which
 cause counts as right for which operator is in causes_syngen.yaml. Causes are reported and put in order
-as records do it (docs/reasons.md), with limits from one clean face of every second calibration
-identity, the poorer half too: so of clean faces at most 5 % get any, blurred and turned ones included.
+as records do it (docs/reasons.md), with limits from one clean face of each person of one half of the
+calibration split, the poorer ones too: so of clean faces at most 5 % get any, blurred and turned ones
+included.
 Identities of the split were never trained on.
 """
 
