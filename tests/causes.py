@@ -26,6 +26,7 @@ def limits_of(names, exits, rows, heads=HEADS):
         limits=rows,
         false_alarm=0.05,
         faces=400,
+        least_score=0.5,
     )
 
 

@@ -9,9 +9,10 @@ import msgspec
 
 from edge_fiqa.bundle.manifest import Manifest
 from edge_fiqa.calibration.artefact import Calibration
+from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.exits.fusion import fuse
-from edge_fiqa.reasons.limits import fit_limits, persons_needed
+from edge_fiqa.reasons.limits import CauseLimits, fit_limits, persons_needed
 from edge_fiqa.types import Array
 
 
@@ -44,6 +45,15 @@ def check_limits(calibration: Calibration, heads: str | None, bundle: Path) -> N
             f"the calibration's limits of causes are for other cause heads than those of {bundle}; "
             "run edge-fiqa calibrate with this bundle"
         )
+
+
+def blamed(calibration: Calibration, limits: CauseLimits) -> str:
+    """How many faces get any cause at most, and of which quality these faces are."""
+    good = "good faces"
+    if limits.least_score is not None and "FW" in calibration.rules:
+        scale = Estimator.of(calibration, "FW").scale
+        good = f"faces of quality {scale.quality(limits.least_score)} or more"
+    return f"at most {100 * limits.false_alarm:g} % of {good} get any"
 
 
 def why_no_reasons(manifest: Manifest, calibration: Calibration | None) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_fiqa.bundle.bundle import Bundle
+from edge_fiqa.bundle.cause_limits import blamed
 from edge_fiqa.calibration.artefact import Calibration, Promise
 from edge_fiqa.calibration.estimate import rule_name
 from edge_fiqa.calibration.risk import faces_needed
@@ -45,10 +46,8 @@ def _reported(calibration: Calibration) -> list[str]:
     causes = calibration.causes
     if causes is None or not causes.reporting:
         return []
-    share = f"at most {100 * causes.false_alarm:g} % of good faces like these get any"
-    return [
-        f"{counted(len(causes.names), 'cause')} of low quality: {share} ({causes.faces} persons)"
-    ]
+    found = f"{blamed(calibration, causes)}, if they are like these ({causes.faces} persons)"
+    return [f"{counted(len(causes.names), 'cause')} of low quality: {found}"]
 
 
 def _not_promised(promise: Promise) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TextIO
 import msgspec
 
 from edge_fiqa.bundle.bundle import SHIPPED_FORMS, Bundle
-from edge_fiqa.bundle.cause_limits import why_no_reasons
+from edge_fiqa.bundle.cause_limits import blamed, why_no_reasons
 from edge_fiqa.calibration.scale import form_of
 from edge_fiqa.cli.options import add_precision_argument, cores
 from edge_fiqa.cli.printing import say
@@ -94,16 +94,12 @@ def _reasons(bundle: Bundle) -> str:
     manifest, calibration = bundle.manifest, bundle.calibration
     if not manifest.causes:
         return "none: the network has no heads that read causes"
-    limits = None if calibration is None else calibration.causes
-    if limits is None:
+    if calibration is None or (limits := calibration.causes) is None:
         return "none: no limits of causes; run edge-fiqa calibrate"
     if (missing := why_no_reasons(manifest, calibration)) is not None:
         return missing
-    share = 100 * limits.false_alarm
-    return (
-        f"{counted(len(limits.names), 'cause')}; at most {share:g} % of good faces get any"
-        + _silent(limits)
-    )
+    found = f"{counted(len(limits.names), 'cause')}; {blamed(calibration, limits)}"
+    return found + _silent(limits)
 
 
 def _silent(limits: CauseLimits) -> str:

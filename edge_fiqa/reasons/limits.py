@@ -27,6 +27,8 @@ class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     logits that are usual for good faces; limits: K rows of D logits above them. None where the persons
     were too few, or the exit is too seldom right. false_alarm: share of good faces for which any cause
     is reported, at most, wherever they stop. faces: persons of whom one good face each was used.
+    least_score: what a good face has at least, as the score of all exits of the network, fused by FW;
+    None where there was no face.
     """
 
     names: Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -36,6 +38,7 @@ class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     limits: tuple[LogitRow, ...]
     false_alarm: Annotated[float, Meta(gt=0, lt=1)]
     faces: Annotated[int, Meta(ge=0)]
+    least_score: float | None
 
     def __post_init__(self) -> None:
         if len(set(self.names)) < len(self.names):
@@ -46,6 +49,8 @@ class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             raise ConfigError(
                 "limits of causes need a row for every exit, a number for every cause"
             )
+        if (self.least_score is None) != (self.faces == 0):
+            raise ConfigError("limits of causes need the least score of a good face")
         for usual, limits in zip(self.usual, self.limits, strict=True):
             if (usual is None) != (limits is None) or not np.less(usual or (), limits or ()).all():
                 raise ConfigError("limits of causes lie above what is usual at the same exit")
@@ -70,7 +75,7 @@ class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 def fit_limits(
     logits: Array,
-    quality: Array,
+    score: Array,
     groups: Sequence[str],
     *,
     names: Sequence[str],
@@ -79,9 +84,9 @@ def fit_limits(
     right: Sequence[float | None] = (),
     false_alarm: float = FALSE_ALARM,
 ) -> CauseLimits:
-    """Limits from good faces: those of at least the median quality, one of each person.
+    """Limits from good faces: those of at least the median score, one of each person.
 
-    logits: (N, K, D), at these K exits; quality: (N,), of the whole network; groups: the person of each
+    logits: (N, K, D), at these K exits; score: (N,), of the whole network; groups: the person of each
     face. right: of each exit, see CauseHeads; one that is not right often enough (right_enough) gets no
     limits, and does not count below.
 
@@ -92,7 +97,9 @@ def fit_limits(
     calibrations (split conformal, arXiv:2107.07511). With too few persons there is no such k, and all
     limits are None.
     """
-    good = _good_faces(logits, quality, np.asarray(groups))
+    whole = np.isfinite(logits).all(axis=(1, 2)) & np.isfinite(score)
+    least = float(np.median(score[whole])) if whole.any() else math.inf
+    good = _one_of_each(np.flatnonzero(whole & (score >= least)), np.asarray(groups))
     fitted, tested = good[::2], good[1::2]
     rank = math.ceil(round((len(tested) + 1) * (1 - false_alarm), 9))
     usual: list[LogitRow] = [None] * len(exits)
@@ -114,6 +121,7 @@ def fit_limits(
         limits=tuple(limits),
         false_alarm=false_alarm,
         faces=len(good),
+        least_score=least if len(good) else None,
     )
 
 
@@ -131,11 +139,7 @@ def persons_needed(false_alarm: float = FALSE_ALARM) -> int:
     return max(2 * LEAST_PERSONS - 1, 2 * math.ceil(round(1 / false_alarm - 1, 9)))
 
 
-def _good_faces(logits: Array, quality: Array, groups: np.ndarray) -> Rows:
-    """Rows of one good face of each person, in an order of chance."""
-    whole = np.isfinite(logits).all(axis=(1, 2)) & np.isfinite(quality)
-    if not whole.any():
-        return np.empty(0, np.intp)
-    rows = np.flatnonzero(whole & (quality >= np.median(quality[whole])))
+def _one_of_each(rows: Rows, groups: np.ndarray) -> Rows:
+    """The first of these rows of each person, in an order of chance."""
     first = rows[np.unique(groups[rows], return_index=True)[1]]
     return np.random.default_rng(0).permutation(first)

@@ -12,11 +12,11 @@ NAMES = ("yaw", "defocus", "noise")
 EXITS = (1, 2, 4)
 
 
-def fitted(logits, quality=None, groups=None, false_alarm=0.1, right=()):
+def fitted(logits, score=None, groups=None, false_alarm=0.1, right=()):
     count = len(logits)
     return fit_limits(
         np.asarray(logits, np.float32),
-        np.ones(count, np.float32) if quality is None else quality,
+        np.ones(count, np.float32) if score is None else score,
         [str(row) for row in range(count)] if groups is None else groups,
         names=NAMES,
         exits=EXITS,
@@ -49,13 +49,14 @@ def test_few_good_faces_are_blamed_even_where_each_stops_at_its_worst_exit():
     assert blamed(limits, good_faces(2000, 7))[:, 0].mean() > 0.02  # and no exit is blind
 
 
-def test_only_faces_of_at_least_the_median_quality_count():
+def test_only_faces_of_at_least_the_median_score_count():
     logits = good_faces(800, 0)
-    quality = np.arange(800, dtype=np.float32)
+    score = np.arange(800, dtype=np.float32)
     dark = logits.copy()
     dark[:400] += 50  # the poorer half is full of causes
-    assert fitted(dark, quality) == fitted(logits, quality)
-    assert fitted(logits, quality).faces == 400
+    limits = fitted(logits, score)
+    assert fitted(dark, score) == limits
+    assert (limits.faces, limits.least_score) == (400, 399.5)
 
 
 def test_a_person_with_many_faces_counts_once():
@@ -66,10 +67,10 @@ def test_a_person_with_many_faces_counts_once():
 
 
 def test_a_face_whose_numbers_are_broken_does_not_count():
-    logits, quality = good_faces(102, 0), np.ones(102, np.float32)
+    logits, score = good_faces(102, 0), np.ones(102, np.float32)
     logits[100, 1, 2] = np.nan
-    quality[101] = np.nan
-    assert fitted(logits, quality) == fitted(logits[:100])
+    score[101] = np.nan
+    assert fitted(logits, score) == fitted(logits[:100])
 
 
 @pytest.mark.parametrize(("false_alarm", "needed"), [(0.05, 39), (0.01, 198), (0.2, 39)])
@@ -102,7 +103,8 @@ def test_where_no_exit_is_right_often_enough_nothing_is_reported():
 
 
 def test_no_face_at_all_gives_no_limits():
-    assert fitted(np.full((50, 3, 3), np.nan)).faces == 0
+    limits = fitted(np.full((50, 3, 3), np.nan))
+    assert (limits.faces, limits.least_score) == (0, None)
 
 
 def test_logits_that_never_differ_give_finite_limits():
@@ -132,6 +134,7 @@ def test_how_unusual_counts_from_what_is_usual_to_the_limit():
         {"usual": ((0.0, 2.0),)},
         {"usual": (None,)},
         {"names": ("yaw", "yaw")},
+        {"least_score": None},
     ],
 )
 def test_what_cannot_be_is_refused(change):
