@@ -2,8 +2,9 @@
 
     python benchmarks/agreement.py FACES --checkpoint nano=FILE -o RESULT.json
 
-FACES: of calibration/faces.py. Every bundle is built anew, its scores go through one calibration, made
-from the float32 scores. Printed: the share of faces whose quality differs by one point at most.
+FACES: of calibration/faces.py. Every bundle is built anew, INT8 with the layers in float that the
+recipe of that name leaves. Its scores go through one calibration, made from the float32 scores.
+Printed: the share of faces whose quality differs by one point at most.
 """
 
 import tempfile
@@ -11,25 +12,24 @@ from pathlib import Path
 
 import numpy as np
 from common import add_named, new_result, parser, write_result
+from msgspec import structs
 
 from edge_fiqa.build.builder import build_bundle
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.calibration.fit import fit_calibration
 from edge_fiqa.cli.face_folder import read_faces
-from edge_fiqa.config import BuildRecipe
+from edge_fiqa.config import BuildRecipe, load_recipe
 from edge_fiqa.engines import open_engine
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits
 
+RECIPES = Path(__file__).parents[1] / "engines/recipes/ov"
 WITHIN = "share within one point of torch fp32"
 RUNS = {  # how the bundle is built, and on which backends it runs
     "fp32": ({"backend": "pt"}, ("pt", "ov", "ort")),
     "fp16": ({"backend": "ov", "precision": "fp16"}, ("ov", "ort")),
     "bf16": ({"backend": "ov", "precision": "bf16"}, ("ov",)),
-    "int8": (
-        {"backend": "ov", "precision": "int8", "float_layers": ("stem",)},
-        ("ov", "ort"),
-    ),
+    "int8": ({"backend": "ov", "precision": "int8"}, ("ov", "ort")),
 }
 
 
@@ -47,6 +47,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             for precision, (stated, backends) in RUNS.items():
                 recipe = BuildRecipe(segments="1", accept_imprecise=True, **stated)
+                if precision == "int8":
+                    shipped = load_recipe(RECIPES / f"{name}-int8.yaml", {}, BuildRecipe)
+                    recipe = structs.replace(recipe, float_layers=shipped.float_layers)
                 bundle = build_bundle(Path(file), Path(place) / precision, recipe, faces=faces)
                 for backend in backends:
                     with open_engine(bundle, backend) as engine:
