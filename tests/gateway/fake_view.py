@@ -96,13 +96,17 @@ class FakeView:
     causes: tuple = ()
     instruction: str | None = None
     reasons: Reasons | None = None
+    moved: int = 0
+    pictures: bool = True
 
     def ready(self):
         return self.not_ready
 
     def cameras(self):
         faces = (
-            FaceView(track="door/1700000000/1", box=(80, 40, 90, 110), quality=73, depth=5),
+            FaceView(
+                track="door/1700000000/1", box=(80 + self.moved, 40, 90, 110), quality=73, depth=5
+            ),
             FaceView(
                 track="door/1700000000/2",
                 box=(210, 60, 60, 75),
@@ -131,6 +135,8 @@ class FakeView:
         ]
 
     def frame(self, camera):
+        if not self.pictures:
+            return None
         return jpeg(seed=self.names.index(camera)) if camera in self.names else None
 
     def tracks(self):

@@ -74,6 +74,24 @@ def test_cameras_boxes_shots_and_numbers(page):
     assert browser.said == []
 
 
+def test_boxes_stay_with_the_picture_they_were_asked_for_with(page):
+    view = FakeView()
+    browser = page(view)
+    browser.until(IN)
+    browser.until("document.querySelector('.camera.live canvas')?.width === 320")
+    view.pictures, view.moved, view.warnings = False, 60, ("it has moved",)
+    browser.until("document.getElementById('notices').innerText.includes('it has moved')")
+    browser.run("new Promise((done) => setTimeout(done, 600))")  # pictures are asked for again
+    left_sides = browser.run(
+        "(() => { const c = document.querySelector('.camera.live canvas').getContext('2d');"
+        "return [80, 140].map((x) => [...c.getImageData(x, 95, 1, 1).data].slice(0, 3)) })()"
+    )
+    colour = [0x26, 0x73, 0x6D]
+    assert left_sides[0] == pytest.approx(colour, abs=40)
+    assert left_sides[1] != pytest.approx(colour, abs=40)
+    browser.said.clear()  # pictures that are not there
+
+
 def test_masks_and_zones_are_drawn_and_named(page):
     area = ((0.5, 0.6), (0.9, 0.6), (0.9, 0.9), (0.5, 0.9))
     view = FakeView(masks=(((0.0, 0.0), (0.2, 0.0), (0.2, 0.2), (0.0, 0.2)),), zones={"path": area})

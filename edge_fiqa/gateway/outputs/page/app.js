@@ -83,7 +83,7 @@ function makeCamera() {
   const message = make("p");
   card.append(make("div", "stage", canvas, message),
     make("footer", "", make("span", "dot"), make("h3"), make("span", "quiet")));
-  Object.assign(card, { canvas, message, picture: null });
+  Object.assign(card, { canvas, message, picture: null, pictured: null });
   return card;
 }
 
@@ -106,7 +106,7 @@ function updateCamera(card, camera) {
 }
 
 function draw(card) {
-  const { canvas, picture, camera } = card;
+  const { canvas, picture, pictured } = card;
   if (!picture) return;
   if (canvas.width !== picture.width || canvas.height !== picture.height) {
     canvas.width = picture.width;
@@ -114,13 +114,13 @@ function draw(card) {
   }
   const pen = canvas.getContext("2d");
   pen.drawImage(picture, 0, 0);
-  if (camera.state !== "live" || !camera.size) return;
+  if (card.camera.state !== "live" || !pictured.size) return;
   // Boxes are in pixels of the camera's frame; the picture may be smaller, and the card smaller still.
-  const scale = picture.width / camera.size[0];
+  const scale = picture.width / pictured.size[0];
   const unit = picture.width / Math.max(canvas.clientWidth, 1);
-  for (const mask of camera.masks) drawArea(pen, mask, "masked", unit, picture);
-  for (const [name, zone] of Object.entries(camera.zones)) drawArea(pen, zone, name, unit, picture);
-  for (const face of camera.faces) drawFace(pen, face, scale, unit, picture);
+  for (const mask of pictured.masks) drawArea(pen, mask, "masked", unit, picture);
+  for (const [name, zone] of Object.entries(pictured.zones)) drawArea(pen, zone, name, unit, picture);
+  for (const face of pictured.faces) drawFace(pen, face, scale, unit, picture);
 }
 
 // Points are shares of the picture; two strokes are seen on any ground.
@@ -205,14 +205,16 @@ const onScreen = (element) => {
 };
 
 async function fetchFrame(card) {
+  const pictured = card.camera;
   const answer = await ask(`/api/cameras/${encodeURIComponent(card.camera.name)}/frame`);
   if (!answer.ok) return;
   card.picture?.close();
   card.picture = await createImageBitmap(await answer.blob());
+  card.pictured = pictured;
   updateCamera(card, card.camera);
 }
 
-// Boxes are asked for together with the pictures, so that they belong together.
+// Boxes are asked for together with the pictures, and kept with them, so that they belong together.
 async function updateFrames() {
   const list = await json("/api/cameras");
   for (const camera of list) {
