@@ -1,4 +1,4 @@
-"""How many good clean faces get a cause of low quality, at each exit and under a gate policy?
+"""Who gets a cause of low quality: good clean faces, and those that a gate policy rejects?
 
     python benchmarks/reasons_given.py DATA --bundle nano=DIR [--bundle nano-fp32=DIR] -o RESULT.json
 
@@ -6,9 +6,13 @@ One face of each person of the test split, of quality GOOD or more, as a bundle'
 it; none of these persons was trained or calibrated on. The calibration promises how many faces of at
 least its own least score get any cause, wherever they stop; these are counted as well. Intervals are
 Wilson's, of 95 %.
+
+Rejected are faces of the same persons, each clean and degraded. The policy runs them to the first
+exit that reports causes; beside it the one that stops at once.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from common import add_data, add_named, new_result, parser, read_faces, read_split, write_result
@@ -16,12 +20,14 @@ from scipy.stats import binomtest
 
 from edge_fiqa import Gate, Scorer
 from edge_fiqa.calibration.estimate import Estimator
+from edge_fiqa.exits.cost import saved
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits_and_causes
+from edge_fiqa.training.degradations.table import random_mixture
 from edge_fiqa.types import Bytes
 
 GOOD = 50
-GATES = (10, 50, 75)
+GATES = (10, 25, 50, 75)
 
 
 def main() -> None:
@@ -34,7 +40,7 @@ def main() -> None:
     result = new_result(__doc__) | {"persons": len(faces), "good": GOOD}
     for name, folder in options.bundle:
         with Scorer.open(folder) as scorer:
-            result[name] = given(scorer, faces)
+            result[name] = given(scorer, faces) | {"rejected": rejected(scorer, faces)}
         print(name, json.dumps(result[name], indent=1), flush=True)
     write_result(result, options.output)
 
@@ -69,6 +75,37 @@ def given(scorer: Scorer, faces: Bytes) -> dict:
         }
         for least, good in sets.items()
     }
+
+
+def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
+    """Of each gate: what is saved, how many faces are rejected, and how many of those have a cause."""
+    calibration = scorer.bundle.calibration
+    assert calibration is not None  # shipped
+    assert calibration.causes is not None  # of a model with cause heads
+    limits = calibration.causes
+    worse = [random_mixture(face, seed=7_000_000 + row).pixels for row, face in enumerate(clean)]
+    trail, logits = all_exits_and_causes(scorer.engine, np.concatenate([clean, worse]))
+    told = np.stack(
+        [(limits.unusual(logits[:, k], e) > 1).any(1) for k, e in enumerate(limits.exits)]
+    )
+    rows = []
+    for gate in GATES:
+        policy = Gate.of(calibration, gate, exits=limits.exits)
+        for way, each in (("told why", policy), ("at once", replace(policy, reasons_from=None))):
+            replay = each.replay(trail)
+            stopped = np.searchsorted(limits.exits, replay.depth)
+            causes = told[stopped, np.arange(len(trail))]
+            rows.append(
+                {
+                    "gate": gate,
+                    "rejected faces": way,
+                    "rejected": share(~replay.accepted),
+                    "of those with a cause": share(causes[~replay.accepted]),
+                    "flips": share(replay.flipped),
+                    "gflops saved": round(saved(scorer.bundle.costs, replay.depth)[0], 4),
+                }
+            )
+    return rows
 
 
 def share(blamed: np.ndarray) -> list[float]:

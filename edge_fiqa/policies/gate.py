@@ -42,6 +42,11 @@ class Gate:
     is higher). A face that was once certain to lie below runs to full depth. So all faces below can be
     sorted. The margin is that of the higher of both. A stop that flips the gate's decision also flips
     the decision at `ranked`, so the promise holds.
+
+    reasons_from: the first exit at which causes are reported. A face that is certain to lie below the
+    gate at an earlier one goes on to it, so that it can be told why, and stops there or later if it
+    still lies below, else at full depth. So its decision is that of the earlier exit or that of full
+    depth, and the promise holds. None: it stops at once.
     """
 
     estimator: Estimator
@@ -52,6 +57,7 @@ class Gate:
     risk: float
     confidence: float
     ranked: int | None = None
+    reasons_from: int | None = None
     reason: Reason = "gate"
     watches = True
     needs_ms = False
@@ -69,6 +75,7 @@ class Gate:
     ) -> Gate:
         """The policy for a bundle that stops at `exits`. risk None: the calibration's first.
 
+        Where the calibration has limits of causes, rejected faces run to an exit that reports them.
         Raises ConfigError if the calibration holds no such promise.
         """
         gate = check_gate(gate)
@@ -84,7 +91,18 @@ class Gate:
         estimator = Estimator.of(calibration, fusion)
         promise = estimator.promise(risk)
         margin = promise.gates[max(gate, ranked or 0)]
-        return cls(estimator, exits, fusion, gate, margin, promise.risk, promise.confidence, ranked)
+        reporting = () if calibration.causes is None else calibration.causes.reporting
+        return cls(
+            estimator,
+            exits,
+            fusion,
+            gate,
+            margin,
+            promise.risk,
+            promise.confidence,
+            ranked,
+            next(iter(reporting), None),
+        )
 
     @property
     def threshold(self) -> float:
@@ -96,6 +114,11 @@ class Gate:
         """The higher of gate and `ranked`, on the scale of the full fused score."""
         return self.estimator.scale.score_of(max(self.gate, self.ranked or 0))
 
+    @property
+    def least_below(self) -> int | None:
+        """The first exit at which a face that is certain to lie below may stop. None: any."""
+        return self.exits[-1] if self.ranked is not None else self.reasons_from
+
     def limit(self, forecast: Forecast) -> int:
         return forecast.exits[-1]
 
@@ -103,9 +126,10 @@ class Gate:
         """Expects estimates of the full score, as a calibrated controller gives them."""
         newest = progress.estimates[:, -1]
         done = self._certain(newest, progress.depth)
-        if self.ranked is not None:
-            done &= newest >= self.stop_threshold
-            done[done] = ~self._was_below(progress.estimates[done])
+        if self.least_below is not None:
+            below = self._was_below(progress.estimates)
+            late = progress.depth >= self.least_below
+            done[below] = late & (newest[below] < self.stop_threshold)
         return done
 
     def _certain(self, estimates: Array, depth: int) -> Mask:
@@ -128,8 +152,12 @@ class Gate:
         stop = stops(estimates, spreads, self.stop_threshold, self.margin)
         accepted = estimates >= self.threshold
         rows = np.arange(len(trail))
-        if self.ranked is not None:
-            stop[estimates[rows, stop] < self.stop_threshold] = len(self.exits) - 1
+        if self.least_below is not None:
+            below = estimates[rows, stop] < self.stop_threshold
+            may = (estimates < self.stop_threshold) & (np.array(self.exits) >= self.least_below)
+            may &= np.arange(len(self.exits)) >= stop[:, None]
+            may[:, -1] = True
+            stop[below] = may[below].argmax(1)
         return Replay(np.array(self.exits)[stop], accepted[rows, stop], accepted[:, -1])
 
 

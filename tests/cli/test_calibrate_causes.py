@@ -136,6 +136,16 @@ def test_exits_that_are_seldom_right_report_nothing_and_info_says_which(built_wi
     assert "or more get any; none at exits 1, 2" in capsys.readouterr().out
 
 
+def test_rejected_faces_get_their_reasons_under_the_gate_policy(built_with, face_set):
+    built = built_with(0.3, 0.5, 0.8, 0.9)
+    with Scorer.open(built.folder, gate=50) as scorer:
+        records = scorer.score(face_set.crops, scorer.gate_policy(0.05))
+    depths = {taken: set() for taken in (True, False)}
+    for record in records:
+        depths[record.decision.accepted].add(record.exit.depth)
+    assert depths == {True: {1, 2, 3, 4}, False: {3, 4}}
+
+
 def test_heads_that_are_right_nowhere_are_no_fault_of_the_faces(built_with, capsys):
     built = built_with(0.3, 0.4, 0.4, 0.45)
     assert built.calibration.causes.reporting == ()

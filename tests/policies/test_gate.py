@@ -18,6 +18,7 @@ from edge_fiqa.policies.gate import check_gate, gate_alone
 from edge_fiqa.policies.policy import Budget, Convergence, Deadline, Fixed, Progress
 from edge_fiqa.scoring.controller import Controller
 from tests.calibrated import calibration_of_numbers, trails
+from tests.causes import limits_of
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,51 @@ def test_the_policy_marks_who_is_certain_by_definition(gate, ranked):
     marked = policy.stop(Progress(estimates, 3, 0.0, None))
     np.testing.assert_array_equal(marked, expected)
     assert 0 < marked.sum() < 300
+
+
+@pytest.mark.parametrize("first", [2, 3, 4])
+def test_rejected_faces_run_to_an_exit_that_says_why_and_decisions_do_not_get_worse(gate, first):
+    told = replace(gate, reasons_from=first)
+    trail = trails(400, seed=5)
+    engine = FakeEngine(trail)
+    assessment = Controller(engine, estimator=gate.estimator).assess(engine.faces, [told])
+    replay, plain = told.replay(trail), gate.replay(trail)
+    np.testing.assert_array_equal(assessment.depth, replay.depth)
+    assert (plain.depth[~plain.accepted] < first).any()
+    assert (replay.depth[~replay.accepted] >= first).all()
+    surely = plain.accepted & replay.accepted
+    np.testing.assert_array_equal(replay.depth[surely], plain.depth[surely])
+    plain, many = gate.replay(trails(50_000, seed=6)), told.replay(trails(50_000, seed=6))
+    assert plain.flipped[many.flipped].all()
+    changed = plain.accepted != many.accepted
+    assert (many.depth[changed] == 4).all()
+
+
+def test_a_rejected_face_that_recovers_on_the_way_runs_on_until_it_lies_below_again():
+    """Quality 40 begins at 39.5, and certain is beyond 8."""
+    told = replace(by_hand(40), reasons_from=3)
+    trail = [[20, 20, 38, 0], [20, 90, 90, 90], [20, 90, 45, 38], [20, 45, 90, 38], [90, 0, 0, 0]]
+    replay = told.replay(np.array(trail, np.float32))
+    assert replay.depth.tolist() == [3, 4, 4, 4, 1]
+    assert replay.accepted.tolist() == [False, True, False, False, True]
+    assert not stopped(told, 20)
+    assert not stopped(told, 20, 20)
+    assert stopped(told, 20, 20, 38)
+    assert not stopped(told, 20, 90, 90)
+    assert stopped(told, 38, 38, 20)  # certain only here
+
+
+def test_reasons_are_waited_for_where_the_calibration_reports_any(calibration):
+    def of(*rows):
+        causes = limits_of(("yaw",), (1, 2, 3, 4), rows)
+        return Gate.of(
+            msgspec.structs.replace(calibration, causes=causes), 60, exits=(1, 2, 3, 4)
+        ).reasons_from
+
+    assert of(None, (1.0,), (1.0,), (1.0,)) == 2
+    assert of((1.0,), (1.0,), (1.0,), (1.0,)) == 1
+    assert of(None, None, None, None) is None
+    assert Gate.of(calibration, 60, exits=(1, 2, 3, 4)).reasons_from is None
 
 
 def test_no_margin_means_full_depth(gate):

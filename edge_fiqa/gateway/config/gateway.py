@@ -122,7 +122,7 @@ class ScheduleConfig(Section):
     """When and how deep faces are scored.
 
     deadline_s: from a frame's arrival to the answer.
-    least_exit: never answer shallower.
+    least_exit: grant no face less depth; only a policy stops before it.
     utilisation: share of the workers' time to plan for.
     margin_s: answers are planned that much before their deadline.
     policy: stop before the granted depth where the decision is certain (gate) or the score has

@@ -25,7 +25,7 @@ from tests.waiting import until
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
 HEIGHT, WIDTH, FRAMES, PAUSE = 540, 960, 100, 30
-CAMERAS = {"door": (380, 0.0), "hall": (300, 5.0), "gate": (200, 0.0)}
+CAMERAS = {"door": (380, 0.0), "hall": (300, 3.2), "gate": (200, 0.0)}
 """The portrait's height in pixels, and how far it is out of focus: a standard deviation in pixels."""
 
 
