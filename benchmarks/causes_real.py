@@ -5,6 +5,9 @@
 RUN is a folder of `edge-fiqa train` with `schedule: {causes: ...}`. The pictures are of DATA/more,
 which training saw without being told their causes (`own_defects`), and portraits of the test split.
 Causes are reported as records do it, with limits from one clean face of each calibration identity.
+
+Turned heads: faces of the test split, by how far SCRFD says that they are turned. Training's turns are
+those of another detector (YuNet), on other persons. A strength of 0.5 is a yaw of about 20 degrees.
 """
 
 import argparse
@@ -14,8 +17,14 @@ import numpy as np
 from causes_syngen import NAMES, clean, limits_from, read_student, unusual
 from common import add_data, new_result, parser, write_result
 from fairness_faces import read_shards
+from scipy.stats import spearmanr
+from scrfd import Points
 
+from edge_fiqa.reasons.limits import CauseLimits
+from edge_fiqa.training.cause_targets import TURNS
+from edge_fiqa.training.head_turn import head_turn
 from edge_fiqa.training.pictures import read_rows
+from edge_fiqa.training.student import Student
 from edge_fiqa.types import Bytes
 
 SETS = {
@@ -25,6 +34,7 @@ SETS = {
     "aflw": "any pose",
 }
 SHOWN = (2, 4, 12)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def main() -> None:
@@ -50,7 +60,33 @@ def run(options: argparse.Namespace) -> dict:
         for exit, values in unusual(student, faces, limits).items():
             if exit in SHOWN:
                 rows.append({"set": name, "faces": len(faces), "exit": exit} | reported(values))
-    return {"step": step, "what the sets are": SETS, "rows": rows}
+    every = clean(options.data, "test", rng, 10 * options.faces)
+    turned = turned_heads(student, limits, every, Points(options.data / "models/det_500m.onnx"))
+    return {"step": step, "what the sets are": SETS, "rows": rows, "turned heads": turned}
+
+
+def turned_heads(student: Student, limits: CauseLimits, faces: Bytes, points: Points) -> list[dict]:
+    """For yaw and pitch at each exit: how many are reported at each strength, and the rank
+    correlation of strengths and logits."""
+    found = [points.of(face) for face in faces]
+    faces = faces[[row is not None for row in found]]
+    strengths = np.array([head_turn(row) for row in found if row is not None])
+    values, rows = unusual(student, faces, limits), []
+    for cause, natural in zip(TURNS, strengths.T, strict=True):
+        within = np.digitize(natural, STRENGTHS[1:-1])
+        for exit in SHOWN:
+            at = values[exit][:, NAMES.index(cause)]
+            row = {
+                "cause": cause,
+                "exit": exit,
+                "spearman": round(float(spearmanr(natural, at)[0]), 3),
+            }
+            for k, low in enumerate(STRENGTHS[:-1]):
+                some = at[within == k]
+                share = round(float((some > 1).mean()), 3) if len(some) else None
+                row[f"{low} to {STRENGTHS[k + 1]}"] = {"faces": len(some), "reported": share}
+            rows.append(row)
+    return rows
 
 
 def reported(values: np.ndarray) -> dict:

@@ -17,7 +17,6 @@ LEAST_RIGHT = 0.5  # share of an exit's reports; else no report is better
 NEARLY = 0.85  # of the share of the best exit: what an exit needs to report as well
 LEAST_PERSONS = 20  # for the middle and the spread of logits
 LogitRow = tuple[float, ...] | None
-FAR = 0.9  # quantile whose distance from the median is the spread
 
 
 class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,7 +89,8 @@ def fit_limits(
     face. right: of each exit, see CauseHeads; one that is not right often enough (right_enough) gets no
     limits, and does not count below.
 
-    On half of the persons the median m and the spread s (90 % quantile - m) of each logit are taken.
+    On half of the persons the median m of each logit is taken, and the spread s: by how much the logits
+    above m are above it, on average.
     On the other half, t is the k-th smallest of n values max over these exits and causes of
     (logit - m) / s, with k = ceil((n + 1) (1 - false_alarm)); the limits are m + max(t, 1) s. So of
     new good faces at most `false_alarm` get any cause, at whichever exit they stop, on average over
@@ -106,8 +106,9 @@ def fit_limits(
     limits: list[LogitRow] = [None] * len(exits)
     used = [k for k, enough in enumerate(right_enough(right, len(exits))) if enough]
     if used and len(fitted) >= LEAST_PERSONS and rank <= len(tested):
-        middle, far = np.quantile(logits[fitted].astype(np.float64), [0.5, FAR], axis=0)
-        spread = np.maximum(far - middle, 1e-3)
+        known = logits[fitted].astype(np.float64)
+        middle = np.median(known, axis=0)
+        spread = np.maximum(_mean_excess(known - middle), 1e-3)
         furthest = ((logits[tested] - middle) / spread)[:, used].max(axis=(1, 2))
         t = max(np.sort(furthest)[rank - 1], 1)
         for k in used:
@@ -123,6 +124,11 @@ def fit_limits(
         faces=len(good),
         least_score=least if len(good) else None,
     )
+
+
+def _mean_excess(above: Floats) -> Floats:
+    """(K, D): the mean of what is positive of (N, K, D), 0 where nothing is."""
+    return np.maximum(above, 0).sum(0) / np.maximum((above > 0).sum(0), 1)
 
 
 def right_enough(right: Sequence[float | None], exits: int) -> list[bool]:

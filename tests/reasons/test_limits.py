@@ -59,6 +59,25 @@ def test_only_faces_of_at_least_the_median_score_count():
     assert (limits.faces, limits.least_score) == (400, 399.5)
 
 
+def test_the_unit_of_a_logit_does_not_matter():
+    logits, scales = good_faces(400, 0), np.array([3, 0.5, 20])
+    seen, other = fitted(logits), fitted(logits * scales + 7)
+    new = good_faces(500, 1)
+    np.testing.assert_allclose(
+        seen.unusual(new[:, 1], 2), other.unusual(new[:, 1] * scales + 7, 2), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_limits_lie_as_many_spreads_above_the_middle_for_every_cause():
+    """Of an exponential variable the mean excess above its median is its scale."""
+    rng = np.random.default_rng(0)
+    scales = np.array([0.1, 1, 30])
+    limits = fitted(rng.exponential(size=(4000, 3, 3)) * scales, false_alarm=0.05)
+    spreads = (np.array(limits.limits) - limits.usual) / scales
+    alone = -np.log(1 - 0.95 ** (1 / 9)) - np.log(2)  # of nine, the largest is below it in 95 %
+    np.testing.assert_allclose(spreads, alone, rtol=0.15)
+
+
 def test_a_person_with_many_faces_counts_once():
     logits = good_faces(100, 0)
     repeated = np.concatenate([logits, logits[:1].repeat(500, 0)])
