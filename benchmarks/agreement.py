@@ -40,6 +40,10 @@ def main() -> None:
     arguments.add_argument("--limit", type=int, default=1000)
     options = arguments.parse_args()
     faces = read_faces(options.faces, options.limit, "agreement")
+    shipped = {
+        name: load_recipe(RECIPES / f"{name}-int8.yaml", {}, BuildRecipe)
+        for name, _ in options.checkpoint
+    }
     shares: dict[str, dict[str, float]] = {}
     result = new_result(__doc__) | {"faces": len(faces.crops), WITHIN: shares}
     for name, file in options.checkpoint:
@@ -48,8 +52,7 @@ def main() -> None:
             for precision, (stated, backends) in RUNS.items():
                 recipe = BuildRecipe(segments="1", accept_imprecise=True, **stated)
                 if precision == "int8":
-                    shipped = load_recipe(RECIPES / f"{name}-int8.yaml", {}, BuildRecipe)
-                    recipe = structs.replace(recipe, float_layers=shipped.float_layers)
+                    recipe = structs.replace(recipe, float_layers=shipped[name].float_layers)
                 bundle = build_bundle(Path(file), Path(place) / precision, recipe, faces=faces)
                 for backend in backends:
                     with open_engine(bundle, backend) as engine:

@@ -7,7 +7,8 @@ which training saw without being told their causes (`own_defects`), and portrait
 Causes are reported as records do it, with limits from one clean face of each calibration identity.
 
 Turned heads: faces of the test split, by how far SCRFD says that they are turned. Training's turns are
-those of another detector (YuNet), on other persons. A strength of 0.5 is a yaw of about 20 degrees.
+those of another detector (YuNet), on other persons. A strength of 0.5 is a yaw of about 20 degrees;
+more than 1 counts as 1.
 """
 
 import argparse
@@ -61,11 +62,16 @@ def run(options: argparse.Namespace) -> dict:
             if exit in SHOWN:
                 rows.append({"set": name, "faces": len(faces), "exit": exit} | reported(values))
     every = clean(options.data, "test", rng, 10 * options.faces)
-    turned = turned_heads(student, limits, every, Points(options.data / "models/det_500m.onnx"))
-    return {"step": step, "what the sets are": SETS, "rows": rows, "turned heads": turned}
+    points = Points(options.data / "models/det_500m.onnx")
+    return {
+        "step": step,
+        "what the sets are": SETS,
+        "rows": rows,
+        "turned heads": turned_heads(student, limits, every, points),
+    }
 
 
-def turned_heads(student: Student, limits: CauseLimits, faces: Bytes, points: Points) -> list[dict]:
+def turned_heads(student: Student, limits: CauseLimits, faces: Bytes, points: Points) -> dict:
     """For yaw and pitch at each exit: how many are reported at each strength, and the rank
     correlation of strengths and logits."""
     found = [points.of(face) for face in faces]
@@ -86,7 +92,7 @@ def turned_heads(student: Student, limits: CauseLimits, faces: Bytes, points: Po
                 share = round(float((some > 1).mean()), 3) if len(some) else None
                 row[f"{low} to {STRENGTHS[k + 1]}"] = {"faces": len(some), "reported": share}
             rows.append(row)
-    return rows
+    return {"without points": sum(row is None for row in found), "rows": rows}
 
 
 def reported(values: np.ndarray) -> dict:

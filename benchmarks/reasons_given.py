@@ -19,6 +19,7 @@ from common import add_data, add_named, new_result, parser, read_faces, read_spl
 from scipy.stats import binomtest
 
 from edge_fiqa import Gate, Scorer
+from edge_fiqa.bundle.cause_limits import least_quality
 from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.exits.cost import saved
 from edge_fiqa.exits.fusion import fuse
@@ -64,16 +65,15 @@ def given(scorer: Scorer, faces: Bytes) -> dict:
     said = {f"exit {e}": blamed[:, k] for k, e in enumerate(limits.exits)}
     said |= {"any exit": blamed.any(1)} | stopped
     assert limits.least_score is not None  # from faces
-    sets = {
-        GOOD: quality(score) >= GOOD,
-        int(quality(limits.least_score)): score >= limits.least_score,
-    }
+    promised = least_quality(calibration, limits.least_score)
     return {"promised": limits.false_alarm, "reporting": limits.reporting} | {
-        f"quality {least} or more": {
-            "faces": int(good.sum()),
-            "with a cause": {where: share(found[good]) for where, found in said.items()},
+        f"quality {least} or more{named}": {
+            "faces": int((quality(score) >= least).sum()),
+            "with a cause": {
+                where: share(found[quality(score) >= least]) for where, found in said.items()
+            },
         }
-        for least, good in sets.items()
+        for least, named in ((GOOD, ""), (promised, ", as promised"))
     }
 
 
@@ -91,7 +91,7 @@ def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
     rows = []
     for gate in GATES:
         policy = Gate.of(calibration, gate, exits=limits.exits)
-        for way, each in (("told why", policy), ("at once", replace(policy, reasons_from=None))):
+        for way, each in (("told why", policy), ("at once", replace(policy, reasons_at=()))):
             replay = each.replay(trail)
             stopped = np.searchsorted(limits.exits, replay.depth)
             causes = told[stopped, np.arange(len(trail))]
@@ -108,8 +108,10 @@ def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
     return rows
 
 
-def share(blamed: np.ndarray) -> list[float]:
-    """Of (n,) faces, with the ends of its interval."""
+def share(blamed: np.ndarray) -> list[float] | None:
+    """Of (n,) faces, with the ends of its interval; None of no face."""
+    if not len(blamed):
+        return None
     found = binomtest(int(blamed.sum()), len(blamed))
     ends = found.proportion_ci(method="wilson")
     return [round(float(value), 4) for value in (found.statistic, ends.low, ends.high)]

@@ -51,9 +51,14 @@ def blamed(calibration: Calibration, limits: CauseLimits) -> str:
     """How many faces get any cause at most, and of which quality these faces are."""
     good = "good faces"
     if limits.least_score is not None and "FW" in calibration.rules:
-        scale = Estimator.of(calibration, "FW").scale
-        good = f"faces of quality {scale.quality(limits.least_score)} or more"
+        good = f"faces of quality {least_quality(calibration, limits.least_score)} or more"
     return f"at most {100 * limits.false_alarm:g} % of {good} get any"
+
+
+def least_quality(calibration: Calibration, score: float) -> int:
+    """The lowest quality of which every face has at least this score at full depth."""
+    scale = Estimator.of(calibration, "FW").scale
+    return next((quality for quality in range(100) if scale.score_of(quality) >= score), 100)
 
 
 def why_no_reasons(manifest: Manifest, calibration: Calibration | None) -> str | None:

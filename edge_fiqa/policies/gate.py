@@ -1,4 +1,4 @@
-"""The gate policy: stop as soon as accept or reject is certain. Pure."""
+"""The gate policy: stop once accept or reject is certain. Pure."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Gate:
     sorted. The margin is that of the higher of both. A stop that flips the gate's decision also flips
     the decision at `ranked`, so the promise holds.
 
-    reasons_from: the first exit at which causes are reported. A face that is certain to lie below the
-    gate at an earlier one goes on to it, so that it can be told why, and stops there or later if it
-    still lies below, else at full depth. So its decision is that of the earlier exit or that of full
-    depth, and the promise holds. None: it stops at once.
+    reasons_at: the exits at which causes are reported. A face that is certain to lie below the gate
+    goes on to the next of them, so that it can be told why, and stops there if it still lies below,
+    else at a later one or at full depth. So its decision is that of the exit that was certain or that
+    of full depth, and the promise holds. Empty: it stops at once.
     """
 
     estimator: Estimator
@@ -57,7 +57,7 @@ class Gate:
     risk: float
     confidence: float
     ranked: int | None = None
-    reasons_from: int | None = None
+    reasons_at: tuple[int, ...] = ()
     reason: Reason = "gate"
     watches = True
     needs_ms = False
@@ -91,7 +91,6 @@ class Gate:
         estimator = Estimator.of(calibration, fusion)
         promise = estimator.promise(risk)
         margin = promise.gates[max(gate, ranked or 0)]
-        reporting = () if calibration.causes is None else calibration.causes.reporting
         return cls(
             estimator,
             exits,
@@ -101,7 +100,7 @@ class Gate:
             promise.risk,
             promise.confidence,
             ranked,
-            next(iter(reporting), None),
+            () if calibration.causes is None else calibration.causes.reporting,
         )
 
     @property
@@ -115,9 +114,9 @@ class Gate:
         return self.estimator.scale.score_of(max(self.gate, self.ranked or 0))
 
     @property
-    def least_below(self) -> int | None:
-        """The first exit at which a face that is certain to lie below may stop. None: any."""
-        return self.exits[-1] if self.ranked is not None else self.reasons_from
+    def reject_at(self) -> tuple[int, ...]:
+        """The exits at which a face that is certain to lie below may stop early; empty: all."""
+        return self.exits[-1:] if self.ranked is not None else self.reasons_at
 
     def limit(self, forecast: Forecast) -> int:
         return forecast.exits[-1]
@@ -126,10 +125,10 @@ class Gate:
         """Expects estimates of the full score, as a calibrated controller gives them."""
         newest = progress.estimates[:, -1]
         done = self._certain(newest, progress.depth)
-        if self.least_below is not None:
+        if self.reject_at:
             below = self._was_below(progress.estimates)
-            late = progress.depth >= self.least_below
-            done[below] = late & (newest[below] < self.stop_threshold)
+            here = progress.depth in self.reject_at
+            done[below] = here & (newest[below] < self.stop_threshold)
         return done
 
     def _certain(self, estimates: Array, depth: int) -> Mask:
@@ -152,9 +151,9 @@ class Gate:
         stop = stops(estimates, spreads, self.stop_threshold, self.margin)
         accepted = estimates >= self.threshold
         rows = np.arange(len(trail))
-        if self.least_below is not None:
+        if self.reject_at:
             below = estimates[rows, stop] < self.stop_threshold
-            may = (estimates < self.stop_threshold) & (np.array(self.exits) >= self.least_below)
+            may = (estimates < self.stop_threshold) & np.isin(self.exits, self.reject_at)
             may &= np.arange(len(self.exits)) >= stop[:, None]
             may[:, -1] = True
             stop[below] = may[below].argmax(1)

@@ -108,7 +108,7 @@ def fit_limits(
     if used and len(fitted) >= LEAST_PERSONS and rank <= len(tested):
         known = logits[fitted].astype(np.float64)
         middle = np.median(known, axis=0)
-        spread = np.maximum(_mean_excess(known - middle), 1e-3)
+        spread = np.maximum(_mean_excess(known - middle), 1e-3 * np.maximum(1, np.abs(middle)))
         furthest = ((logits[tested] - middle) / spread)[:, used].max(axis=(1, 2))
         t = max(np.sort(furthest)[rank - 1], 1)
         for k in used:

@@ -203,14 +203,15 @@ class Scorer:
     def gate_policy(self, risk: float | None = None, *, ranked: int | None = None) -> Gate:
         """The policy that stops once this scorer's gate is decided, at a promised risk of flips.
 
-        risk None: the calibration's first. ranked: faces below this quality, and below
-        the gate, run to full depth, so that they can be sorted. Raises ConfigError without gate or
+        Rejected faces go on to the first exit that reports causes, if the model reads any. risk None:
+        the calibration's first. ranked: faces below this quality, and below the gate, run to full
+        depth, so that they can be sorted. Raises ConfigError without gate or
         such a promise.
         """
         scale = self.scale
         if scale.gate is None or scale.calibration is None:
             raise ConfigError("a gate policy needs a gate: --gate Q, or Scorer.open(..., gate=Q)")
-        return Gate.of(
+        policy = Gate.of(
             scale.calibration,
             scale.gate,
             exits=self.controller.exits,
@@ -218,6 +219,7 @@ class Scorer:
             risk=risk,
             ranked=ranked,
         )
+        return policy if self.engine.causes else replace(policy, reasons_at=())
 
     def prepare(self, policies: Policies = FULL_DEPTH, batch: int = 1) -> None:
         """Load and warm what these policies need, so that the first face is as fast as the rest.

@@ -146,6 +146,13 @@ def test_rejected_faces_get_their_reasons_under_the_gate_policy(built_with, face
     assert depths == {True: {1, 2, 3, 4}, False: {3, 4}}
 
 
+def test_without_heads_no_face_goes_on_for_the_sake_of_reasons(bundle):
+    causes = limits_of(NAMES, (1, 2, 3, 4), (None, None, None, (1.0,) * 3))
+    calibration = msgspec.structs.replace(bundle.calibration, causes=causes)
+    with Scorer.open(bundle.folder, gate=50, calibration=calibration) as scorer:
+        assert scorer.gate_policy().reasons_at == ()
+
+
 def test_heads_that_are_right_nowhere_are_no_fault_of_the_faces(built_with, capsys):
     built = built_with(0.3, 0.4, 0.4, 0.45)
     assert built.calibration.causes.reporting == ()

@@ -133,7 +133,7 @@ def test_the_policy_marks_who_is_certain_by_definition(gate, ranked):
 
 @pytest.mark.parametrize("first", [2, 3, 4])
 def test_rejected_faces_run_to_an_exit_that_says_why_and_decisions_do_not_get_worse(gate, first):
-    told = replace(gate, reasons_from=first)
+    told = replace(gate, reasons_at=tuple(range(first, 5)))
     trail = trails(400, seed=5)
     engine = FakeEngine(trail)
     assessment = Controller(engine, estimator=gate.estimator).assess(engine.faces, [told])
@@ -151,29 +151,45 @@ def test_rejected_faces_run_to_an_exit_that_says_why_and_decisions_do_not_get_wo
 
 def test_a_rejected_face_that_recovers_on_the_way_runs_on_until_it_lies_below_again():
     """Quality 40 begins at 39.5, and certain is beyond 8."""
-    told = replace(by_hand(40), reasons_from=3)
+    told = replace(by_hand(40), reasons_at=(3, 4))
     trail = [[20, 20, 38, 0], [20, 90, 90, 90], [20, 90, 45, 38], [20, 45, 90, 38], [90, 0, 0, 0]]
+    trail += [[20, 20, 39.5, 0], [20, 39.5, 39.25, 0]]
     replay = told.replay(np.array(trail, np.float32))
-    assert replay.depth.tolist() == [3, 4, 4, 4, 1]
-    assert replay.accepted.tolist() == [False, True, False, False, True]
+    assert replay.depth.tolist() == [3, 4, 4, 4, 1, 4, 3]
+    assert replay.accepted.tolist() == [False, True, False, False, True, False, False]
     assert not stopped(told, 20)
     assert not stopped(told, 20, 20)
     assert stopped(told, 20, 20, 38)
+    assert not stopped(told, 20, 20, 39.5)  # it would be accepted now
     assert not stopped(told, 20, 90, 90)
     assert stopped(told, 38, 38, 20)  # certain only here
 
 
-def test_reasons_are_waited_for_where_the_calibration_reports_any(calibration):
+def test_a_rejected_face_does_not_stop_between_exits_that_say_why():
+    told = replace(by_hand(40), reasons_at=(1, 3))
+    trail = np.array([[20, 20, 20, 20], [38, 20, 20, 20], [38, 38, 38, 20]], np.float32)
+    assert told.replay(trail).depth.tolist() == [1, 3, 4]
+    assert stopped(told, 20)
+    assert not stopped(told, 38, 20)
+    assert stopped(told, 38, 20, 20)
+
+
+def test_faces_to_be_sorted_run_to_full_depth_whatever_says_why():
+    ranked = replace(by_hand(40, ranked=75), reasons_at=(2, 3, 4))
+    assert ranked.replay(np.array([[20] * 4, [90] * 4], np.float32)).depth.tolist() == [4, 1]
+    assert not stopped(ranked, 20, 20)
+
+
+def test_rejected_faces_go_on_where_the_calibration_reports_causes(calibration):
     def of(*rows):
         causes = limits_of(("yaw",), (1, 2, 3, 4), rows)
         return Gate.of(
             msgspec.structs.replace(calibration, causes=causes), 60, exits=(1, 2, 3, 4)
-        ).reasons_from
+        ).reasons_at
 
-    assert of(None, (1.0,), (1.0,), (1.0,)) == 2
-    assert of((1.0,), (1.0,), (1.0,), (1.0,)) == 1
-    assert of(None, None, None, None) is None
-    assert Gate.of(calibration, 60, exits=(1, 2, 3, 4)).reasons_from is None
+    assert of(None, (1.0,), None, (1.0,)) == (2, 4)
+    assert of(None, None, None, None) == ()
+    assert Gate.of(calibration, 60, exits=(1, 2, 3, 4)).reasons_at == ()
 
 
 def test_no_margin_means_full_depth(gate):

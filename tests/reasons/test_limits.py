@@ -51,12 +51,12 @@ def test_few_good_faces_are_blamed_even_where_each_stops_at_its_worst_exit():
 
 def test_only_faces_of_at_least_the_median_score_count():
     logits = good_faces(800, 0)
-    score = np.arange(800, dtype=np.float32)
+    score = np.arange(800, dtype=np.float32) ** 2
     dark = logits.copy()
     dark[:400] += 50  # the poorer half is full of causes
     limits = fitted(logits, score)
     assert fitted(dark, score) == limits
-    assert (limits.faces, limits.least_score) == (400, 399.5)
+    assert (limits.faces, limits.least_score) == (400, (399**2 + 400**2) / 2)
 
 
 def test_the_unit_of_a_logit_does_not_matter():

@@ -71,7 +71,10 @@ def photograph(place: Path, model: str, seconds: float, picture: Path) -> None:
             browser.close()
     finally:
         gateway.terminate()
-        gateway.wait(30)
+        try:
+            gateway.wait(30)
+        finally:
+            gateway.kill()
 
 
 def write_film(path: Path, height: int, blur: float, start: int) -> None:

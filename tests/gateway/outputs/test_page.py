@@ -92,6 +92,22 @@ def test_boxes_stay_with_the_picture_they_were_asked_for_with(page):
     browser.said.clear()  # pictures that are not there
 
 
+def test_numbers_arrive_while_a_picture_is_decoded(page):
+    browser = page(FakeView())
+    browser.until(IN)
+    browser.until("document.querySelector('.camera.live canvas')?.width === 320")
+    said = browser.run(
+        "(async () => { const decode = window.createImageBitmap, wait = (ms) => new Promise((d) =>"
+        " setTimeout(d, ms)); window.createImageBitmap = (blob) => wait(1200).then(() => decode(blob));"
+        "const said = new Set();"
+        "for (let n = 0; n < 40; n++) { await wait(100);"
+        " said.add(document.getElementById('health').textContent);"
+        " said.add(document.querySelector('.camera.live canvas').width) }"
+        "return [...said] })()"
+    )
+    assert said == ["Ready", 320]
+
+
 def test_masks_and_zones_are_drawn_and_named(page):
     area = ((0.5, 0.6), (0.9, 0.6), (0.9, 0.9), (0.5, 0.9))
     view = FakeView(masks=(((0.0, 0.0), (0.2, 0.0), (0.2, 0.2), (0.0, 0.2)),), zones={"path": area})

@@ -208,9 +208,9 @@ async function fetchFrame(card) {
   const pictured = card.camera;
   const answer = await ask(`/api/cameras/${encodeURIComponent(card.camera.name)}/frame`);
   if (!answer.ok) return;
-  card.picture?.close();
-  card.picture = await createImageBitmap(await answer.blob());
-  card.pictured = pictured;
+  const picture = await createImageBitmap(await answer.blob());
+  card.picture?.close();  // only now: the numbers may be drawn anew at every await
+  Object.assign(card, { picture, pictured });
   updateCamera(card, card.camera);
 }
 
