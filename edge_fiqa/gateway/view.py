@@ -22,8 +22,9 @@ class FaceView(Struct, frozen=True):
     """A face in the latest frame. box: (x, y, width, height) in pixels; depth: blocks run.
 
     zones: of the camera, in which its middle is now.
-    instruction: what the person can do for a better shot; None where nothing is certain, and once there
-    is a good or an accepted one.
+    instruction: what the person can do for a better shot: about size or pose where these kept the face
+    from a score, else about the last answer's certain causes; None without either, and once there is a
+    good or an accepted shot.
     Where the camera requires zones, only faces of announced people are given.
     """
 

@@ -72,10 +72,12 @@ class KnownPeople:
 
     def _face_view(self, track: str | None, box: Box, zones: Sequence[str]) -> FaceView:
         person = None if track is None else self._people.get(track)
-        if person is None or person.last is None:
+        if person is None:
             return FaceView(track or "", box, None, None, zones)
-        quality, depth = person.last.quality.scalar, person.last.exit.depth
         instruction = None if person.id in self.good_tracks else person.instruction
+        if person.last is None:
+            return FaceView(person.id, box, None, None, zones, instruction)
+        quality, depth = person.last.quality.scalar, person.last.exit.depth
         return FaceView(person.id, box, quality, depth, zones, instruction)
 
     def snapshot(self, track: str) -> bytes | None:

@@ -23,6 +23,7 @@ class Person:
     sequence: of the next event.
     pending: faces in the queue or being scored.
     last: record of the last face with a score.
+    pose_instruction: what to do about the latest face, if its size or pose kept it from a score.
     zones: in which the person was, in the order of entering them.
     required_zones: of the camera, as of the latest frame.
     """
@@ -39,6 +40,7 @@ class Person:
     faces_scored: int = 0
     pending: int = 0
     last: Record | None = None
+    pose_instruction: str | None = None
     end_reason: EndReason | None = None
     zones: list[str] = field(default_factory=list)
     required_zones: frozenset[str] = frozenset()
@@ -52,16 +54,17 @@ class Person:
     @property
     def instruction(self) -> str | None:
         """What the person can do for a better shot, where none is accepted."""
-        best, reasons = self.shot.best, None if self.last is None else self.last.reasons
-        if reasons is None or (best is not None and best.decision.accepted):
+        if self.shot.best is not None and self.shot.best.decision.accepted:
             return None
-        return reasons.instruction
+        reasons = None if self.last is None else self.last.reasons
+        return self.pose_instruction or (None if reasons is None else reasons.instruction)
 
     def see(self, face: SeenFace, time: float, required_zones: frozenset[str]) -> None:
         """A face of this person in a frame of `time` (Unix seconds)."""
         self.seen = time
         self.faces_seen += 1
         self.pending += face.skip is None
+        self.pose_instruction = face.instruction
         self.zones += [zone for zone in face.zones if zone not in self.zones]
         self.required_zones = required_zones
 

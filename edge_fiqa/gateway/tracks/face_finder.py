@@ -25,6 +25,7 @@ from edge_fiqa.faces.align import align, eye_distance
 from edge_fiqa.faces.border import border_warnings
 from edge_fiqa.faces.detector import DetectedFace, YuNet
 from edge_fiqa.gateway.config.gateway import DetectorConfig, FacesConfig
+from edge_fiqa.reasons.causes import CAUSES
 from edge_fiqa.types import Box, Bytes, Point, Region
 
 SkipReason = Literal[
@@ -50,6 +51,7 @@ class SeenFace:
 
     box: (x, y, width, height) in pixels.
     crop: (112, 112, 3) uint8 RGB, aligned; None where `skip` says why not.
+    instruction: what the person can do about `skip`.
     zones: of the camera, in which its middle is.
     """
 
@@ -60,6 +62,7 @@ class SeenFace:
     skip: SkipReason | None = None
     warnings: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
+    instruction: str | None = None
 
 
 class FindFaces(Protocol):
@@ -106,7 +109,8 @@ class FaceFinder:
                 cut = border_warnings(face.landmarks, image.shape[1], image.shape[0])
             except ImageRefused as refusal:
                 skip = "too_small" if refusal.code == "too_small" else "no_landmarks"
-        return SeenFace(face.box, points, face.score, crop, skip, cut)
+        advice = None if skip is None else instruction_about(skip, points, self.limits)
+        return SeenFace(face.box, points, face.score, crop, skip, cut, instruction=advice)
 
 
 def skip_reason(landmarks: Sequence[Point], limits: FacesConfig) -> SkipReason | None:
@@ -118,6 +122,17 @@ def skip_reason(landmarks: Sequence[Point], limits: FacesConfig) -> SkipReason |
         return "too_small"
     if abs(roll(landmarks)) > limits.max_roll or turn(landmarks) > limits.max_turn:
         return "pose"
+    return None
+
+
+def instruction_about(
+    skip: SkipReason, landmarks: Sequence[Point], limits: FacesConfig
+) -> str | None:
+    """What a person whose face is not scored for this reason can do about it, or None."""
+    if skip == "too_small":
+        return CAUSES["low_resolution"].instruction
+    if skip == "pose":
+        return CAUSES["roll" if abs(roll(landmarks)) > limits.max_roll else "yaw"].instruction
     return None
 
 

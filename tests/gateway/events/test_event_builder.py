@@ -37,10 +37,11 @@ class Run:
         )
         self.frames = 0
 
-    def see(self, *tracks, skip=None, zones=(), required=()):
+    def see(self, *tracks, skip=None, zones=(), required=(), instruction=None):
         self.frames += 1
         frame = Frame("door", self.frames, PICTURE, time.monotonic(), 1000.0 + self.frames)
-        face = SeenFace(BOX, POINTS, 0.9, None if skip else CROP, skip, zones=zones)
+        crop = None if skip else CROP
+        face = SeenFace(BOX, POINTS, 0.9, crop, skip, zones=zones, instruction=instruction)
         faces = [face] * len(tracks)
         self.builder.frame_seen(FrameFaces(frame, faces, list(tracks), frozenset(required)))
 
@@ -111,6 +112,29 @@ def test_a_face_in_the_picture_has_the_instruction_of_the_last_answer():
     until(lambda: instruction() == ["come closer"])
     run.answer(30)
     until(lambda: instruction() == [None])
+    run.builder.finish(10)
+
+
+def test_a_face_that_is_not_scored_has_the_instruction_about_its_pose():
+    run = Run(good=60)
+    run.builder.start()
+
+    def shown():
+        return [(face.instruction, face.quality) for face in run.builder.faces("door")]
+
+    run.see("door/1/1", skip="pose", instruction="look straight into the camera")
+    until(lambda: shown() == [("look straight into the camera", None)])
+    run.see("door/1/1")
+    until(lambda: shown() == [(None, None)])
+    run.answer(40, reasons=BLURRED, accepted=False)
+    until(lambda: shown() == [("hold still", 40)])
+    run.see("door/1/1", skip="pose", instruction="look straight into the camera")
+    until(lambda: shown() == [("look straight into the camera", 40)])
+    run.see("door/1/1")
+    until(lambda: shown() == [("hold still", 40)])
+    run.answer(60)
+    run.see("door/1/1", skip="pose", instruction="look straight into the camera")
+    until(lambda: shown() == [(None, 60)])
     run.builder.finish(10)
 
 

@@ -8,7 +8,14 @@ import pytest
 
 from edge_fiqa.faces.images import decode
 from edge_fiqa.gateway.config.gateway import DetectorConfig, FacesConfig
-from edge_fiqa.gateway.tracks.face_finder import FaceFinder, picture_of, roll, skip_reason, turn
+from edge_fiqa.gateway.tracks.face_finder import (
+    FaceFinder,
+    instruction_about,
+    picture_of,
+    roll,
+    skip_reason,
+    turn,
+)
 from tests.published import ARCFACE
 
 LIMITS = FacesConfig()
@@ -45,6 +52,16 @@ def test_which_faces_are_not_worth_scoring():
     assert skip_reason([(3.0, 3.0)] * 5, LIMITS) == "no_landmarks"
 
 
+def test_what_people_can_do_about_faces_that_are_not_scored():
+    def said(landmarks, skip="pose"):
+        return instruction_about(skip, landmarks, LIMITS)
+
+    assert said(head(yaw=45, scale=20)) == "look straight into the camera"
+    assert said(head(roll_degrees=50, scale=20)) == "hold your head upright"
+    assert said(head(scale=5), "too_small") == "come closer"
+    assert said(head(), "no_landmarks") is said(head(), "unchanged") is None
+
+
 def test_the_picture_of_a_face_stays_inside_the_frame():
     image = np.arange(100 * 200 * 3, dtype=np.uint8).reshape(100, 200, 3)
     assert picture_of(image, (40, 40, 20, 20)).shape == (30, 30, 3)
@@ -59,11 +76,11 @@ def test_a_real_portrait(shared):
     model = shared / "data/models/yunet_n_640_640.onnx"
     finder = FaceFinder(DetectorConfig(model=model, longest_side=320), LIMITS)
     (face,) = finder.find(decode(PORTRAIT))
-    assert face.skip is None
+    assert (face.skip, face.instruction) == (None, None)
     assert face.crop.shape == (112, 112, 3)
     finder.limits = FacesConfig(min_eye_px=500)
     (face,) = finder.find(decode(PORTRAIT))
-    assert (face.skip, face.crop) == ("too_small", None)
+    assert (face.skip, face.crop, face.instruction) == ("too_small", None, "come closer")
 
 
 def test_a_face_that_the_border_cuts_is_scored_with_a_warning(shared):
