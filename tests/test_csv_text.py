@@ -9,7 +9,7 @@ import pytest
 
 import edge_fiqa
 from edge_fiqa.csv_text import csv_line, text_of_cell
-from edge_fiqa.training.faces import _lost, _write_lost
+from edge_fiqa.training.versions import _lost, _write_lost
 
 TEXTS = [
     "=cmd|' /C calc'!A0",

@@ -37,7 +37,7 @@ def test_a_cache_is_prepared_ahead(training_root, capsys, monkeypatch):
     assert train(training_root, "--prepare-only") == 0
     assert "18 images are ready" in capsys.readouterr().out
     assert not (training_root / "out/model.safetensors").exists()
-    monkeypatch.setattr("edge_fiqa.training.faces.random_mixture", None)  # all is there
+    monkeypatch.setattr("edge_fiqa.training.versions.random_mixture", None)  # all is there
     assert train(training_root) == 0
     assert (training_root / "out/model.safetensors").exists()
 

@@ -5,14 +5,14 @@ import pytest
 
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
-from edge_fiqa.training import faces as module
-from edge_fiqa.training import store
+from edge_fiqa.training import faces, store, versions
 from edge_fiqa.training.face_labels import Labelling
-from edge_fiqa.training.faces import Versions, prepare
+from edge_fiqa.training.faces import prepare
 from edge_fiqa.training.labels import standardise
 from edge_fiqa.training.pictures import list_faces
 from edge_fiqa.training.recipe import FaceSource
 from edge_fiqa.training.teachers import Teachers
+from edge_fiqa.training.versions import Versions
 from tests.training.photos import write_photo
 
 LISTED = [FaceSource(list="train.csv")]
@@ -52,7 +52,7 @@ def test_faces_are_prepared_once(root, teacher, monkeypatch):
     assert once.clean.tolist() == [True] * 6 + [False] * 12
     assert np.isfinite(once.quality).all()
     monkeypatch.setattr(Recogniser, "run_batches", None)  # nothing is computed again
-    monkeypatch.setattr(module, "random_mixture", None)
+    monkeypatch.setattr(versions, "random_mixture", None)
     again = made(root, "cache", Teachers([(teacher, "pooled")]))
     np.testing.assert_array_equal(once.quality, again.quality)
 
@@ -70,9 +70,9 @@ def test_a_teacher_that_is_gone_is_missed_only_where_a_table_is(root, teacher, r
 def test_more_variants_take_up_what_is_there(root, teacher, monkeypatch):
     few = made(root, "cache", Teachers([(teacher, None)]), versions=1)
     seen = []
-    real = module.random_mixture
+    real = versions.random_mixture
     monkeypatch.setattr(
-        module, "random_mixture", lambda face, *rest: seen.append(rest) or real(face, *rest)
+        versions, "random_mixture", lambda face, *rest: seen.append(rest) or real(face, *rest)
     )
     more = made(root, "cache", Teachers([(teacher, None)]), versions=2)
     assert len(seen) == 6  # the second variant of six faces
@@ -113,9 +113,9 @@ def test_another_seed_or_feeding_never_meets_stale_files(root, teacher, recognis
 def test_an_interrupted_preparation_goes_on_and_ends_equal(root, teacher, monkeypatch):
     whole = made(root, "a", Teachers([(teacher, "pooled")]))
     monkeypatch.setattr(store, "FLUSH_EVERY", 2)
-    monkeypatch.setattr(module, "DEGRADED_AT_ONCE", 1)
-    monkeypatch.setattr(module, "SEEN_AT_ONCE", 1)
-    for name, call in (("random_mixture", 4), ("label_faces", 1)):
+    monkeypatch.setattr(versions, "DEGRADED_AT_ONCE", 1)
+    monkeypatch.setattr(versions, "SEEN_AT_ONCE", 1)
+    for module, name, call in ((versions, "random_mixture", 4), (faces, "label_faces", 1)):
         monkeypatch.setattr(module, name, _killed(getattr(module, name), call))
     monkeypatch.setattr(Recogniser, "_sized", _killed(Recogniser._sized, 9))
     kills = 0
@@ -148,7 +148,7 @@ def _killed(function, call):
 def test_two_runs_do_not_fill_one_folder(root, teacher):
     made(root, "cache", Teachers([(teacher, None)]), 0)
     folder = next((root / "cache").glob("*/clean"))
-    with module._alone(folder), pytest.raises(ConfigError, match="another run is preparing"):
+    with versions._alone(folder), pytest.raises(ConfigError, match="another run is preparing"):
         made(root, "cache", Teachers([(teacher, None)]), 0)
 
 

@@ -11,10 +11,11 @@ import pytest
 from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Recogniser
 from edge_fiqa.training.face_labels import Labelling
-from edge_fiqa.training.faces import Versions, prepare
+from edge_fiqa.training.faces import prepare
 from edge_fiqa.training.pictures import list_faces
 from edge_fiqa.training.recipe import FaceSource
 from edge_fiqa.training.teachers import Teachers
+from edge_fiqa.training.versions import Versions
 from tests.training.photos import photo, write_photo, write_shard
 
 LISTED = FaceSource(list="train.csv")
