@@ -8,7 +8,7 @@ least its own least score get any cause, wherever they stop; these are counted a
 Wilson's, of 95 %.
 
 Rejected are faces of the same persons, each clean and degraded. The policy runs them to the first
-exit that reports causes; beside it the one that stops at once.
+exit that reports causes; beside it one that stops at once, and one that runs them to full depth.
 """
 
 import json
@@ -91,7 +91,12 @@ def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
     rows = []
     for gate in GATES:
         policy = Gate.of(calibration, gate, exits=limits.exits)
-        for way, each in (("told why", policy), ("at once", replace(policy, reasons_at=()))):
+        ways = {
+            "told why": policy,
+            "at once": replace(policy, reasons_at=()),
+            "full depth": replace(policy, ranked=0),
+        }
+        for way, each in ways.items():
             replay = each.replay(trail)
             stopped = np.searchsorted(limits.exits, replay.depth)
             causes = told[stopped, np.arange(len(trail))]
