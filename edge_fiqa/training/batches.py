@@ -13,7 +13,7 @@ from edge_fiqa.training.labels import Ints
 from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.training.store import Stack
 from edge_fiqa.training.student import on_patches
-from edge_fiqa.types import PATCHES, Array, Bytes
+from edge_fiqa.types import IMAGE, PATCHES, Array, Bytes
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -64,6 +64,9 @@ class Batches:
         images[flip] = images[flip, :, ::-1]
         grey = rng.random(len(rows)) < schedule.grey
         images[grey] = (images[grey] @ LUMA).astype(np.uint8)[..., None]
+        if schedule.shift:
+            by = rng.integers(-schedule.shift, schedule.shift + 1, (len(rows), 2))
+            images = shifted(images, by)
         kept = None
         if schedule.kept_patches < PATCHES and step < schedule.full_patches_step:
             kept = torch.from_numpy(rng.permutation(PATCHES)[: schedule.kept_patches])
@@ -102,6 +105,16 @@ class Batches:
             ]
         )
         return np.sort(rows)
+
+
+def shifted(images: Bytes, by: Ints) -> Bytes:
+    """(N, 112, 112, 3), each moved down and right by (N, 2) pixels; its edge fills what is left."""
+    most = int(np.abs(by).max(initial=0))
+    wide = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+    places = most - by
+    return np.stack(
+        [one[y : y + IMAGE, x : x + IMAGE] for one, (y, x) in zip(wide, places, strict=True)]
+    )
 
 
 def _channel_norm(table: Array | Stack) -> tuple[Array, Array]:

@@ -13,6 +13,7 @@ from edge_fiqa.errors import ConfigError
 from edge_fiqa.evaluation.recognition import Feeding
 from edge_fiqa.types import PATCHES, Mode, VitConfig
 
+MOST_SHIFT = 8  # pixels; more is a crop of its own, which is a cause of low quality
 LabelName = Literal["certainty_ratio", "centre_cosine", "pair_similarity"]
 
 
@@ -70,6 +71,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     last one (for comparison).
     parts: a batch is computed in so many parts side by side, each by one thread, which wastes less
     than threads that wait for each other where other work shares the processor.
+    shift: every face is moved by up to so many pixels across and down, anew each time it is drawn; its
+    label and what teachers say stay.
     follow: what `agreement` lets every exit follow: the fused score, or that of the last exit, which
     then stays free to become better than the exits before it.
     decay_steps: 0 lets the rate fall as half a cosine. Otherwise it stays level and falls in so many
@@ -88,6 +91,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     full_patches_from: float = 0.8  # share of the steps after which all patches are kept
     clean: float = 0.4  # share of a batch that is faces as they are, not degraded
     grey: float = 0.1  # share of the faces shown without colour, as night cameras give them
+    shift: int = 0  # pixels
     ema: float = 0.998
     supervision: Literal["depth", "equal", "last"] = "depth"
     ranking: float = 1.0  # weight of the pair-wise ranking loss, beside 1 for the regression
@@ -165,6 +169,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(
                 f"model.mode {self.model.mode} reads every patch: set schedule.kept_patches to 144"
             )
+        if not 0 <= self.schedule.shift <= MOST_SHIFT:
+            raise ConfigError(f"schedule.shift must be 0 to {MOST_SHIFT} pixels")
         if not 1 <= self.schedule.parts <= self.schedule.batch:
             raise ConfigError("schedule.parts must be 1 to schedule.batch")
         for name in ("steps", "batch", "validate_every"):

@@ -30,6 +30,7 @@ def test_five_lines_suffice(tmp_path):
         ("schedule: {clean: 2}", "clean"),
         ("schedule: {supervision: none}", "none"),
         ("schedule: {kept_patches: 200}", "kept_patches"),
+        ("schedule: {shift: 9}", "shift"),
         ("model: {mode: crfiqa}", "kept_patches"),
         ("model: {width: 100, heads: 7}", "100"),
         ("label: beauty", "beauty"),
