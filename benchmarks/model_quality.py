@@ -129,15 +129,20 @@ def ratios(
             [own[judged] for _, own in rows],
             [own[other] for _, own in rows],
         )
-        for judged, other in compared(bundles)
+        for judged, other in compared(rows[0][0], bundles)
     }
 
 
-def compared(bundles: list[str]) -> list[tuple[str, str]]:
+def exits_of(row: dict, bundle: str) -> list[str]:
+    """`NAME exit 1` and so on, to its last block."""
+    return [method for method in row["pauc_e3"] if method.startswith(f"{bundle} exit ")]
+
+
+def compared(row: dict, bundles: list[str]) -> list[tuple[str, str]]:
     """Models with LightQNet, chance and each other, and their exits with each other."""
     pairs = []
     for bundle in bundles:
-        best = [f"{bundle} {judged}" for judged in ("FW", "exit 12", "exit 4", "exit 2")]
+        best = [f"{bundle} FW", exits_of(row, bundle)[-1], f"{bundle} exit 4", f"{bundle} exit 2"]
         pairs += [(judged, LIGHTQNET[0]) for judged in best]
         pairs += [(best[0], "random"), (best[0], "embedding norm")]
         pairs += [(best[0], best[2]), (best[1], best[2]), (best[2], best[3])]
@@ -187,7 +192,7 @@ def verdicts(rows: list[dict], bundles: list[str]) -> dict[str, dict[str, str]]:
                     below = sum(high < 0 for _, high in gaps)
                     above = sum(low > 0 for low, _ in gaps)
                     said[f"{judged} - {other}"] = f"{below} below, {above} above, of {len(gaps)}"
-            exits = [m for m in own[0]["pauc_e3"] if m.startswith(f"{bundle} exit")]
+            exits = exits_of(own[0], bundle)
             mean = {m: np.mean([row["pauc_e3"][m] for row in own]) for m in exits}
             best = min(mean, key=lambda m: mean[m])
             gap = 100 * (mean[f"{bundle} exit 6"] / mean[best] - 1)
@@ -211,9 +216,10 @@ def plot(result: dict, bundles: list[str], target: Path) -> None:
             ]
             return 100 * float(np.mean(values))
 
-        exits = range(1, 1 + sum(m.startswith(f"{bundles[0]} exit") for m in rows[0]["pauc_e3"]))
+        deepest = max(len(exits_of(rows[0], bundle)) for bundle in bundles)
         for bundle, colour in zip(bundles, ("#2166ac", "#b2182b", "#1b7837"), strict=False):
-            names = [f"{bundle} exit {k}" for k in exits]
+            names = exits_of(rows[0], bundle)
+            exits = range(1, 1 + len(names))
             axes.plot(exits, [share(m) for m in names], "o-", color=colour, ms=4, label=bundle)
             axes.fill_between(
                 exits,
@@ -226,7 +232,8 @@ def plot(result: dict, bundles: list[str], target: Path) -> None:
             axes.axhline(fused, color=colour, lw=1, ls="--", label=f"{bundle} FW")
         for other, style in (("LightQNet 100", "-"), ("sharpness", ":"), ("embedding norm", "-.")):
             axes.axhline(share(other), color="0.35", lw=1, ls=style, label=other)
-        axes.set(title=name.removesuffix("_gen_test"), xlabel="exit (blocks run)", xticks=exits)
+        axes.set(title=name.removesuffix("_gen_test"), xlabel="exit (blocks run)")
+        axes.set_xticks(range(1, 1 + deepest))
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("pAUC, % of random discarding (lower is better)")
     figure.axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
