@@ -24,8 +24,9 @@ from edge_fiqa.calibration.estimate import Estimator
 from edge_fiqa.exits.cost import saved
 from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.measurement.all_exits import all_exits_and_causes
+from edge_fiqa.reasons.limits import CauseLimits
 from edge_fiqa.training.degradations.table import random_mixture
-from edge_fiqa.types import Bytes
+from edge_fiqa.types import Array, Bytes, Mask, Rows
 
 GOOD = 50
 GATES = (10, 25, 50, 75)
@@ -55,26 +56,23 @@ def given(scorer: Scorer, faces: Bytes) -> dict:
     trail, logits = all_exits_and_causes(scorer.engine, faces)
     score = fuse(trail, depth)
     quality = Estimator.of(calibration, "FW").scale.quality
-    unusual = np.stack([limits.unusual(logits[:, k], e) for k, e in enumerate(limits.exits)], 1)
-    blamed = (unusual > 1).any(2)  # (N, K)
+    blamed = told(limits, logits)
     stopped = {}
     for gate in GATES:
-        depths = Gate.of(calibration, gate, exits=limits.exits).replay(trail).depth
-        rows = np.searchsorted(limits.exits, depths)
-        stopped[f"gate {gate}"] = blamed[np.arange(len(blamed)), rows]
+        depth_of = Gate.of(calibration, gate, exits=limits.exits).replay(trail).depth
+        stopped[f"gate {gate}"] = at_stop(blamed, limits, depth_of)
     said = {f"exit {e}": blamed[:, k] for k, e in enumerate(limits.exits)}
     said |= {"any exit": blamed.any(1)} | stopped
     assert limits.least_score is not None  # from faces
     promised = least_quality(calibration, limits.least_score)
-    return {"promised": limits.false_alarm, "reporting": limits.reporting} | {
-        f"quality {least} or more{named}": {
-            "faces": int((quality(score) >= least).sum()),
-            "with a cause": {
-                where: share(found[quality(score) >= least]) for where, found in said.items()
-            },
+    result: dict = {"promised": limits.false_alarm, "reporting": limits.reporting}
+    for least, named in ((GOOD, ""), (promised, ", as promised")):
+        good = quality(score) >= least
+        result[f"quality {least} or more{named}"] = {
+            "faces": int(good.sum()),
+            "with a cause": {where: share(found[good]) for where, found in said.items()},
         }
-        for least, named in ((GOOD, ""), (promised, ", as promised"))
-    }
+    return result
 
 
 def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
@@ -85,10 +83,7 @@ def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
     limits = calibration.causes
     worse = [random_mixture(face, seed=7_000_000 + row).pixels for row, face in enumerate(clean)]
     trail, logits = all_exits_and_causes(scorer.engine, np.concatenate([clean, worse]))
-    told = np.stack(
-        [(limits.unusual(logits[:, k], e) > 1).any(1) for k, e in enumerate(limits.exits)]
-    )
-    rows = []
+    blamed, rows = told(limits, logits), []
     for gate in GATES:
         policy = Gate.of(calibration, gate, exits=limits.exits)
         ways = {
@@ -98,8 +93,7 @@ def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
         }
         for way, each in ways.items():
             replay = each.replay(trail)
-            stopped = np.searchsorted(limits.exits, replay.depth)
-            causes = told[stopped, np.arange(len(trail))]
+            causes = at_stop(blamed, limits, replay.depth)
             rows.append(
                 {
                     "gate": gate,
@@ -111,6 +105,18 @@ def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
                 }
             )
     return rows
+
+
+def told(limits: CauseLimits, logits: Array) -> Mask:
+    """(N, K): is any cause reported of a face at an exit?"""
+    return np.stack(
+        [(limits.unusual(logits[:, k], e) > 1).any(1) for k, e in enumerate(limits.exits)], axis=1
+    )
+
+
+def at_stop(blamed: Mask, limits: CauseLimits, depth: Rows) -> Mask:
+    """Of told() what holds where each face stopped, (N,)."""
+    return blamed[np.arange(len(blamed)), np.searchsorted(limits.exits, depth)]
 
 
 def share(blamed: np.ndarray) -> list[float] | None:

@@ -28,7 +28,7 @@ from edge_fiqa.measurement.all_exits import synthetic_faces
 from tests.gateway.outputs.broker import Broker, Listener
 from tests.needs import missing
 from tests.ports import port_to_keep
-from tests.waiting import until
+from tests.waiting import is_ready, until
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -223,17 +223,6 @@ def test_nvidias_client_reaches_a_gateway(start, crops, tmp_path):
     printed, _ = client.communicate(timeout=120)
     expected = zip(qualities(crops), crops, strict=True)
     assert printed.splitlines() == [f"{quality} ok {path}" for quality, path in expected]
-
-
-def is_ready(address):
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return answer.status == 200
-    except urllib.error.HTTPError as answer:
-        answer.close()
-        return False
-    except OSError:
-        return False
 
 
 class FakeFrigate(http.server.BaseHTTPRequestHandler):

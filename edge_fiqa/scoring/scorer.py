@@ -203,10 +203,9 @@ class Scorer:
     def gate_policy(self, risk: float | None = None, *, ranked: int | None = None) -> Gate:
         """The policy that stops once this scorer's gate is decided, at a promised risk of flips.
 
-        Rejected faces go on to the first exit that reports causes, if the model reads any. risk None:
+        Rejected faces go on to the next exit that reports causes, if the model reads any. risk None:
         the calibration's first. ranked: faces below this quality, and below the gate, run to full
-        depth, so that they can be sorted. Raises ConfigError without gate or
-        such a promise.
+        depth, so that they can be sorted. Raises ConfigError without gate or such a promise.
         """
         scale = self.scale
         if scale.gate is None or scale.calibration is None:

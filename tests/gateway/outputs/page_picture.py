@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import cv2
@@ -21,7 +20,7 @@ import yaml
 from edge_fiqa.types import Bytes
 from tests.gateway.outputs.browser import Browser
 from tests.ports import port_to_keep
-from tests.waiting import until
+from tests.waiting import is_ready, until
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
 HEIGHT, WIDTH, FRAMES, PAUSE = 540, 960, 100, 30
@@ -56,7 +55,7 @@ def photograph(place: Path, model: str, seconds: float, picture: Path) -> None:
     command = [sys.executable, "-m", "edge_fiqa", "gateway", str(place / "gateway.yaml")]
     gateway = subprocess.Popen(command)
     try:
-        until(lambda: answers(f"{address}/readyz"))
+        until(lambda: is_ready(f"{address}/readyz"))
         browser = Browser(place / "profile")
         try:
             browser.size(1400, 900)
@@ -103,13 +102,6 @@ def soft_edge() -> np.ndarray:
     inside = np.zeros((240, 200), np.float32)
     inside[8:-8, 8:-8] = 1
     return cv2.GaussianBlur(inside, (0, 0), 4)
-
-
-def answers(url: str) -> bool:
-    try:
-        return urllib.request.urlopen(url, timeout=5).status == 200
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":
