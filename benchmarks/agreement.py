@@ -69,7 +69,7 @@ def main() -> None:
         for run, quality in qualities.items():
             share = (np.abs(quality - reference) <= 1).mean(axis=1).round(4)
             shares[f"{name}, {run}"] = {
-                f"exit {k}": float(share[k - 1]) for k in (1, 2, 4, 6, 9, 12)
+                f"exit {k}": float(share[k - 1]) for k in (1, 2, 4, 6, 9, 12) if k <= len(share)
             }
             print(name, run, share.tolist(), flush=True)
     write_result(result, options.output)

@@ -1,10 +1,10 @@
 """Which causes are reported of real pictures: masks, frames of videos, turned heads, portraits?
 
-    python benchmarks/causes_real.py DATA --run RUN [-o RESULT.json]
+    python benchmarks/causes_real.py DATA --bundle nano [-o RESULT.json]
 
-RUN is a folder of `edge-fiqa train` with `schedule: {causes: ...}`. The pictures are of DATA/more,
-which training saw without being told their causes (`own_defects`), and portraits of the test split.
-Causes are reported as records do it, with limits from one clean face of each calibration identity.
+The pictures are of DATA/more, which training saw without being told their causes (`own_defects`), and
+portraits of the test split.
+Causes are reported as records do it, with the limits of the bundle's calibration.
 
 Turned heads: faces of the test split, by how far SCRFD says that they are turned. Training's turns are
 those of another detector (YuNet), on other persons. A strength of 0.5 is a yaw of about 20 degrees;
@@ -15,18 +15,18 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from causes_syngen import NAMES, clean, limits_from, read_student, unusual
+from causes_syngen import NAMES, clean, logits, named
 from common import add_data, new_result, parser, write_result
 from fairness_faces import read_shards
 from scipy.stats import spearmanr
 from scrfd import Points
 
+from edge_fiqa import Scorer
 from edge_fiqa.reasons.limits import CauseLimits
 from edge_fiqa.training.cause_targets import TURNS
 from edge_fiqa.training.head_turn import head_turn
 from edge_fiqa.training.pictures import read_rows
-from edge_fiqa.training.student import Student
-from edge_fiqa.types import Bytes
+from edge_fiqa.types import Array, Bytes
 
 SETS = {
     "rmfd": "real masks",
@@ -34,74 +34,80 @@ SETS = {
     "ytf": "frames of videos",
     "aflw": "any pose",
 }
-SHOWN = (2, 4, 12)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def main() -> None:
     arguments = parser(__doc__)
     add_data(arguments)
-    arguments.add_argument("--run", type=Path, required=True, help="folder of edge-fiqa train")
+    arguments.add_argument("--bundle", required=True, help="of a model with cause heads")
     arguments.add_argument("--faces", type=int, default=300, help="of each set, at most (300)")
     options = arguments.parse_args()
-    result = new_result(__doc__) | run(options)
+    with Scorer.open(options.bundle) as scorer:
+        result = new_result(__doc__) | run(scorer, options)
     write_result(result, options.output)
     for row in result["rows"]:
         print(row["set"], f"exit {row['exit']}", row["any"], row["first"])
 
 
-def run(options: argparse.Namespace) -> dict:
-    student, step = read_student(options.run)
+def run(scorer: Scorer, options: argparse.Namespace) -> dict:
     rng = np.random.default_rng(0)
-    limits = limits_from(student, clean(options.data, "calibration", rng, 700))
+    calibration = scorer.bundle.calibration
+    assert calibration is not None  # shipped
+    assert calibration.causes is not None  # of a model with cause heads
+    limits = calibration.causes
     sets = {name: faces_of(options.data, name, options.faces) for name in SETS}
     sets["test split"] = clean(options.data, "test", rng, options.faces)
     rows = []
     for name, faces in sets.items():
-        for exit, values in unusual(student, faces, limits).items():
-            if exit in SHOWN:
-                rows.append({"set": name, "faces": len(faces), "exit": exit} | reported(values))
+        seen = logits(scorer, faces)
+        for exit in limits.reporting:
+            stated = {"set": name, "faces": len(faces), "exit": exit}
+            rows.append(stated | reported(seen[:, limits.exits.index(exit)], exit, limits))
     every = clean(options.data, "test", rng, 10 * options.faces)
     points = Points(options.data / "models/det_500m.onnx")
     return {
-        "step": step,
+        "bundle": named(scorer),
         "what the sets are": SETS,
         "rows": rows,
-        "turned heads": turned_heads(student, limits, every, points),
+        "turned heads": turned_heads(scorer, limits, every, points),
     }
 
 
-def turned_heads(student: Student, limits: CauseLimits, faces: Bytes, points: Points) -> dict:
+def turned_heads(scorer: Scorer, limits: CauseLimits, faces: Bytes, points: Points) -> dict:
     """For yaw and pitch at each exit: how many are reported at each strength, and the rank
     correlation of strengths and logits."""
     found = [points.of(face) for face in faces]
     faces = faces[[row is not None for row in found]]
     strengths = np.array([head_turn(row) for row in found if row is not None])
-    values, rows = unusual(student, faces, limits), []
+    seen, rows = logits(scorer, faces), []
     for cause, natural in zip(TURNS, strengths.T, strict=True):
-        within = np.digitize(natural, STRENGTHS[1:-1])
-        for exit in SHOWN:
-            at = values[exit][:, NAMES.index(cause)]
+        within, which = np.digitize(natural, STRENGTHS[1:-1]), NAMES.index(cause)
+        for exit in limits.reporting:
+            at = seen[:, limits.exits.index(exit)]
+            above = limits.reported(at, exit)[:, which]
             row = {
                 "cause": cause,
                 "exit": exit,
-                "spearman": round(float(spearmanr(natural, at)[0]), 3),
+                "spearman": round(float(spearmanr(natural, at[:, which])[0]), 3),
             }
             for k, low in enumerate(STRENGTHS[:-1]):
-                some = at[within == k]
-                share = round(float((some > 1).mean()), 3) if len(some) else None
+                some = above[within == k]
+                share = round(float(some.mean()), 3) if len(some) else None
                 row[f"{low} to {STRENGTHS[k + 1]}"] = {"faces": len(some), "reported": share}
             rows.append(row)
     return {"without points": sum(row is None for row in found), "rows": rows}
 
 
-def reported(values: np.ndarray) -> dict:
-    """Shares of faces (N, D) with any cause, with each, and with each as the first; the commonest."""
-    above, certain = values > 1, (values > 1).any(1)
-    first = np.bincount(values[certain].argmax(1), minlength=len(NAMES)) / len(values)
+def reported(seen: Array, exit: int, limits: CauseLimits) -> dict:
+    """Shares of faces with any cause, with each, and with each as the first; the commonest of these.
+    seen: (N, D) logits of an exit."""
+    above = limits.reported(seen, exit)
+    unusual = np.where(above, limits.unusual(seen, exit), -np.inf)
+    firsts = unusual[above.any(1)].argmax(1)
     return {
-        "any": round(float(certain.mean()), 3),
-        "first": common(first),
+        "any": round(float(above.any(1).mean()), 3),
+        "first": common(np.bincount(firsts, minlength=len(NAMES)) / len(seen)),
         "reported": common(above.mean(0)),
     }
 

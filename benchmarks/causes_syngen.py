@@ -1,32 +1,30 @@
 """Is the cause of low quality named right, where somebody else's operators made the picture bad?
 
-    python benchmarks/causes_syngen.py DATA --run RUN [--split test] [-o RESULT.json]
+    python benchmarks/causes_syngen.py DATA --bundle nano [--split test] [-o RESULT.json]
 
-RUN is a folder of `edge-fiqa train` with `schedule: {causes: ...}`. The operators are those of
-ofiq-syngen (MIT; `pip install --no-deps ofiq-syngen==0.5.2 scipy`), without its landmark models; which
-cause counts as right for which operator is in causes_syngen.yaml. Causes are reported and put in order
-as records do it (docs/reasons.md), with limits from one clean face of each person of one half of the
-calibration split, the poorer ones too: so of clean faces at most 5 % get any, blurred and turned ones
-included.
+The operators are those of ofiq-syngen (MIT; `pip install --no-deps ofiq-syngen==0.5.2 scipy`), without
+its landmark models; which cause counts as right for which operator is in causes_syngen.yaml. Causes are
+reported and put in order as records do it (docs/reasons.md), with two kinds of limits: from one clean
+face of each person of one half of the calibration split, the poorer ones too, so that of clean faces at
+most 5 % get any, blurred and turned ones included; and those of the bundle ("own"), whose calibration
+promises that of good faces only.
 Identities of the split were never trained on.
 """
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
 from common import add_data, new_result, parser, read_faces, read_split, write_result
 
+from edge_fiqa import Scorer
+from edge_fiqa.measurement.all_exits import all_exits_and_causes
 from edge_fiqa.reasons.limits import CauseLimits, fit_limits
-from edge_fiqa.training.checkpoint import read_checkpoint
 from edge_fiqa.training.degradations.table import DEGRADATIONS
-from edge_fiqa.training.recipe import load_config
-from edge_fiqa.training.student import Student
-from edge_fiqa.types import Array, Bytes
+from edge_fiqa.types import Array, Bytes, Mask
 
 MAP = Path(__file__).with_suffix(".yaml")
 SEVERITIES = (0.25, 0.5, 0.7, 0.9)  # at 1.0 its pitch is a singular map, and never returns
@@ -36,98 +34,105 @@ MEANS = (
     *("first", "first_two", "reported", "any_reported", "first_reported"),
     *("first_by_distance", "first_by_strength"),
 )
-EXITS = (1, 2, 4, 6, 9, 12)
 NAMES = list(DEGRADATIONS)
 
 
 def main() -> None:
     arguments = parser(__doc__)
     add_data(arguments)
-    arguments.add_argument("--run", type=Path, required=True, help="folder of edge-fiqa train")
+    arguments.add_argument("--bundle", required=True, help="of a model with cause heads")
     arguments.add_argument("--split", choices=("calibration", "test"), default="calibration")
     arguments.add_argument("--faces", type=int, default=60, help="clean faces to make worse (60)")
     options = arguments.parse_args()
-    result = new_result(__doc__) | run(options)
+    with Scorer.open(options.bundle) as scorer:
+        result = new_result(__doc__) | run(scorer, options)
     write_result(result, options.output)
     show(result)
 
 
-def run(options: argparse.Namespace) -> dict:
+def run(scorer: Scorer, options: argparse.Namespace) -> dict:
     """Limits from clean calibration faces; then clean and degraded ones of the split."""
-    student, step = read_student(options.run)
     rng = np.random.default_rng(0)
     half, other_half = np.array_split(clean(options.data, "calibration", rng), 2)
-    limits = limits_from(student, half)
     faces = (
         other_half if options.split == "calibration" else clean(options.data, options.split, rng)
     )
-    blamed = {exit: rows > 1 for exit, rows in unusual(student, faces, limits).items()}
-    rows = []
+    calibration = scorer.bundle.calibration
+    assert calibration is not None  # shipped
+    assert calibration.causes is not None  # of a model with cause heads
+    ways = {"limits of all clean faces": limits_from(scorer, half), "own": calibration.causes}
+    of_clean = logits(scorer, faces)
+    rows: dict[str, list[dict]] = {way: [] for way in ways}
     for operator, causes, degraded in operators(faces[:: max(1, len(faces) // options.faces)]):
         for severity, pictures in degraded:
-            seen = logits(student, pictures)
-            for exit, at in zip(EXITS, limits.limits, strict=True):
-                own = seen[:, exit - 1]
-                row = {"operator": operator, "severity": severity, "exit": exit}
-                row |= ranked(limits.unusual(own, exit), causes)
-                row["first_by_distance"] = first(own - np.array(at), causes)
-                row["first_by_strength"] = first(own, causes)
-                rows.append(row)
+            seen = logits(scorer, pictures)
+            for way, limits in ways.items():
+                stated = {"operator": operator, "severity": severity}
+                rows[way] += [stated | row for row in rows_of(seen, limits, causes)]
     return {
-        "step": step,
+        "bundle": named(scorer),
         "split": options.split,
         "clean_faces": len(faces),
-        "clean_blamed": {exit: round(float(b.any(1).mean()), 4) for exit, b in blamed.items()},
-        "clean_blamed_at_any_exit": round(float(any_exit(blamed).mean()), 4),
-        "blamed_for": {
-            name: round(float(share), 4)
-            for name, share in zip(NAMES, blamed[EXITS[-1]].mean(0), strict=True)
-        },
-        "rows": rows,
-        "all": {exit: over_all(rows, exit) for exit in EXITS},
-        "without_turned_cameras": {exit: over_all(rows, exit, TURNED) for exit in EXITS},
+        **{way: judged(of_clean, limits, rows[way]) for way, limits in ways.items()},
     }
 
 
-def read_student(run: Path) -> tuple[Student, int]:
-    """The averaged weights of a run, and after how many steps."""
-    state = read_checkpoint(run / "latest.pt", torch.device("cpu"))
-    average, recipe = state["average"], load_config(str(run / "recipe.yaml"))
-    embeddings, maps = (
-        [len(average[key])] if (key := f"{name}.weight") in average else []
-        for name in ("recognise", "see")
-    )
-    student = Student(recipe.model.config(), embeddings, maps, len(NAMES))
-    student.load_state_dict(average)
-    return student.eval(), state["step"]
+def rows_of(seen: Array, limits: CauseLimits, causes: list[str]) -> Iterator[dict]:
+    """What each exit that reports causes says of faces with these. seen: (N, K, D)."""
+    for exit, at, place in zip(limits.exits, limits.limits, range(len(limits.exits)), strict=True):
+        if at is not None:
+            own = seen[:, place]
+            yield (
+                {"exit": exit}
+                | ranked(limits.unusual(own, exit), limits.reported(own, exit), causes)
+                | {
+                    "first_by_distance": first(own - np.array(at), causes),
+                    "first_by_strength": first(own, causes),
+                }
+            )
 
 
-def logits(student: Student, faces: Bytes) -> Array:
-    """(N, E, D), of faces (N, 112, 112, 3)."""
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(faces), 64):
-            x = torch.from_numpy(np.array(faces[start : start + 64])).permute(0, 3, 1, 2)
-            parts.append(student(x.float() / 127.5 - 1, None).causes.numpy())
-    return np.concatenate(parts)
+def judged(of_clean: Array, limits: CauseLimits, rows: list[dict]) -> dict:
+    """Over all operators, and how many clean faces get a cause. of_clean: (N, K, D)."""
+    blamed = {
+        exit: limits.reported(of_clean[:, place], exit)
+        for place, exit in enumerate(limits.exits)
+        if exit in limits.reporting
+    }
+    any_exit = np.any([found.any(1) for found in blamed.values()], axis=0)
+    return {
+        "clean_blamed": {exit: round(float(b.any(1).mean()), 4) for exit, b in blamed.items()},
+        "clean_blamed_at_any_exit": round(float(any_exit.mean()), 4),
+        "blamed_for": {
+            name: round(float(share), 4)
+            for name, share in zip(NAMES, blamed[max(blamed)].mean(0), strict=True)
+        },
+        "all": {exit: over_all(rows, exit) for exit in limits.reporting},
+        "without_turned_cameras": {exit: over_all(rows, exit, TURNED) for exit in limits.reporting},
+        "rows": rows,
+    }
 
 
-def limits_from(student: Student, faces: Bytes) -> CauseLimits:
+def named(scorer: Scorer) -> dict[str, str]:
+    """Of the bundle that a result is about."""
+    manifest = scorer.bundle.manifest
+    return {key: getattr(manifest, key) for key in ("name", "precision", "fingerprint")}
+
+
+def logits(scorer: Scorer, faces: Bytes) -> Array:
+    """(N, K, D), of faces (N, 112, 112, 3) at the K exits of the bundle."""
+    causes = all_exits_and_causes(scorer.engine, faces)[1]
+    assert causes is not None  # of a model with cause heads
+    return causes
+
+
+def limits_from(scorer: Scorer, faces: Bytes) -> CauseLimits:
     """As `edge-fiqa calibrate` takes them, of faces of as many persons that all count as good."""
-    causes = logits(student, faces)[:, [exit - 1 for exit in EXITS]]
     every, persons = np.ones(len(faces), np.float32), [str(row) for row in range(len(faces))]
-    return fit_limits(causes, every, persons, names=NAMES, exits=EXITS, heads="0" * 64)
-
-
-def unusual(student: Student, faces: Bytes, limits: CauseLimits) -> dict[int, Array]:
-    """Exit -> (N, D), above 1 where a cause is reported."""
-    causes = logits(student, faces)
-    return {exit: limits.unusual(causes[:, exit - 1], exit) for exit in EXITS}
-
-
-def any_exit(blamed: dict[int, Array]) -> Array:
-    """(N,) whether a face gets a cause at one of the exits."""
-    return np.any([rows.any(1) for rows in blamed.values()], axis=0)
+    exits = scorer.bundle.manifest.exits
+    return fit_limits(
+        logits(scorer, faces), every, persons, names=NAMES, exits=exits, heads="0" * 64
+    )
 
 
 def clean(data: Path, split: str, rng: np.random.Generator, limit: int = 1400) -> Bytes:
@@ -175,19 +180,20 @@ def by_operator(function: Callable, face: Bytes, severity: float, seed: int) -> 
     return np.asarray(made, np.uint8)[..., ::-1]
 
 
-def ranked(unusual: Array, causes: list[str]) -> dict:
+def ranked(unusual: Array, reported: Mask, causes: list[str]) -> dict:
     """How often one of the right causes is first, first or second, and reported; how often any cause is
-    reported, and the right one as the first. unusual: (N, D)."""
+    reported, and the right one as the first. Those that are reported come first, as in records.
+    unusual and reported: (N, D)."""
     right = np.isin(NAMES, causes)
-    best = unusual[:, right].max(1)
-    ahead = (unusual[:, ~right] > best[:, None]).sum(1)
-    firsts = np.bincount(unusual.argmax(1), minlength=len(NAMES))
+    order = np.lexsort((-unusual, ~reported))  # of each face, first to last
+    wrong_before = np.logical_and.accumulate(~right[order], axis=1).sum(1)
+    firsts = np.bincount(order[:, 0], minlength=len(NAMES))
     return {
-        "first": round(float(((ahead == 0) & (best > -np.inf)).mean()), 4),
-        "first_two": round(float(((ahead <= 1) & (best > -np.inf)).mean()), 4),
-        "reported": round(float((best > 1).mean()), 4),
-        "any_reported": round(float((unusual.max(1) > 1).mean()), 4),
-        "first_reported": round(float(((ahead == 0) & (best > 1)).mean()), 4),
+        "first": round(float((wrong_before == 0).mean()), 4),
+        "first_two": round(float((wrong_before <= 1).mean()), 4),
+        "reported": round(float(reported[:, right].any(1).mean()), 4),
+        "any_reported": round(float(reported.any(1).mean()), 4),
+        "first_reported": round(float(((wrong_before == 0) & reported.any(1)).mean()), 4),
         "most_often_first": NAMES[int(firsts.argmax())],
     }
 
@@ -212,11 +218,14 @@ def over_all(rows: list[dict], exit: int, without: tuple[str, ...] = ()) -> dict
 
 
 def show(result: dict) -> None:
-    print(f"step {result['step']}, {result['split']}; clean faces blamed: {result['clean_blamed']}")
-    for exit, means in result["all"].items():
-        print(f"exit {exit}: {means}")
-    for row in result["rows"]:
-        if row["exit"] == EXITS[-1] and row["severity"] in (JUDGED_FROM, SEVERITIES[-1]):
+    print(result["bundle"], result["split"])
+    for way in ("limits of all clean faces", "own"):
+        found = result[way]
+        print(f"{way}: clean faces blamed: {found['clean_blamed']}")
+        for exit, means in found["all"].items():
+            print(f"exit {exit}: {means}")
+    for row in found["rows"]:
+        if row["exit"] == max(found["all"]) and row["severity"] in (JUDGED_FROM, SEVERITIES[-1]):
             print(*(row[k] for k in ("operator", "severity", "first", "first_two")), end=" ")
             print(row["most_often_first"])
 

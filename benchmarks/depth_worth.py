@@ -29,7 +29,10 @@ from edge_fiqa.types import Array, Bytes
 LISTS = ("celeba10k_gen_test", "celeba5_gen_test")
 FMR = 1e-2
 SEVERITIES = (0.25, 0.9)
-COMPARED = (("exit 12", "exit 4"), ("FW", "exit 4"), ("exit 6", "exit 4"), ("exit 4", "exit 2"))
+COMPARED = (
+    *(("exit 12", "exit 4"), ("FW", "exit 4"), ("exit 6", "exit 4")),
+    *(("exit 4", "exit 2"), ("exit 2", "exit 1")),
+)  # where a network has both
 Areas = dict[str, tuple[float, Array]]
 
 
@@ -105,6 +108,7 @@ def compared(found: list[Areas]) -> dict[str, list[float] | None]:
             [of[other][1] for of in found],
         )
         for one, other in COMPARED
+        if one in found[0] and other in found[0]
     }
 
 

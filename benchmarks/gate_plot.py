@@ -40,7 +40,8 @@ def plot(found: dict, gates: tuple[int, ...], asked: tuple[float, ...], target: 
     ms = [found["ms"][str(gate)]["saved_pct"] for gate in gates]
     saved.bar(where, ms, color=COLOURS)
     for x, row, value in zip(where, rows, ms, strict=True):
-        text = f"stops after\n{row['mean depth']:.1f} of 12\n{row['flips_pct']:.2f} % differ"
+        depth = f"{row['mean depth']:.1f} of {found['depth']}"
+        text = f"stops after\n{depth}\n{row['flips_pct']:.2f} % differ"
         saved.annotate(text, (x, value + 2), ha="center", fontsize=8)
     saved.set(
         xticks=where,

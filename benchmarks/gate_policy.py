@@ -51,6 +51,7 @@ def main() -> None:
             known, new = all_exits(scorer.engine, seen), all_exits(scorer.engine, unseen)
             calibration = fit(bundle, known, seen_by, (RISK,))
             result[name] = {
+                "depth": bundle.config.depth,
                 "table": table(bundle, calibration, known, seen_by, new),
                 "simulation": simulate(
                     bundle, *capped(np.concatenate([known, new]), persons), options.times
@@ -108,7 +109,9 @@ def table(
         }
         at |= {f"patience {p}, eps {Convergence().eps}": calm(estimates, p) for p in (1, 2)}
         at |= {
-            f"fixed depth {depth}": np.full(len(new), exits.index(depth)) for depth in (1, 2, 4, 6)
+            f"fixed depth {depth}": np.full(len(new), exits.index(depth))
+            for depth in (1, 2, 4, 6)
+            if depth < exits[-1]
         }
         accepted = estimates >= threshold
         for method, stopped in at.items():

@@ -95,7 +95,8 @@ def behaviour_text(result: dict) -> str:
             [f"rank correlation of FW with {light}: plain, partial given usefulness", *cells]
         )
     for judged in ("exit 1", "exit 2", "exit 4", "exit 6", "exit 12"):
-        cells = (f"{one['agreement with FW'][judged]:.3f}" for one in each)
+        agreement = (one["agreement with FW"].get(judged) for one in each)
+        cells = ("" if found is None else f"{found:.3f}" for found in agreement)
         rows.append([f"rank correlation of {judged} with FW", *cells])
     for name in each[0]["sets"]:
         cells = (f"{one['sets'][name]['Spearman with usefulness'][FUSED]:.2f}" for one in each)
@@ -106,6 +107,9 @@ def behaviour_text(result: dict) -> str:
 
 
 def _mean(rows: list[dict], method: str) -> str:
+    """Empty where a network has no such exit."""
+    if any(method not in row["pauc_e3"] for row in rows):
+        return ""
     return f"{np.mean([row['pauc_e3'][method] for row in rows]):.2f}"
 
 
@@ -135,8 +139,8 @@ def _number(count: int) -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
-    head, *others = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head.replace("|  |", "| |"), "|" + "---|" * len(rows[0]), *others])
+    head, *others = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *others])
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def rejected(scorer: Scorer, clean: Bytes) -> list[dict]:
 def told(limits: CauseLimits, logits: Array) -> Mask:
     """(N, K): is any cause reported of a face at an exit?"""
     return np.stack(
-        [(limits.unusual(logits[:, k], e) > 1).any(1) for k, e in enumerate(limits.exits)], axis=1
+        [limits.reported(logits[:, k], e).any(1) for k, e in enumerate(limits.exits)], axis=1
     )
 
 

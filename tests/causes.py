@@ -16,13 +16,14 @@ HEADS = "0" * 64
 
 
 def limits_of(names, exits, rows, heads=HEADS):
-    """Causes are reported above these rows, and are usual one below."""
+    """Causes are reported above these rows, are usual one below, and have a spread of one."""
     usual = tuple(None if row is None else tuple(limit - 1 for limit in row) for row in rows)
     return CauseLimits(
         names=names,
         heads=heads,
         exits=exits,
         usual=usual,
+        spread=tuple(None if row is None else (1.0,) * len(row) for row in rows),
         limits=rows,
         false_alarm=0.05,
         faces=400,

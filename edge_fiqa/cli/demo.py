@@ -22,6 +22,7 @@ from edge_fiqa.faces.images import decode
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.files import ONLY_OWNER, write_figure
 from edge_fiqa.policies.policy import Fixed
+from edge_fiqa.reasons.words import causes_in_words
 from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Bytes
 
@@ -30,15 +31,18 @@ PORTRAIT = "grace_hopper.jpg"
 LANDMARKS = ((224.3, 197.3), (306.8, 195.6), (265.4, 238.9), (229.8, 274.0), (304.4, 272.3))
 SHOWN = {"defocus": (0.2, 0.4, 0.7), "downsample": (0.5, 0.75, 0.9), "occlusion": (0.3, 0.6, 0.9)}
 REPEATS = 15
+MOST_CAUSES = 2
 
 
 @dataclass(frozen=True)
 class Version:
-    """The portrait at one strength of one degradation, and its quality after each exit."""
+    """The portrait at one strength of one degradation, its quality after each exit, and the first
+    causes of low quality that are reported at full depth, in words."""
 
     name: str
     face: Bytes
     quality: list[int]
+    causes: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
     ) as scorer:
         scorer.prepare()
         started = time.perf_counter()
-        versions = [Version(name, face, _quality(scorer, face)) for name, face in faces.items()]
+        versions = [
+            Version(name, face, _quality(scorer, face), _causes(scorer, face))
+            for name, face in faces.items()
+        ]
         took = 1e3 * (time.perf_counter() - started)
         exits, engine = scorer.controller.exits, scorer.engine
         ms = [_ms_to(scorer, depth) for depth in exits]
@@ -121,6 +128,10 @@ def _quality(scorer: Scorer, face: Bytes) -> list[int]:
     return [int(scale.quality(estimate(fuse(trail, k), k))[0]) for k in exits]
 
 
+def _causes(scorer: Scorer, face: Bytes) -> str:
+    return causes_in_words(scorer.score_face(face).reasons, MOST_CAUSES)
+
+
 def _ms_to(scorer: Scorer, depth: int) -> float:
     """Median ms of one face stopped at exit `depth`, as `--exit` would."""
     face = np.zeros((1, 112, 112, 3), np.uint8)
@@ -130,14 +141,16 @@ def _ms_to(scorer: Scorer, depth: int) -> float:
 
 
 def _print_table(versions: list[Version], ms: list[float], exits: tuple[int, ...]) -> None:
-    say(f"{'exit':<16}" + "".join(f"{k:>5}" for k in exits))
+    head = "  causes" if any(version.causes for version in versions) else ""
+    say(f"{'exit':<16}" + "".join(f"{k:>5}" for k in exits) + head)
     for version in versions:
-        say(f"{version.name:<16}" + "".join(f"{q:>5}" for q in version.quality))
+        line = f"{version.name:<16}" + "".join(f"{q:>5}" for q in version.quality)
+        say(f"{line}  {version.causes}".rstrip())
     say(f"{'ms to stop there':<16}" + "".join(f"{t:>5.1f}" for t in ms))
 
 
 def plot(versions: list[Version], target: Path) -> None:
-    """Faces above, quality against exit below; one column per degradation."""
+    """Faces with their first cause above, quality against exit below; one column per degradation."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -153,7 +166,8 @@ def plot(versions: list[Version], target: Path) -> None:
         for axis, version, colour in zip(pictures.subplots(1, 4), shown, colours, strict=True):
             axis.imshow(version.face)
             axis.set_title(str(version.quality[-1]), color=colour, fontweight="bold", fontsize=15)
-            axis.set_xlabel(version.name.removeprefix(f"{kind} "), fontsize=9)
+            strength = version.name.removeprefix(f"{kind} ")
+            axis.set_xlabel(f"{strength}\n{version.causes.split(', ')[0]}", fontsize=9)
             axis.set(xticks=[], yticks=[])
         axis = lines.subplots()
         for version, colour in zip(shown, colours, strict=True):

@@ -41,11 +41,12 @@ def reasons_of(logits: Array, exit: int, limits: CauseLimits) -> Reasons | None:
     """
     if not np.isfinite(logits).all():
         return None
-    unusual = limits.unusual(logits, exit)
+    unusual, above = limits.unusual(logits, exit), limits.reported(logits, exit)
     values = {
         name: int(value) for name, value in zip(limits.names, cause_values(logits), strict=True)
     }
-    certain = [limits.names[row] for row in np.argsort(-unusual, kind="stable") if unusual[row] > 1]
+    order = np.argsort(-unusual, kind="stable")
+    certain = [limits.names[row] for row in order if above[row]]
     reported = tuple(
         ReportedCause(name, CAUSES.get(name, UNKNOWN).component, values[name]) for name in certain
     )

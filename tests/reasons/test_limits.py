@@ -27,16 +27,16 @@ def fitted(logits, score=None, groups=None, false_alarm=0.1, right=()):
 
 
 def good_faces(count, seed):
-    """(N, 3, 3) logits that exits and causes share in part, with a long upper tail."""
+    """(N, 3, 3) logits that exits and causes share in part, with a long upper tail; all matter."""
     rng = np.random.default_rng(seed)
     shared = rng.gumbel(size=(count, 1, 1)) + rng.gumbel(size=(count, 1, 3))
-    return (shared + 0.7 * rng.gumbel(size=(count, 3, 3))).astype(np.float32) * [1, 4, 0.1]
+    return (shared + 0.7 * rng.gumbel(size=(count, 3, 3))).astype(np.float32) * [1, 4, 0.1] + 50
 
 
 def blamed(limits, logits):
     """(N, K) whether any cause is reported at an exit."""
     return np.stack(
-        [(limits.unusual(logits[:, k], exit) > 1).any(1) for k, exit in enumerate(EXITS)], axis=1
+        [limits.reported(logits[:, k], exit).any(1) for k, exit in enumerate(EXITS)], axis=1
     )
 
 
@@ -73,6 +73,7 @@ def test_limits_lie_as_many_spreads_above_the_middle_for_every_cause():
     rng = np.random.default_rng(0)
     scales = np.array([0.1, 1, 30])
     limits = fitted(rng.exponential(size=(4000, 3, 3)) * scales, false_alarm=0.05)
+    np.testing.assert_allclose(limits.spread / scales, 1, rtol=0.15)
     spreads = (np.array(limits.limits) - limits.usual) / scales
     alone = -np.log(1 - 0.95 ** (1 / 9)) - np.log(2)  # of nine, the largest is below it in 95 %
     np.testing.assert_allclose(spreads, alone, rtol=0.15)
@@ -99,6 +100,7 @@ def test_so_many_persons_are_needed(false_alarm, needed):
     assert enough.reporting == EXITS
     few = fitted(good_faces(needed - 1, 0), false_alarm=false_alarm)
     assert few.limits == (None,) * 3
+    assert not few.reported(np.full(3, 1e9), 4).any()
     assert (few.unusual(np.full(3, 1e9), 4) < 0).all()
 
 
@@ -108,7 +110,7 @@ def test_an_exit_that_is_seldom_right_reports_nothing_and_does_not_make_the_othe
     limits = fitted(logits, right=(off, 0.77, 0.9))
     assert limits.limits[0] is None
     assert limits.reporting == (2, 4)
-    assert (limits.unusual(np.full(3, 1e9), 1) < 0).all()
+    assert not limits.reported(np.full(3, 1e9), 1).any()
     every = fitted(logits)
     assert all(np.less(limits.limits[k], every.limits[k]).all() for k in (1, 2))
     assert 0.07 < blamed(limits, good_faces(4000, 1)).any(1).mean() < 0.13  # promised: 0.1
@@ -116,7 +118,7 @@ def test_an_exit_that_is_seldom_right_reports_nothing_and_does_not_make_the_othe
 
 def test_where_no_exit_is_right_often_enough_nothing_is_reported():
     limits = fitted(good_faces(400, 0), right=(0.2, 0.3, 0.49))
-    assert limits.limits == limits.usual == (None,) * 3
+    assert limits.limits == limits.spread == limits.usual == (None,) * 3
     assert not limits.reporting
     assert limits.faces == 400
 
@@ -133,15 +135,35 @@ def test_logits_that_never_differ_give_finite_limits():
 
 
 def test_at_an_exit_without_limits_nothing_is_above():
-    assert limits_of(("yaw",), (2,), ((1.0,),)).unusual(np.array([9.0]), 3).tolist() == [-np.inf]
+    limits = limits_of(("yaw",), (2,), ((1.0,),))
+    assert limits.unusual(np.array([9.0]), 3).tolist() == [-np.inf]
+    assert limits.reported(np.array([9.0]), 3).tolist() == [False]
 
 
-def test_how_unusual_counts_from_what_is_usual_to_the_limit():
+def test_how_unusual_counts_in_spreads_from_what_is_usual():
     limits = fitted(good_faces(400, 0))
-    usual, most = np.array(limits.usual[1]), np.array(limits.limits[1])
+    usual, spread = np.array(limits.usual[1]), np.array(limits.spread[1])
     np.testing.assert_allclose(limits.unusual(usual, 2), 0)
-    np.testing.assert_allclose(limits.unusual(most, 2), 1)
-    np.testing.assert_allclose(limits.unusual(usual + 3 * (most - usual), 2), 3)
+    np.testing.assert_allclose(limits.unusual(usual + 3 * spread, 2), 3)
+
+
+def test_a_weak_cause_is_not_reported_however_unusual_it_is():
+    """Of good faces the three have strengths of about 1e-9, 0.5 and 1e-9."""
+    rng = np.random.default_rng(0)
+    faces = rng.normal(size=(400, 3, 3)) + np.array([-20, 0, -20])
+    limits = fitted(faces)
+    weak, strong = np.log([0.09 / 0.91, 0.11 / 0.89])
+    assert limits.reported(np.array([weak, 0, weak]), 2).tolist() == [False] * 3
+    assert limits.reported(np.array([strong, 0, weak]), 2).tolist() == [True, False, False]
+    assert limits.unusual(np.array([weak, 3, weak]), 2).argmin() == 1
+
+
+def test_what_cannot_be_reported_does_not_make_the_other_limits_higher():
+    rng = np.random.default_rng(0)
+    faces = rng.normal(size=(4000, 3, 3)) + np.array([-30, 5, -30])
+    limits = fitted(faces)
+    new = rng.normal(size=(4000, 3, 3)) + np.array([-30, 5, -30])
+    assert 0.085 < blamed(limits, new).any(1).mean() < 0.115  # promised: 0.1
 
 
 @pytest.mark.parametrize(
@@ -152,6 +174,9 @@ def test_how_unusual_counts_from_what_is_usual_to_the_limit():
         {"usual": ((0.0,),)},
         {"usual": ((0.0, 2.0),)},
         {"usual": (None,)},
+        {"spread": (None,)},
+        {"spread": ((1.0,),)},
+        {"spread": ((1.0, 0.0),)},
         {"names": ("yaw", "yaw")},
         {"least_score": None},
     ],

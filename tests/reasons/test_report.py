@@ -32,9 +32,11 @@ def test_causes_above_their_limits_are_reported_most_unusual_first():
     assert answer.instruction == CAUSES["yaw"].instruction
 
 
-def test_what_is_far_from_usual_comes_before_what_is_far_above_its_limit():
+def test_what_is_many_spreads_from_usual_comes_before_what_is_far_above_its_limit():
     limits = msgspec.structs.replace(
-        limits_of(("noise", "yaw"), (1,), ((0.0, 0.0),)), usual=((-4.0, -0.5),)
+        limits_of(("noise", "yaw"), (1,), ((0.0, 0.0),)),
+        usual=((-4.0, -0.5),),
+        spread=((4.0, 0.5),),
     )
     answer = reasons_of(np.array([2.0, 1.0], np.float32), 1, limits)
     assert [each.cause for each in answer.reported] == ["yaw", "noise"]
