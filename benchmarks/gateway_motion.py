@@ -23,7 +23,7 @@ import numpy as np
 from common import add_data, new_result, write_result
 from motion_scenes import FPS, KINDS, clip, frames, people_of, scene
 
-from edge_fiqa import Fixed, Scorer
+from edge_fiqa import Scorer
 from edge_fiqa.faces.detector_file import find_detector
 from edge_fiqa.gateway.config.gateway import BestShotConfig, DetectorConfig, FacesConfig
 from edge_fiqa.gateway.config.motion import MotionConfig
@@ -66,7 +66,7 @@ class Way:
                     continue
                 self.good_shots.note(number, now)
                 self.scored += 1
-                quality = self.scorer.score_face(face.crop, [Fixed(12)]).quality.scalar
+                quality = self.scorer.score_face(face.crop).quality.scalar
                 x, y, width, height = face.box
                 self.shots[number].append((now, x + width / 2, y + height / 2, quality))
                 if quality >= BEST_SHOT.floor_of(face.score):

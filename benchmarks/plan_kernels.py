@@ -50,7 +50,7 @@ CAPABILITY = "8.6"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FORMS = ("as written", "fused")
 BLOCK, FIVE = Segment(2, 2), Segment(2, 6)
-SEGMENTS = {"nano": (BLOCK, FIVE, Segment(1, 12, tail=True)), "vit_s": (BLOCK, FIVE)}
+SEGMENTS = {"nano": (BLOCK, FIVE, Segment(1, 6, tail=True)), "vit_s": (BLOCK, FIVE)}
 VIT_S = VitConfig(mode="token", width=512, depth=6, heads=8)
 
 

@@ -72,7 +72,8 @@ class BuildRecipe(
 ):
     """What `edge-fiqa build` makes of a checkpoint.
 
-    segments: how many equal ones, or their last blocks as in "3,6,9,12"; None is one per block.
+    segments: how many equal ones, "every 3" blocks, or their last blocks as in "3,6,9,12"; None is one
+    per block.
     ranges, range_faces: how INT8 ranges are determined, and on how many calibration faces.
     float_layers: linear layers left in float32 by INT8: blocks (block1) or layers (block1/fc2, stem).
     half_weights: an fp32 bundle stores weights as float16, in half the space; it computes in float32.

@@ -125,7 +125,7 @@ def test_an_own_policy_stops_good_faces_and_computes_the_others(start, crops):
         full = qualities(crops, threads=None)
     assert first[0] >= 60 > max(full[1:])
     assert rows[0] == [str(first[0]), "1", "good_enough", str(crops[0])]
-    assert [row[:3] for row in rows[1:]] == [[str(quality), "12", "full"] for quality in full[1:]]
+    assert [row[:3] for row in rows[1:]] == [[str(quality), "6", "full"] for quality in full[1:]]
 
 
 def test_a_checkpoint_becomes_a_bundle_that_scores(checkpoint, tmp_path):

@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("fp32", "bf16", "fp16", "int8"), help="default: fp32"
     )
     parser.add_argument("--heads", type=int, help="attention heads, where the file does not tell")
-    parser.add_argument("--segments", metavar="N|ENDS", help="how many, or last blocks: 3,6,9,12")
+    parser.add_argument(
+        "--segments", metavar="N|ENDS", help="how many, 'every 3' blocks, or last blocks: 3,6,9,12"
+    )
     parser.add_argument("--ranges", choices=("minmax", "percentile", "entropy"), help="INT8 ranges")
     parser.add_argument("--calibration-images", type=Path, metavar="DIR", help="aligned faces")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from edge_fiqa.errors import ConfigError
@@ -25,23 +26,31 @@ def segments_for(boundaries: Sequence[int], tails: bool) -> tuple[Segment, ...]:
 
 
 def parse_boundaries(text: str, depth: int) -> tuple[int, ...]:
-    """`12` (that many equal segments) or `3,6,9,12` (their last blocks) -> the last blocks."""
+    """`4` (that many equal segments), `every 3` (blocks; the last segment may be shorter) or `3,6,9,12`
+    (their last blocks) -> the last blocks."""
+    if (every := re.fullmatch(r"every ([1-9]\d*)", text)) is not None:
+        return (*range(int(every[1]), depth, int(every[1])), depth)
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"segments {text!r}: expected a count, or last blocks like 3,6,9,12"
+            f"segments {text!r}: expected a count, every N blocks like every 3, or last blocks like "
+            "3,6,9,12"
         ) from None
     if len(numbers) == 1:
         count = numbers[0]
         if not 1 <= count <= depth or depth % count:
             raise ConfigError(
-                f"{count} segments do not divide {depth} blocks evenly; list their last blocks"
+                f"{count} segments do not divide {depth} blocks evenly; list their last blocks, or say "
+                "every N"
             )
         size = depth // count
         return tuple(range(size, depth + 1, size))
     if sorted(set(numbers)) != numbers or numbers[0] < 1 or numbers[-1] != depth:
-        raise ConfigError(f"segment ends {text} must rise and end with the last block, {depth}")
+        raise ConfigError(
+            f"segment ends {text} must rise and end with the last block, {depth}; every N fits any "
+            "depth"
+        )
     return tuple(numbers)
 
 

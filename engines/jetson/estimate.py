@@ -19,7 +19,7 @@ from itertools import product
 from typing import Literal
 
 from edge_fiqa.exits.cost import segment_gflops
-from edge_fiqa.exits.route import segments_for
+from edge_fiqa.exits.route import parse_boundaries, segments_for
 from edge_fiqa.types import PATCH, Segment, VitConfig
 
 Precision = Literal["fp16", "int8"]
@@ -50,7 +50,7 @@ BOARDS = (
 )
 MODELS = {
     "ViT-S": VitConfig(),
-    "nano": VitConfig(width=128, heads=4),
+    "nano": VitConfig(width=128, heads=4, depth=6),
 }
 
 
@@ -125,16 +125,20 @@ def in_steps(exit: int) -> list[Segment]:
 
 def table() -> Iterator[str]:
     exits = range(1, 13)
-    yield f"| board, mode | model | | {' | '.join(map(str, exits))} | 12 in steps | 12, floor to bad |"
+    columns = " | ".join(map(str, exits))
+    yield f"| board, mode | model | | {columns} | all in steps | all, floor to bad |"
     yield "|---" * (len(exits) + 5) + "|"
     for board, (name, config), precision in product(BOARDS, MODELS.items(), PRECISIONS):
-        each = [route_ms(board, config, at_once(k), precision) for k in exits]
-        each.append(route_ms(board, config, in_steps(12), precision))
+        depth = config.depth
+        each = {k: route_ms(board, config, at_once(k), precision) for k in exits if k <= depth}
+        steps = route_ms(board, config, in_steps(depth), precision)
         floor, bad = (
-            route_ms(board, config, at_once(12), precision, assumed=assumed)
+            route_ms(board, config, at_once(depth), precision, assumed=assumed)
             for assumed in (FLOOR, BAD)
         )
-        cells = " | ".join(f"{ms:.2f}" for ms in each)
+        cells = " | ".join(
+            [*(f"{each[k]:.2f}" if k in each else "" for k in exits), f"{steps:.2f}"]
+        )
         where = f"{board.name}, {board.mode} | {name} | {precision.upper()}"
         yield f"| {where} | {cells} | {floor:.2f} to {bad:.1f} |"
 
@@ -175,14 +179,15 @@ def rates() -> Iterator[str]:
         yield f"| {board.name} | {fp16:.1f} | {int8:.1f} | {board.gb_per_s:g} | {board.source} |"
 
 
-CUTS = {"3,6,9,12 (orin-nano.yaml)": (3, 6, 9, 12), "12 (the shipped models)": tuple(range(1, 13))}
+CUTS = {"every 3 (orin-nano.yaml)": 3, "every 1 (the shipped nano)": 1}
 
 
 def memory() -> Iterator[str]:
     """Weights of the plans of one batch size: each plan has its own copy of those of its blocks."""
     yield "| segments | model | | a plan to each exit | a body and a tail for each step | both |"
     yield "|---|---|---|---|---|---|"
-    for (cut, ends), (name, config) in product(CUTS.items(), MODELS.items()):
+    for (cut, blocks), (name, config) in product(CUTS.items(), MODELS.items()):
+        ends = parse_boundaries(f"every {blocks}", config.depth)
         every = segments_for(ends, tails=True)
         known = [s for s in every if s.first == 1 and s.tail]
         steps = [s for s in every if not s.tail or s.last - s.first + 1 == ends[0]]

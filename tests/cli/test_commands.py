@@ -145,7 +145,7 @@ def test_doctor_and_info_say_which_form_is_taken_and_tuning_changes_it(
     out = run(capsys, "info", "nano", "--threads", 1)[1]
     assert "nano with 1 thread here: fp32 on ort, as measured here by doctor --tune" in out
     assert "nano-fp32" in out
-    assert "int8, 12 segments" in run(capsys, "info", "nano", "--precision", "int8")[1]
+    assert "int8, 6 segments" in run(capsys, "info", "nano", "--precision", "int8")[1]
     status, out, _ = run(capsys, "doctor")
     assert status == 0
     assert "nano with 1 thread here: fp32 on ort" in out

@@ -117,8 +117,8 @@ def test_all_forms_are_one_model_on_one_scale(model):
     for bundle in bundles:
         assert len(bundle.manifest.golden) == 2
         first, *deeper = (row.within_a_point for row in bundle.manifest.parity.exits)
-        assert first > 0.985  # of INT8: one block has rounded, and nothing is averaged yet
-        assert min(deeper) > 0.995
+        assert first > 0.96  # of INT8: one block has rounded, and nothing is averaged yet
+        assert min(deeper) > 0.99
 
 
 @pytest.mark.parametrize("model", SHIPPED)

@@ -56,20 +56,27 @@ def test_parse_boundaries():
     assert parse_boundaries("1", 12) == (12,)
     assert parse_boundaries("2,7,12", 12) == (2, 7, 12)
     assert parse_boundaries("1,12", 12) == (1, 12)
+    assert parse_boundaries("every 1", 4) == (1, 2, 3, 4)
+    assert parse_boundaries("every 3", 12) == (3, 6, 9, 12)
+    assert parse_boundaries("every 4", 6) == (4, 6)
+    assert parse_boundaries("every 9", 6) == (6,)
     for wrong in ("5", "0", "-1", "13"):
         with pytest.raises(ConfigError) as refused:
             parse_boundaries(wrong, 12)
-        reason = f"{wrong} segments do not divide 12 blocks evenly; list their last blocks"
-        assert str(refused.value) == reason
+        reason = "do not divide 12 blocks evenly; list their last blocks, or say every N"
+        assert str(refused.value) == f"{wrong} segments {reason}"
     for wrong in ("3,6", "6,3,12", "3,3,12", "0,12"):
         with pytest.raises(ConfigError) as refused:
             parse_boundaries(wrong, 12)
-        reason = f"segment ends {wrong} must rise and end with the last block, 12"
-        assert str(refused.value) == reason
-    for wrong in ("a", ""):
+        reason = "must rise and end with the last block, 12; every N fits any depth"
+        assert str(refused.value) == f"segment ends {wrong} {reason}"
+    for wrong in ("a", "", "every", "every 0", "every -3", "every 3,6", "every 1.5"):
         with pytest.raises(ConfigError) as refused:
             parse_boundaries(wrong, 12)
-        reason = f"segments {wrong!r}: expected a count, or last blocks like 3,6,9,12"
+        reason = (
+            f"segments {wrong!r}: expected a count, every N blocks like every 3, or last blocks like "
+            "3,6,9,12"
+        )
         assert str(refused.value) == reason
 
 

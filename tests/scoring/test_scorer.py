@@ -1,6 +1,7 @@
 """The front door: faces in, records out."""
 
 import shutil
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from edge_fiqa import Budget, Fixed, Scorer
 from edge_fiqa.bundle.bundle import SHIPPED, Bundle
 from edge_fiqa.engines import open_engine
 from edge_fiqa.engines.fake import FakeEngine
-from edge_fiqa.engines.processor import Processor
+from edge_fiqa.engines.processor import this_processor
 from edge_fiqa.errors import BundleError, ConfigError
 from edge_fiqa.faces.sources import FaceCrop, RefusedFace
 from edge_fiqa.measurement.all_exits import all_exits
@@ -113,9 +114,10 @@ def test_a_cost_table_of_another_processor_is_never_taken_for_this_ones(
         before = scorer.controller.costs
         scorer.prepare([Budget(ms=1000)])
         assert scorer.controller.costs is before
-    monkeypatch.setattr(
-        f"edge_fiqa.engines.{backend}.this_processor", lambda: Processor("AMD EPYC", ("avx2",))
-    )
+    here = this_processor()
+    strongest = "avx2" if "avx512_vnni" in here.instructions else "avx512_vnni"
+    other = replace(here, instructions=(strongest,))
+    monkeypatch.setattr(f"edge_fiqa.engines.{backend}.this_processor", lambda: other)
     with Scorer.open(measured, backend=backend, threads=1) as scorer:
         before = scorer.controller.costs
         scorer.prepare([Budget(ms=1000)])
