@@ -167,7 +167,8 @@ def plot(versions: list[Version], target: Path) -> None:
             axis.imshow(version.face)
             axis.set_title(str(version.quality[-1]), color=colour, fontweight="bold", fontsize=15)
             strength = version.name.removeprefix(f"{kind} ")
-            axis.set_xlabel(f"{strength}\n{version.causes.split(', ')[0]}", fontsize=9)
+            cause = version.causes.split(", ")[0].replace(" ", "\n")  # else it meets its neighbour
+            axis.set_xlabel(f"{strength}\n{cause}", fontsize=9)
             axis.set(xticks=[], yticks=[])
         axis = lines.subplots()
         for version, colour in zip(shown, colours, strict=True):

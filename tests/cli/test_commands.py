@@ -1,6 +1,7 @@
 """build, info, doctor, demo, and the command itself."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -176,6 +177,14 @@ def test_demo(capsys, bundle, tmp_path):
     assert len(rows) == 5
     assert all(len(row.split()) >= 5 for row in rows)
     assert run(capsys, "demo", "--bundle", bundle.folder, "--output", tmp_path / "no/x.png")[0] == 2
+
+
+def test_demo_names_what_was_made_worse(capsys, tmp_path):
+    out = run(capsys, "demo", "--output", tmp_path / "demo.png")[1]
+    assert re.search(r"^exit +1 .* causes$", out, re.MULTILINE)
+    assert re.search(r"^as taken[ 0-9]+$", out, re.MULTILINE)
+    assert re.search(r"^defocus 70%[ 0-9]+  defocus", out, re.MULTILINE)
+    assert re.search(r"^occlusion 60%[ 0-9]+  occlusion lower", out, re.MULTILINE)
 
 
 def test_without_a_command_the_commands_are_listed(capsys):

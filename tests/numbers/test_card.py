@@ -8,7 +8,7 @@ from tests.numbers.results import CARD, MEASURED, assert_stated, each, result, r
 def of_group(by, group, source="more/utkface", gate=0):
     """What nano's fairness result says of a group at the gate that 95 % of portraits pass, or 75 %."""
     run = result("epyc2-fairness-nano")
-    assert run["gates"] == [38, 63]
+    assert run["gates"] == [47, 68]
     (row,) = [
         row for row in run["groups"]
         if (row["by"], row["group"], row["source"]) == (by, group, source)
@@ -21,7 +21,7 @@ def passing(*groups, gate=0):
 
 
 def passing_first_and_range(by, first):
-    """Of one group, then the lowest and the highest of all others, all at gate 38."""
+    """Of one group, then the lowest and the highest of all others, all at gate 47."""
     rows = result("epyc2-fairness-nano")["groups"]
     others = [r["group"] for r in rows if r["by"] == by and r["source"] == "more/utkface"]
     others.remove(first)
@@ -43,17 +43,18 @@ def tones_of_celeba(field):
 
 
 def with_ends(*tones):
-    """Of (tone, test list), by the tone of the face: share that passes gate 38, and its interval."""
+    """Of (tone, test list), by the tone of the face: share that passes gate 47, and its interval."""
     rows = [of_group("skin tone", tone, source)["accepted"] for tone, source in tones]
     return [rounded(value, 1, 100) for row in rows for value in row]
 
 
 def sources_above_the_promise():
-    """How many of the sources that have rates; then the only one whose interval is above 1 %."""
+    """At gate 68, of the sources that have rates; then the only one whose interval is above 1 %."""
     rows = [r for r in result("epyc2-fairness-nano")["groups"] if r["by"] == "source"]
-    rates = {r["source"]: r["gates"]["38"]["false_exits"] for r in rows if "gates" in r}
+    assert max(r["gates"]["47"]["false_exits"][0] for r in rows if "gates" in r) <= 0.01
+    rates = {r["source"]: r["gates"]["68"]["false_exits"] for r in rows if "gates" in r}
     (clearly,) = [source for source, (_, low, _) in rates.items() if low > 0.01]
-    assert clearly == "more/indianactors"
+    assert clearly == "more/aflw"
     above = sum(rate > 0.01 for rate, _, _ in rates.values())
     return [str(above), str(len(rates)), *(rounded(v, 1, 100) for v in rates[clearly])]
 
@@ -94,7 +95,11 @@ def fnmr_to_reach():
 
 
 def false_exits():
-    return [rounded(of_group(*sex)["false_exits"][0], 2, 100) for sex in (WOMEN, MEN)]
+    return [
+        rounded(of_group(*sex, gate=gate)["false_exits"][0], 2, 100)
+        for gate in (0, 1)
+        for sex in (WOMEN, MEN)
+    ]
 
 
 def depths_at_the_gate():
@@ -108,17 +113,17 @@ def masks():
 CLAIMS = [
     (MEASURED, "women", "# % of the women and # % of the men pass the gate that",
      lambda: passing(WOMEN, MEN)),
-    (CARD, "women", "# % of the women and # % of the men pass gate 38, and # and # % gate 63",
+    (CARD, "women", "# % of the women and # % of the men pass gate 47, and # and # % gate 68",
      lambda: passing(WOMEN, MEN) + passing(WOMEN, MEN, gate=1)),
     (CARD, "children",
-     "# % of those below 3 years pass gate 38, # % of those from 3 to 12, # % from 40",
+     "# % of those below 3 years pass gate 47, # % of those from 3 to 12, # % from 40",
      lambda: passing(("age", "0-2"), ("age", "3-12"), ("age", "40-59"))),
-    (CARD, "race", "# % pass gate 38, of the other labels # to # %",
+    (CARD, "race", "# % pass gate 47, of the other labels # to # %",
      lambda: passing_first_and_range("race", "Asian")),
-    (CARD, "tone", "# % pass gate 38, of the other tones # to # %",
-     lambda: passing_first_and_range("skin tone", "very light")),
+    (CARD, "tone", "# % pass gate 47, of the other tones # to # %",
+     lambda: passing_first_and_range("skin tone", "dark")),
     (CARD, "faces of CelebA at full size",
-     "# % [#, #] of the brown to dark faces pass gate 38, # % of the tan, # % [#, #] of the light",
+     "# % [#, #] of the brown to dark faces pass gate 47, # % of the tan, # % [#, #] of the light",
      lambda: with_ends(("brown to dark", "celeba5")) + passing(("skin tone", "tan", "celeba5"))
      + with_ends(("light", "celeba5"))),
     (CARD, "faces of CelebA at half size",
@@ -126,18 +131,19 @@ CLAIMS = [
      lambda: with_ends(("tan to dark", "celeba10k"), ("light", "celeba10k"))),
     (CARD, "persons of CelebA", "# % of tan to dark pass in `celeba5`, # % of light",
      lambda: tones_of_celeba("accepted")),
-    (CARD, "the promise", "# of # sources here are above 1 % at gate 38, one of them clearly: "
-     "`more/indianactors`, # % [#, #]", sources_above_the_promise),
+    (CARD, "the promise", "# of # sources here are above 1 % at gate 68, one of them clearly: "
+     "`more/aflw`, # % [#, #]", sources_above_the_promise),
     (CARD, "no tone", "# of the # faces of UTKFace have no tone", faces_without_tone),
     (CARD, "unknown persons", "and # faces of `indianactors`", unknown_actors),
     (CARD, "FNMR to reach", "the FNMR to reach (# %) is a mean of three lists, and the CelebA lists "
      "push it up (for the other recogniser it is # %", fnmr_to_reach),
     (CARD, "errors", "# % of the pairs fail against # %", lambda: tones_of_celeba("fnmr_accepted")),
-    (CARD, "false exits", "# % of their decisions are others than at full depth, and # % of the men's",
+    (CARD, "false exits", "# % of the women's decisions are others than at full depth, and # % of the men's; "
+     "at gate 68 # and # %",
      false_exits),
     (CARD, "depths", "women go through # blocks on average, men through #", depths_at_the_gate),
-    (CARD, "masks", "# % of `more/rmfd` (real masks) pass gate 38, and # % of `more/facemask`", masks),
-    (CARD, "ORL", "ORL are refused**: # % pass gate 38",
+    (CARD, "masks", "# % of `more/rmfd` (real masks) pass gate 47, and # % of `more/facemask`", masks),
+    (CARD, "ORL", "ORL are refused**: # % pass gate 47",
      lambda: passing(("source", "orl", "orl"))),
 ]  # fmt: skip
 
