@@ -130,7 +130,7 @@ class ScheduleConfig(Section):
     """
 
     deadline_s: float = Field(default=0.5, gt=0, le=60)
-    least_exit: int = Field(default=4, ge=1)
+    least_exit: int = Field(default=2, ge=1)
     utilisation: float = Field(default=0.9, gt=0, le=1)
     margin_s: float = Field(default=0.01, ge=0, le=1)
     policy: Literal["full", "gate", "convergence"] = "full"

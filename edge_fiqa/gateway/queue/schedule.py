@@ -102,7 +102,7 @@ class Rules:
     crowd: if more than this wait, one grant is for a batch as well, since granting costs time too.
     """
 
-    least_exit: int = 4
+    least_exit: int = 2
     utilisation: float = 0.9
     margin_s: float = 0.01
     caution: float = 1.25
