@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from causes_syngen import NAMES, clean, logits, named
+from causes_syngen import NAMES, clean, logits, named, own_limits
 from common import add_data, new_result, parser, write_result
 from fairness_faces import read_shards
 from scipy.stats import spearmanr
@@ -52,10 +52,7 @@ def main() -> None:
 
 def run(scorer: Scorer, options: argparse.Namespace) -> dict:
     rng = np.random.default_rng(0)
-    calibration = scorer.bundle.calibration
-    assert calibration is not None  # shipped
-    assert calibration.causes is not None  # of a model with cause heads
-    limits = calibration.causes
+    limits = own_limits(scorer)
     sets = {name: faces_of(options.data, name, options.faces) for name in SETS}
     sets["test split"] = clean(options.data, "test", rng, options.faces)
     rows = []

@@ -57,10 +57,7 @@ def run(scorer: Scorer, options: argparse.Namespace) -> dict:
     faces = (
         other_half if options.split == "calibration" else clean(options.data, options.split, rng)
     )
-    calibration = scorer.bundle.calibration
-    assert calibration is not None  # shipped
-    assert calibration.causes is not None  # of a model with cause heads
-    ways = {"limits of all clean faces": limits_from(scorer, half), "own": calibration.causes}
+    ways = {"own": own_limits(scorer), "limits of all clean faces": limits_from(scorer, half)}
     of_clean = logits(scorer, faces)
     rows: dict[str, list[dict]] = {way: [] for way in ways}
     for operator, causes, degraded in operators(faces[:: max(1, len(faces) // options.faces)]):
@@ -79,7 +76,7 @@ def run(scorer: Scorer, options: argparse.Namespace) -> dict:
 
 def rows_of(seen: Array, limits: CauseLimits, causes: list[str]) -> Iterator[dict]:
     """What each exit that reports causes says of faces with these. seen: (N, K, D)."""
-    for exit, at, place in zip(limits.exits, limits.limits, range(len(limits.exits)), strict=True):
+    for place, (exit, at) in enumerate(zip(limits.exits, limits.limits, strict=True)):
         if at is not None:
             own = seen[:, place]
             yield (
@@ -119,10 +116,18 @@ def named(scorer: Scorer) -> dict[str, str]:
     return {key: getattr(manifest, key) for key in ("name", "precision", "fingerprint")}
 
 
+def own_limits(scorer: Scorer) -> CauseLimits:
+    """Those of the bundle's calibration."""
+    calibration = scorer.bundle.calibration
+    if calibration is None or calibration.causes is None:
+        raise SystemExit(f"{scorer.bundle.folder} has no limits of causes: take a bundle that has")
+    return calibration.causes
+
+
 def logits(scorer: Scorer, faces: Bytes) -> Array:
     """(N, K, D), of faces (N, 112, 112, 3) at the K exits of the bundle."""
     causes = all_exits_and_causes(scorer.engine, faces)[1]
-    assert causes is not None  # of a model with cause heads
+    assert causes is not None  # it has limits
     return causes
 
 
@@ -220,12 +225,12 @@ def over_all(rows: list[dict], exit: int, without: tuple[str, ...] = ()) -> dict
 def show(result: dict) -> None:
     print(result["bundle"], result["split"])
     for way in ("limits of all clean faces", "own"):
-        found = result[way]
-        print(f"{way}: clean faces blamed: {found['clean_blamed']}")
-        for exit, means in found["all"].items():
+        print(f"{way}: clean faces blamed: {result[way]['clean_blamed']}")
+        for exit, means in result[way]["all"].items():
             print(f"exit {exit}: {means}")
-    for row in found["rows"]:
-        if row["exit"] == max(found["all"]) and row["severity"] in (JUDGED_FROM, SEVERITIES[-1]):
+    own = result["own"]
+    for row in own["rows"]:
+        if row["exit"] == max(own["all"]) and row["severity"] in (JUDGED_FROM, SEVERITIES[-1]):
             print(*(row[k] for k in ("operator", "severity", "first", "first_two")), end=" ")
             print(row["most_often_first"])
 

@@ -139,7 +139,7 @@ def _number(count: int) -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
-    head, *others = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+    head, *others = ("|" + "".join(f" {cell} |" if cell else " |" for cell in row) for row in rows)
     return "\n".join([head, "|" + "---|" * len(rows[0]), *others])
 
 

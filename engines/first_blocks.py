@@ -24,7 +24,9 @@ OF_A_BLOCK = re.compile(r"(?:blocks|causes)\.(\d+)\.")
 
 def first_blocks(model: Path, blocks: int) -> bytes:
     """The file of the shorter network. Raises CheckpointError where `model` is none, ValueError where
-    it does not have so many blocks."""
+    it does not have so many blocks or is another kind of file."""
+    if model.suffix != ".safetensors":
+        raise ValueError(f"{model}: only a .safetensors file is cut, as edge-fiqa train writes it")
     depth = load_weights(model).config.depth
     if not 1 <= blocks <= depth:
         raise ValueError(
@@ -32,10 +34,11 @@ def first_blocks(model: Path, blocks: int) -> bytes:
         )
     with safe_open(model, framework="np") as file:
         stated = dict(file.metadata() or {})
+        names = {name: name.removeprefix("module.") for name in file.keys()}  # noqa: SIM118
         kept = {
-            name: file.get_tensor(name)
-            for name in file.keys()  # noqa: SIM118
-            if (found := OF_A_BLOCK.match(name)) is None or int(found[1]) < blocks
+            named: file.get_tensor(name)
+            for name, named in names.items()
+            if (found := OF_A_BLOCK.match(named)) is None or int(found[1]) < blocks
         }
     if RIGHT in stated:
         stated[RIGHT] = json.dumps(json.loads(stated[RIGHT])[:blocks])

@@ -69,9 +69,11 @@ def test_all_blocks_are_the_same_network(script, whole, tiny, tmp_path):
     assert load_weights(tmp_path / "all.safetensors").fingerprint == tiny.fingerprint
 
 
-def test_a_network_without_heads_of_causes_is_cut_as_well(script, tiny, tmp_path):
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_network_without_heads_of_causes_is_cut_as_well(script, tiny, tmp_path, prefix):
     plain = tmp_path / "plain.safetensors"
-    save_file(dict(tiny.arrays), str(plain), {"heads": str(tiny.config.heads)})
+    arrays = {prefix + name: array for name, array in tiny.arrays.items()}
+    save_file(arrays, str(plain), {"heads": str(tiny.config.heads)})
     (tmp_path / "short.safetensors").write_bytes(script.first_blocks(plain, 2))
     assert load_weights(tmp_path / "short.safetensors").config.depth == 2
 
@@ -82,7 +84,18 @@ def test_more_blocks_than_there_are_cannot_be_kept(script, whole, blocks):
         script.first_blocks(whole, blocks)
 
 
-def test_what_is_no_model_is_refused(script, tmp_path):
+def test_another_kind_of_file_is_refused(script, tmp_path):
+    (tmp_path / "official.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"official\.pth: only a \.safetensors file is cut"):
+        script.first_blocks(tmp_path / "official.pth", 1)
+
+
+def test_what_is_no_model_is_refused(script, tmp_path, monkeypatch):
     (tmp_path / "no.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match=r"no\.safetensors"):
         script.first_blocks(tmp_path / "no.safetensors", 1)
+    asked = ["first_blocks.py", str(tmp_path / "no.safetensors"), "1", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", asked)
+    with pytest.raises(SystemExit, match=r"^first_blocks\.py: .*no\.safetensors"):
+        script.main()
+    assert not (tmp_path / "out").exists()

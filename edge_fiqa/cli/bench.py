@@ -165,7 +165,7 @@ def _plan(options: argparse.Namespace) -> BenchPlan:
         try:
             exits = tuple(int(text) for text in options.exits.split(","))
         except ValueError:
-            raise ConfigError(f"--exits {options.exits!r}: expected numbers like 1,6,12") from None
+            raise ConfigError(f"--exits {options.exits!r}: expected numbers like 1,3,6") from None
     return BenchPlan(
         exits,
         tuple(options.batch or USUAL_BATCH),

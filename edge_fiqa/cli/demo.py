@@ -22,7 +22,6 @@ from edge_fiqa.faces.images import decode
 from edge_fiqa.faces.photo_detector import PhotoDetector
 from edge_fiqa.files import ONLY_OWNER, write_figure
 from edge_fiqa.policies.policy import Fixed
-from edge_fiqa.reasons.words import causes_in_words
 from edge_fiqa.scoring.scorer import Scorer
 from edge_fiqa.types import Bytes
 
@@ -42,7 +41,7 @@ class Version:
     name: str
     face: Bytes
     quality: list[int]
-    causes: str
+    causes: tuple[str, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +57,12 @@ def run(options: argparse.Namespace) -> int:
     ) as scorer:
         scorer.prepare()
         started = time.perf_counter()
-        versions = [
-            Version(name, face, _quality(scorer, face), _causes(scorer, face))
-            for name, face in faces.items()
-        ]
+        quality = [_quality(scorer, face) for face in faces.values()]
         took = 1e3 * (time.perf_counter() - started)
+        versions = [
+            Version(name, face, at_exits, _causes(scorer, face))
+            for (name, face), at_exits in zip(faces.items(), quality, strict=True)
+        ]
         exits, engine = scorer.controller.exits, scorer.engine
         ms = [_ms_to(scorer, depth) for depth in exits]
         say(
@@ -128,8 +128,10 @@ def _quality(scorer: Scorer, face: Bytes) -> list[int]:
     return [int(scale.quality(estimate(fuse(trail, k), k))[0]) for k in exits]
 
 
-def _causes(scorer: Scorer, face: Bytes) -> str:
-    return causes_in_words(scorer.score_face(face).reasons, MOST_CAUSES)
+def _causes(scorer: Scorer, face: Bytes) -> tuple[str, ...]:
+    reasons = scorer.score_face(face).reasons
+    reported = () if reasons is None else reasons.reported[:MOST_CAUSES]
+    return tuple(each.cause.replace("_", " ") for each in reported)
 
 
 def _ms_to(scorer: Scorer, depth: int) -> float:
@@ -145,7 +147,7 @@ def _print_table(versions: list[Version], ms: list[float], exits: tuple[int, ...
     say(f"{'exit':<16}" + "".join(f"{k:>5}" for k in exits) + head)
     for version in versions:
         line = f"{version.name:<16}" + "".join(f"{q:>5}" for q in version.quality)
-        say(f"{line}  {version.causes}".rstrip())
+        say(f"{line}  {', '.join(version.causes)}".rstrip())
     say(f"{'ms to stop there':<16}" + "".join(f"{t:>5.1f}" for t in ms))
 
 
@@ -167,8 +169,8 @@ def plot(versions: list[Version], target: Path) -> None:
             axis.imshow(version.face)
             axis.set_title(str(version.quality[-1]), color=colour, fontweight="bold", fontsize=15)
             strength = version.name.removeprefix(f"{kind} ")
-            cause = version.causes.split(", ")[0].replace(" ", "\n")  # else it meets its neighbour
-            axis.set_xlabel(f"{strength}\n{cause}", fontsize=9)
+            first = "".join(version.causes[:1]).replace(" ", "\n")  # else it meets its neighbour
+            axis.set_xlabel(f"{strength}\n{first}", fontsize=9)
             axis.set(xticks=[], yticks=[])
         axis = lines.subplots()
         for version, colour in zip(shown, colours, strict=True):

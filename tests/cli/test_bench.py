@@ -67,7 +67,7 @@ def test_minutes_without_a_pause(bench, tmp_path):
     ("flags", "message"),
     [
         (("--exits", "99"), "exit 99 does not exist"),
-        (("--exits", "deep"), "expected numbers like 1,6,12"),
+        (("--exits", "deep"), "expected numbers like 1,3,6"),
         (("--rounds", "0"), "--rounds must be at least 1"),
         (("--faces", "EMPTY"), "no aligned 112x112 faces"),
         (("--compare", "EMPTY/x.json"), "No such file"),

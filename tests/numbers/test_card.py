@@ -138,8 +138,8 @@ CLAIMS = [
     (CARD, "FNMR to reach", "the FNMR to reach (# %) is a mean of three lists, and the CelebA lists "
      "push it up (for the other recogniser it is # %", fnmr_to_reach),
     (CARD, "errors", "# % of the pairs fail against # %", lambda: tones_of_celeba("fnmr_accepted")),
-    (CARD, "false exits", "# % of the women's decisions are others than at full depth, and # % of the men's; "
-     "at gate 68 # and # %",
+    (CARD, "false exits", "# % of the women's decisions are others than at full depth, and # % of "
+     "the men's; at gate 68 # and # %",
      false_exits),
     (CARD, "depths", "women go through # blocks on average, men through #", depths_at_the_gate),
     (CARD, "masks", "# % of `more/rmfd` (real masks) pass gate 47, and # % of `more/facemask`", masks),

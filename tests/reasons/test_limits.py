@@ -158,6 +158,14 @@ def test_a_weak_cause_is_not_reported_however_unusual_it_is():
     assert limits.unusual(np.array([weak, 3, weak]), 2).argmin() == 1
 
 
+def test_where_no_good_face_has_a_cause_that_matters_limits_lie_a_spread_above_the_usual():
+    rng = np.random.default_rng(0)
+    limits = fitted(rng.exponential(size=(400, 3, 3)) * [0.1, 5, 0.1] - 60)
+    floor = np.log(0.1 / 0.9)
+    np.testing.assert_allclose(limits.limits, floor)
+    assert (np.array(limits.usual) + limits.spread < floor).all()
+
+
 def test_what_cannot_be_reported_does_not_make_the_other_limits_higher():
     rng = np.random.default_rng(0)
     faces = rng.normal(size=(4000, 3, 3)) + np.array([-30, 5, -30])

@@ -42,6 +42,15 @@ def test_what_is_many_spreads_from_usual_comes_before_what_is_far_above_its_limi
     assert [each.cause for each in answer.reported] == ["yaw", "noise"]
 
 
+def test_what_is_most_unusual_but_below_its_limit_is_not_reported():
+    limits = msgspec.structs.replace(
+        limits_of(("noise", "yaw"), (1,), ((0.0, 0.0),)), usual=((-9.0, -1.0),)
+    )
+    answer = reasons_of(np.array([-0.5, 1.0], np.float32), 1, limits)
+    assert [each.cause for each in answer.reported] == ["yaw"]
+    assert answer.instruction == CAUSES["yaw"].instruction
+
+
 def test_the_instruction_is_of_the_first_cause_that_a_person_can_change():
     answer = reasons(8, -0.5, -9)
     assert [each.cause for each in answer.reported] == ["compression", "motion_blur"]

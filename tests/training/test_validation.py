@@ -72,6 +72,15 @@ def test_a_cause_that_is_hardly_there_is_not_right():
     assert shares_right(np.stack([5 * THERE - 1] * 3, 1), THERE / 4, LIMITS) == (0.0,) * 3
 
 
+def test_what_is_most_unusual_but_below_its_limit_is_not_the_first():
+    """The darkness of every face is 8 spreads above the usual, and hardly there."""
+    logits = np.stack([5 * THERE - 1] * 3, 1)
+    logits[..., 0] = -1
+    limits = msgspec.structs.replace(LIMITS, usual=((-9.0, -1.0),) * 3)
+    assert limits.unusual(logits[1, 0], 1).argmax() == 0
+    assert shares_right(logits[1::2], THERE[1::2], limits) == (1.0, 1.0, 1.0)
+
+
 def test_a_first_cause_of_which_nothing_is_known_does_not_count():
     there = THERE.copy()
     there[0, 0] = np.nan  # a mask that was there before
