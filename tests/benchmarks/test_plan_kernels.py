@@ -67,4 +67,5 @@ def test_the_committed_scores_move_less_than_int8_itself():
     for model in ("nano", "small"):
         scores = COMMITTED["scores"][model]
         moved, lost = scores["rms, fused to as written"], scores["rms, as written to fp32"]
-        assert all(0 < m < x for m, x in zip(moved, lost, strict=True))
+        assert all(0 <= m < x for m, x in zip(moved, lost, strict=True))
+        assert min(moved[1:]) > 0  # nano's exit 1 has nothing that the form changes

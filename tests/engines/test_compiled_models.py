@@ -106,8 +106,9 @@ def test_a_model_belongs_to_all_that_it_depends_on(bundle, cache):
     ):
         assert models.read(other) is None
     assert CompiledModels(bundle, "library-2").read(CompiledModel(FULL, 1, {"threads": 1})) is None
-    shipped = CompiledModels(Bundle.open(), "library-1")
-    assert shipped.read(CompiledModel(Segment(1, 12, True), 1, {"threads": 1})) is None
+    nano = Bundle.open()
+    shipped, whole = CompiledModels(nano, "library-1"), Segment(1, nano.config.depth, True)
+    assert shipped.read(CompiledModel(whole, 1, {"threads": 1})) is None
 
 
 def test_a_full_disk_costs_one_line(bundle, faces, cache, caplog, monkeypatch):
