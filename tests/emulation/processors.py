@@ -28,11 +28,11 @@ from tests.emulation.guest import BACKENDS, SHIPPED, computed
 from tests.needs import missing, need
 
 GUEST = Path(__file__).with_name("guest.py")
-BOUND = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-3}
-"""Difference of 95 % of the raw scores between two processors; a score's deviation is about 0.8.
+BOUND = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 7e-3}
+"""Difference of 95 % of the raw scores between two processors; a score's deviation is 0.9 to 1.1.
 
 No score differs by more than twice that: of INT8, a value that lies between two steps may be rounded
-either way, and 1 % of real faces then differ by more than 5e-3 (docs/forms.md).
+either way, and of real faces some then differ by more than 5e-3 (docs/forms.md).
 """
 X86 = {
     "Haswell (AVX2, no VNNI)": "Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid",
