@@ -99,9 +99,9 @@ def turned_heads(scorer: Scorer, limits: CauseLimits, faces: Bytes, points: Poin
 def reported(seen: Array, exit: int, limits: CauseLimits) -> dict:
     """Shares of faces with any cause, with each, and with each as the first; the commonest of these.
     seen: (N, D) logits of an exit."""
-    above = limits.reported(seen, exit)
-    unusual = np.where(above, limits.unusual(seen, exit), -np.inf)
-    firsts = unusual[above.any(1)].argmax(1)
+    certain = limits.certain(seen, exit)
+    above = np.isfinite(certain)
+    firsts = certain[above.any(1)].argmax(1)
     return {
         "any": round(float(above.any(1).mean()), 3),
         "first": common(np.bincount(firsts, minlength=len(NAMES)) / len(seen)),

@@ -85,6 +85,10 @@ class CauseLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             return np.zeros(logits.shape, bool)
         return logits > np.array(self.limits[self.exits.index(exit)], np.float64)
 
+    def certain(self, logits: Array, exit: int) -> Floats:
+        """`unusual` of the causes that are `reported`, -inf of the others."""
+        return np.where(self.reported(logits, exit), self.unusual(logits, exit), -np.inf)
+
 
 def fit_limits(
     logits: Array,

@@ -41,16 +41,16 @@ def reasons_of(logits: Array, exit: int, limits: CauseLimits) -> Reasons | None:
     """
     if not np.isfinite(logits).all():
         return None
-    unusual, above = limits.unusual(logits, exit), limits.reported(logits, exit)
+    certain = limits.certain(logits, exit)
     values = {
         name: int(value) for name, value in zip(limits.names, cause_values(logits), strict=True)
     }
-    order = np.argsort(-unusual, kind="stable")
-    certain = [limits.names[row] for row in order if above[row]]
+    order = np.argsort(-certain, kind="stable")[: np.isfinite(certain).sum()]
+    names = [limits.names[row] for row in order]
     reported = tuple(
-        ReportedCause(name, CAUSES.get(name, UNKNOWN).component, values[name]) for name in certain
+        ReportedCause(name, CAUSES.get(name, UNKNOWN).component, values[name]) for name in names
     )
-    instructions = (CAUSES.get(name, UNKNOWN).instruction for name in certain)
+    instructions = (CAUSES.get(name, UNKNOWN).instruction for name in names)
     return Reasons(next(filter(None, instructions), None), reported, values)
 
 

@@ -88,11 +88,9 @@ def shares_right(logits: Array, strengths: Array, limits: CauseLimits) -> Shares
     """
     shares: list[float | None] = []
     for exit in limits.exits:
-        of_exit = logits[:, exit - 1]
-        above = limits.reported(of_exit, exit)
-        unusual = np.where(above, limits.unusual(of_exit, exit), -np.inf)
-        of_first = strengths[np.arange(len(unusual)), unusual.argmax(1)]
-        known = above.any(1) & ~np.isnan(of_first)
+        certain = limits.certain(logits[:, exit - 1], exit)
+        of_first = strengths[np.arange(len(certain)), certain.argmax(1)]
+        known = np.isfinite(certain).any(1) & ~np.isnan(of_first)
         right = (of_first[known] >= THERE).mean() if known.sum() >= LEAST_REPORTS else None
         shares.append(None if right is None else round(float(right), 3))
     return tuple(shares)

@@ -158,7 +158,7 @@ def test_a_weak_cause_is_not_reported_however_unusual_it_is():
     assert limits.unusual(np.array([weak, 3, weak]), 2).argmin() == 1
 
 
-def test_where_no_good_face_has_a_cause_that_matters_limits_lie_a_spread_above_the_usual():
+def test_where_no_good_face_has_a_cause_that_matters_the_limit_is_what_matters():
     rng = np.random.default_rng(0)
     limits = fitted(rng.exponential(size=(400, 3, 3)) * [0.1, 5, 0.1] - 60)
     floor = np.log(0.1 / 0.9)
