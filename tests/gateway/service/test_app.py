@@ -1,5 +1,6 @@
 """The whole gateway with real scoring: cameras and faces are planned, everything between is its own."""
 
+import time
 from collections import Counter
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 
 from edge_fiqa import Scorer
 from edge_fiqa.errors import ConfigError, EngineFailed, Overloaded
+from edge_fiqa.gateway.queue.detector_loop import CAMERA_CHECK_S
 from edge_fiqa.gateway.queue.face_queue import FaceQueue
 from edge_fiqa.gateway.service.app import Gateway
 from edge_fiqa.measurement.all_exits import synthetic_faces
@@ -226,6 +228,8 @@ def test_masks_and_zones_are_taken_up_while_the_camera_stays_open(gateway_of):
 
 def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
     scripts = {name: Script([[picture(100)] * LONG] * 3) for name in ("stays", "goes", "comes")}
+    slow = scripts["stays"]  # to show its first picture, once it is opened again
+    slow.plays[1] = ["hang", *([picture(100)] * LONG)]
     patient = {"lost_s": 60, "stale_s": 300}  # nobody leaves while the machine is busy
     gateway, sink = gateway_of(configured("stays", "goes", **patient), scripts)
     until(lambda: len(sink.of("new")) == 2)
@@ -235,7 +239,10 @@ def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
     assert [(e.camera, e.reason) for e in sink.of("end")] == [("goes", "camera_lost")]
     changed = configured("stays", "comes", fps=20, best_shot={"gate": 0, "clearly": 1}, **patient)
     assert gateway.reload(changed) == []
-    until(lambda: scripts["stays"].opened == 2)
+    until(lambda: slow.opened == 2)
+    time.sleep(5 * CAMERA_CHECK_S)
+    assert [e.camera for e in sink.of("end")] == ["goes"]
+    slow.go_on.set()
     seen = {t.id: t for t in gateway.view.tracks()}[stays].seen
     until(lambda: {t.id: t for t in gateway.view.tracks()}[stays].seen > seen)
     assert {t.id for t in gateway.view.tracks() if t.open and t.camera == "stays"} == {stays}
