@@ -64,11 +64,11 @@ models: $(VENV)/dev.ok  ## build the shipped bundles anew: make models DATA=FOLD
 	rm -rf $(FACES) && $(BIN)/python calibration/faces.py $(DATA)/splits/calibration.csv $(DATA) $(FACES)
 	for model in $(MODELS); do \
 	  $(BIN)/python -m edge_fiqa build $(SHIPPED)/$$model.safetensors -o $(SHIPPED)/$$model-int8 --force \
-	    --name edge-fiqa-$$model --recipe engines/recipes/ov/$$model-int8.yaml \
+	    --name edge-fiqa-$$model --recipe engines/recipes/ov/int8.yaml \
 	    --calibration-images $(FACES) --calibration-limit 4000 && \
 	  cp $(SHIPPED)/$$model-int8/calibration.json calibration/default/$$model.json && \
 	  $(BIN)/python -m edge_fiqa build $(SHIPPED)/$$model.safetensors -o $(SHIPPED)/$$model-fp32 --force \
-	    --name edge-fiqa-$$model --recipe engines/recipes/ov/$$model-fp32.yaml \
+	    --name edge-fiqa-$$model --recipe engines/recipes/ov/fp32.yaml \
 	    --calibration calibration/default/$$model.json \
 	    --calibration-images $(FACES) --calibration-limit 200 || exit 1; \
 	done

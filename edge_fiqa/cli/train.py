@@ -12,7 +12,7 @@ from edge_fiqa.errors import BackendMissing, counted
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", required=True, metavar="FILE.yaml", help="or a recipe's name: nano, small"
+        "--config", required=True, metavar="FILE.yaml", help="or the shipped recipe: small"
     )
     parser.add_argument(
         "--data",

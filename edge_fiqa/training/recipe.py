@@ -186,7 +186,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def load_config(name: str) -> TrainConfig:
-    """A YAML file, or the name of a recipe that comes with the package: nano, small.
+    """A YAML file, or the name of the recipe that comes with the package: small.
 
     Raises ConfigError naming file and key.
     """
@@ -196,7 +196,7 @@ def load_config(name: str) -> TrainConfig:
         path = recipes / f"{name}.yaml"
         if not path.exists():
             known = ", ".join(sorted(found.stem for found in recipes.glob("*.yaml")))
-            raise ConfigError(f"{name!r} is neither a YAML file nor one of the recipes: {known}")
+            raise ConfigError(f"{name!r} is neither a YAML file nor a shipped recipe: {known}")
     stated: dict[str, Any] = read_yaml(path)
     try:
         return msgspec.convert(stated, TrainConfig)

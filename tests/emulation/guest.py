@@ -28,9 +28,9 @@ SHIPPED = sorted(
 
 def scores_of(bundle, backend, faces):
     """Raw scores of a golden face at every exit; for nano in INT8, what is chosen most, of all golden
-    ones, of `faces`, and of one segment to exit 4. A face of small takes seven emulated seconds."""
+    ones, of `faces`, and of one segment to exit 4."""
     golden = synthetic_faces(len(bundle.manifest.golden))
-    is_chosen_most = bundle.config.width <= 128 and bundle.manifest.precision == "int8"
+    is_chosen_most = bundle.folder.name == "nano-int8"
     with open_engine(bundle, backend, threads=1) as engine:
         scores = {"golden": all_exits(engine, golden if is_chosen_most else golden[:1]).tolist()}
         if is_chosen_most:

@@ -104,7 +104,7 @@ CLAIMS = [
      lambda: saving_with_reasons()[:2]),
     (README, "overload", "# % answered in time; full depth alone answers # to # %",
      lambda: [overload("ours")[0], *overload("full depth, drop")]),
-    (README, "cameras", "from frame to event (nano as it was with twelve blocks)? | # s at the median, "
+    (README, "cameras", "from frame to event (twelve blocks, as small has)? | # s at the median, "
      "# s at 99 %", cameras),
     (MEASURED, "faces", "Test: # faces", lambda: [rounded(result("epyc2-gate_policy")["faces"])]),
     (MEASURED, "depths", "nano stops after # to # of 6", gate_depths),

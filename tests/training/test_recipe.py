@@ -2,17 +2,18 @@
 
 import pytest
 
+from edge_fiqa.bundle.bundle import SHIPPED
 from edge_fiqa.errors import ConfigError
+from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training.recipe import load_config
 
 MINIMAL = "faces: faces\nteachers: [{path: r.onnx}]\n"
 
 
-@pytest.mark.parametrize(("name", "teachers"), [("nano", 3), ("small", 2)])
-def test_shipped_recipes(name, teachers):
-    config = load_config(name)
-    assert len(config.teachers) == teachers
-    assert config.schedule.supervision == "depth"
+def test_the_shipped_recipe_is_that_of_the_shipped_weights():
+    config, weights = load_config("small"), load_weights(SHIPPED["small"].parent / "small.safetensors")
+    assert len(config.teachers) == 3
+    assert config.model.config() == weights.config
 
 
 def test_five_lines_suffice(tmp_path):
@@ -51,9 +52,9 @@ def test_mistakes_name_file_and_key(tmp_path, added, said):
 
 
 def test_unknown_recipes_and_teachers(tmp_path):
-    with pytest.raises(ConfigError, match="nano, small"):
+    with pytest.raises(ConfigError, match="recipe: small"):
         load_config("huge")
     with pytest.raises(ConfigError, match=r"missing\.yaml"):
         load_config(str(tmp_path / "missing.yaml"))
-    with pytest.raises(ConfigError, match=r"insightface.*read from"):
+    with pytest.raises(ConfigError, match=r"edgeface.*read from"):
         load_config("small").teachers[0].recogniser(tmp_path)
