@@ -14,13 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results"
 README, MEASURED, RAY = "README.md", "docs/measured.md", "docs/ray.md"
-CARD = "edge_fiqa/models/README.md"
+CARD, REASONS = "edge_fiqa/models/README.md", "docs/reasons.md"
+PAGES = README, MEASURED, RAY, CARD, REASONS
 
 
 @cache
 def result(name):
     """Of the files that the pages name, the one that ends so: all pages mean the same run."""
-    texts = [(ROOT / page).read_text(encoding="utf-8") for page in (README, MEASURED, RAY, CARD)]
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in PAGES]
     named = {stem for text in texts for stem in re.findall(r"results/([\w.-]+)\.json", text)}
     (stem,) = [stem for stem in named if stem.endswith(f"-{name}")]
     return json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8"))
