@@ -4,7 +4,7 @@
 
 DATA: folder with splits/ and faces; ranges are of calibration faces, scores of test identities, each
 face as it is and once degraded. Graphs are computed as they are written. The time is that of exit 1
-and of block 1 for all tokens (a twelfth of the network) on OpenVINO with one thread, as a ratio to the
+and of block 1 for all tokens on OpenVINO with one thread, as a ratio to the
 first row, each the least of many.
 """
 
@@ -27,7 +27,7 @@ from edge_fiqa.model.weights import load_weights
 from edge_fiqa.training.degradations.table import random_mixture
 from edge_fiqa.types import Segment
 
-LEAST = ("stem", "block1/proj")  # what every shipped INT8 form leaves in float
+LEAST = ("stem", "block1/proj")  # what shipped INT8 forms left in float before decision 44
 FLOAT_LAYERS = {
     "stem, proj": LEAST,
     "and qkv": (*LEAST, "block1/q", "block1/k", "block1/v"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
+from edge_fiqa.bundle.bundle import SHIPPED
 from edge_fiqa.errors import CheckpointError
 from edge_fiqa.measurement.all_exits import synthetic_faces
 from edge_fiqa.model.weights import load_weights
@@ -67,6 +68,20 @@ def test_the_exits_that_are_kept_give_the_same_scores_and_causes(
 def test_all_blocks_are_the_same_network(script, whole, tiny, tmp_path):
     (tmp_path / "all.safetensors").write_bytes(script.first_blocks(whole, tiny.config.depth))
     assert load_weights(tmp_path / "all.safetensors").fingerprint == tiny.fingerprint
+
+
+def test_the_shipped_nano_is_the_first_half_of_small(script, tmp_path):
+    folder = SHIPPED["nano"].parent
+    (tmp_path / "half.safetensors").write_bytes(
+        script.first_blocks(folder / "small.safetensors", 6)
+    )
+    half, nano = (
+        load_file(str(f / n))
+        for f, n in ((tmp_path, "half.safetensors"), (folder, "nano.safetensors"))
+    )
+    assert half.keys() == nano.keys()
+    for name, array in half.items():
+        np.testing.assert_array_equal(array, nano[name])
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

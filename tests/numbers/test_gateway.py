@@ -104,8 +104,8 @@ CLAIMS = [
      lambda: saving_with_reasons()[:2]),
     (README, "overload", "# % answered in time; full depth alone answers # to # %",
      lambda: [overload("ours")[0], *overload("full depth, drop")]),
-    (README, "cameras", "from frame to event (twelve blocks, as small has)? | # s at the median, "
-     "# s at 99 %", cameras),
+    (README, "cameras", "from frame to event (twelve blocks, as many as small has)? | # s at "
+     "the median, # s at 99 %", cameras),
     (MEASURED, "faces", "Test: # faces", lambda: [rounded(result("epyc2-gate_policy")["faces"])]),
     (MEASURED, "depths", "nano stops after # to # of 6", gate_depths),
     (MEASURED, "gate", "saves # to # % of the time of full depth, and changes # to # %", gate_saving),

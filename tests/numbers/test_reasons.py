@@ -34,7 +34,7 @@ def masks(*exits):
     return percent(*(shares[depth] for depth in exits))
 
 
-def blamed(quality):
+def clean_faces_with_a_cause(quality):
     """Clean faces with a cause: at each exit that reports, and at any of them with its interval."""
     nano = result("epyc2-reasons_given")["nano"]
     shares = nano[quality]["with a cause"]
@@ -43,12 +43,12 @@ def blamed(quality):
 
 
 def promised():
-    faces, each_exit, worst = blamed("quality 67 or more, as promised")
+    faces, each_exit, worst = clean_faces_with_a_cause("quality 67 or more, as promised")
     return [rounded(faces), *lowest_and_highest(each_exit), *percent(*worst, digits=1)]
 
 
-def good():
-    faces, each_exit, (worst, *_) = blamed("quality 50 or more")
+def quality_50_or_more():
+    faces, each_exit, (worst, *_) = clean_faces_with_a_cause("quality 50 or more")
     return [rounded(faces), *lowest_and_highest(each_exit), *percent(worst)]
 
 
@@ -90,11 +90,14 @@ CLAIMS = [
     (REASONS, "pitch", "and pitch less well (#)", lambda: correlation("pitch")),
     (REASONS, "angles", "it reports yaw of # of the # faces that are turned by about 30 degrees or "
      "more, of # to # % of those between 20 and 30, and of # % at most", few_angles),
+    (REASONS, "up and down", "Pitch is reported of # to # % of the faces that look up or down most",
+     lambda: lowest_and_highest(turned("pitch", "0.75 to 1.0"))),
     (REASONS, "masks", "# % are reported as `occlusion_lower` first at full depth, # % after four "
      "blocks, # % after two", lambda: masks(6, 4, 2)),
     (REASONS, "promised", "Of # clean test faces of quality 67 or more, for which at most 5 % are "
      "promised, # to # % get a cause at each exit from 2 on, and # % [#, #] if", promised),
-    (REASONS, "good", "Of # of quality 50 or more it is # to # %, and # % at the worst exit", good),
+    (REASONS, "good", "Of # of quality 50 or more it is # to # %, and # % at the worst exit",
+     quality_50_or_more),
     (REASONS, "rejected", "# % of what gate 50 rejects get a reason instead of # %",
      answered_at_gate_50),
     (REASONS, "price", "with nano it costs # to # % of full depth", price),

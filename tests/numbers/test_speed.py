@@ -169,7 +169,7 @@ COLUMNS = {
     "ViT-S BF16": ("vit_s-T", "bf16"),
     "ViT-S INT8": ("vit_s-T", "int8"),
     "ViT-S crfiqa FP32": ("vit_s-C", "fp32"),
-    "INT8 of small's shape": ("nano", "int8"),
+    "12 blocks, 128 wide, INT8": ("nano", "int8"),
 }
 WAYS = {
     "one exported graph, last exit only, OpenVINO": "one graph, OpenVINO, last exit only",

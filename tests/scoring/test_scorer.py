@@ -138,7 +138,7 @@ def test_shipped_models_are_there_and_know_faces_from_noise(name):
     assert clean > 60
     assert blurred < 20
     assert noise < 20
-    assert sum(p.stat().st_size for p in SHIPPED[name].iterdir()) < 12e6
+    assert sum(p.stat().st_size for p in SHIPPED[name].iterdir()) < 6e6
 
 
 def test_opening_what_is_not_there(tmp_path):

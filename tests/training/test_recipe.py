@@ -10,9 +10,13 @@ from edge_fiqa.training.recipe import load_config
 MINIMAL = "faces: faces\nteachers: [{path: r.onnx}]\n"
 
 
-def test_the_shipped_recipe_is_that_of_the_shipped_weights():
-    config, weights = load_config("small"), load_weights(SHIPPED["small"].parent / "small.safetensors")
+def test_the_shipped_recipe_fits_the_shipped_weights():
+    config, weights = (
+        load_config("small"),
+        load_weights(SHIPPED["small"].parent / "small.safetensors"),
+    )
     assert len(config.teachers) == 3
+    assert config.schedule.supervision == "depth"
     assert config.model.config() == weights.config
 
 

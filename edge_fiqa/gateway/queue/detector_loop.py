@@ -208,14 +208,14 @@ class DetectorLoop:
             status, lost_s = watched.camera.status, watched.people.limits.lost_s
             if name in self._busy or watched.camera.waiting_since is not None:
                 continue
-            quiet = status.frame_age_s is not None and status.frame_age_s > lost_s
+            age_s = status.frame_age_s
             if status.state == "ended":
                 self._end_all(name, watched, "left")
-            elif status.state == "connecting" or (status.state == "live" and quiet):
-                # A reload may have exchanged the camera: its people stay for as long as in any gap.
-                self._end(name, [(n, "camera_lost") for n in watched.people.end_lost(now)])
-            elif status.state != "live":
+            elif age_s is not None and status.state != "live":
                 self._end_all(name, watched, "camera_lost")
+            elif age_s is None or age_s > lost_s:
+                # No picture yet: a reload may have exchanged the camera. Its people stay for lost_s.
+                self._end(name, [(n, "camera_lost") for n in watched.people.end_lost(now)])
 
     def _end_all(self, camera: str, watched: WatchedCamera, reason: EndReason) -> None:
         numbers = watched.people.end_all(time.monotonic())

@@ -348,9 +348,9 @@ def test_the_shipped_models_on_a_gpu(name, precision):
     faces = synthetic_faces(6, seed=8)
     with opened(weights, TorchGpu(), precision) as engine:
         for _ in range(2):
-            found = one_pass(engine, faces, 12)
+            found = one_pass(engine, faces, weights.config.depth)
             np.testing.assert_allclose(found, expected(weights, faces), atol=ATOL[precision])
-        assert engine.graphs == 12
+        assert engine.graphs == weights.config.depth
 
 
 @pytest.mark.parametrize("capturable", [True, False])

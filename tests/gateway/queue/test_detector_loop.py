@@ -249,3 +249,31 @@ def test_places_are_those_of_one_picture(shows, height):
     for _ in range(3):
         loop._detect(WatchedCamera(camera, faces, people, Zones({}), 1.0, (), shows))
     assert seen[-1] is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "gap_s", "reasons"),
+    [
+        ("connecting", None, 0.5, []), ("connecting", None, 1.5, ["camera_lost"]),
+        ("failed", None, 0.5, []), ("failed", None, 1.5, ["camera_lost"]),
+        ("failed", 0.5, 0.5, ["camera_lost"]), ("stale", 0.5, 0.5, ["camera_lost"]),
+        ("live", 0.5, 0.5, []), ("live", 1.5, 1.5, ["camera_lost"]),
+        ("ended", 0.1, 0.1, ["left"]),
+    ],
+)  # fmt: skip
+def test_who_was_before_a_camera_that_shows_nothing(state, age_s, gap_s, reasons):
+    """A camera without a picture yet may be one that a reload exchanged: it gets lost_s as any gap."""
+    ended, people = [], FollowedPeople(Limits(lost_s=1.0))
+    for frame in range(5):
+        people.update([(10.0, 10.0, 30.0, 30.0)], [0.95], frame / 10)
+    loop = DetectorLoop(
+        *(None, SimpleNamespace(), lambda _: None),
+        lambda _, reason: ended.append(reason),
+        lambda camera, number: f"{camera}/{number}",
+    )
+    status = SimpleNamespace(state=state, frame_age_s=age_s)
+    camera = SimpleNamespace(status=status, waiting_since=None)
+    faces = CameraFaces(MotionConfig(gate=False))
+    loop._watched = {"door": WatchedCamera(camera, faces, people, Zones({}), 1.0)}
+    loop._check_cameras(0.4 + gap_s)
+    assert ended == reasons

@@ -1,6 +1,5 @@
 """The whole gateway with real scoring: cameras and faces are planned, everything between is its own."""
 
-import time
 from collections import Counter
 
 import cv2
@@ -240,7 +239,9 @@ def test_a_reload_keeps_the_tracks_of_cameras_that_stay(gateway_of):
     changed = configured("stays", "comes", fps=20, best_shot={"gate": 0, "clearly": 1}, **patient)
     assert gateway.reload(changed) == []
     until(lambda: slow.opened == 2)
-    time.sleep(5 * CAMERA_CHECK_S)
+    loop = gateway._detector_loop
+    checked = loop._checked
+    until(lambda: loop._checked > checked + CAMERA_CHECK_S)
     assert [e.camera for e in sink.of("end")] == ["goes"]
     slow.go_on.set()
     seen = {t.id: t for t in gateway.view.tracks()}[stays].seen
