@@ -64,9 +64,10 @@ def test_the_committed_numbers_keep_what_the_form_is_for(model, segment):
 
 
 def test_the_committed_scores_move_less_than_int8_itself():
-    for model, unchanged in (("nano", 1), ("small", 0)):  # exits that have nothing to change
+    """Of block 1 nothing rounds between its products that the fused form would move."""
+    for model in ("nano", "small"):
         scores = COMMITTED["scores"][model]
         moved, lost = scores["rms, fused to as written"], scores["rms, as written to fp32"]
         assert all(m < x for m, x in zip(moved, lost, strict=True))
-        assert moved[:unchanged] == [0.0] * unchanged
-        assert min(moved[unchanged:]) > 0
+        assert moved[0] == 0
+        assert min(moved[1:]) > 0
