@@ -28,6 +28,7 @@ from edge_fiqa.training.batches import Batch, Batches
 from edge_fiqa.training.checkpoint import write_checkpoint, written
 from edge_fiqa.training.export import MODEL, write_model
 from edge_fiqa.training.faces import TrainingFaces
+from edge_fiqa.training.number_type import mixed_precision
 from edge_fiqa.training.pace import pace
 from edge_fiqa.training.recipe import Schedule
 from edge_fiqa.training.resume import LATEST, STABLE, state_to_resume
@@ -176,7 +177,7 @@ class Trainer:
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
         # No cache: parts that run side by side would share each other's graphs.
-        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+        with mixed_precision(self.device, cache_enabled=False):
             seen = self.student(batch.images, batch.kept)
         return losses.weighted_terms(self.schedule, seen, batch, self.weights)
 

@@ -12,6 +12,7 @@ from edge_fiqa.exits.fusion import fuse
 from edge_fiqa.reasons.limits import CauseLimits, fit_limits
 from edge_fiqa.training.batches import Batches
 from edge_fiqa.training.labels import Ints
+from edge_fiqa.training.number_type import mixed_precision
 from edge_fiqa.training.student import StateDict, Student
 from edge_fiqa.types import Array, Bytes
 
@@ -105,7 +106,7 @@ def judge(
     student.load_state_dict(average)
     student.eval()
     parts = []
-    with torch.inference_mode(), torch.autocast(batches.device.type, torch.bfloat16):
+    with torch.inference_mode(), mixed_precision(batches.device):
         for start in range(0, len(images), AT_ONCE):
             seen = student(batches.tensor(images[start : start + AT_ONCE]), None)
             parts.append([x.float().cpu().numpy() for x in (seen.scores, seen.causes)])
