@@ -7,6 +7,12 @@ from edge_fiqa.training.faces import TrainingFaces
 torch.set_num_threads(1)  # tests run in parallel, one process a core
 
 
+@pytest.fixture(autouse=True)
+def _short_critic(monkeypatch):
+    """Where a test asks how well it judges, the test sets more steps."""
+    monkeypatch.setattr("edge_fiqa.training.critic.STEPS", 20)
+
+
 @pytest.fixture
 def faces():
     rng = np.random.default_rng(0)
