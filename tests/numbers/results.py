@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results"
 README, MEASURED, RAY = "README.md", "docs/measured.md", "docs/ray.md"
 CARD, REASONS = "edge_fiqa/models/README.md", "docs/reasons.md"
-PAGES = README, MEASURED, RAY, CARD, REASONS
+TRAINING = "docs/training.md"
+PAGES = README, MEASURED, RAY, CARD, REASONS, TRAINING
 
 
 @cache

@@ -7,6 +7,7 @@ from tests.numbers.results import (
     MEASURED,
     README,
     ROOT,
+    TRAINING,
     assert_stated,
     each,
     result,
@@ -55,6 +56,12 @@ def nano_ms():
 def ratio(key):
     """Of pAUC, over the lists in colour and the recognisers that taught nothing; its interval."""
     return [rounded(v, 3) for v in result("epyc2-model_quality")["mean_ratio"]["fmr 0.01"][key]]
+
+
+def one_teacher(key):
+    """The same ratio of a network that learned from EdgeFace alone, at both FMRs."""
+    ratios = result("zen1-one_teacher_quality")["mean_ratio"]
+    return [rounded(v, 3) for fmr in (0.01, 0.001) for v in ratios[f"fmr {fmr}"][key]]
 
 
 def errors():
@@ -124,6 +131,14 @@ CLAIMS = [
      lambda: ratio("nano FW / LightQNet 100")),
     (CARD, "small", "than nano by anything that these lists can show**: # [#, #]",
      lambda: ratio("small FW / nano FW")),
+    (TRAINING, "one teacher, LightQNet 100",
+     "1,000 steps / LightQNet 100 | # [#, #] | # [#, #]",
+     lambda: one_teacher("sold FW / LightQNet 100")),
+    (TRAINING, "one teacher, nano", "1,000 steps / nano | # [#, #] | # [#, #]",
+     lambda: one_teacher("sold FW / nano FW")),
+    (TRAINING, "nano over one teacher", "nano is # to # % better",
+     lambda: [rounded(1 - result("zen1-one_teacher_quality")["mean_ratio"][f"fmr {fmr}"][
+         "nano FW / sold FW"][0], times=100) for fmr in (0.001, 0.01)]),
     (CARD, "small, LightQNet 100", "small / LightQNet 100 is # [#, #]",
      lambda: ratio("small FW / LightQNet 100")),
 ]  # fmt: skip
