@@ -4,8 +4,8 @@
 
 DATA: folder with splits/ and faces; ranges are of calibration faces, scores of test identities, each
 face as it is and once degraded. Graphs are computed as they are written. The time is that of exit 1
-and of block 1 for all tokens on OpenVINO with one thread, as a ratio to the
-first row, each the least of many.
+and of block 1 for all tokens on OpenVINO with one thread, as a ratio to the first row, each the least
+of many.
 """
 
 import time
